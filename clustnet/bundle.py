@@ -1,0 +1,190 @@
+"""The bundle: a folder with a manifest and ONNX graphs, which is all that serving needs of a model."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from clustnet.coarse import CoarseGrouping
+from clustnet.errors import UserError
+from clustnet.files import sha256_of
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+GATE = "gate.onnx"
+MIXTURE = "mixture.onnx"
+LARGEST_MANIFEST = 16 * 2**20
+
+RelativePath = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
+]
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+class Strict(BaseModel):
+    """Base of the manifest's parts: unknown keys are errors and values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSpec(Strict):
+    """What the graphs read.
+
+    ``preparation`` says how an image file becomes such an input: ``mnist`` (grey, ink bright, cropped,
+    fitted to 20x20, centred by mass) or ``resize`` (colour, resized to the shape).
+    """
+
+    shape: tuple[int, int] | tuple[int, int, Literal[3]]
+    dtype: Literal["uint8"] = "uint8"
+    meaning: str
+    preparation: Literal["mnist", "resize"]
+
+
+class ClassMap(Strict):
+    """``values[expert][coarse][fine]``, rows summing to 1, and the reference images that fitted it."""
+
+    values: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
+    data: str
+    reference_images: Annotated[int, Field(ge=1)]
+    reference_indices: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _rows_sum_to_one(self) -> "ClassMap":
+        sums = [sum(row) for expert in self.values for row in expert]
+        if any(abs(total - 1) > 1e-6 for total in sums):
+            raise ValueError(
+                f"the class map has a row that sums to {max(sums, key=lambda s: abs(s - 1)):.6g}, not to 1"
+            )
+        if len(self.reference_indices) != self.reference_images:
+            raise ValueError("reference_images is not the number of reference_indices")
+        return self
+
+    def array(self) -> NDArray[np.float64]:
+        """Return the map as float64 [E, 2, C]."""
+        return np.array(self.values)
+
+
+class Score(Strict):
+    """One measured figure, with all that is needed to know what it means."""
+
+    name: str
+    value: float
+    split: str
+    images: int
+    protocol: str
+    seed: int
+
+
+class Manifest(Strict):
+    """The contents of ``manifest.json``.
+
+    ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by
+    its most probable expert alone. ``files`` maps every other file of the bundle to its SHA-256.
+    """
+
+    schema_version: Literal[1]
+    name: Name
+    version: Name
+    method: str
+    routing: Literal["soft", "hard"]
+    created: datetime
+    source_commit: str | None
+    config_hash: Hash
+    opset: Annotated[int, Field(ge=1)]
+    input: InputSpec
+    coarse_labels: tuple[str, str]
+    coarse_groups: tuple[tuple[int, ...], tuple[int, ...]]
+    experts: Annotated[int, Field(ge=1, le=1000)]
+    fine_classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    class_map: ClassMap
+    scores: list[Score]
+    files: dict[RelativePath, Hash]
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> "Manifest":
+        expected = (self.experts, 2, len(self.fine_classes))
+        rows = self.class_map.values
+        if len(rows) != expected[0] or any(
+            len(pair) != 2 or any(len(row) != expected[2] for row in pair) for pair in rows
+        ):
+            raise ValueError(f"the class map must have the shape [experts, coarse, fine] = {list(expected)}")
+        missing = [name for name in self.graphs() if name not in self.files]
+        if missing:
+            raise ValueError(f"files must list {missing[0]}")
+        return self
+
+    def graphs(self) -> list[str]:
+        """Return the bundle's graphs, relative to its folder."""
+        return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
+
+    def grouping(self) -> CoarseGrouping:
+        """Return the coarse grouping the model was trained on."""
+        return CoarseGrouping(self.coarse_labels, self.coarse_groups)
+
+
+class Bundle:
+    """A bundle folder whose manifest and hashes have been checked.
+
+    Args:
+        folder: the bundle's folder.
+
+    Raises:
+        UserError: the folder, manifest or a file is missing, damaged or of another version.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _read_manifest(folder / MANIFEST)
+        for name, expected in self.manifest.files.items():
+            _check_hash(folder, name, expected)
+
+    def path(self, graph: str) -> Path:
+        """Return the path of one of the bundle's files."""
+        return self.folder / graph
+
+
+def expert_graph(index: int) -> str:
+    """Return the name of one expert's graph inside the bundle."""
+    return f"experts/expert_{index}.onnx"
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.is_file():
+        raise UserError(
+            f"{path.parent} is not a bundle: it holds no {MANIFEST}; make one with 'clustnet export'."
+        )
+    if path.stat().st_size > LARGEST_MANIFEST:
+        raise UserError(
+            f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB, so it is no manifest; export it again."
+        )
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"{path} is not a valid manifest: {_first_fault(error)}; export the run again."
+        ) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    if place == "schema_version":
+        return f"its schema_version is {fault['input']!r}, this release reads {SCHEMA_VERSION}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _check_hash(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise UserError(
+            f"The bundle {folder} lacks {name}, which its manifest lists; copy or export it again."
+        )
+    if sha256_of(path) != expected:
+        raise UserError(
+            f"The bundle {folder} is damaged: {name} does not have its SHA-256; copy or export it again."
+        )

@@ -1,0 +1,86 @@
+"""The class map: which fine class each cell (one expert x one coarse label) stands for."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+# A cell that few reference images reach stays near uniform instead of claiming a class.
+PRIOR_IMAGES = 0.1
+
+
+def routing_weights(routing: Floats, hard: bool) -> Floats:
+    """Return the weights that combine the experts, [N, E].
+
+    Args:
+        routing: [N, E] routing distribution.
+        hard: True for one expert an image (the most probable), False for the distribution itself.
+    """
+    if not hard:
+        return routing
+    chosen: Floats = np.eye(routing.shape[1], dtype=routing.dtype)[routing.argmax(axis=1)]
+    return chosen
+
+
+def cell_probability(weights: Floats, expert_probability: Floats) -> Floats:
+    """Return the probability of each cell, [N, E, 2], summing to one over the cells of an image.
+
+    Args:
+        weights: [N, E] the experts' weights, rows summing to 1.
+        expert_probability: [N, E] each expert's probability of the positive coarse label.
+    """
+    positive = weights * expert_probability
+    return np.stack([weights - positive, positive], axis=2)
+
+
+def fit_class_map(
+    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], classes: int
+) -> NDArray[np.float64]:
+    """Fit the class map from labelled reference images, as the expected class counts of each cell.
+
+    Each image counts in each cell by the cell's probability; a symmetric Dirichlet prior worth
+    ``PRIOR_IMAGES`` an entry keeps cells without images uniform.
+
+    Args:
+        weights: [N, E] the experts' weights.
+        expert_probability: [N, E] each expert's probability of the positive coarse label.
+        labels: [N] fine classes of the reference images, 0 to classes - 1.
+        classes: C, the number of fine classes.
+
+    Returns:
+        float64 [E, 2, C], rows summing to 1.
+    """
+    mass = cell_probability(weights, expert_probability).astype(np.float64)
+    counts: NDArray[np.float64] = np.einsum("nek,nc->ekc", mass, np.eye(classes)[labels]) + PRIOR_IMAGES
+    counts /= counts.sum(axis=2, keepdims=True)
+    return counts
+
+
+def class_probability(weights: Floats, expert_probability: Floats, class_map: Floats) -> Floats:
+    """Return ``sum over cells of P(cell) * map[cell, class]``, [N, C].
+
+    Args:
+        weights: [N, E] the experts' weights.
+        expert_probability: [N, E] each expert's probability of the positive coarse label.
+        class_map: [E, 2, C], rows summing to 1.
+    """
+    probability: Floats = np.einsum("nek,ekc->nc", cell_probability(weights, expert_probability), class_map)
+    return probability
+
+
+def draw_reference(labels: NDArray[np.integer], per_class: int, seed: int) -> NDArray[np.int64]:
+    """Draw ``per_class`` images of each class, without replacement: sorted indices, int64.
+
+    Args:
+        labels: [N] fine classes of the training split.
+        per_class: images of each class, at least 1.
+        seed: seed of the draw.
+
+    Raises:
+        ValueError: a class has fewer images than asked for.
+    """
+    generator = np.random.default_rng(seed)
+    drawn = [
+        generator.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in np.unique(labels)
+    ]
+    return np.sort(np.concatenate(drawn))

@@ -1,0 +1,59 @@
+"""The ``clustnet`` command: finds the room that does the work and turns failures into exit codes."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from clustnet import __version__
+from clustnet.errors import UserError
+
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
+
+# By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
+COMMANDS = {
+    "train": ("training.train_command", "train a recipe: coarse labels -> run"),
+    "sweep": ("training.sweep_command", "train one recipe with several seeds or values"),
+    "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
+    "evaluate": ("evaluation.evaluate_command", "score a bundle or a running service"),
+    "predict": ("evaluation.predict_command", "predict image files with a bundle"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 2 wrong usage or input, 1 anything else."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return DONE if words else WRONG_INPUT
+    if words[0] == "--version":
+        print(f"clustnet {__version__}")
+        return DONE
+    if words[0] not in COMMANDS:
+        return _fail(f"There is no command {words[0]!r}; choose one of {', '.join(COMMANDS)}.")
+    return _run(words[0], words[1:])
+
+
+def _run(command: str, arguments: list[str]) -> int:
+    try:
+        importlib.import_module(COMMANDS[command][0]).main(arguments)
+    except UserError as error:
+        return _fail(str(error))
+    except ModuleNotFoundError as error:
+        room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
+        return _fail(
+            f"'clustnet {command}' needs {error.name}; install it with: pip install 'clustnet[{room}]'"
+        )
+    except KeyboardInterrupt as interruption:
+        print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+def _fail(message: str) -> int:
+    print(f"clustnet: {message}", file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _usage() -> str:
+    listing = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    return f"usage: clustnet COMMAND [ARGUMENTS]\n\n{listing}\n\n'clustnet COMMAND --help' explains one."

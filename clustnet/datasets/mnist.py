@@ -1,0 +1,103 @@
+"""MNIST from the four gzipped IDX files, checked against their published SHA-256.
+
+LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.
+"""
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustnet.datasets.labelled import LabelledImages
+from clustnet.errors import UserError
+from clustnet.files import replacing, sha256_of
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "data" / "mnist"
+
+# SHA-256 of the uncompressed files, so that a copy compressed by another gzip is as good.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+PREFIX = {"train": "train", "test": "t10k"}
+ADVICE = "restore it from the repository's data/mnist"
+LARGEST_FILE = 64 * 2**20  # the largest of the four is 47 MB; more is not MNIST
+
+
+def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
+    """Load a split of MNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), labels int64 [N].
+
+    Args:
+        split: ``train`` (60,000) or ``test`` (10,000).
+        path: folder of the four ``.gz`` files; the embedded copy by default.
+
+    Raises:
+        UserError: a file is missing, cut short or altered.
+    """
+    raw = unpacked(path) / "MNIST" / "raw"
+    images = _read_idx(raw / f"{PREFIX[split]}-images-idx3-ubyte")
+    labels = _read_idx(raw / f"{PREFIX[split]}-labels-idx1-ubyte").astype(np.int64)
+    digits = tuple(str(digit) for digit in range(10))
+    return LabelledImages("mnist", split, images, labels, digits, mean=(0.1307,), std=(0.3081,))
+
+
+def unpacked(path: Path | None = None) -> Path:
+    """Unpack the files once into the cache folder and return it, laid out as torchvision reads it.
+
+    The cache is below ``$CLUSTNET_CACHE`` or ``~/.cache/clustnet``, under a name made of what the packed
+    files hold, so that an altered file is never hidden by what an earlier one left there.
+
+    Raises:
+        UserError: a file is missing, cut short or altered.
+    """
+    packed = {name: (path or EMBEDDED) / f"{name}.gz" for name in SHA256}
+    cache = _cache_root() / f"mnist-{_fingerprint(packed.values())}"
+    for name, expected in SHA256.items():
+        target = cache / "MNIST" / "raw" / name
+        if not (target.is_file() and sha256_of(target) == expected):
+            _unpack(packed[name], target, expected)
+    return cache
+
+
+def _cache_root() -> Path:
+    return Path(os.environ.get("CLUSTNET_CACHE") or Path.home() / ".cache" / "clustnet")
+
+
+def _fingerprint(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"The MNIST file {file} is missing; {ADVICE}.")
+        digest.update(sha256_of(file).encode())
+    return digest.hexdigest()[:16]
+
+
+def _unpack(packed: Path, target: Path, expected: str) -> None:
+    try:
+        with gzip.open(packed) as file:
+            content = file.read(LARGEST_FILE)
+    except EOFError:
+        raise UserError(f"The MNIST file {packed} is cut short; {ADVICE}.") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise UserError(f"The MNIST file {packed} is damaged and cannot be unpacked; {ADVICE}.") from None
+    with replacing(target) as temporary:
+        temporary.write_bytes(content)
+        if sha256_of(temporary) != expected:
+            raise UserError(
+                f"The MNIST file {packed} is altered: its SHA-256 is not the published one; {ADVICE}."
+            )
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read an IDX file of unsigned bytes whose hash has been checked."""
+    content = path.read_bytes()
+    dimensions = content[3]
+    shape = np.frombuffer(content, ">u4", count=dimensions, offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

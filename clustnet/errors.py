@@ -1,0 +1,9 @@
+"""The one exception that means: the user's input is wrong."""
+
+
+class UserError(ValueError):
+    """Input that cannot be used.
+
+    The message is one sentence for a person: what was wrong, what was expected, how to mend it.
+    The command line prints it without a traceback and exits with 2.
+    """

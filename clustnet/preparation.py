@@ -1,0 +1,145 @@
+"""From an image file to the model's input, in bounded memory and without surprises."""
+
+import io
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from clustnet.bundle import InputSpec
+from clustnet.errors import UserError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+LARGEST_SIDE = 4096  # pixels; a camera's picture fits, a decompression bomb does not
+DIGIT_BOX = 20
+FAINTEST_INK = 0.05  # of the range between paper and the darkest ink; fainter is noise
+
+Reason = Literal["not_an_image", "truncated_image", "image_too_large", "blank_image"]
+
+
+class ImageError(UserError):
+    """An image file that cannot be used; ``reason`` is a short word for metrics."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+def prepare(content: bytes, spec: InputSpec) -> NDArray[np.uint8]:
+    """Turn the bytes of an image file into one model input, uint8 of the specification's shape.
+
+    Args:
+        content: a PNG, JPEG, WebP or BMP file.
+        spec: the bundle's input.
+
+    Raises:
+        ImageError: not such a file, cut short, over ``LARGEST_SIDE`` a side, or (for ``mnist``) blank.
+    """
+    image = decode(content)
+    if spec.preparation == "mnist":
+        return prepare_digit(np.asarray(image.convert("L")))
+    height, width = spec.shape[:2]
+    mode = "RGB" if len(spec.shape) == 3 else "L"
+    return np.asarray(image.convert(mode).resize((width, height), Image.Resampling.BOX))
+
+
+def decode(content: bytes) -> Image.Image:
+    """Decode an image file to RGB, upright, transparency laid over white.
+
+    Its dimensions are checked before any pixel is decoded.
+
+    Raises:
+        ImageError: as ``prepare``.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_size(*image.size)
+            image.load()
+            return _over_white(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        raise ImageError(
+            "image_too_large", f"The image is over {LARGEST_SIDE} pixels a side; make it smaller."
+        ) from None
+    except UnidentifiedImageError:
+        raise ImageError(
+            "not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these."
+        ) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(
+            "truncated_image", "The image file is cut short or damaged; send it whole."
+        ) from None
+
+
+def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Prepare a drawing as MNIST's digits were, uint8 [28, 28], 0 paper and 255 ink.
+
+    Ink is made bright, cropped, fitted into 20x20 with its proportions and centred by its mass in 28x28
+    (LeCun et al. 1998).
+
+    Args:
+        grey: uint8 [H, W], dark ink on light paper or the other way round.
+
+    Raises:
+        ImageError: one flat colour, which holds nothing to read.
+    """
+    ink = _bright_ink(grey)
+    if ink.max() < 1:
+        raise ImageError(
+            "blank_image", "The image is one flat colour, so there is nothing to read; draw a digit."
+        )
+    drawn = ink > FAINTEST_INK * 255
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return _centre_by_mass(_fit(cropped, DIGIT_BOX), 28)
+
+
+def _check_size(width: int, height: int) -> None:
+    if max(width, height) > LARGEST_SIDE:
+        raise ImageError(
+            "image_too_large",
+            f"The image is {width}x{height} pixels; at most {LARGEST_SIDE} a side are read.",
+        )
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip rather than scale
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layers = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+
+
+def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return 0 for paper up to 255 for the strongest ink; the border tells which is the paper."""
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    paper = float(np.median(border))
+    ink: NDArray[np.float64] = paper - grey if paper > 127 else grey - paper
+    ink = np.clip(ink, 0, None)
+    return np.asarray(ink * (255 / ink.max()) if ink.max() >= 1 else ink)
+
+
+def _fit(ink: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    height, width = ink.shape
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = Image.fromarray(ink.astype(np.float32)).resize(
+        size, Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+    )
+    return np.clip(np.asarray(resized, np.float64), 0, 255)
+
+
+def _centre_by_mass(ink: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """Lay ``ink`` into a ``side`` x ``side`` field with its centre of mass at the centre, by whole pixels."""
+    field = np.zeros((side, side), np.uint8)
+    corner = []
+    for axis, length in enumerate(ink.shape):
+        mass = ink.sum(axis=1 - axis)
+        centre = (mass * np.arange(length)).sum() / mass.sum()
+        corner.append(int(np.clip(round(side / 2 - centre), 0, side - length)))
+    top, left = corner
+    field[top : top + ink.shape[0], left : left + ink.shape[1]] = np.rint(ink)
+    return field

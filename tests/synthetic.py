@@ -1,0 +1,133 @@
+"""A small random bundle made with onnx alone, so that tests of the format need no training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.files import sha256_of
+
+PIXELS = 784
+EXPERTS, CLASSES = 5, 10
+FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
+
+
+def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
+    """Write a bundle of a random linear gate and experts; ``changes`` replace manifest entries."""
+    generator = np.random.default_rng(seed)
+    gate = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
+    experts = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
+    class_map = generator.dirichlet(np.ones(CLASSES), (EXPERTS, 2))
+    (folder / "experts").mkdir(parents=True)
+    onnx.save(_gate(gate), folder / GATE)
+    for index in range(EXPERTS):
+        onnx.save(_expert(experts[:, index : index + 1]), folder / expert_graph(index))
+    onnx.save(_mixture(gate, experts, class_map), folder / MIXTURE)
+    manifest = _manifest(folder, class_map) | changes
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def _manifest(folder: Path, class_map: np.ndarray) -> dict[str, Any]:
+    graphs = [GATE, MIXTURE, *(expert_graph(i) for i in range(EXPERTS))]
+    return {
+        "schema_version": 1,
+        "name": "synthetic",
+        "version": "1",
+        "method": "clustnet",
+        "routing": "soft",
+        "created": "2026-01-01T00:00:00Z",
+        "source_commit": None,
+        "config_hash": "0" * 64,
+        "opset": 18,
+        "input": {"shape": [28, 28], "meaning": "0 = paper, 255 = ink", "preparation": "mnist"},
+        "coarse_labels": ["0-4", "5-9"],
+        "coarse_groups": [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]],
+        "experts": EXPERTS,
+        "fine_classes": [str(digit) for digit in range(CLASSES)],
+        "class_map": {
+            "values": class_map.tolist(),
+            "data": "mnist:train",
+            "reference_images": 2,
+            "reference_indices": [0, 1],
+        },
+        "scores": [],
+        "files": {graph: sha256_of(folder / graph) for graph in graphs},
+    }
+
+
+def _flat_input() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Cast", ["image"], ["pixels"], to=FLOAT),
+        helper.make_node("Flatten", ["pixels"], ["rows"]),
+        helper.make_node("Div", ["rows", "scale"], ["flat"]),
+    ]
+
+
+def _model(
+    nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: dict[str, list[Any]]
+) -> onnx.ModelProto:
+    weights = {"scale": np.float32(2550), **weights}
+    graph = helper.make_graph(
+        [*_flat_input(), *nodes],
+        "synthetic",
+        [helper.make_tensor_value_info("image", UINT8, ["N", 28, 28])],
+        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def _routing() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("MatMul", ["flat", "gate"], ["gate_logits"]),
+        helper.make_node("Softmax", ["gate_logits"], ["routing"], axis=1),
+    ]
+
+
+def _gate(gate: np.ndarray) -> onnx.ModelProto:
+    return _model(_routing(), {"gate": gate}, {"routing": ["N", EXPERTS]})
+
+
+def _expert(expert: np.ndarray) -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("MatMul", ["flat", "expert"], ["column"]),
+        helper.make_node("Sigmoid", ["column"], ["probability"]),
+        helper.make_node("ReduceSum", ["probability", "axis"], ["positive_probability"], keepdims=0),
+    ]
+    model = _model(nodes, {"expert": expert}, {"positive_probability": ["N"]})
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    return model
+
+
+def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray) -> onnx.ModelProto:
+    nodes = [
+        *_routing(),
+        helper.make_node("MatMul", ["flat", "experts"], ["expert_logits"]),
+        helper.make_node("Sigmoid", ["expert_logits"], ["expert_probability"]),
+        helper.make_node("Mul", ["routing", "expert_probability"], ["positive"]),
+        helper.make_node("Sub", ["routing", "positive"], ["negative"]),
+        helper.make_node("MatMul", ["positive", "positive_map"], ["positive_part"]),
+        helper.make_node("MatMul", ["negative", "negative_map"], ["negative_part"]),
+        helper.make_node("Add", ["positive_part", "negative_part"], ["class_probability"]),
+        helper.make_node("ReduceSum", ["positive", "axis"], ["positive_probability"], keepdims=0),
+    ]
+    weights = {
+        "gate": gate,
+        "experts": experts,
+        "negative_map": class_map[:, 0],
+        "positive_map": class_map[:, 1],
+    }
+    outputs = {
+        "positive_probability": ["N"],
+        "routing": ["N", EXPERTS],
+        "expert_probability": ["N", EXPERTS],
+        "class_probability": ["N", CLASSES],
+    }
+    model = _model(nodes, weights, outputs)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
+    return model
