@@ -9,6 +9,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from clustnet.coarse import CoarseGrouping
+from clustnet.routing import routing_entropy
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
@@ -48,13 +49,6 @@ def cells(routing: Floats, positive_probability: Floats) -> NDArray[np.int64]:
 def expert_load(routing: Floats) -> NDArray[np.float64]:
     """Return the share of images whose top expert is each of the E experts, float64 [E]."""
     return np.bincount(routing.argmax(axis=1), minlength=routing.shape[1]) / len(routing)
-
-
-def routing_entropy(routing: Floats) -> NDArray[np.float64]:
-    """Return each image's routing entropy in nats, 0 to ln E, float64 [N]."""
-    probability = np.clip(routing.astype(np.float64), 1e-12, 1.0)
-    entropy: NDArray[np.float64] = -(probability * np.log(probability)).sum(axis=1)
-    return entropy
 
 
 def routing_scores(

@@ -3,15 +3,20 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clustnet.errors import UserError
+
+PREFIX = "CLUSTNET_"
+SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
 
 
 class Settings(BaseSettings):
-    """What an operator sets, each as ``CLUSTNET_NAME`` in the environment.
+    """What an operator sets, each as ``CLUSTNET_NAME`` in the environment; an empty value counts as unset.
 
     Args:
-        bundles: the bundle folder that is served.
+        bundles: the bundle folder that is served; by default the one beside this code.
         device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
@@ -19,11 +24,26 @@ class Settings(BaseSettings):
         max_images: the most images in one ``/predict``.
     """
 
-    model_config = SettingsConfigDict(env_prefix="CLUSTNET_")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
-    bundles: Path = Path("models/mnist")
+    bundles: Path = SHIPPED_BUNDLE
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_images: Annotated[int, Field(ge=1)] = 1024
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        UserError: a value that cannot be used, by the name of its variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        name = f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}"
+        rule = fault["msg"][0].lower() + fault["msg"][1:]
+        raise UserError(f"{name} is {fault['input']!r}, but the {rule}; change or unset it.") from None
