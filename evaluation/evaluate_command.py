@@ -1,0 +1,126 @@
+"""``clustnet evaluate``: score a bundle or a running service on labelled images.
+
+What is heavy is imported where it is used, so that ``--help`` and wrong arguments answer at once.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clustnet.errors import UserError
+
+if TYPE_CHECKING:
+    from clustnet.datasets import LabelledImages
+    from evaluation.scoring import Evaluation
+    from evaluation.sources import Source
+
+EXAMPLES = """examples:
+  clustnet evaluate --bundle models/mnist --data mnist:test --out reports/mnist
+  clustnet evaluate --url http://127.0.0.1:3000 --data mnist:test --out reports/service
+"""
+
+
+def main(arguments: list[str]) -> None:
+    """Run the command: print the scores and write the report.
+
+    Raises:
+        UserError: the bundle, service, data or output folder cannot be used.
+    """
+    options = _parser().parse_args(arguments)
+    if options.coarse is not None and options.url is None:
+        raise UserError("--coarse goes with --url; a bundle's manifest tells its own groups.")
+    evaluation = _evaluate(options)
+    for line in _summary(evaluation):
+        print(line)
+    print(f"report: {options.out / 'report.html'}")
+
+
+def _evaluate(options: argparse.Namespace) -> "Evaluation":
+    from clustnet.datasets import load
+    from evaluation.coarse_option import parse_coarse
+    from evaluation.progress import show_batches
+    from evaluation.report import check_replaceable, write_report
+    from evaluation.scoring import evaluate
+
+    check_replaceable(options.out)
+    data = load(options.data).first(options.limit)
+    grouping = None if options.coarse is None else parse_coarse(options.coarse, data.classes)
+    source = _open_source(options, data)
+    evaluation = evaluate(source, data, grouping, partial(show_batches, total=len(data)))
+    write_report(evaluation, options.out)
+    return evaluation
+
+
+def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Source":
+    if options.url is not None:
+        from evaluation.url_source import UrlSource
+
+        return UrlSource(options.url, data.classes)
+    from evaluation.bundle_source import BundleSource
+
+    source = BundleSource(options.bundle, options.device)
+    if source.manifest.fine_classes != data.classes:
+        raise UserError(
+            f"The bundle {options.bundle} knows the classes {', '.join(source.manifest.fine_classes)}, "
+            f"but {data.name} has {', '.join(data.classes)}; name the data that the model was trained for."
+        )
+    return source
+
+
+def _summary(evaluation: "Evaluation") -> list[str]:
+    from evaluation.score_meanings import meaning, shown
+
+    name, version = evaluation.answers.model
+    data = evaluation.data
+    rows = [(meaning(key).title, shown(key, value)) for key, value in evaluation.scores.items()]
+    width = max(len(title) for title, _ in rows)
+    heading = f"{name} {version} on {len(data):,} images of {data.name}:{data.split}"
+    return [heading, *(f"  {title:<{width}}  {value:>8}" for title, value in rows)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="clustnet evaluate",
+        description="Score a bundle, or a running service, on labelled images and write a report:\n"
+        "scores.json, predictions.csv, plots, and report.html, which shows them all.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--bundle", type=Path, help="the bundle's folder")
+    source.add_argument("--url", help="the running service's address, as in http://127.0.0.1:3000")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="NAME:SPLIT",
+        help="mnist:test, or cifar10:PATH:test with its files' path",
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="the report's folder; an earlier report is replaced",
+    )
+    parser.add_argument("--limit", type=_at_least_one, metavar="N", help="score the first N images only")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where a bundle runs (default: auto)",
+    )
+    parser.add_argument(
+        "--coarse",
+        metavar="GROUPS",
+        help="with --url: the classes behind each coarse label, as in 'low=0,1,2,3,4;high=5,6,7,8,9'; "
+        "not needed for labels that are ranges, as 0-4 and 5-9",
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

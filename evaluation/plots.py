@@ -1,0 +1,170 @@
+"""The report's plots: figures of matplotlib's object interface, free of its global state."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from clustnet.scores import expert_load
+from evaluation.scoring import Evaluation, counts, group_confusion
+
+DPI = 160
+FAILURE_COLUMNS, FAILURE_ROWS = 6, 5
+LONGEST_NAME = 14  # characters of a class name that fit below a small image
+CERTAINTY_BINS = 40
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a plot; ``low`` to ``high`` is the scale of the heatmaps."""
+
+    paper: str
+    ink: str
+    muted: str
+    low: str
+    high: str
+    all_images: str
+    failures: str
+    digits: str
+
+    @property
+    def scale(self) -> LinearSegmentedColormap:
+        """The colour map of the heatmaps."""
+        return LinearSegmentedColormap.from_list("share", [self.low, self.high])
+
+
+LIGHT = Theme("#ffffff", "#1f2430", "#687080", "#f2f5fa", "#1553a1", "#9dbbe3", "#cf4520", "gray_r")
+DARK = Theme("#171b22", "#e8ebf0", "#9aa3b2", "#1f2530", "#6fb0ff", "#3f6ea8", "#ff8a5c", "gray")
+
+
+def confusion_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Plot true class against guess over all fine classes; a cell's colour is its share of its row."""
+    names = evaluation.data.classes
+    table = counts(evaluation.data.labels, evaluation.answers.guess, (len(names), len(names)))
+    return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)
+
+
+def group_plot(evaluation: Evaluation, theme: Theme = LIGHT, *, group: int) -> Figure:
+    """Plot true class against expert among the images of one coarse group, matched along the diagonal."""
+    classes = evaluation.grouping.groups[group]
+    found = group_confusion(evaluation.answers, evaluation.data.labels, classes)
+    rows = [evaluation.data.classes[c] for c in found.classes]
+    share = _share(found.table, axis=1)
+    return _heatmap(found.table, share, rows, found.experts.tolist(), ("true class", "expert"), theme)
+
+
+def expert_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Plot which share of each class's images, in percent, each expert gets."""
+    names, routing = evaluation.data.classes, evaluation.answers.routing
+    table = counts(evaluation.answers.expert, evaluation.data.labels, (routing.shape[1], len(names)))
+    share = _share(table, axis=0)
+    rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(expert_load(routing))]
+    percent = np.rint(100 * share).astype(np.int64)
+    return _heatmap(percent, share, rows, names, ("expert (share of all images)", "true class"), theme)
+
+
+def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Plot how probable the chosen expert was, over all images and over the wrong guesses."""
+    answers = evaluation.answers
+    certainty = answers.routing.max(axis=1)
+    wrong = answers.guess != evaluation.data.labels
+    figure, axes = _figure((6.4, 3.8), theme)
+    bins = np.linspace(0, 1, CERTAINTY_BINS + 1).tolist()
+    axes.hist(certainty, bins, color=theme.all_images, label=f"all {len(wrong):,} images")
+    axes.hist(certainty[wrong], bins, color=theme.failures, label=f"{wrong.sum():,} wrong guesses")
+    axes.set(xlim=(0, 1), yscale="log", xlabel="probability of the chosen expert", ylabel="images")
+    axes.set_ylim(bottom=0.7)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    figure.legend(frameon=False, labelcolor=theme.ink, fontsize=11, loc="outside upper left", ncols=2)
+    return figure
+
+
+def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Show the wrong guesses that the model was most confident of, the most confident first."""
+    failures = most_confident_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
+    rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
+    figure, axes = _figure((6.4, 1.45 * rows + 0.1), theme)
+    axes.set_axis_off()
+    for place, index in enumerate(failures):
+        row, column = divmod(place, FAILURE_COLUMNS)
+        _show_failure(axes, evaluation, int(index), (column * 1.15, row * 1.55), theme)
+    if len(failures) == 0:
+        axes.text(0.5, 0.5, "no wrong guesses", color=theme.muted, ha="center", transform=axes.transAxes)
+    axes.set(xlim=(-0.08, FAILURE_COLUMNS * 1.15 - 0.07), ylim=(rows * 1.55, -0.05), aspect="equal")
+    return figure
+
+
+def most_confident_failures(evaluation: Evaluation, most: int) -> NDArray[np.int64]:
+    """Return the indices of at most ``most`` wrong guesses, the most confident first."""
+    wrong = np.flatnonzero(evaluation.answers.guess != evaluation.data.labels)
+    order = np.argsort(-evaluation.answers.confidence[wrong], kind="stable")
+    return wrong[order[:most]]
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    return content.getvalue()
+
+
+def _show_failure(
+    axes: Axes, evaluation: Evaluation, index: int, corner: tuple[float, float], theme: Theme
+) -> None:
+    x, y = corner
+    names, answers = evaluation.data.classes, evaluation.answers
+    axes.imshow(
+        evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y)
+    )
+    true, guess = (names[c][:LONGEST_NAME] for c in (evaluation.data.labels[index], answers.guess[index]))
+    style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5}
+    axes.text(x + 0.5, y + 1.04, f"true {true}", color=theme.ink, **style)
+    confidence = f"{min(answers.confidence[index], 0.999):.1%}"
+    axes.text(x + 0.5, y + 1.26, f"guess {guess}, {confidence}", color=theme.failures, **style)
+
+
+def _heatmap(
+    table: NDArray[np.int64],
+    share: NDArray[np.float64],
+    rows: Sequence[object],
+    columns: Sequence[object],
+    labels: tuple[str, str],
+    theme: Theme,
+) -> Figure:
+    """Draw a table whose cells are coloured by ``share``, 0 to 1, both of [rows, columns]."""
+    figure, axes = _figure((6.4, 0.9 + 5.2 * len(rows) / max(len(columns), 6)), theme)
+    axes.imshow(share, cmap=theme.scale, vmin=0, vmax=1, aspect="auto")
+    axes.set(ylabel=labels[0], xlabel=labels[1])
+    turned = 45 if max(len(str(name)) for name in columns) > 5 else 0
+    axes.set_xticks(range(len(columns)), [str(name) for name in columns], rotation=turned)
+    axes.set_yticks(range(len(rows)), [str(name) for name in rows])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(table):
+        if value:
+            colour = theme.paper if share[row, column] > 0.5 else theme.ink
+            axes.text(column, row, f"{value}", ha="center", va="center", color=colour)
+    return figure
+
+
+def _figure(size: tuple[float, float], theme: Theme) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
+    axes = figure.add_subplot(facecolor=theme.paper)
+    axes.tick_params(colors=theme.ink, labelsize=11)
+    axes.spines[:].set_color(theme.muted)
+    axes.spines[["top", "right"]].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=theme.ink, fontsize=11)
+    return figure, axes
+
+
+def _share(table: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
+    totals = table.sum(axis=axis, keepdims=True)
+    share: NDArray[np.float64] = table / np.maximum(totals, 1)
+    return share

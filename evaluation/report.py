@@ -1,0 +1,218 @@
+"""The report: scores, a line for each image, plots, and one page that shows them all."""
+
+import base64
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from clustnet.errors import UserError
+from clustnet.files import replacing_folder
+from clustnet.scores import idle_experts
+from evaluation import plots
+from evaluation.score_meanings import meaning, shown
+from evaluation.scoring import Evaluation
+from evaluation.sources import BATCH
+
+SCORES, IMAGES, PAGE = "scores.json", "predictions.csv", "report.html"
+TILES = ("class_accuracy", "binary_accuracy", "cell_accuracy", "nmi")
+
+
+GROUP_TEXT = (
+    "Images truly in {} by class (row) and expert (column). The diagonal is the best one-to-one matching; "
+    "its share of all these images is the group accuracy."
+)
+
+
+class Plot(NamedTuple):
+    """One plot of the report: its file, what is said about it, and how a theme's version is drawn."""
+
+    file: str
+    title: str
+    text: str
+    draw: Callable[[Evaluation, plots.Theme], Figure]
+
+
+PLOTS = (
+    Plot(
+        "confusion.png",
+        "Which class is taken for which",
+        "Images of each true class (row) by the model's guess (column). Colour: share of the row.",
+        plots.confusion_plot,
+    ),
+    Plot(
+        "failures.png",
+        "Where the model is surest and wrong",
+        "The wrong guesses with the highest confidence, the most confident first.",
+        plots.failure_plot,
+    ),
+    Plot(
+        "confusion_group_0.png",
+        "Classes and experts within {0}",
+        GROUP_TEXT.format("{0}"),
+        partial(plots.group_plot, group=0),
+    ),
+    Plot(
+        "confusion_group_1.png",
+        "Classes and experts within {1}",
+        GROUP_TEXT.format("{1}"),
+        partial(plots.group_plot, group=1),
+    ),
+    Plot(
+        "experts.png",
+        "Which expert gets which class",
+        "Percent of each true class (column) that is routed to each expert (row). Columns add up to 100.",
+        plots.expert_plot,
+    ),
+    Plot(
+        "certainty.png",
+        "How certain the routing is",
+        "Images by the probability of the expert they were routed to, on a logarithmic axis.",
+        plots.certainty_plot,
+    ),
+)
+FILES = {SCORES, IMAGES, PAGE, *(plot.file for plot in PLOTS)}
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace anything but an earlier report.
+
+    Raises:
+        UserError: the path is a file, or a folder that holds anything else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file, not a folder; name a new folder with --out.")
+    others = {entry.name for entry in folder.iterdir()} - FILES if folder.exists() else set()
+    if others:
+        raise UserError(
+            f"{folder} is not an earlier report, as it holds {min(others)}, so it is not replaced; "
+            "name a new folder with --out."
+        )
+
+
+def write_report(evaluation: Evaluation, folder: Path) -> None:
+    """Write the report; the folder appears whole or not at all, in the place of an earlier report.
+
+    Raises:
+        UserError: the folder holds something else than an earlier report, or cannot be written.
+    """
+    folder = folder.resolve()
+    check_replaceable(folder)
+    try:
+        with replacing_folder(folder) as temporary:
+            (temporary / SCORES).write_text(scores_json(evaluation), encoding="utf-8")
+            (temporary / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
+            shown_plots = [_write_plot(plot, evaluation, temporary) for plot in PLOTS]
+            (temporary / PAGE).write_text(_page(evaluation, shown_plots), encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {folder} ({error.strerror}); name another folder with --out."
+        ) from None
+
+
+def scores_json(evaluation: Evaluation) -> str:
+    """Return the scores and what they were measured on; only ``source`` tells a bundle from a service."""
+    data, answers, grouping = evaluation.data, evaluation.answers, evaluation.grouping
+    groups = [[data.classes[c] for c in group] for group in grouping.groups]
+    scores = {key: None if math.isnan(value) else value for key, value in evaluation.scores.items()}
+    content = {
+        "model": answers.model._asdict(),
+        "data": data.name,
+        "split": data.split,
+        "images": len(data),
+        "coarse_groups": dict(zip(grouping.labels, groups, strict=True)),
+        "scores": scores,
+        "source": evaluation.source,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def predictions_csv(evaluation: Evaluation) -> str:
+    """Return one line for each image, with all that the scores are computed from."""
+    data, answers = evaluation.data, evaluation.answers
+    names, coarse = np.array(data.classes), np.array(evaluation.grouping.labels)
+    columns = {
+        "image": range(len(data)),
+        "true_class": names[data.labels],
+        "guess": names[answers.guess],
+        "guess_probability": answers.confidence,
+        "true_coarse": coarse[evaluation.grouping.coarse(data.labels)],
+        "coarse": answers.coarse_label,
+        "coarse_probability": answers.coarse_probability,
+        "expert": answers.expert,
+    }
+    columns |= {f"routing/{e}": column for e, column in enumerate(answers.routing.T)}
+    columns |= {f"probability/{n}": c for n, c in zip(data.classes, answers.class_probability.T, strict=True)}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
+
+
+def _write_plot(plot: Plot, evaluation: Evaluation, folder: Path) -> dict[str, str]:
+    """Write the light version as a file; return what the page needs to show both."""
+    light = plots.png(plot.draw(evaluation, plots.LIGHT))
+    (folder / plot.file).write_bytes(light)
+    labels = evaluation.grouping.labels
+    return {
+        "title": plot.title.format(*labels),
+        "text": plot.text.format(*labels),
+        "light": _data_url(light),
+        "dark": _data_url(plots.png(plot.draw(evaluation, plots.DARK))),
+    }
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _page(evaluation: Evaluation, shown_plots: list[dict[str, str]]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    scores = [
+        {"title": meaning(key).title, "text": meaning(key).text, "value": shown(key, value)}
+        for key, value in evaluation.scores.items()
+    ]
+    return environment.get_template(PAGE).render(
+        model=evaluation.answers.model,
+        data=evaluation.data,
+        scores=scores,
+        tiles=[scores[list(evaluation.scores).index(key)] for key in TILES],
+        protocol=_protocol(evaluation),
+        idle=idle_experts(evaluation.scores),
+        plots=shown_plots,
+    )
+
+
+def _protocol(evaluation: Evaluation) -> dict[str, str]:
+    """Return what the scores were measured on, as names and sentences."""
+    data, grouping, source = evaluation.data, evaluation.grouping, evaluation.source
+    groups = zip(grouping.labels, grouping.groups, strict=True)
+    return {
+        "Model": " ".join(evaluation.answers.model),
+        "Asked": f"the service at {source['url']}" if "url" in source else f"the bundle {source['bundle']}",
+        "Images": f"{len(data):,} of {data.name}, split {data.split}, {BATCH} at a time",
+        "Coarse groups": "; ".join(f"{name} = {', '.join(data.classes[c] for c in g)}" for name, g in groups),
+        "Class map": _class_map(source),
+    }
+
+
+def _class_map(source: dict[str, Any]) -> str:
+    if "class_map" not in source:
+        return "fitted when the service's bundle was exported; the bundle's manifest lists the images"
+    fitted = source["class_map"]
+    return f"fitted on {fitted['reference_images']:,} reference images of {fitted['data']}"

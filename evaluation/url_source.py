@@ -1,0 +1,186 @@
+"""Answers from a running service, over HTTP."""
+
+import time
+from collections.abc import Collection, Sequence
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from clustnet.coarse import CoarseGrouping
+from clustnet.errors import UserError
+from evaluation.coarse_option import grouping_from_labels
+from evaluation.sources import Answers, Model
+
+BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+RETRIES = 5
+LONGEST_WAIT = 60.0  # seconds between two tries, whatever the service asks for
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+LONGEST_REASON = 300  # characters of an error page that are worth showing
+
+Probability = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Label(BaseModel):
+    label: str
+    probability: Probability
+
+
+class _Prediction(BaseModel):
+    binary: _Label
+    routing: Annotated[list[Probability], Field(min_length=1)]
+    guess: _Label
+    class_probabilities: list[Probability]
+
+
+class _ModelName(BaseModel):
+    name: str
+    version: str
+
+
+class _Answer(BaseModel):
+    model: _ModelName
+    predictions: list[_Prediction]
+
+
+class UrlSource:
+    """A running service that answers images by ``POST /predict``.
+
+    Args:
+        url: the service's root, for example ``http://127.0.0.1:3000``.
+        classes: the names of the data's fine classes, in the order of their indices.
+
+    Raises:
+        UserError: not an HTTP address.
+    """
+
+    def __init__(self, url: str, classes: Sequence[str]) -> None:
+        self._url = url.rstrip("/")
+        self._classes = tuple(classes)
+        if not self._url.startswith(("http://", "https://")):
+            raise UserError(f"The address {url!r} must begin with http:// or https://.")
+        self._client = httpx.Client(timeout=TIMEOUT)
+
+    def answer(self, images: NDArray[np.uint8]) -> Answers:
+        """Answer N images in one request: uint8 [N, H, W] or [N, H, W, 3].
+
+        Raises:
+            UserError: the service cannot be reached, refuses, or does not answer as this release expects.
+        """
+        response = self._post({"images": images.tolist()})
+        if response.status_code != HTTPStatus.OK:
+            raise UserError(f"The service at {self._url} {_refusal(response)}")
+        try:
+            answer = _Answer.model_validate_json(response.content)
+            return self._arrays(answer, len(images))
+        except (ValidationError, ValueError) as error:
+            raise UserError(
+                f"The service at {self._url} does not answer POST /predict as this release expects "
+                f"({_first_line(error)}); check --url and the service's version."
+            ) from None
+
+    def grouping(self, seen: Collection[str]) -> CoarseGrouping:
+        """Return the coarse grouping that the answered labels tell by their form ``FIRST-LAST``.
+
+        Raises:
+            UserError: they do not.
+        """
+        return grouping_from_labels(seen, len(self._classes))
+
+    def description(self) -> dict[str, Any]:
+        """Return the service's address."""
+        return {"url": self._url}
+
+    def _post(self, body: dict[str, Any]) -> httpx.Response:
+        """Post to /predict; a service that is busy is asked again, no sooner than it says."""
+        for retry in range(RETRIES + 1):
+            response = self._request(body)
+            if response.status_code not in BUSY or retry == RETRIES:
+                break
+            time.sleep(_wait(response.headers.get("Retry-After"), retry))
+        return response
+
+    def _request(self, body: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._client.post(f"{self._url}/predict", json=body)
+        except httpx.TimeoutException:
+            raise UserError(
+                f"The service at {self._url} did not answer in time; see whether it is overloaded."
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise UserError(
+                f"The service at {self._url} cannot be reached ({error}); "
+                "start it with 'make serve' or check --url."
+            ) from None
+
+    def _arrays(self, answer: _Answer, images: int) -> Answers:
+        found = answer.predictions
+        if len(found) != images:
+            raise ValueError(f"{len(found)} predictions for {images} images")
+        # Through float32, as the model computes: however a service writes its floats, none is altered.
+        routing = _matrix([prediction.routing for prediction in found])
+        probability = _matrix([prediction.class_probabilities for prediction in found])
+        self._check_guesses(probability, [prediction.guess.label for prediction in found])
+        return Answers(
+            Model(answer.model.name, answer.model.version),
+            routing,
+            np.array([prediction.binary.label for prediction in found]),
+            np.array([prediction.binary.probability for prediction in found], np.float32),
+            probability,
+        )
+
+    def _check_guesses(self, probability: NDArray[np.float32], labels: list[str]) -> None:
+        """Check that the service has the data's classes, in the same order."""
+        if probability.shape[1] != len(self._classes):
+            raise ValueError(f"{probability.shape[1]} classes, the data has {len(self._classes)}")
+        for best, label in zip(probability.argmax(axis=1), labels, strict=True):
+            if self._classes[best] != label:
+                raise ValueError(f"it guesses {label!r} where the data's class is {self._classes[best]!r}")
+
+
+def _matrix(rows: list[list[float]]) -> NDArray[np.float32]:
+    if len({len(row) for row in rows}) != 1:
+        raise ValueError("rows of different lengths")
+    return np.array(rows, np.float32)
+
+
+def _wait(retry_after: str | None, retry: int) -> float:
+    """Return how many seconds to wait: what the service asks for, else twice as long each time."""
+    if retry_after is None:
+        return 0.5 * 2.0**retry
+    try:
+        asked = float(retry_after)
+    except ValueError:
+        asked = _seconds_until(retry_after)
+    return min(max(asked, 0.0), LONGEST_WAIT)
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except ValueError:
+        return 1.0
+
+
+def _refusal(response: httpx.Response) -> str:
+    """Say what a service answered instead of predictions, with its own sentence."""
+    status = f"{response.status_code} {response.reason_phrase}".strip()
+    try:
+        body = response.json()
+    except ValueError:
+        body = response.text
+    reason = str(body.get("error", body) if isinstance(body, dict) else body).strip()
+    if not reason or reason.startswith("<"):  # a proxy's error page says no more than the status
+        return f"answered {status}."
+    return f"answered {status}: {reason[:LONGEST_REASON]}"
+
+
+def _first_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_context=False)[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+    return str(error)
