@@ -1,0 +1,66 @@
+"""Training data in two halves: what a method may see, and the fine labels that only scoring sees."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.datasets import MNIST
+
+from clustnet.datasets import LabelledImages, load_named
+from clustnet.datasets.mnist import unpacked
+from training.recipe import Data
+
+
+@dataclass(frozen=True)
+class CoarseData:
+    """All that a method learns from; fine labels are not in it.
+
+    Args:
+        images: uint8 [N, H, W] or [N, H, W, C].
+        targets: float32 [N], coarse labels 0 or 1.
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+    """
+
+    images: Tensor
+    targets: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to(self, device: torch.device) -> "CoarseData":
+        """Return the data on a device."""
+        return CoarseData(self.images.to(device), self.targets.to(device), self.mean, self.std)
+
+    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images, targets) of ``size`` images, each image once, in the generator's order."""
+        order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
+        for chosen in torch.split(order, size):
+            yield self.images[chosen], self.targets[chosen]
+
+
+def load_split(data: Data, split: str) -> LabelledImages:
+    """Load one split of a recipe's data with its fine labels.
+
+    Raises:
+        UserError: files that are missing or damaged.
+    """
+    labelled = load_named(data.name, split, data.path) if data.name != "mnist" else _load_mnist(data, split)
+    return labelled.first(data.train_images if split == "train" else data.test_images)
+
+
+def hide_fine_labels(labelled: LabelledImages, data: Data) -> CoarseData:
+    """Return the images with their coarse labels alone."""
+    targets = data.grouping().coarse(labelled.labels).astype(np.float32)
+    images = torch.from_numpy(labelled.images.copy())
+    return CoarseData(images, torch.from_numpy(targets), labelled.mean, labelled.std)
+
+
+def _load_mnist(data: Data, split: str) -> LabelledImages:
+    """Load MNIST through torchvision, from files whose hashes have been checked."""
+    dataset = MNIST(unpacked(data.path), train=split == "train")
+    digits = tuple(str(digit) for digit in range(10))
+    return LabelledImages(
+        "mnist", split, dataset.data.numpy(), dataset.targets.numpy(), digits, mean=(0.1307,), std=(0.3081,)
+    )

@@ -1,0 +1,115 @@
+"""The loop that every method shares: score, write, resume, stop in good order."""
+
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from clustnet.datasets import LabelledImages
+from clustnet.scores import idle_experts, routing_scores
+from training.data import hide_fine_labels, load_split
+from training.inference import route
+from training.methods import METHODS
+from training.methods.method import EpochLosses, Method
+from training.recipe import Recipe
+from training.run_folder import Row, RunFolder
+
+T = TypeVar("T")
+
+
+def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
+    """Train a recipe into a run folder and return its scores, one row per epoch and split.
+
+    Args:
+        recipe: what to train.
+        out: the run folder.
+        resume: go on from the last finished epoch; the weights then equal an uninterrupted run's.
+
+    Raises:
+        UserError: data that cannot be read, or a folder that holds another run.
+        KeyboardInterrupt: stopped by the user; its message says what is safe.
+    """
+    splits = [load_split(recipe.data, split) for split in ("train", "test")]
+    folder = RunFolder(out)
+    folder.begin(recipe, resume)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    method = METHODS[recipe.method](hide_fine_labels(splits[0], recipe.data), recipe, Accelerator())
+    start = folder.last_epoch()
+    if start:
+        method.restore(folder.load_checkpoint(start))
+    try:
+        return _epochs(method, recipe, folder, splits, start)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}"
+        ) from None
+
+
+def _epochs(
+    method: Method, recipe: Recipe, folder: RunFolder, splits: list[LabelledImages], start: int
+) -> list[Row]:
+    rows = folder.read_scores(start)
+    with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
+        began = time.perf_counter()
+        for losses in method.run(start, show_progress):
+            seconds = time.perf_counter() - began
+            new = [_score(method, recipe, folder, split, losses, seconds) for split in splits]
+            rows += new
+            folder.write_scores(rows)
+            _write_board(board, new)
+            folder.save_checkpoint(losses.epoch, method.state())
+            _report(new[-1], method.epochs)
+            began = time.perf_counter()
+    return rows
+
+
+def _score(
+    method: Method,
+    recipe: Recipe,
+    folder: RunFolder,
+    split: LabelledImages,
+    losses: EpochLosses,
+    seconds: float,
+) -> Row:
+    """Score one split after an epoch; the only place in training where fine labels are read."""
+    routed, grouping = route(method.model, split.images, recipe.routing == "hard"), recipe.data.grouping()
+    folder.write_images(losses.epoch, split.split, split.labels, grouping.coarse(split.labels), routed)
+    scores = routing_scores(routed.routing, routed.positive_probability, split.labels, grouping)
+    head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
+    return head | {"train_loss": losses.loss, "train_seconds": round(seconds, 2)} | scores
+
+
+def _write_board(board: SummaryWriter, rows: list[Row]) -> None:
+    for row in rows:
+        for key, value in row.items():
+            if isinstance(value, float):
+                board.add_scalar(f"{row['split']}/{key}", value, row["epoch"])
+
+
+def _report(row: Row, epochs: int) -> None:
+    """Print one line of test scores, and a warning for experts that have fallen idle."""
+    load = " ".join(f"{row[key]:.2f}" for key in row if key.startswith("expert_load/"))
+    words = [
+        f"epoch {row['epoch']:>2}/{epochs} {row['stage']}",
+        f"loss {row['train_loss']:.4f}",
+        f"binary {row['binary_accuracy']:.4f}",
+        *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
+        f"cells {row['cell_accuracy']:.3f}",
+        f"load {load}",
+        f"{row['train_seconds']:.0f} s",
+    ]
+    print("  ".join(words), flush=True)
+    for expert in idle_experts(row):
+        print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
+
+
+def show_progress(batches: Iterable[T], total: int) -> Iterable[T]:
+    """Show a bar on a terminal and nothing elsewhere."""
+    bar: Iterable[T] = tqdm(batches, total=total, leave=False, disable=None, unit="batch")
+    return bar

@@ -1,0 +1,43 @@
+"""What the shared loop expects of every method."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from training.models.mixture import MixtureOfExperts
+
+State = dict[str, Any]
+T = TypeVar("T")
+
+
+class Progress(Protocol):
+    """Wraps an epoch's batches so that a person sees them pass."""
+
+    def __call__(self, batches: Iterable[T], total: int) -> Iterable[T]:
+        """Return ``batches`` again, ``total`` of them."""
+
+
+class EpochLosses(NamedTuple):
+    """One finished epoch: its number from 1, its stage and its mean training loss in nats."""
+
+    epoch: int
+    stage: str
+    loss: float
+
+
+class Method(Protocol):
+    """A way to train a mixture from coarse labels."""
+
+    model: MixtureOfExperts
+
+    @property
+    def epochs(self) -> int:
+        """All epochs of the method."""
+
+    def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
+        """Train from epoch ``start + 1`` to the last and yield after each."""
+
+    def state(self) -> State:
+        """Return everything that training goes on from, as tensors and plain values."""
+
+    def restore(self, state: State) -> None:
+        """Go on from what ``state`` returned."""

@@ -1,0 +1,86 @@
+"""The gate's convolutional encoder and the decoder that pre-trains it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """Turn uint8 images into normalised channels-first floats, so that graphs read raw images.
+
+    Args:
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map uint8 [N, H, W] or [N, H, W, C] to float32 [N, C, H, W]."""
+        pixels = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
+        return (pixels.float() / 255 - self.mean) / self.std
+
+
+class Encoder(nn.Module):
+    """Two convolutions, each halving the image, and a linear layer.
+
+    Args:
+        shape: (C, H, W) of the normalised images.
+        channels: channels of the two convolutions.
+        embedding: D, width of the output.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int) -> None:
+        super().__init__()
+        first, second = channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(shape[0], first, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(first, second, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(second * (shape[1] // 4) * (shape[2] // 4), embedding),
+            nn.ReLU(),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Map float32 [N, C, H, W] to embeddings float32 [N, D], 0 or more."""
+        embeddings: Tensor = self.layers(pixels)
+        return embeddings
+
+
+class Decoder(nn.Module):
+    """A linear layer and two transposed convolutions back to the image.
+
+    Args:
+        shape: (C, H, W) of the normalised images; H and W divisible by 4.
+        channels: the encoder's channels.
+        embedding: D, width of its output.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int) -> None:
+        super().__init__()
+        first, second = channels
+        height, width = shape[1] // 4, shape[2] // 4
+        self.layers = nn.Sequential(
+            nn.Linear(embedding, second * height * width),
+            nn.ReLU(),
+            nn.Unflatten(1, (second, height, width)),
+            nn.ConvTranspose2d(second, first, 2, stride=2),
+            nn.ReLU(),
+            nn.ConvTranspose2d(first, shape[0], 2, stride=2),
+        )
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Map embeddings float32 [N, D] to normalised images float32 [N, C, H, W]."""
+        pixels: Tensor = self.layers(embeddings)
+        return pixels

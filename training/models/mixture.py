@@ -1,0 +1,93 @@
+"""The gated mixture of experts.
+
+Jacobs, Jordan, Nowlan, Hinton, "Adaptive Mixtures of Local Experts", Neural Computation 3, 1991.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from training.models.encoder import Encoder, Normalise
+from training.models.experts import CAPACITIES
+from training.recipe import Model
+
+
+class MixtureOutput(NamedTuple):
+    """What the mixture computes for N images.
+
+    Args:
+        log_routing: float32 [N, E], logarithm of the routing distribution.
+        expert_logit: float32 [N, E], each expert's logit of the positive coarse label.
+    """
+
+    log_routing: Tensor
+    expert_logit: Tensor
+
+
+class MixtureOfExperts(nn.Module):
+    """A CNN gate over E experts.
+
+    Args:
+        model: the recipe's model part.
+        image_shape: shape of one raw image, (H, W) or (H, W, C).
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+    """
+
+    def __init__(
+        self, model: Model, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        height, width, *channels = image_shape
+        self.pixel_shape = (channels[0] if channels else 1, height, width)
+        self.normalise = Normalise(mean, std)
+        self.encoder = Encoder(self.pixel_shape, model.channels, model.embedding)
+        self.head = nn.Linear(model.embedding, model.experts)
+        self.shared = model.expert == "shared"
+        self.experts = nn.ModuleList(
+            nn.Linear(model.embedding, 1) if self.shared else CAPACITIES[model.expert](self.pixel_shape)
+            for _ in range(model.experts)
+        )
+
+    def forward(self, images: Tensor) -> MixtureOutput:
+        """Route images uint8 [N, H, W] or [N, H, W, C] and ask every expert."""
+        pixels = self.normalise(images)
+        embeddings = self.encoder(pixels)
+        evidence = embeddings if self.shared else pixels
+        logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)
+        return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)
+
+    def gate(self, images: Tensor) -> Tensor:
+        """Return the routing distribution of images, float32 [N, E]."""
+        return torch.softmax(self.head(self.encoder(self.normalise(images))), dim=1)
+
+    def expert(self, index: int, images: Tensor) -> Tensor:
+        """Return one expert's probability of the positive coarse label, float32 [N]."""
+        pixels = self.normalise(images)
+        logit: Tensor = self.experts[index](self.encoder(pixels) if self.shared else pixels)
+        return torch.sigmoid(logit).squeeze(1)
+
+    def gate_parameters(self) -> Iterable[nn.Parameter]:
+        """Return the parameters of the gate: encoder and head."""
+        return chain(self.encoder.parameters(), self.head.parameters())
+
+
+def straight_through(log_routing: Tensor) -> Tensor:
+    """Sample one expert an image, with the gradient of the distribution itself.
+
+    The straight-through estimator of Bengio, Leonard, Courville, "Estimating or Propagating Gradients
+    Through Stochastic Neurons", arXiv:1308.3432.
+
+    Args:
+        log_routing: float32 [N, E], logarithm of the routing distribution.
+
+    Returns:
+        float32 [N, E], one-hot in value, with the softmax's gradient.
+    """
+    routing = log_routing.exp()
+    chosen = torch.multinomial(routing, 1)
+    one_hot = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
+    return one_hot + routing - routing.detach()

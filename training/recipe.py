@@ -1,0 +1,254 @@
+"""Recipes: a method, its data and its hyper-parameters, read from YAML and checked key by key.
+
+Nothing here needs torch, so that ``--help`` and ``--print_config`` answer at once.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeGuard, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from clustnet.coarse import CoarseGrouping
+from clustnet.errors import UserError
+
+Count = Annotated[int, Field(ge=1)]
+Epochs = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Part(BaseModel):
+    """Base of the recipe's parts: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Part):
+    """Which images, and which fine classes hide behind each of the two coarse labels.
+
+    Args:
+        name: the data set.
+        path: its folder or file; the embedded copy by default where there is one.
+        coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one.
+        train_images: use only the first so many training images.
+        test_images: use only the first so many test images.
+    """
+
+    name: Literal["mnist", "cifar10"] = "mnist"
+    path: Path | None = None
+    coarse: dict[str, list[int]] = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
+    train_images: Count | None = None
+    test_images: Count | None = None
+
+    def grouping(self) -> CoarseGrouping:
+        """Return the coarse grouping over the ten fine classes of either data set."""
+        return CoarseGrouping.from_mapping(self.coarse, classes=10)
+
+
+class Model(Part):
+    """The gate and its experts.
+
+    Args:
+        experts: number of experts, E.
+        expert: their capacity. ``linear``: one linear layer on the pixels; ``small_cnn``: two small
+            convolutions; ``large_cnn``: enough to solve the task alone; ``shared``: a linear head on the
+            gate's encoder.
+        channels: channels of the encoder's two convolutions.
+        embedding: width of the encoder's output.
+    """
+
+    experts: Annotated[int, Field(ge=1, le=1000)] = 5
+    expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
+    channels: tuple[Count, Count] = (16, 32)
+    embedding: Count = 64
+
+
+class Loss(Part):
+    """Weights of the original's optional terms, added to the negative log-likelihood.
+
+    Args:
+        routing_entropy: weight of each image's routing entropy; positive makes the gate decide.
+        routing_diversity: weight of the entropy of a batch's mean routing; positive rewards diversity.
+    """
+
+    routing_entropy: float = 0.0
+    routing_diversity: float = 0.0
+
+
+class Optimisation(Part):
+    """How gate and experts are optimised.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images a step.
+        optimizer: ``adam`` or ``sgd``.
+        learning_rate: step size.
+        momentum: of ``sgd``.
+        batch_period: 0 steps gate and experts together; otherwise so many batches step the gate alone,
+            then as many the experts, and so on.
+    """
+
+    epochs: Count = 10
+    batch_size: Count = 64
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    batch_period: Annotated[int, Field(ge=0)] = 0
+
+
+class Pretraining(Part):
+    """Autoencoder pre-training of the gate's encoder; 0 epochs leave it out."""
+
+    epochs: Epochs = 0
+    learning_rate: Positive = 1e-3
+
+
+class Reference(Part):
+    """The labelled training images that fit the class map at export."""
+
+    per_class: Count = 10
+    seed: int = 0
+
+
+class Recipe(Part):
+    """Everything that decides a run."""
+
+    method: Literal["clustnet"] = "clustnet"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    routing: Literal["soft", "hard"] = "soft"
+    data: Data = Data()
+    model: Model = Model()
+    loss: Loss = Loss()
+    optimisation: Optimisation = Optimisation()
+    pretraining: Pretraining = Pretraining()
+    reference: Reference = Reference()
+
+    def to_yaml(self) -> str:
+        """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+        return text
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the resolved recipe."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a recipe and lay ``overrides``, ``{"optimisation.epochs": 3}``, over it.
+
+    Raises:
+        UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"The recipe {path} cannot be read ({error}); name a YAML file such as those in configs/."
+        ) from None
+    except yaml.YAMLError as error:
+        raise UserError(f"The recipe {path} is not YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in configs/ are.")
+    for key, value in (overrides or {}).items():
+        _lay_over(content, key, value)
+    return validated(content, str(path))
+
+
+def validated(content: Mapping[str, Any], source: str) -> Recipe:
+    """Check a recipe's keys, types and values.
+
+    Raises:
+        UserError: names the first wrong key and the nearest valid one, or what the value must be.
+    """
+    try:
+        recipe = Recipe.model_validate(content)
+        recipe.data.grouping()
+    except ValidationError as error:
+        raise UserError(f"{source}: {_explain(error)}") from None
+    except UserError as error:
+        raise UserError(f"{source}: data.{error}") from None
+    return recipe
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+    """Parse ``--key.sub value`` and ``--key.sub=value`` pairs; values are read as YAML.
+
+    Raises:
+        UserError: a word that is no ``--key``, or a key without a value.
+    """
+    overrides: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise UserError(f"Unexpected argument {word!r}; a recipe's key is set by --key.sub VALUE.")
+        key, equals, value = word[2:].partition("=")
+        if not equals and not rest:
+            raise UserError(f"{word} needs a value, as in {word} VALUE.")
+        overrides[key] = yaml.safe_load(value if equals else rest.pop(0))
+    return overrides
+
+
+def _lay_over(content: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UserError(
+                f"--{key} cannot be set, because {parent} is a single value, not a group of keys."
+            )
+        content = inner
+    content[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Say the first fault in one sentence."""
+    fault = error.errors(include_url=False)[0]
+    key, given = ".".join(str(part) for part in fault["loc"]), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return f"there is no key {key!r}{_nearest_key(key)}"
+    if fault["type"] == "literal_error":
+        return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{_nearest_choice(str(given), _choices(key))}"
+    return f"{key} is {given!r}, but {fault['msg'].removeprefix('Input ').lower()}."
+
+
+def _nearest_key(key: str) -> str:
+    """Suggest a key of the same name elsewhere, one that is spelt alike, or all that stand beside it."""
+    valid = list(_keys(Recipe))
+    parent, _, name = key.rpartition(".")
+    elsewhere = [other for other in valid if other.rpartition(".")[2] == name]
+    beside = [other for other in valid if other.rpartition(".")[0] == parent]
+    close = (
+        elsewhere or difflib.get_close_matches(key, beside, n=1) or difflib.get_close_matches(key, valid, n=1)
+    )
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(beside or valid)}."
+
+
+def _nearest_choice(given: str, choices: Sequence[str]) -> str:
+    close = difflib.get_close_matches(given, choices, n=1)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if _is_part(field.annotation):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _choices(key: str) -> list[str]:
+    model: type[BaseModel] = Recipe
+    *parents, last = key.split(".")
+    for parent in parents:
+        annotation = model.model_fields[parent].annotation
+        model = annotation if _is_part(annotation) else model
+    return [str(choice) for choice in get_args(model.model_fields[last].annotation)]
+
+
+def _is_part(annotation: object) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

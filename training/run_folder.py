@@ -1,0 +1,161 @@
+"""A run's folder: resolved recipe, checkpoints, scores per epoch, and what was said of each image.
+
+::
+
+    recipe.yaml                   every key, as it was resolved
+    scores.csv                    one row per epoch and split
+    checkpoints/epoch_001.pt      all that training goes on from
+    images/epoch_001_train.csv    fine class, coarse label, two log-probabilities, routing, per image
+    images/epoch_001_test.csv
+    tensorboard/
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clustnet.errors import UserError
+from clustnet.files import replacing, write_text
+from training.inference import Routed
+from training.recipe import Recipe, read_recipe
+
+Row = dict[str, Any]
+SMALLEST_PROBABILITY = 1e-12
+
+
+class RunFolder:
+    """Reads and writes one run.
+
+    Args:
+        path: the run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    def exists(self) -> bool:
+        """Tell whether the folder holds a run, finished or not."""
+        return (self.path / "recipe.yaml").is_file()
+
+    def begin(self, recipe: Recipe, resume: bool) -> None:
+        """Write the recipe, or check that the run to be resumed has the same.
+
+        Raises:
+            UserError: there is a run and no wish to resume, the reverse, or another recipe.
+        """
+        exists = self.exists()
+        if exists and not resume:
+            raise UserError(
+                f"{self.path} already holds a run; add --resume to go on or choose another --out."
+            )
+        if resume and not exists:
+            raise UserError(f"{self.path} holds no run to resume; leave out --resume to begin one.")
+        if not exists:
+            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        elif self.recipe() != recipe:
+            raise UserError(
+                f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}."
+            )
+
+    def recipe(self) -> Recipe:
+        """Return the run's recipe.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        if not self.exists():
+            raise UserError(
+                f"{self.path} is not a run: it holds no recipe.yaml; make one with 'clustnet train'."
+            )
+        return read_recipe(self.path / "recipe.yaml")
+
+    def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
+        """Write the checkpoint of a finished epoch."""
+        with replacing(self._checkpoint(epoch)) as temporary:
+            torch.save(dict(state), temporary)
+
+    def last_epoch(self) -> int:
+        """Return the last epoch with a checkpoint, 0 for none."""
+        found = (self.path / "checkpoints").glob("epoch_*.pt")
+        return max((int(path.stem.removeprefix("epoch_")) for path in found), default=0)
+
+    def load_checkpoint(self, epoch: int) -> dict[str, Any]:
+        """Read the checkpoint of an epoch, tensors and plain values only.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        path = self._checkpoint(epoch)
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has no finished epoch yet; train it first.") from None
+        except (RuntimeError, EOFError, UnpicklingError, ValueError):
+            raise UserError(
+                f"The checkpoint {path} is damaged; remove it to go on from the one before."
+            ) from None
+        return state
+
+    def write_scores(self, rows: Sequence[Row]) -> None:
+        """Write all epochs' scores."""
+        with replacing(self.path / "scores.csv") as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def read_scores(self, up_to: int) -> list[Row]:
+        """Read the scores of the epochs up to one, empty before the first."""
+        if up_to == 0:
+            return []
+        with (self.path / "scores.csv").open(newline="") as file:
+            rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        return [row for row in rows if row["epoch"] <= up_to]
+
+    def write_images(
+        self, epoch: int, split: str, fine: NDArray[np.integer], coarse: NDArray[np.integer], routed: Routed
+    ) -> None:
+        """Write what was said of each image: targets, two log-probabilities and the routing."""
+        positive = np.clip(routed.positive_probability, SMALLEST_PROBABILITY, 1 - 1e-7)[:, None]
+        columns = np.hstack([np.log1p(-positive), np.log(positive), routed.routing])
+        experts = [f"routing_{e}" for e in range(routed.routing.shape[1])]
+        path = self.path / "images" / f"epoch_{epoch:03}_{split}.csv"
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["class", "coarse", "log_probability_0", "log_probability_1", *experts])
+            numbers = [[f"{value:.6g}" for value in row] for row in columns.tolist()]
+            writer.writerows([f, c, *row] for f, c, row in zip(fine, coarse, numbers, strict=True))
+
+    def _checkpoint(self, epoch: int) -> Path:
+        return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text) if not text.isdigit() else int(text)
+    except ValueError:
+        return text
+
+
+def _difference(old: Recipe, new: Recipe) -> str:
+    """Name the first key in which two recipes differ."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    key = next(key for key in before | after if before.get(key) != after.get(key))
+    return f"{key} was {before.get(key)!r} and is now {after.get(key)!r}"
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

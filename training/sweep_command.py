@@ -1,0 +1,150 @@
+"""``clustnet sweep``: many runs of one recipe under one name, with one table and one plot across them."""
+
+import argparse
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clustnet.errors import UserError
+from clustnet.files import replacing
+from training.recipe import Recipe, parse_overrides, read_recipe
+
+SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari")
+Member = tuple[str, int, Recipe]
+Run = tuple[str, int, list[dict[str, Any]]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train every combination of seeds and values, skipping what is finished.
+
+    Raises:
+        UserError: a wrong recipe, key, value, seed or folder.
+        KeyboardInterrupt: stopped by the user; its message says how to go on.
+    """
+    options, overrides = _parser().parse_known_args(arguments)
+    members = plan(options.config, parse_seeds(options.seeds), parse_overrides(overrides))
+    out = options.out or Path("runs") / options.config.stem
+    from training.loop import train  # here, so that --help does not load torch
+    from training.run_folder import RunFolder
+    from training.sweep_plot import plot_evolution
+
+    runs: list[Run] = []
+    for number, (name, seed, recipe) in enumerate(members, 1):
+        print(f"[{number}/{len(members)}] {name} seed {seed}", flush=True)
+        folder = out / f"{name}_seed{seed}"
+        try:
+            runs.append((name, seed, train(recipe, folder, resume=RunFolder(folder).exists())))
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(f"{stop}; the same command goes on.") from None
+    print(write_tables(out, runs))
+    plot_evolution(runs, out / "evolution.png")
+    print(f"Written to {out}: members.csv, summary.csv, evolution.png")
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Parse ``0..4`` (both ends count) or ``0,3,7``.
+
+    Raises:
+        UserError: neither of these.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        seeds = list(range(int(first), int(last) + 1)) if dots else [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UserError(f"The seeds {text!r} must read FIRST..LAST, as in 0..4, or be listed, as in 0,3,7.")
+    return seeds
+
+
+def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[Member]:
+    """Return name, seed and recipe of every combination; all recipes are checked before any is trained.
+
+    Args:
+        config: the recipe.
+        seeds: seeds of each setting.
+        overrides: for each key one value, or several as ``"a,b,c"``.
+    """
+    grid = [[(key, value) for value in _values(text)] for key, text in overrides.items()]
+    members = []
+    for setting in itertools.product(*grid):
+        varied = [
+            f"{key.rpartition('.')[2]}={value}" for key, value in setting if len(_values(overrides[key])) > 1
+        ]
+        name = "_".join(varied) or config.stem
+        members += [(name, seed, read_recipe(config, dict(setting) | {"seed": seed})) for seed in seeds]
+    return members
+
+
+def write_tables(out: Path, runs: Sequence[Run]) -> str:
+    """Write the members' final test scores and their summary per setting; return the summary as text."""
+    finals = [
+        {"setting": name, "seed": seed, **rows[-1], "seconds": round(_seconds(rows), 1)}
+        for name, seed, rows in runs
+    ]
+    summary = [
+        _summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])
+    ]
+    _write_csv(out / "members.csv", finals)
+    _write_csv(out / "summary.csv", summary)
+    return format_table(summary)
+
+
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay rows out in columns for a terminal."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _values(text: Any) -> list[Any]:
+    return [yaml.safe_load(part) for part in text.split(",")] if isinstance(text, str) else [text]
+
+
+def _seconds(rows: Sequence[dict[str, Any]]) -> float:
+    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "test")
+
+
+def _summary(name: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return mean, standard deviation over the seeds (n - 1) and worst of each score."""
+    import numpy as np
+
+    summary: dict[str, Any] = {"setting": name, "seeds": len(group)}
+    for score in SCORES:
+        values = np.array([row[score] for row in group])
+        spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        summary |= {score: float(values.mean()), f"{score}_sd": spread, f"{score}_worst": float(values.min())}
+    return summary | {"seconds": float(np.mean([row["seconds"] for row in group]))}
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet sweep",
+        description="Train one recipe with several seeds and values; what is finished is not trained again.",
+        epilog="--key.sub A,B,C trains each value, as in --optimisation.learning_rate 0.01,0.001.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml"
+    )
+    parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
+    parser.add_argument("--out", type=Path, help="the folder of the runs (default: runs/RECIPE)")
+    return parser

@@ -1,0 +1,52 @@
+"""``clustnet train``: one recipe, one run."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.recipe import Recipe, parse_overrides, read_recipe
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train a recipe, or print it as resolved.
+
+    Raises:
+        UserError: a wrong recipe, key or folder.
+        KeyboardInterrupt: stopped by the user; its message says how to go on.
+    """
+    options, overrides = _parser().parse_known_args(arguments)
+    keys = parse_overrides(overrides)
+    if options.seed is not None:
+        keys["seed"] = options.seed
+    recipe = read_recipe(options.config, keys)
+    if options.print_config:
+        print(recipe.to_yaml(), end="")
+        return
+    from training.loop import train  # here, so that --help and --print_config do not load torch
+
+    try:
+        train(recipe, options.out or default_folder(options.config, recipe), options.resume)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
+
+
+def default_folder(config: Path, recipe: Recipe) -> Path:
+    """Return ``runs/RECIPE_seedS``."""
+    return Path("runs") / f"{config.stem}_seed{recipe.seed}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet train",
+        description="Train a recipe: coarse labels -> run.",
+        epilog="Any key of the recipe is set by --key.sub VALUE, as in --optimisation.epochs 3.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml"
+    )
+    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+    return parser
