@@ -1,0 +1,85 @@
+"""The limits on a request's body: its size and the time it takes to arrive."""
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.metrics import count_refusal
+from serving.refusals import Refusal
+
+BODY_SECONDS = 20.0  # under the service's timeout, so that a slow client is told 408 and not 504
+PICKLE = "application/vnd.bentoml+pickle"  # BentoML refuses it too, but with a traceback in the log
+
+
+class BodyLimits:
+    """ASGI middleware that reads each body whole before the application sees it, or refuses it.
+
+    A larger body is refused as soon as it is known to be larger: by its Content-Length, or when its
+    chunks exceed the limit. It never raises, because BentoML would leave such a request hanging.
+
+    Args:
+        app: the application.
+        max_bytes: the largest body that is read.
+        seconds: the longest time that a body may take.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self.seconds = seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            body = await self._read(Headers(scope=scope), receive)
+        except ClientDisconnect:
+            return
+        except Refusal as refusal:
+            count_refusal(refusal)
+            await refusal.response()(scope, receive, send)
+            return
+        await self.app(scope, _replaying(body, receive), send)
+
+    async def _read(self, headers: Headers, receive: Receive) -> bytes:
+        if headers.get("content-type", "").startswith(PICKLE):
+            raise Refusal(415, "content_type", f"The content type {PICKLE} is refused; send JSON or a form.")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await self._collect(receive)
+        except TimeoutError:
+            message = f"The body took over {self.seconds:g} seconds to arrive; send it faster or in parts."
+            raise Refusal(408, "body_too_slow", message) from None
+
+    async def _collect(self, receive: Receive) -> bytes:
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body += message.get("body", b"")
+            if len(body) > self.max_bytes:
+                raise self._too_large()
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _too_large(self) -> Refusal:
+        message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."
+        return Refusal(413, "body_too_large", message)
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives ``body`` once and then what the connection says."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replay

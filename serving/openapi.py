@@ -1,0 +1,95 @@
+"""The OpenAPI document; BentoML's own cannot tell the limits and the errors."""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from clustnet.bundle import Manifest
+from clustnet.settings import Settings
+from serving.responses import Error, PredictImageResponse, PredictResponse
+
+Schema = dict[str, Any]
+
+ERRORS = {
+    400: "The body is not JSON, or not a form.",
+    408: "The body took too long to arrive.",
+    413: "The body is too large.",
+    415: "The body has another content type.",
+    422: "The content is wrong; the reason names the image and the fault.",
+    500: "The service has failed; its log says why.",
+    503: "The service is not ready.",
+    504: "The service took too long.",
+}
+
+
+def describe(manifest: Manifest, settings: Settings) -> Schema:
+    """Return the OpenAPI 3.1 document of the service for one bundle."""
+    models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, Error)]
+    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    limit = f"At most {settings.max_body_bytes} bytes."
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"ClustNet: {manifest.name}", "version": manifest.version},
+        "servers": [{"url": "."}],
+        "paths": {
+            "/predict": _post(
+                "Predict the coarse label, the expert and the fine class of each image.",
+                {"application/json": {"schema": _images(manifest.input.shape, settings.max_images)}},
+                limit,
+                "PredictResponse",
+            ),
+            "/predict_image": _post(
+                "Prepare an image file as the model's training images were, and predict it.",
+                {"multipart/form-data": {"schema": _upload(), "encoding": _UPLOAD_ENCODING}},
+                limit,
+                "PredictImageResponse",
+            ),
+            "/livez": _get("The process is alive.", "text/plain"),
+            "/readyz": _get("The service is ready; else 503 and the reason.", "text/plain", 503),
+            "/metrics": _get("Metrics in Prometheus' text format.", "text/plain"),
+            "/docs.json": _get("This document.", "application/json"),
+        },
+        "components": {"schemas": schemas["$defs"]},
+    }
+
+
+_UPLOAD_ENCODING = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
+
+
+def _images(shape: tuple[int, ...], most: int) -> Schema:
+    schema: Schema = {"type": "number", "minimum": 0, "maximum": 255}
+    for length in reversed(shape):
+        schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
+    images = {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
+    return _object({"images": images})
+
+
+def _upload() -> Schema:
+    return _object({"image": {"type": "string", "contentMediaType": "application/octet-stream"}})
+
+
+def _object(properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:
+    responses = {"200": _answer("The prediction.", "application/json", answer)}
+    responses |= {str(status): _answer(text, "application/json", "Error") for status, text in ERRORS.items()}
+    body = {"required": True, "description": limit, "content": content}
+    return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
+
+
+def _get(summary: str, media_type: str, *faults: int) -> Schema:
+    responses = {"200": _answer("OK", media_type)}
+    responses |= {str(status): _answer(ERRORS[status], media_type) for status in faults}
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+def _answer(description: str, media_type: str, model: str | None = None) -> Schema:
+    schema: Schema = {"$ref": f"#/components/schemas/{model}"} if model else {}
+    return {"description": description, "content": {media_type: {"schema": schema}}}

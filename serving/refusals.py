@@ -1,0 +1,43 @@
+"""Refusals: requests that are answered with a reason instead of a prediction."""
+
+from typing import Literal
+
+from starlette.responses import JSONResponse
+
+from clustnet.errors import UserError
+from clustnet.preparation import Reason as ImageReason
+
+Reason = (
+    ImageReason
+    | Literal[
+        "body_too_large",
+        "body_too_slow",
+        "content_type",
+        "malformed_json",
+        "malformed_form",
+        "wrong_keys",
+        "wrong_count",
+        "wrong_shape",
+        "wrong_value",
+        "not_ready",
+    ]
+)
+
+
+class Refusal(UserError):  # noqa: N818 - not a fault of this program
+    """A request that gets no prediction.
+
+    Args:
+        status: the HTTP status.
+        reason: a short word for the metrics, one of a closed set.
+        message: a sentence for the client: what was wrong, what was expected, how to mend it.
+    """
+
+    def __init__(self, status: int, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason: Reason = reason
+
+    def response(self) -> JSONResponse:
+        """Return the answer, ``{"error": message}`` with the status."""
+        return JSONResponse({"error": str(self)}, self.status)

@@ -1,0 +1,45 @@
+"""What the service reads, as BentoML describes it to its clients.
+
+BentoML's own parsing is bypassed: its fields reshape and coerce in silence, answer 500 to a file that
+is no image, and fetch a URL that a client sends in a file's place.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import bentoml
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+
+
+@dataclass(frozen=True)
+class Body:
+    """An unread request body and its Content-Type, empty without one."""
+
+    content_type: str
+    content: bytes
+
+
+class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped
+    """Base of inputs whose one field BentoML's clients see, and whose value is the request's ``Body``."""
+
+    @classmethod
+    async def from_http_request(cls, request: Request, _serde: Any) -> Self:
+        """Hand the body on as it came; the endpoint reads it in a thread, off the event loop."""
+        body = Body(request.headers.get("content-type", ""), await request.body())
+        request_input: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, body))
+        return request_input
+
+
+class PredictInput(Unread):
+    """The body of ``/predict``; as an array, so that BentoML's client takes arrays and lists."""
+
+    images: NDArray[np.float64]
+
+
+class PredictImageInput(Unread):
+    """The body of ``/predict_image``; as a path, so that BentoML's client uploads the file."""
+
+    image: Path

@@ -1,0 +1,94 @@
+"""What the service answers."""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from clustnet.bundle import Manifest
+from clustnet.predictor import Predictions
+
+
+class Model(BaseModel):
+    """The bundle that answered."""
+
+    name: str
+    version: str
+
+
+class Choice(BaseModel):
+    """The most probable label and its probability."""
+
+    label: str
+    probability: float
+
+
+class Prediction(BaseModel):
+    """What the model says of one image.
+
+    ``routing`` is the gate's distribution over the experts and ``expert`` its most probable one;
+    ``class_probabilities`` are in the order of the bundle's fine classes.
+    """
+
+    binary: Choice
+    routing: list[float]
+    expert: int
+    guess: Choice
+    class_probabilities: list[float]
+
+
+class PredictResponse(BaseModel):
+    """The answer of ``/predict``, one prediction an image, in order."""
+
+    model: Model
+    predictions: list[Prediction]
+
+
+class PredictImageResponse(BaseModel):
+    """The answer of ``/predict_image``: the prediction, and the image as the model saw it."""
+
+    model: Model
+    prediction: Prediction
+    prepared: list[list[int]] | list[list[list[int]]]
+
+
+class Error(BaseModel):
+    """Why there is no prediction."""
+
+    error: str
+
+
+def model_of(manifest: Manifest) -> Model:
+    """Return the name and version of a bundle."""
+    return Model(name=manifest.name, version=manifest.version)
+
+
+def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]:
+    """Turn the arrays of N images into N predictions.
+
+    Args:
+        outputs: float32 arrays, [N], [N, E] and [N, C].
+        manifest: names the labels.
+    """
+    positive = outputs.positive_probability
+    binary = _choices(np.stack([1 - positive, positive], axis=1), manifest.coarse_labels)
+    guesses = _choices(outputs.class_probability, manifest.fine_classes)
+    rows = zip(
+        binary,
+        outputs.routing.tolist(),
+        outputs.routing.argmax(axis=1).tolist(),
+        guesses,
+        outputs.class_probability.tolist(),
+        strict=True,
+    )
+    return [
+        Prediction(binary=label, routing=routing, expert=expert, guess=guess, class_probabilities=classes)
+        for label, routing, expert, guess, classes in rows
+    ]
+
+
+def _choices(probability: NDArray[np.float32], labels: tuple[str, ...]) -> list[Choice]:
+    """Return the most probable label of each row of [N, len(labels)]."""
+    best = probability.argmax(axis=1)
+    values = np.take_along_axis(probability, best[:, None], axis=1)[:, 0]
+    pairs = zip(best.tolist(), values.tolist(), strict=True)
+    return [Choice(label=labels[index], probability=value) for index, value in pairs]
