@@ -5,6 +5,7 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,11 +46,13 @@ def load_cifar10(split: str, path: Path | None = None) -> LabelledImages:
             "CIFAR-10 is not part of this repository; name its folder or .npz file as the data path."
         )
     images, labels = _read(path, split)
+    if len(images) == 0:
+        raise UserError(f"{path} holds no {split} images; name one that does.")
     if images.shape[1:] != (SIDE, SIDE, 3) or images.dtype != np.uint8 or len(images) != len(labels):
         raise UserError(
             f"{path} holds {images.dtype} {list(images.shape)}; CIFAR-10 is uint8 [N, 32, 32, 3]."
         )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(CLASSES):
+    if not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise UserError(f"{path} holds labels outside 0 to 9; CIFAR-10 has the classes 0 to 9.")
     return LabelledImages("cifar10", split, images, labels, CLASSES, MEAN, STD)
 
@@ -81,14 +84,16 @@ def _read_binary(folder: Path, split: str) -> Arrays:
 
 def _read_npz(path: Path, split: str) -> Arrays:
     try:
+        if not zipfile.is_zipfile(path):  # a bare .npy or a pickle, which np.load would also open
+            raise ValueError("it is not a zip archive")
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} cannot be read as an .npz of plain arrays ({error}); get it again."
         ) from None
     if {f"x_{split}", f"y_{split}"} <= arrays.keys():
-        return arrays[f"x_{split}"], arrays[f"y_{split}"].reshape(-1).astype(np.int64)
+        return arrays[f"x_{split}"], _whole_numbers(path, arrays[f"y_{split}"])
     if {"jpeg", "offset", "label"} <= arrays.keys():
         return _decode_jpegs(path, arrays, split)
     raise UserError(
@@ -96,15 +101,26 @@ def _read_npz(path: Path, split: str) -> Arrays:
     )
 
 
+def _whole_numbers(path: Path, values: NDArray[np.generic]) -> NDArray[np.int64]:
+    if values.dtype.kind not in "iu":
+        raise UserError(f"{path} holds labels of type {values.dtype}; expected whole numbers 0 to 9.")
+    return values.reshape(-1).astype(np.int64)
+
+
 def _decode_jpegs(path: Path, arrays: Mapping[str, NDArray[np.generic]], split: str) -> Arrays:
-    jpeg, offset, label = arrays["jpeg"], arrays["offset"].astype(np.int64), arrays["label"]
+    jpeg, offset, label = (
+        arrays["jpeg"],
+        *(_whole_numbers(path, arrays[name]) for name in ("offset", "label")),
+    )
     span = slice(0, TRAIN_IMAGES) if split == "train" else slice(TRAIN_IMAGES, None)
     chosen = np.arange(len(label))[span]
     try:
         images = [_decode(io.BytesIO(jpeg[offset[i] : offset[i + 1]].tobytes())) for i in chosen]
     except (UnidentifiedImageError, OSError, IndexError):
         raise UserError(f"{path} holds an image that cannot be decoded; get the file again.") from None
-    return np.stack(images), label[span].astype(np.int64)
+    if any(image.shape != (SIDE, SIDE, 3) for image in images):
+        raise UserError(f"{path} holds an image that is not 32x32; CIFAR-10 images are.")
+    return np.array(images, np.uint8), label[span]
 
 
 def _read_image_folder(folder: Path) -> Arrays:

@@ -61,8 +61,15 @@ def unpacked(path: Path | None = None) -> Path:
     cache = _cache_root() / f"mnist-{_fingerprint(packed.values())}"
     for name, expected in SHA256.items():
         target = cache / "MNIST" / "raw" / name
-        if not (target.is_file() and sha256_of(target) == expected):
+        if target.is_file() and sha256_of(target) == expected:
+            continue
+        try:
             _unpack(packed[name], target, expected)
+        except OSError as error:
+            raise UserError(
+                f"MNIST cannot be unpacked into {cache} ({error.strerror}); "
+                "set CLUSTNET_CACHE to a folder that can be written."
+            ) from None
     return cache
 
 
