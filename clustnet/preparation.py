@@ -117,8 +117,7 @@ def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return 0 for paper up to 255 for the strongest ink; the border tells which is the paper."""
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
-    ink: NDArray[np.float64] = paper - grey if paper > 127 else grey - paper
-    ink = np.clip(ink, 0, None)
+    ink = np.clip(paper - grey.astype(np.float64) if paper > 127 else grey - paper, 0, None)
     return np.asarray(ink * (255 / ink.max()) if ink.max() >= 1 else ink)
 
 
