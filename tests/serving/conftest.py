@@ -1,0 +1,18 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+
+@pytest.fixture(scope="session")
+def client(synthetic_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The service in this process; one a session, as its settings are read when it is imported."""
+    os.environ["BENTOML_HOME"] = str(tmp_path_factory.mktemp("bentoml"))
+    os.environ["CLUSTNET_BUNDLES"] = str(synthetic_bundle)
+    os.environ["CLUSTNET_DEVICE"] = "cpu"
+    from serving.service import service
+
+    with TestClient(service.to_asgi(), base_url="http://127.0.0.1") as client:
+        yield client

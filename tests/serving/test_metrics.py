@@ -1,0 +1,62 @@
+import math
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from clustnet.predictor import Predictions, Predictor
+from serving.metrics import announce, count_predictions, count_refusal
+from serving.refusals import Refusal
+
+UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
+OUTPUTS = Predictions(
+    positive_probability=np.array([0.9, 0.2, 0.8], np.float32),
+    routing=np.array([CERTAIN, CERTAIN, UNIFORM], np.float32),
+    expert_probability=np.full((3, 5), 0.5, np.float32),
+    class_probability=np.eye(10, dtype=np.float32)[[7, 7, 2]],
+)
+
+
+def value(metric: str, /, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"clustnet_{metric}", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "added"),
+    [
+        ("predictions_by_binary_label_total", {"label": "5-9"}, 2),
+        ("predictions_by_binary_label_total", {"label": "0-4"}, 1),
+        ("predictions_by_expert_total", {"expert": "1"}, 2),
+        ("predictions_by_expert_total", {"expert": "0"}, 1),
+        ("predictions_by_class_total", {"label": "7"}, 2),
+        ("predictions_by_class_total", {"label": "2"}, 1),
+        ("predictions_by_class_total", {"label": "3"}, 0),
+        ("routing_entropy_nats_sum", {}, math.log(5)),
+        ("routing_entropy_nats_bucket", {"le": "0.01"}, 2),
+        ("guess_confidence_count", {}, 3),
+        ("images_per_request_sum", {}, 3),
+        ("images_per_request_count", {}, 1),
+        ("inference_seconds_bucket", {"le": "0.0005"}, 1),
+        ("inference_seconds_bucket", {"le": "0.00025"}, 0),
+    ],
+)
+def test_predictions_are_counted(
+    predictor: Predictor, name: str, labels: dict[str, str], added: float
+) -> None:
+    before = value(name, **labels)
+    count_predictions(OUTPUTS, predictor.manifest, seconds=0.0004)
+    assert value(name, **labels) - before == pytest.approx(added, abs=1e-5)
+
+
+def test_refusals_are_counted_by_reason() -> None:
+    before = value("refused_requests_total", reason="wrong_shape")
+    count_refusal(Refusal(422, "wrong_shape", "images[0]: it is null."))
+    assert value("refused_requests_total", reason="wrong_shape") - before == 1
+
+
+def test_the_model_is_announced_with_its_counters_at_zero(predictor: Predictor) -> None:
+    announce(predictor.manifest, predictor.provider)
+    model = {"name": "synthetic", "version": "1", "provider": "CPUExecutionProvider"}
+    assert value("model_info", **model) == 1
+    labels = {"expert": "4"}
+    assert REGISTRY.get_sample_value("clustnet_predictions_by_expert_total", labels) is not None

@@ -1,0 +1,208 @@
+"""The service in this process, over ASGI."""
+
+import json
+import socket
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from clustnet.bundle import MIXTURE
+from clustnet.predictor import Predictor
+from clustnet.preparation import prepare
+from clustnet.settings import Settings
+from tests.serving.images import drawing, encoded
+
+PAPER: Any = np.zeros((28, 28)).tolist()
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 28, 28)).astype(np.uint8)
+JSON = {"content-type": "application/json"}
+
+
+def upload(client: TestClient, content: bytes, name: str = "digit.png") -> Any:
+    return client.post("/predict_image", files={"image": (name, content)})
+
+
+def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predictor) -> None:
+    session = onnxruntime.InferenceSession(predictor.bundle.path(MIXTURE), providers=["CPUExecutionProvider"])
+    routing, classes = session.run(["routing", "class_probability"], {"image": IMAGES})
+    answer = client.post("/predict", json={"images": IMAGES.tolist()})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    document = answer.json()
+    assert document["model"] == {"name": "synthetic", "version": "1"}
+    predictions = document["predictions"]
+    np.testing.assert_allclose([p["routing"] for p in predictions], routing, rtol=1e-5)
+    np.testing.assert_allclose([p["class_probabilities"] for p in predictions], classes, rtol=1e-5)
+    assert list(predictions[0]) == ["binary", "routing", "expert", "guess", "class_probabilities"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
+def test_an_image_file_is_prepared_and_predicted(client: TestClient, predictor: Predictor, kind: str) -> None:
+    content = drawing(kind=kind)
+    document = upload(client, content, "photo of a digit").json()
+    prepared = prepare(content, predictor.manifest.input)
+    assert document["prepared"] == prepared.tolist()
+    (prediction,) = client.post("/predict", json={"images": [prepared.tolist()]}).json()["predictions"]
+    assert document["prediction"] == prediction
+
+
+def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
+    def ask(i: int) -> Any:
+        return client.post("/predict", json={"images": IMAGES[i : i + 1].tolist()}).json()["predictions"][0]
+
+    together = client.post("/predict", json={"images": IMAGES.tolist()}).json()["predictions"]
+    with ThreadPoolExecutor(8) as pool:
+        alone = list(pool.map(ask, range(len(IMAGES))))
+    for one, same in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one["class_probabilities"], same["class_probabilities"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "says"),
+    [
+        (b'{"images": [', JSON, 400, "not JSON"),
+        (b"", JSON, 400, "not JSON"),
+        (b"{}", JSON, 422, '"images"'),
+        (json.dumps({"images": [PAPER, [0] * 784]}).encode(), JSON, 422, "images[1]: it is a list of 784"),
+        (json.dumps({"images": [PAPER] * 1025}).encode(), JSON, 422, "1025 images; send 1 to 1024"),
+        (b'{"images": []}', {}, 415, "send application/json"),
+        (b'{"images": []}', {"content-type": "text/plain"}, 415, "'text/plain'"),
+        (b"x", {"content-type": "application/vnd.bentoml+pickle"}, 415, "pickle"),
+        (b"x", {"content-type": "multipart/form-data; boundary=B"}, 415, "send application/json"),
+        (b"[" * (16 * 2**20 + 1), JSON, 413, "over 16777216 bytes"),
+    ],
+)
+def test_wrong_json_is_refused_with_a_reason(
+    client: TestClient, content: bytes, headers: dict[str, str], status: int, says: str
+) -> None:
+    answer = client.post("/predict", content=content, headers=headers)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert says in answer.json()["error"]
+
+
+def huge_png(side: int) -> bytes:
+    """The header of a PNG that claims to be ``side`` x ``side``, and next to nothing after it."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    chunks = [struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data)]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"GIF89a", "not a PNG"),
+        (b"<svg/>", "not a PNG"),
+        (drawing()[:100], "cut short"),
+        (drawing(kind="JPEG")[:400], "cut short"),
+        (huge_png(5000), "5000x5000"),
+        (huge_png(100_000), "over"),
+        (encoded(Image.new("L", (9, 9)), "PNG"), "flat colour"),
+    ],
+)
+def test_wrong_files_are_refused_with_a_reason(client: TestClient, content: bytes, says: str) -> None:
+    answer = upload(client, content)
+    assert answer.status_code == 422
+    assert says in answer.json()["error"]
+
+
+@contextmanager
+def listener() -> Iterator[tuple[str, list[str]]]:
+    """A local address, and the connections it saw."""
+    seen: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                seen.append("connection")
+                connection.close()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        host, port = server.getsockname()
+        yield f"http://{host}:{port}/digit.png", seen
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_urls_from_clients_are_never_fetched(client: TestClient) -> None:
+    with listener() as (url, seen):
+        statuses = [
+            client.post("/predict_image", content=url.encode()).status_code,
+            client.post("/predict_image", content=url.encode(), headers=JSON).status_code,
+            client.post("/predict_image", json={"image": url}).status_code,
+            client.post("/predict_image", data={"image": url}).status_code,
+            client.post("/predict_image", files={"image": (None, url)}).status_code,
+            client.post("/predict_image", files={"image": ("url.txt", url)}).status_code,
+            client.post("/predict", json={"images": url}).status_code,
+        ]
+    assert statuses == [415, 415, 415, 415, 422, 422, 422]
+    assert seen == []
+
+
+def test_other_paths_and_methods(client: TestClient) -> None:
+    assert client.get("/nothing").status_code == 404
+    assert client.get("/predict").status_code == 405
+    assert client.post("/metrics").status_code == 405
+    assert client.get("/livez").status_code == 200
+    assert client.get("/readyz").status_code == 200
+    assert client.get("/docs.json").json()["paths"]["/predict"]
+
+
+def test_unknown_paths_make_no_new_series(client: TestClient) -> None:
+    for i in range(5):
+        client.get(f"/secret-{i}")
+    client.post("/predict", json={"secret-key": 1})
+    assert "secret" not in client.get("/metrics").text
+
+
+def test_refusals_are_counted_over_http(client: TestClient) -> None:
+    series = 'clustnet_refused_requests_total{reason="body_too_large"}'
+    client.post("/predict", content=b"x" * (16 * 2**20 + 1))
+    assert series in client.get("/metrics").text
+
+
+@pytest.mark.usefixtures("client")
+def test_a_service_that_fell_back_to_the_cpu_is_not_ready(predictor: Predictor) -> None:
+    from starlette.exceptions import HTTPException
+
+    from serving.requests import Body
+    from serving.service import ClustNet
+
+    if predictor.provider != "CPUExecutionProvider" or _has_gpu():
+        pytest.skip("this machine has a GPU to run on")
+    fallen = ClustNet(Settings(bundles=predictor.bundle.folder, device="cuda"))
+    answer = fallen.predict(images=Body("application/json", b'{"images": []}'))
+    assert answer.status_code == 503
+    assert "CLUSTNET_DEVICE is cuda" in json.loads(answer.body)["error"]
+    with pytest.raises(HTTPException, match="fell back to CPUExecutionProvider"):
+        fallen.__is_ready__().send(None)
+
+
+def _has_gpu() -> bool:
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _driver()
+
+
+def _driver() -> bool:
+    import ctypes
+
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    return True
