@@ -57,7 +57,9 @@ def decode(content: bytes) -> Image.Image:
             _check_size(*image.size)
             image.load()
             return _over_white(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
             "image_too_large", f"The image is over {LARGEST_SIDE} pixels a side; make it smaller."
         ) from None
@@ -65,9 +67,7 @@ def decode(content: bytes) -> Image.Image:
         raise ImageError(
             "not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these."
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, ImageError):
-            raise
+    except Exception:  # noqa: BLE001 - on damaged files Pillow raises a dozen types of its own
         raise ImageError(
             "truncated_image", "The image file is cut short or damaged; send it whole."
         ) from None
@@ -114,10 +114,14 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return 0 for paper up to 255 for the strongest ink; the border tells which is the paper."""
+    """Return 0 for paper up to 255 for the strongest ink.
+
+    The border tells the paper, and ink is what differs from it most: either the darker or the brighter.
+    """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
-    ink = np.clip(paper - grey.astype(np.float64) if paper > 127 else grey - paper, 0, None)
+    darker = paper - grey.astype(np.float64)
+    ink = np.clip(darker if darker.max() >= -darker.min() else -darker, 0, None)
     return np.asarray(ink * (255 / ink.max()) if ink.max() >= 1 else ink)
 
 
