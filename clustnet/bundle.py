@@ -112,6 +112,10 @@ class Manifest(Strict):
             len(pair) != 2 or any(len(row) != expected[2] for row in pair) for pair in rows
         ):
             raise ValueError(f"the class map must have the shape [experts, coarse, fine] = {list(expected)}")
+        groups = dict(zip(self.coarse_labels, self.coarse_groups, strict=True))
+        CoarseGrouping.from_mapping(groups, len(self.fine_classes))  # raises where they are no partition
+        if len(set(self.fine_classes)) != len(self.fine_classes):
+            raise ValueError("fine_classes names a class twice")
         missing = [name for name in self.graphs() if name not in self.files]
         if missing:
             raise ValueError(f"files must list {missing[0]}")

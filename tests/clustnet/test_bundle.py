@@ -1,0 +1,237 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from clustnet.bundle import GATE, MIXTURE, Bundle, expert_graph
+from clustnet.errors import UserError
+from clustnet.files import sha256_of
+from clustnet.predictor import Predictor
+from tests.synthetic import write_bundle
+
+
+@pytest.fixture
+def folder(synthetic_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle that a test may damage."""
+    return Path(shutil.copytree(synthetic_bundle, tmp_path / "bundle"))
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def entry(folder: Path, name: str) -> Any:
+    return json.loads((folder / "manifest.json").read_text())[name]
+
+
+def test_a_sound_bundle_opens(folder: Path) -> None:
+    bundle = Bundle(folder)
+    assert bundle.manifest.graphs() == [GATE, *(expert_graph(i) for i in range(5)), MIXTURE]
+    assert bundle.manifest.class_map.array().shape == (5, 2, 10)
+    assert bundle.manifest.grouping().labels == ("0-4", "5-9")
+    assert bundle.path(GATE) == folder / "gate.onnx"
+
+
+def _no_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def _no_json(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"schema_version": 1,')
+
+
+def _huge_manifest(folder: Path) -> None:
+    with (folder / "manifest.json").open("ab") as file:
+        file.truncate(17 * 2**20)
+
+
+def _another_version(folder: Path) -> None:
+    edit(folder, schema_version=2)
+
+
+def _lost_key(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "experts"}))
+
+
+def _unknown_key(folder: Path) -> None:
+    edit(folder, colour="blue")
+
+
+def _map_row_too_heavy(folder: Path) -> None:
+    class_map = entry(folder, "class_map")
+    class_map["values"][2][1] = [0.2] * 10
+    edit(folder, class_map=class_map)
+
+
+def _map_of_another_shape(folder: Path) -> None:
+    class_map = entry(folder, "class_map")
+    class_map["values"].pop()
+    edit(folder, class_map=class_map)
+
+
+def _map_without_numbers(folder: Path) -> None:
+    class_map = entry(folder, "class_map")
+    class_map["values"][0][0][0] = float("nan")
+    edit(folder, class_map=class_map)
+
+
+def _wrong_number_of_references(folder: Path) -> None:
+    edit(folder, class_map=entry(folder, "class_map") | {"reference_images": 3})
+
+
+def _unlisted_graph(folder: Path) -> None:
+    edit(folder, files={k: v for k, v in entry(folder, "files").items() if k != MIXTURE})
+
+
+def _class_in_two_groups(folder: Path) -> None:
+    edit(folder, coarse_groups=[[0, 1, 2, 3, 4, 5], [5, 6, 7, 8, 9]])
+
+
+def _same_label_twice(folder: Path) -> None:
+    edit(folder, coarse_labels=["low", "low"])
+
+
+def _same_class_name_twice(folder: Path) -> None:
+    edit(folder, fine_classes=["zero"] * 10)
+
+
+def _altered_byte(folder: Path) -> None:
+    content = bytearray((folder / GATE).read_bytes())
+    content[100] ^= 1
+    (folder / GATE).write_bytes(content)
+
+
+def _lost_expert(folder: Path) -> None:
+    (folder / expert_graph(3)).unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_no_manifest, r"is not a bundle: it holds no manifest\.json; make one with 'clustnet export'"),
+        (_no_json, "is not a valid manifest: Invalid JSON"),
+        (_huge_manifest, "is larger than 16 MiB, so it is no manifest"),
+        (_another_version, "its schema_version is 2, this release reads 1"),
+        (_lost_key, "experts: Field required"),
+        (_unknown_key, "colour: Extra inputs are not permitted"),
+        (_map_row_too_heavy, "class_map: the class map has a row that sums to 2, not to 1"),
+        (_map_of_another_shape, r"the class map must have the shape .* = \[5, 2, 10\]"),
+        (_map_without_numbers, r"class_map\.values\.0\.0\.0"),
+        (_wrong_number_of_references, "reference_images is not the number of reference_indices"),
+        (_unlisted_graph, r"files must list mixture\.onnx"),
+        (_class_in_two_groups, "must list each class from 0 to 9 once"),
+        (_same_label_twice, "must name exactly two groups"),
+        (_same_class_name_twice, "fine_classes names a class twice"),
+        (_altered_byte, r"is damaged: gate\.onnx does not have its SHA-256"),
+        (_lost_expert, r"lacks experts/expert_3\.onnx, which its manifest lists"),
+    ],
+)
+def test_each_damage_is_refused_by_name(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+    damage(folder)
+    with pytest.raises(UserError, match=said) as error:
+        Bundle(folder)
+    assert str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../gate.onnx", "/etc/passwd", "experts/../../x", "experts//x", ".hidden", "a\\b", "a/", ""]
+)
+def test_a_file_outside_the_bundle_is_refused(folder: Path, name: str) -> None:
+    edit(folder, files=entry(folder, "files") | {name: "0" * 64})
+    with pytest.raises(UserError, match=r"files.*String should match pattern"):
+        Bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["a b", "", "../x", "x" * 65, "name\n"])
+def test_a_model_name_that_does_not_fit_in_an_address_is_refused(folder: Path, name: str) -> None:
+    edit(folder, name=name)
+    with pytest.raises(UserError, match="name: String should match pattern"):
+        Bundle(folder)
+
+
+def _edit_graph(folder: Path, name: str, change: Callable[[onnx.ModelProto], None]) -> None:
+    """Change a graph and give it its right hash, so that only its signature is wrong."""
+    model = onnx.load(folder / name)
+    change(model)
+    onnx.save(model, folder / name)
+    edit(folder, files=entry(folder, "files") | {name: sha256_of(folder / name)})
+
+
+def _rename_output(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.output[:] = ["weights" if name == "routing" else name for name in node.output]
+    model.graph.output[0].name = "weights"
+
+
+def _append_identity(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("Identity", ["routing"], ["more"]))
+    model.graph.output.append(helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, ["N", 5]))
+
+
+def _signed_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            _rename_output,
+            r"gate\.onnx has weights .* where the manifest wants routing tensor\(float\) \[N, 5\]",
+        ),
+        (_signed_input, r"gate\.onnx has image tensor\(int8\) .* wants image tensor\(uint8\) \[N, 28, 28\]"),
+        (_append_identity, r"gate\.onnx has 3 inputs and outputs, not 2"),
+    ],
+)
+def test_a_gate_of_another_signature_is_refused(
+    folder: Path, change: Callable[[onnx.ModelProto], None], said: str
+) -> None:
+    _edit_graph(folder, GATE, change)
+    with pytest.raises(UserError, match=said):
+        Predictor(Bundle(folder), "cpu")
+
+
+def test_an_expert_of_another_signature_is_refused(folder: Path) -> None:
+    shutil.copy(folder / GATE, folder / expert_graph(2))
+    edit(folder, files=entry(folder, "files") | {expert_graph(2): sha256_of(folder / GATE)})
+    with pytest.raises(UserError, match=r"expert_2\.onnx has routing .* wants positive_probability"):
+        Predictor(Bundle(folder), "cpu")
+
+
+def test_a_mixture_of_another_number_of_experts_is_refused(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    class_map = entry(folder, "class_map")
+    class_map["values"].pop()
+    edit(folder, experts=4, class_map=class_map)
+    with pytest.raises(UserError, match=r"gate\.onnx has routing .*\[N, 5\] where .*\[N, 4\]"):
+        Predictor(Bundle(folder), "cpu")
+
+
+def test_what_is_no_graph_is_refused(folder: Path) -> None:
+    (folder / MIXTURE).write_bytes(b"no graph")
+    edit(folder, files=entry(folder, "files") | {MIXTURE: sha256_of(folder / MIXTURE)})
+    with pytest.raises(UserError, match=r"mixture\.onnx cannot be loaded"):
+        Predictor(Bundle(folder), "cpu")
+
+
+def test_predictions_are_those_of_the_formula(synthetic_bundle: Path) -> None:
+    """The graphs against plain numpy: class_c = sum_e g_e (p_e M[e,1,c] + (1-p_e) M[e,0,c])."""
+    predictor = Predictor(Bundle(synthetic_bundle), "cpu")
+    images = np.random.default_rng(1).integers(0, 256, (7, 28, 28), dtype=np.uint8)
+    found = predictor.predict(images)
+    g, p, m = found.routing, found.expert_probability, predictor.manifest.class_map.array()
+    expected = np.zeros((7, 10))
+    for n in range(7):
+        for e in range(5):
+            expected[n] += g[n, e] * (p[n, e] * m[e, 1] + (1 - p[n, e]) * m[e, 0])
+    np.testing.assert_allclose(found.class_probability, expected, atol=1e-6)
+    np.testing.assert_allclose(found.positive_probability, (g * p).sum(axis=1), atol=1e-6)
+    np.testing.assert_allclose(found.class_probability.sum(axis=1), 1, atol=1e-5)

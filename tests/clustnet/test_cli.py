@@ -1,0 +1,82 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from clustnet import __version__, cli
+from clustnet.errors import UserError
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, work: Callable[[list[str]], None]) -> int:
+    """Run ``clustnet train`` with ``work`` in the place of training."""
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: SimpleNamespace(main=work))
+    return cli.main(["train", "recipe.yaml"])
+
+
+def fails_with(error: BaseException) -> Callable[[list[str]], None]:
+    def work(arguments: list[str]) -> None:
+        raise error
+
+    return work
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == cli.DONE
+    text = capsys.readouterr().out
+    assert all(command in text for command in cli.COMMANDS)
+    assert cli.main(["--version"]) == cli.DONE
+    assert capsys.readouterr().out == f"clustnet {__version__}\n"
+
+
+def test_no_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == cli.WRONG_INPUT
+    assert capsys.readouterr().out.startswith("usage: clustnet COMMAND")
+
+
+def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fly"]) == cli.WRONG_INPUT
+    message = "clustnet: There is no command 'fly'; choose one of train, sweep, export, evaluate, predict.\n"
+    assert capsys.readouterr().err == message
+
+
+def test_a_command_gets_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    assert run_command(monkeypatch, seen.extend) == cli.DONE
+    assert seen == ["recipe.yaml"]
+
+
+def test_wrong_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(monkeypatch, fails_with(UserError("The file is missing."))) == cli.WRONG_INPUT
+    assert capsys.readouterr().err == "clustnet: The file is missing.\n"
+
+
+def test_a_missing_dependency_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ModuleNotFoundError("No module named 'torch'", name="torch")
+    assert run_command(monkeypatch, fails_with(error)) == cli.WRONG_INPUT
+    message = "clustnet: 'clustnet train' needs torch; install it with: pip install 'clustnet[training]'\n"
+    assert capsys.readouterr().err == message
+
+
+def test_an_interrupt_fails_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(monkeypatch, fails_with(KeyboardInterrupt("Resume with --resume."))) == cli.FAILED
+    assert capsys.readouterr().err == "\nclustnet: stopped. Resume with --resume.\n"
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command(monkeypatch, fails_with(ZeroDivisionError()))
+
+
+def test_the_module_runs_and_help_loads_nothing_heavy() -> None:
+    heavy = "import sys, clustnet.cli; clustnet.cli.main(['--help']); print(sorted(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True).stdout
+    assert not any(f"'{name}'" in shown for name in ("numpy", "torch", "onnxruntime", "matplotlib"))
+    done = subprocess.run([sys.executable, "-m", "clustnet", "fly"], capture_output=True, text=True)
+    assert done.returncode == cli.WRONG_INPUT
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,76 @@
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from clustnet.files import replacing, replacing_folder, sha256_of, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def write_half_and_fail(path: Path) -> None:
+    path.write_text("half")
+    raise FileNotFoundError
+
+
+def test_sha256_is_hashlibs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "file"
+    write_text(target, "old")
+    write_text(target, "n\u00e9w")
+    assert target.read_bytes() == "n\u00e9w".encode()
+    assert names(target.parent) == ["file"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
+def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "old")
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "file") as temporary:
+        write_half_and_fail(temporary)
+    assert (tmp_path / "file").read_text() == "old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    for content in ("old", "new"):
+        with replacing_folder(tmp_path / "a" / "folder") as temporary:
+            (temporary / content).touch()
+    assert names(tmp_path / "a" / "folder") == ["new"]
+    assert names(tmp_path / "a") == ["folder"]
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path, existed: bool) -> None:
+    if existed:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "old").touch()
+    with pytest.raises(FileNotFoundError), replacing_folder(tmp_path / "folder") as temporary:
+        write_half_and_fail(temporary / "new")
+    assert names(tmp_path) == (["folder"] if existed else [])
+    assert not existed or names(tmp_path / "folder") == ["old"]
+
+
+def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "old").touch()
+    rename = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if (self / "new").exists():
+            raise OSError("no")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OSError, match="no"), replacing_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").touch()
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == ["old"]

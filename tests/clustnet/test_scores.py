@@ -1,0 +1,93 @@
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from clustnet.coarse import CoarseGrouping
+from clustnet.routing import routing_entropy
+from clustnet.scores import cells, clustering_accuracy, expert_load, idle_experts, routing_scores
+
+HALVES = CoarseGrouping(("low", "high"), ((0, 1), (2, 3)))
+pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
+
+
+def best_by_brute_force(clusters: np.ndarray, classes: np.ndarray) -> float:
+    """The best share over every one-to-one assignment of five clusters to five classes."""
+    return max(float((np.array(names)[clusters] == classes).mean()) for names in permutations(range(5)))
+
+
+@settings(deadline=None)
+@given(pairs)
+def test_clustering_accuracy_is_the_best_of_all_matchings(drawn: list[tuple[int, int]]) -> None:
+    clusters, classes = np.array(drawn).T
+    assert clustering_accuracy(clusters, classes) == pytest.approx(best_by_brute_force(clusters, classes))
+
+
+def test_clusters_beyond_the_classes_count_as_wrong() -> None:
+    assert clustering_accuracy(np.array([0, 1, 2, 3]), np.zeros(4, int)) == 0.25
+    assert clustering_accuracy(np.zeros(4, int), np.array([0, 1, 2, 3])) == 0.25
+
+
+def test_clustering_accuracy_of_nothing_is_nan() -> None:
+    assert math.isnan(clustering_accuracy(np.array([], int), np.array([], int)))
+
+
+def one_hot(experts: list[int], count: int) -> np.ndarray:
+    return np.eye(count)[experts]
+
+
+def test_a_perfect_routing_scores_one_everywhere() -> None:
+    fine = np.array([0, 1, 2, 3] * 5)
+    scores = routing_scores(one_hot([0, 1, 1, 0] * 5, 2), (fine >= 2) * 1.0, fine, HALVES)
+    assert scores.pop("routing_entropy") == pytest.approx(0, abs=1e-9)
+    assert [scores.pop(f"expert_load/{e}") for e in (0, 1)] == [0.5, 0.5]
+    assert scores == pytest.approx(
+        dict.fromkeys(
+            ["binary_accuracy", "group_accuracy/low", "group_accuracy/high", "cell_accuracy", "nmi", "ari"], 1
+        )
+    )
+
+
+def test_one_expert_for_everything_scores_the_largest_class() -> None:
+    fine = np.array([0, 0, 0, 1, 2, 3])
+    scores = routing_scores(one_hot([1] * 6, 3), (fine >= 2) * 1.0, fine, HALVES)
+    assert scores["group_accuracy/low"] == 0.75
+    assert scores["group_accuracy/high"] == 0.5
+    assert scores["cell_accuracy"] == pytest.approx(4 / 6)
+    assert idle_experts(scores) == [0, 2]
+
+
+def test_agreement_scores_have_their_textbook_values() -> None:
+    """Manning, Raghavan, Schuetze, "Introduction to Information Retrieval", figure 16.4: NMI 0.36."""
+    clusters = [0] * 6 + [1] * 6 + [2] * 5
+    classes = [0] * 5 + [1] + [1] * 4 + [0, 2] + [0] * 2 + [2] * 3
+    fine = np.array(classes)
+    one_group = CoarseGrouping(("all", "none"), ((0, 1, 2), (3,)))
+    scores = routing_scores(one_hot(clusters, 3), np.zeros(17), fine, one_group)
+    assert scores["nmi"] == pytest.approx(0.36, abs=0.005)
+    assert scores["ari"] == pytest.approx(0.24, abs=0.005)
+    assert scores["cell_accuracy"] == pytest.approx(12 / 17)
+    assert math.isnan(scores["group_accuracy/none"])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_cells_are_compared_as_scikit_learn_does(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    routing = generator.dirichlet(np.ones(3), 50).astype(np.float32)
+    positive, fine = generator.random(50), generator.integers(0, 4, 50)
+    scores = routing_scores(routing, positive, fine, HALVES)
+    cell = [2 * int(np.argmax(g)) + int(p > 0.5) for g, p in zip(routing, positive, strict=True)]
+    np.testing.assert_array_equal(cells(routing, positive), cell)
+    assert scores["nmi"] == pytest.approx(normalized_mutual_info_score(fine, cell))
+    assert scores["ari"] == pytest.approx(adjusted_rand_score(fine, cell))
+    assert scores["binary_accuracy"] == pytest.approx(((positive > 0.5) == (fine >= 2)).mean())
+    assert sum(expert_load(routing)) == pytest.approx(1)
+
+
+def test_routing_entropy_runs_from_nothing_to_ln_of_the_experts() -> None:
+    routing = np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]], np.float32)
+    np.testing.assert_allclose(routing_entropy(routing), [0, math.log(4), math.log(2)], atol=1e-9)
