@@ -1,9 +1,13 @@
 """The serving room: a bundle becomes an HTTP service.
 
-Telemetry is off here because this is imported before BentoML counts a start and before onnxruntime loads.
+Importing it turns telemetry off: onnxruntime is not loaded yet, and BentoML's command, which has asked
+the environment already and remembers the answer, is made to ask again before it reports anything.
 """
 
 import os
 
+from bentoml._internal.utils.analytics import usage_stats
+
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+usage_stats.do_not_track.cache_clear()

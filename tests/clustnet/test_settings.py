@@ -1,31 +1,42 @@
+from pathlib import Path
+
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.settings import SHIPPED_BUNDLE, load_settings
+from clustnet.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("BUNDLES", "DEVICE", "WORKERS", "THREADS", "MAX_BODY_BYTES", "MAX_IMAGES"):
         monkeypatch.delenv(f"CLUSTNET_{name}", raising=False)
 
 
-def test_defaults_serve_the_shipped_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLUSTNET_WORKERS", "")
+def test_defaults_serve_the_shipped_bundle() -> None:
     settings = load_settings()
-    assert (settings.bundles, settings.device, settings.workers) == (SHIPPED_BUNDLE, "auto", 1)
+    assert settings.bundles == Path(__file__).resolve().parents[2] / "models" / "mnist"
+    assert (settings.device, settings.workers, settings.threads) == ("auto", 1, 1)
+    assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
 
 
-def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CLUSTNET_MAX_IMAGES", "7")
-    monkeypatch.setenv("CLUSTNET_DEVICE", "cpu")
-    assert (load_settings().max_images, load_settings().device) == (7, "cpu")
+def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTNET_WORKERS", "3")
+    monkeypatch.setenv("CLUSTNET_DEVICE", "")
+    assert (load_settings().workers, load_settings().device) == (3, "auto")
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("WORKERS", "0"), ("WORKERS", "many"), ("DEVICE", "tpu"), ("MAX_BODY_BYTES", "1")]
+    ("name", "value", "rule"),
+    [
+        ("WORKERS", "0", "greater than or equal to 1"),
+        ("WORKERS", "two", "valid integer"),
+        ("DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
+        ("MAX_BODY_BYTES", "10", "greater than or equal to 1024"),
+    ],
 )
-def test_a_value_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, rule: str) -> None:
     monkeypatch.setenv(f"CLUSTNET_{name}", value)
-    with pytest.raises(UserError, match=f"CLUSTNET_{name} is '{value}', but the .*; change or unset it"):
+    with pytest.raises(UserError) as caught:
         load_settings()
+    assert str(caught.value).startswith(f"CLUSTNET_{name} is '{value}', but the input should be ")
+    assert rule in str(caught.value)

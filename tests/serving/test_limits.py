@@ -50,8 +50,9 @@ def test_a_body_up_to_the_limit_arrives_whole() -> None:
     assert exchange(chunks(b"12345", b"", b"67890")) == (200, b"1234567890")
 
 
-def test_a_longer_content_length_is_refused_unread() -> None:
-    status, body = exchange(never(), (b"content-length", b"11"))
+@pytest.mark.parametrize("length", [b"11", b"9" * 5000])
+def test_a_longer_content_length_is_refused_unread(length: bytes) -> None:
+    status, body = exchange(never(), (b"content-length", length))
     assert (status, b"over 10 bytes" in body) == (413, True)
 
 

@@ -3,7 +3,7 @@ import onnxruntime
 
 from clustnet.bundle import MIXTURE
 from clustnet.predictor import Predictor
-from serving.responses import predictions_of
+from serving.responses import Model, PredictImageResponse, predictions_of
 
 
 def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
@@ -25,3 +25,12 @@ def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
         assert prediction.guess.label == str(classes[i].argmax())
         np.testing.assert_allclose(prediction.guess.probability, classes[i].max(), rtol=1e-6)
         np.testing.assert_allclose(prediction.class_probabilities, classes[i], rtol=1e-6)
+
+
+def test_a_colour_image_is_shown_as_it_was_prepared(predictor: Predictor) -> None:
+    (prediction,) = predictions_of(predictor.predict(np.zeros((1, 28, 28), np.uint8)), predictor.manifest)
+    prepared = np.arange(12).reshape(2, 2, 3).tolist()
+    answer = PredictImageResponse(
+        model=Model(name="colour", version="1"), prediction=prediction, prepared=prepared
+    )
+    assert answer.model_dump()["prepared"] == prepared

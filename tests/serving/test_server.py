@@ -105,6 +105,7 @@ def test_cuda_without_cuda_is_alive_but_not_ready(synthetic_bundle: Path) -> Non
         assert (ready.status_code, reason in ready.text) == (503, True)
         answer = httpx.post(f"{server.url}/predict", json={"images": IMAGES.tolist()})
         assert (answer.status_code, reason in answer.json()["error"]) == (503, True)
+        assert reason in server.log.read_text()
 
 
 @pytest.mark.parametrize(

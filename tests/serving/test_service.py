@@ -88,6 +88,8 @@ def test_wrong_json_is_refused_with_a_reason(
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
     assert says in answer.json()["error"]
+    documented = client.get("/docs.json").json()["paths"]["/predict"]["post"]["responses"]
+    assert str(status) in documented
 
 
 def huge_png(side: int) -> bytes:
