@@ -17,7 +17,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from clustnet.bundle import MIXTURE
-from clustnet.predictor import Predictor
+from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import prepare
 from clustnet.settings import Settings
 from tests.serving.images import drawing, encoded
@@ -186,25 +186,11 @@ def test_a_service_that_fell_back_to_the_cpu_is_not_ready(predictor: Predictor) 
     from serving.requests import Body
     from serving.service import ClustNet
 
-    if predictor.provider != "CPUExecutionProvider" or _has_gpu():
-        pytest.skip("this machine has a GPU to run on")
     fallen = ClustNet(Settings(bundles=predictor.bundle.folder, device="cuda"))
+    if fallen.predictor.provider == CUDA:
+        pytest.skip("this machine has a GPU to run on")
     answer = fallen.predict(images=Body("application/json", b'{"images": []}'))
     assert answer.status_code == 503
     assert "CLUSTNET_DEVICE is cuda" in json.loads(answer.body)["error"]
     with pytest.raises(HTTPException, match="fell back to CPUExecutionProvider"):
         fallen.__is_ready__().send(None)
-
-
-def _has_gpu() -> bool:
-    return "CUDAExecutionProvider" in onnxruntime.get_available_providers() and _driver()
-
-
-def _driver() -> bool:
-    import ctypes
-
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
