@@ -40,16 +40,13 @@ def grouping_from_labels(labels: Collection[str], classes: int) -> CoarseGroupin
         UserError: the labels do not tell the groups.
     """
     ranges = {label: RANGE.fullmatch(label) for label in sorted(labels)}
-    mapping = {
-        label: range(int(found[1]), int(found[2]) + 1) for label, found in ranges.items() if found is not None
-    }
+    mapping = {label: range(int(found[1]), int(found[2]) + 1) for label, found in ranges.items() if found is not None}
     try:
         return CoarseGrouping.from_mapping(mapping, classes)
     except UserError:
         listed = " and ".join(repr(label) for label in sorted(labels))
         raise UserError(
-            f"The coarse labels {listed} do not tell which of the {classes} classes they stand for; "
-            f"say so with {FORM}."
+            f"The coarse labels {listed} do not tell which of the {classes} classes they stand for; say so with {FORM}."
         ) from None
 
 

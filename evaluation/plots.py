@@ -114,14 +114,10 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _show_failure(
-    axes: Axes, evaluation: Evaluation, index: int, corner: tuple[float, float], theme: Theme
-) -> None:
+def _show_failure(axes: Axes, evaluation: Evaluation, index: int, corner: tuple[float, float], theme: Theme) -> None:
     x, y = corner
     names, answers = evaluation.data.classes, evaluation.answers
-    axes.imshow(
-        evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y)
-    )
+    axes.imshow(evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
     true, guess = (names[c][:LONGEST_NAME] for c in (evaluation.data.labels[index], answers.guess[index]))
     style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5}
     axes.text(x + 0.5, y + 1.04, f"true {true}", color=theme.ink, **style)

@@ -88,8 +88,9 @@ def check_replaceable(folder: Path) -> None:
     Raises:
         UserError: the path is a file, or a folder that holds anything else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file, not a folder; name a new folder with --out.")
+    for place in (folder, *folder.resolve().parents):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place} is a file, not a folder; name a new folder with --out.")
     others = {entry.name for entry in folder.iterdir()} - FILES if folder.exists() else set()
     if others:
         raise UserError(

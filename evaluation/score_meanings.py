@@ -49,9 +49,7 @@ MEANINGS = {
         "Mean probability of the guess; well calibrated when near class accuracy.",
         percent=True,
     ),
-    "negative_log_likelihood": Meaning(
-        "Negative log-likelihood", "Mean of -ln P(true class) in nats; 0 is perfect."
-    ),
+    "negative_log_likelihood": Meaning("Negative log-likelihood", "Mean of -ln P(true class) in nats; 0 is perfect."),
 }
 
 

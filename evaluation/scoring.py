@@ -55,9 +55,7 @@ def evaluate(
         UserError: no images, or the source cannot answer them.
     """
     if len(data) == 0:
-        raise UserError(
-            f"The split {data.split} of {data.name} holds no images, so there is nothing to score."
-        )
+        raise UserError(f"The split {data.split} of {data.name} holds no images, so there is nothing to score.")
     answers = answer_all(source, data.images, progress)
     groups = by_first_class(grouping or source.grouping(set(answers.coarse_label.tolist())))
     return Evaluation(data, answers, groups, score(answers, data.labels, groups), source.description())
@@ -96,9 +94,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
     }
 
 
-def counts(
-    rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]
-) -> NDArray[np.int64]:
+def counts(rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]) -> NDArray[np.int64]:
     """Count the pairs: int64 ``shape``, entry [r, c] the number of i with rows[i] == r, columns[i] == c."""
     table = np.zeros(shape, np.int64)
     np.add.at(table, (rows, columns), 1)

@@ -73,9 +73,7 @@ class Source(Protocol):
         """Return what the report says of this source, ready for JSON."""
 
 
-def answer_all(
-    source: Source, images: NDArray[np.uint8], progress: Callable[[range], Iterable[int]] = iter
-) -> Answers:
+def answer_all(source: Source, images: NDArray[np.uint8], progress: Callable[[range], Iterable[int]] = iter) -> Answers:
     """Answer all images, ``BATCH`` at a time.
 
     Args:

@@ -113,8 +113,7 @@ class UrlSource:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UserError(
-                f"The service at {self._url} cannot be reached ({error}); "
-                "start it with 'make serve' or check --url."
+                f"The service at {self._url} cannot be reached ({error}); start it with 'make serve' or check --url."
             ) from None
 
     def _arrays(self, answer: _Answer, images: int) -> Answers:
