@@ -46,14 +46,10 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
     try:
         return _epochs(method, recipe, folder, splits, start)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}"
-        ) from None
+        raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
 
 
-def _epochs(
-    method: Method, recipe: Recipe, folder: RunFolder, splits: list[LabelledImages], start: int
-) -> list[Row]:
+def _epochs(method: Method, recipe: Recipe, folder: RunFolder, splits: list[LabelledImages], start: int) -> list[Row]:
     rows = folder.read_scores(start)
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
         began = time.perf_counter()

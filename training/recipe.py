@@ -199,9 +199,7 @@ def _lay_over(content: dict[str, Any], key: str, value: Any) -> None:
     for parent in parents:
         inner = content.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise UserError(
-                f"--{key} cannot be set, because {parent} is a single value, not a group of keys."
-            )
+            raise UserError(f"--{key} cannot be set, because {parent} is a single value, not a group of keys.")
         content = inner
     content[last] = value
 
@@ -213,7 +211,8 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"there is no key {key!r}{_nearest_key(key)}"
     if fault["type"] == "literal_error":
-        return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{_nearest_choice(str(given), _choices(key))}"
+        nearest = _nearest_choice(str(given), _choices(key))
+        return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{nearest}"
     return f"{key} is {given!r}, but {fault['msg'].removeprefix('Input ').lower()}."
 
 
@@ -222,11 +221,11 @@ def _nearest_key(key: str) -> str:
     valid = list(_keys(Recipe))
     parent, _, name = key.rpartition(".")
     elsewhere = [other for other in valid if other.rpartition(".")[2] == name]
-    beside = [other for other in valid if other.rpartition(".")[0] == parent]
-    close = (
-        elsewhere or difflib.get_close_matches(key, beside, n=1) or difflib.get_close_matches(key, valid, n=1)
-    )
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(beside or valid)}."
+    beside = [other.rpartition(".")[2] for other in valid if other.rpartition(".")[0] == parent]
+    spelt_alike = [key.removesuffix(name) + other for other in difflib.get_close_matches(name, beside, n=1)]
+    for close in (*elsewhere, *spelt_alike, *difflib.get_close_matches(key, valid, n=1, cutoff=0.8)):
+        return f"; did you mean {close!r}?"
+    return f"; {parent or 'a recipe'} has {', '.join(beside or [k for k in valid if '.' not in k])}."
 
 
 def _nearest_choice(given: str, choices: Sequence[str]) -> str:

@@ -56,17 +56,13 @@ class RunFolder:
         """
         exists = self.exists()
         if exists and not resume:
-            raise UserError(
-                f"{self.path} already holds a run; add --resume to go on or choose another --out."
-            )
+            raise UserError(f"{self.path} already holds a run; add --resume to go on or choose another --out.")
         if resume and not exists:
             raise UserError(f"{self.path} holds no run to resume; leave out --resume to begin one.")
         if not exists:
             write_text(self.path / "recipe.yaml", recipe.to_yaml())
         elif self.recipe() != recipe:
-            raise UserError(
-                f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}."
-            )
+            raise UserError(f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}.")
 
     def recipe(self) -> Recipe:
         """Return the run's recipe.
@@ -75,9 +71,7 @@ class RunFolder:
             UserError: the folder holds no run.
         """
         if not self.exists():
-            raise UserError(
-                f"{self.path} is not a run: it holds no recipe.yaml; make one with 'clustnet train'."
-            )
+            raise UserError(f"{self.path} is not a run: it holds no recipe.yaml; make one with 'clustnet train'.")
         return read_recipe(self.path / "recipe.yaml")
 
     def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
@@ -102,9 +96,7 @@ class RunFolder:
         except FileNotFoundError:
             raise UserError(f"{self.path} has no finished epoch yet; train it first.") from None
         except (RuntimeError, EOFError, UnpicklingError, ValueError):
-            raise UserError(
-                f"The checkpoint {path} is damaged; remove it to go on from the one before."
-            ) from None
+            raise UserError(f"The checkpoint {path} is damaged; remove it to go on from the one before.") from None
         return state
 
     def write_scores(self, rows: Sequence[Row]) -> None:

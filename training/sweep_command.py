@@ -72,9 +72,7 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
     grid = [[(key, value) for value in _values(text)] for key, text in overrides.items()]
     members = []
     for setting in itertools.product(*grid):
-        varied = [
-            f"{key.rpartition('.')[2]}={value}" for key, value in setting if len(_values(overrides[key])) > 1
-        ]
+        varied = [f"{key.rpartition('.')[2]}={value}" for key, value in setting if len(_values(overrides[key])) > 1]
         name = "_".join(varied) or config.stem
         members += [(name, seed, read_recipe(config, dict(setting) | {"seed": seed})) for seed in seeds]
     return members
@@ -83,12 +81,9 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
 def write_tables(out: Path, runs: Sequence[Run]) -> str:
     """Write the members' final test scores and their summary per setting; return the summary as text."""
     finals = [
-        {"setting": name, "seed": seed, **rows[-1], "seconds": round(_seconds(rows), 1)}
-        for name, seed, rows in runs
+        {"setting": name, "seed": seed, **rows[-1], "seconds": round(_seconds(rows), 1)} for name, seed, rows in runs
     ]
-    summary = [
-        _summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])
-    ]
+    summary = [_summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])]
     _write_csv(out / "members.csv", finals)
     _write_csv(out / "summary.csv", summary)
     return format_table(summary)
@@ -99,8 +94,7 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
     cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
-        for line in cells
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )
 
 
@@ -142,9 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="--key.sub A,B,C trains each value, as in --optimisation.learning_rate 0.01,0.001.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml"
-    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
     parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
     parser.add_argument("--out", type=Path, help="the folder of the runs (default: runs/RECIPE)")
     return parser

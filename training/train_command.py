@@ -42,9 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Any key of the recipe is set by --key.sub VALUE, as in --optimisation.epochs 3.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml"
-    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
     parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")

@@ -37,9 +37,7 @@ class MixtureOfExperts(nn.Module):
         std: per channel, likewise.
     """
 
-    def __init__(
-        self, model: Model, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, model: Model, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         height, width, *channels = image_shape
         self.pixel_shape = (channels[0] if channels else 1, height, width)

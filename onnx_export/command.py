@@ -1,0 +1,35 @@
+"""``clustnet export``: run -> bundle."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Export a run and print what was written.
+
+    Raises:
+        UserError: no run, no finished epoch, missing data, or a folder that is no bundle.
+        ParityError: the graphs disagree with the trained model.
+    """
+    options = _parser().parse_args(arguments)
+    from onnx_export.export import export  # here, so that --help does not load torch
+
+    exported = export(options.run, options.out, options.name, options.version)
+    scores = {score.name: score.value for score in exported.manifest.scores}
+    print(f"{options.out}: {exported.manifest.name} version {exported.manifest.version}")
+    print(f"parity with torch within {exported.parity:.1e}")
+    print(
+        f"binary accuracy {scores['binary_accuracy']:.4f}, class accuracy {scores['class_accuracy']:.4f} (test split)"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet export", description="Turn a run into a bundle: ONNX graphs, class map, scores, model card."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder that 'clustnet train' wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, such as models/mnist")
+    parser.add_argument("--name", help="the model's name (default: that of the bundle's folder)")
+    parser.add_argument("--version", default="1", help="the model's version (default: 1)")
+    return parser

@@ -1,0 +1,107 @@
+"""The bundle's ONNX graphs: gate, experts and mixture, all reading raw uint8 images."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.predictor import OUTPUTS
+from training.models.mixture import MixtureOfExperts
+
+OPSET = 18
+
+
+class Gate(nn.Module):
+    """``image`` uint8 [N, ...] -> ``routing`` float32 [N, E]."""
+
+    def __init__(self, model: MixtureOfExperts) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the routing distribution."""
+        return self.model.gate(image)
+
+
+class Expert(nn.Module):
+    """``image`` uint8 [N, ...] -> ``positive_probability`` float32 [N]."""
+
+    def __init__(self, model: MixtureOfExperts, index: int) -> None:
+        super().__init__()
+        self.model, self.index = model, index
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return one expert's probability of the positive coarse label."""
+        return self.model.expert(self.index, image)
+
+
+class Mixture(nn.Module):
+    """The whole model with its class map; the outputs are those of ``clustnet.predictor.Predictions``.
+
+    With weights w (the routing, or its one-hot maximum if ``hard``), expert probabilities p and class map
+    M: ``positive = sum_e w_e p_e`` and ``class_c = sum_e w_e (p_e M[e,1,c] + (1 - p_e) M[e,0,c])``.
+
+    Args:
+        model: the trained mixture.
+        class_map: float [E, 2, C], rows summing to 1.
+        hard: whether one expert alone decides.
+    """
+
+    class_map: Tensor
+
+    def __init__(self, model: MixtureOfExperts, class_map: Tensor, hard: bool) -> None:
+        super().__init__()
+        self.model, self.hard = model, hard
+        self.register_buffer("class_map", class_map.float())
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return positive_probability [N], routing [N, E], expert_probability [N, E], class_probability [N, C]."""
+        output = self.model(image)
+        routing, probability = output.log_routing.exp(), output.expert_logit.sigmoid()
+        experts = routing.shape[1]
+        weights = nn.functional.one_hot(routing.argmax(dim=1), experts).float() if self.hard else routing
+        positive = weights * probability
+        classes = positive @ self.class_map[:, 1] + (weights - positive) @ self.class_map[:, 0]
+        return positive.sum(dim=1), routing, probability, classes
+
+
+def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
+    """Write ``gate.onnx``, ``experts/expert_I.onnx`` and ``mixture.onnx`` with a dynamic batch.
+
+    Args:
+        folder: the bundle's folder.
+        model: the trained mixture, in evaluation mode on the CPU.
+        mixture: the same with its class map.
+        image_shape: shape of one image.
+    """
+    (folder / "experts").mkdir()
+    _write(folder / GATE, Gate(model), ["routing"], image_shape)
+    for index in range(len(model.experts)):
+        _write(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
+    _write(folder / MIXTURE, mixture, OUTPUTS, image_shape)
+
+
+def _write(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
+    """Trace one module and check the graph with onnx's own checker."""
+    example = torch.zeros((2, *image_shape), dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
+        program = torch.onnx.export(
+            module.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError(f"torch wrote no graph for {path.name}")
+    program.save(path, external_data=False)
+    onnx.checker.check_model(path, full_check=True)

@@ -1,0 +1,87 @@
+"""The model card: what a bundle is, how it was trained, how good it is and where it ends.
+
+Mitchell et al., "Model Cards for Model Reporting", 2019.
+"""
+
+from clustnet.bundle import Manifest, Score
+from training.recipe import Recipe
+
+PER_EXPERT = "expert_load/"
+
+
+def model_card(manifest: Manifest, recipe: Recipe, parity: float) -> str:
+    """Return the card as Markdown.
+
+    Args:
+        manifest: the bundle's manifest.
+        recipe: the recipe of the run.
+        parity: the largest absolute difference between torch and the graphs.
+    """
+    return (
+        "\n\n".join(
+            [
+                f"# {manifest.name}, version {manifest.version}",
+                _what(manifest),
+                f"## How it was trained\n\n{_how(manifest, recipe)}",
+                f"## Scores\n\n{_scores(manifest)}",
+                f"## What each cell stands for\n\n{_cells(manifest)}",
+                f"## Limits\n\n{_limits(manifest, recipe, parity)}",
+            ]
+        ).rstrip()
+        + "\n"
+    )
+
+
+def _what(manifest: Manifest) -> str:
+    negative, positive = manifest.coarse_labels
+    return (
+        f"A gate that routes each image to one of {manifest.experts} experts ({manifest.routing} routing). "
+        f"It tells {negative!r} from {positive!r}; the routing, read through a class map, guesses one of "
+        f"{len(manifest.fine_classes)} fine classes: {', '.join(manifest.fine_classes)}."
+    )
+
+
+def _how(manifest: Manifest, recipe: Recipe) -> str:
+    return (
+        f"Method `{manifest.method}` on the training split of {recipe.data.name}, with coarse labels alone, "
+        f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
+        f"of the training split; no other fine label was used.\n\n```yaml\n{recipe.to_yaml()}```"
+    )
+
+
+def _scores(manifest: Manifest) -> str:
+    shown = [score for score in manifest.scores if not score.name.startswith(PER_EXPERT)]
+    first = manifest.scores[0]
+    lines = [
+        f"One run, seed {first.seed}, on the {first.images:,} images of the {first.split} split.",
+        "",
+        "| score | value | protocol |",
+        "|---|---|---|",
+        *(f"| {score.name} | {score.value:.4f} | {score.protocol} |" for score in shown),
+        "",
+        f"Expert load: {_load(manifest.scores)}.",
+    ]
+    return "\n".join(lines)
+
+
+def _load(scores: list[Score]) -> str:
+    return ", ".join(f"{score.value:.3f}" for score in scores if score.name.startswith(PER_EXPERT))
+
+
+def _cells(manifest: Manifest) -> str:
+    lines = ["| expert | " + " | ".join(manifest.coarse_labels) + " |", "|---|---|---|"]
+    for expert, pair in enumerate(manifest.class_map.values):
+        best = [max(range(len(row)), key=row.__getitem__) for row in pair]
+        cells = [f"{manifest.fine_classes[c]} ({row[c]:.2f})" for c, row in zip(best, pair, strict=True)]
+        lines.append(f"| {expert} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n\nThe most probable class of each cell, with its share in the class map."
+
+
+def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
+    shape = "x".join(str(side) for side in manifest.input.shape)
+    return (
+        f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
+        "for any other image as well: it does not know when an image is none of its classes. The scores are of one "
+        f"run; other seeds differ, see the recipe's header. The graphs agree with the trained model "
+        f"within {parity:.1e}."
+    )

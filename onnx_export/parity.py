@@ -1,0 +1,101 @@
+"""Proof that the graphs compute what the trained model does."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.class_map import class_probability, routing_weights
+from clustnet.predictor import CPU, OUTPUTS, Predictions, open_graph
+from onnx_export.graphs import Mixture
+
+IMAGES = 1000
+BATCH_SIZES = (1, 7, 256)
+TOLERANCE = 1e-5
+
+Arrays = dict[str, NDArray[np.floating]]
+
+
+class ParityError(RuntimeError):
+    """The graphs disagree with the trained model; such a bundle is not written."""
+
+
+def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8]) -> float:
+    """Compare torch, the separate graphs composed by hand, and ``mixture.onnx``.
+
+    Args:
+        folder: the folder of the graphs.
+        mixture: the trained model with its class map.
+        images: uint8 [N, ...]; the first ``IMAGES`` are compared, in batches of each of ``BATCH_SIZES``.
+
+    Returns:
+        The largest absolute difference of any output.
+
+    Raises:
+        ParityError: a difference above ``TOLERANCE``.
+    """
+    chosen = images[:IMAGES]
+    expected = _torch_outputs(mixture, chosen)
+    compared = _decided(expected["routing"]) if mixture.hard else np.full(len(chosen), True)
+    worst = 0.0
+    for size in BATCH_SIZES:
+        for way, outputs in (
+            ("mixture.onnx", _mixture_outputs(folder, chosen, size)),
+            ("gate and experts", _composed_outputs(folder, mixture, chosen, size)),
+        ):
+            difference, name = _largest_difference(expected, outputs, compared)
+            if not difference <= TOLERANCE:
+                raise ParityError(
+                    f"{way} at batch size {size} differs from torch by {difference:.2g} in {name}, "
+                    f"more than {TOLERANCE:g}; no bundle was written."
+                )
+            worst = max(worst, difference)
+    return worst
+
+
+def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Leave out images whose two best experts tie within the tolerance: either choice is right."""
+    if routing.shape[1] == 1:
+        return np.full(len(routing), True)
+    best = np.sort(routing, axis=1)[:, -2:]
+    decided: NDArray[np.bool_] = best[:, 1] - best[:, 0] > 2 * TOLERANCE
+    return decided
+
+
+@torch.no_grad()
+def _torch_outputs(mixture: Mixture, images: NDArray[np.uint8]) -> Arrays:
+    outputs = mixture(torch.from_numpy(np.ascontiguousarray(images)))
+    return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
+
+
+def _mixture_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
+    return vars(Predictions(*_run(folder / MIXTURE, OUTPUTS, images, size)))
+
+
+def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:
+    """Run gate and experts one by one and combine them as the design's formula says."""
+    (routing,) = _run(folder / GATE, ["routing"], images, size)
+    experts = range(routing.shape[1])
+    columns = [_run(folder / expert_graph(e), ["positive_probability"], images, size)[0] for e in experts]
+    probability = np.stack(columns, axis=1)
+    weights = routing_weights(routing, mixture.hard)
+    return {
+        "positive_probability": (weights * probability).sum(axis=1),
+        "routing": routing,
+        "expert_probability": probability,
+        "class_probability": class_probability(weights, probability, mixture.class_map.numpy()),
+    }
+
+
+def _run(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -> list[NDArray[np.floating]]:
+    session = open_graph(path, [CPU])
+    parts = [session.run(outputs, {"image": images[i : i + size]}) for i in range(0, len(images), size)]
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+
+
+def _largest_difference(expected: Arrays, found: Arrays, compared: NDArray[np.bool_]) -> tuple[float, str]:
+    differences = {name: np.abs(expected[name] - found[name])[compared] for name in OUTPUTS}
+    name = max(differences, key=lambda key: float(differences[key].max(initial=0.0)))
+    return float(differences[name].max(initial=0.0)), name
