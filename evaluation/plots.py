@@ -3,20 +3,21 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clustnet.scores import expert_load
 from evaluation.scoring import Evaluation, counts, group_confusion
 
-DPI = 160
-FAILURE_COLUMNS, FAILURE_ROWS = 6, 5
-LONGEST_NAME = 14  # characters of a class name that fit below a small image
+DPI = 200
+WIDTH = 5.0  # inches; with 11 point letters, what a phone's width still shows legibly
+FAILURE_COLUMNS, FAILURE_ROWS = 5, 4
+FAILURE_WIDTH, FAILURE_HEIGHT = 1.15, 1.78  # of an image with its caption, in images
+LONGEST_NAME = 10  # characters of a class name that fit below a small image
 CERTAINTY_BINS = 40
 
 
@@ -72,9 +73,9 @@ def expert_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
 def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     """Plot how probable the chosen expert was, over all images and over the wrong guesses."""
     answers = evaluation.answers
-    certainty = answers.routing.max(axis=1)
+    certainty = np.minimum(answers.routing.max(axis=1), 1)  # a float32 softmax may exceed 1 by its last bit
     wrong = answers.guess != evaluation.data.labels
-    figure, axes = _figure((6.4, 3.8), theme)
+    figure, axes = _figure(3.2, theme)
     bins = np.linspace(0, 1, CERTAINTY_BINS + 1).tolist()
     axes.hist(certainty, bins, color=theme.all_images, label=f"all {len(wrong):,} images")
     axes.hist(certainty[wrong], bins, color=theme.failures, label=f"{wrong.sum():,} wrong guesses")
@@ -89,14 +90,15 @@ def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     """Show the wrong guesses that the model was most confident of, the most confident first."""
     failures = most_confident_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
     rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
-    figure, axes = _figure((6.4, 1.45 * rows + 0.1), theme)
+    figure, axes = _figure(1.56 * rows, theme)
     axes.set_axis_off()
     for place, index in enumerate(failures):
         row, column = divmod(place, FAILURE_COLUMNS)
-        _show_failure(axes, evaluation, int(index), (column * 1.15, row * 1.55), theme)
+        _show_failure(axes, evaluation, int(index), (column * FAILURE_WIDTH, row * FAILURE_HEIGHT), theme)
     if len(failures) == 0:
         axes.text(0.5, 0.5, "no wrong guesses", color=theme.muted, ha="center", transform=axes.transAxes)
-    axes.set(xlim=(-0.08, FAILURE_COLUMNS * 1.15 - 0.07), ylim=(rows * 1.55, -0.05), aspect="equal")
+    right, bottom = FAILURE_COLUMNS * FAILURE_WIDTH, rows * FAILURE_HEIGHT
+    axes.set(xlim=(1 - FAILURE_WIDTH, right), ylim=(bottom, 0), aspect="equal")
     return figure
 
 
@@ -118,11 +120,12 @@ def _show_failure(axes: Axes, evaluation: Evaluation, index: int, corner: tuple[
     x, y = corner
     names, answers = evaluation.data.classes, evaluation.answers
     axes.imshow(evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
+    sure = answers.confidence[index]
     true, guess = (names[c][:LONGEST_NAME] for c in (evaluation.data.labels[index], answers.guess[index]))
-    style: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5}
-    axes.text(x + 0.5, y + 1.04, f"true {true}", color=theme.ink, **style)
-    confidence = f"{min(answers.confidence[index], 0.999):.1%}"
-    axes.text(x + 0.5, y + 1.26, f"guess {guess}, {confidence}", color=theme.failures, **style)
+    lines = ((f"true {true}", theme.ink), (f"guess {guess}", theme.failures), (f"{sure:.1%}", theme.failures))
+    for line, (text, colour) in enumerate(lines):
+        height = y + 1.04 + 0.19 * line
+        axes.text(x + 0.5, height, text, color=colour, ha="center", va="top", fontsize=8, parse_math=False)
 
 
 def _heatmap(
@@ -133,24 +136,30 @@ def _heatmap(
     labels: tuple[str, str],
     theme: Theme,
 ) -> Figure:
-    """Draw a table whose cells are coloured by ``share``, 0 to 1, both of [rows, columns]."""
-    figure, axes = _figure((6.4, 0.9 + 5.2 * len(rows) / max(len(columns), 6)), theme)
-    axes.imshow(share, cmap=theme.scale, vmin=0, vmax=1, aspect="auto")
+    """Draw a table whose cells are coloured by ``share``, 0 to 1, both of [rows, columns].
+
+    The scale is that of the square root, as among shares near 0 and 1 the small ones are of interest.
+    """
+    figure, axes = _figure(0.8 + 4.1 * len(rows) / max(len(columns), 6), theme)
+    axes.imshow(share, cmap=theme.scale, norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
     axes.set(ylabel=labels[0], xlabel=labels[1])
-    turned = 45 if max(len(str(name)) for name in columns) > 5 else 0
-    axes.set_xticks(range(len(columns)), [str(name) for name in columns], rotation=turned)
-    axes.set_yticks(range(len(rows)), [str(name) for name in rows])
+    turned, anchor = (45, "right") if max(len(str(name)) for name in columns) > 5 else (0, "center")
+    axes.set_xticks(range(len(columns)), map(str, columns), parse_math=False)
+    axes.tick_params(axis="x", rotation=turned)
+    for label in axes.get_xticklabels():
+        label.set(ha=anchor, rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), map(str, rows), parse_math=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(table):
         if value:
-            colour = theme.paper if share[row, column] > 0.5 else theme.ink
+            colour = theme.paper if share[row, column] > 0.25 else theme.ink
             axes.text(column, row, f"{value}", ha="center", va="center", color=colour)
     return figure
 
 
-def _figure(size: tuple[float, float], theme: Theme) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=size, facecolor=theme.paper, layout="constrained")
+def _figure(height: float, theme: Theme) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(WIDTH, height), facecolor=theme.paper, layout="constrained")
     axes = figure.add_subplot(facecolor=theme.paper)
     axes.tick_params(colors=theme.ink, labelsize=11)
     axes.spines[:].set_color(theme.muted)

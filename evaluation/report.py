@@ -45,7 +45,8 @@ PLOTS = (
     Plot(
         "confusion.png",
         "Which class is taken for which",
-        "Images of each true class (row) by the model's guess (column). Colour: share of the row.",
+        "Images of each true class (row) by the model's guess (column). Colour: share of the row, small ones "
+        "brought out.",
         plots.confusion_plot,
     ),
     Plot(
@@ -216,4 +217,4 @@ def _class_map(source: dict[str, Any]) -> str:
     if "class_map" not in source:
         return "fitted when the service's bundle was exported; the bundle's manifest lists the images"
     fitted = source["class_map"]
-    return f"fitted on {fitted['reference_images']:,} reference images of {fitted['data']}"
+    return f"fitted on {fitted['reference_images']:,} images of {fitted['data']}, listed in the bundle's manifest"
