@@ -24,7 +24,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Part(BaseModel):
     """Base of the recipe's parts: an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Data(Part):
@@ -134,7 +134,7 @@ class Recipe(Part):
 
     def digest(self) -> str:
         """Return the SHA-256 of the resolved recipe."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        content = json.dumps(self.model_dump(mode="json"))  # unsorted: the second coarse group is the positive one
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -145,13 +145,11 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recip
         UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The recipe {path} cannot be read ({error}); name a YAML file such as those in configs/."
         ) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"The recipe {path} is not YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in configs/ are.")
     for key, value in (overrides or {}).items():
@@ -175,11 +173,23 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
     return recipe
 
 
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML.
+
+    Raises:
+        UserError: no YAML, or a value such as 2020-13-45 that only looks like a date or number.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
+
+
 def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
     """Parse ``--key.sub value`` and ``--key.sub=value`` pairs; values are read as YAML.
 
     Raises:
-        UserError: a word that is no ``--key``, or a key without a value.
+        UserError: a word that is no ``--key``, or a key without a value or with one that is no YAML.
     """
     overrides: dict[str, Any] = {}
     rest = list(words)
@@ -190,7 +200,7 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         key, equals, value = word[2:].partition("=")
         if not equals and not rest:
             raise UserError(f"{word} needs a value, as in {word} VALUE.")
-        overrides[key] = yaml.safe_load(value if equals else rest.pop(0))
+        overrides[key] = parse_yaml(value if equals else rest.pop(0), f"The value of --{key}")
     return overrides
 
 
