@@ -11,9 +11,9 @@
 """
 
 import csv
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class RunFolder:
         """Write the recipe, or check that the run to be resumed has the same.
 
         Raises:
-            UserError: there is a run and no wish to resume, the reverse, or another recipe.
+            UserError: there is a run and no wish to resume, the reverse, another recipe, or no folder can be made.
         """
         exists = self.exists()
         if exists and not resume:
@@ -60,8 +60,8 @@ class RunFolder:
         if resume and not exists:
             raise UserError(f"{self.path} holds no run to resume; leave out --resume to begin one.")
         if not exists:
-            write_text(self.path / "recipe.yaml", recipe.to_yaml())
-        elif self.recipe() != recipe:
+            self._write_recipe(recipe)
+        elif self.recipe().digest() != recipe.digest():
             raise UserError(f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}.")
 
     def recipe(self) -> Recipe:
@@ -91,11 +91,12 @@ class RunFolder:
             UserError: it is missing or damaged.
         """
         path = self._checkpoint(epoch)
+        if not path.is_file():
+            raise UserError(f"{self.path} has no finished epoch yet; train it first.")
         try:
+            _check_crc(path)
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise UserError(f"{self.path} has no finished epoch yet; train it first.") from None
-        except (RuntimeError, EOFError, UnpicklingError, ValueError):
+        except Exception:  # noqa: BLE001 - on damaged files zipfile and torch raise a dozen types
             raise UserError(f"The checkpoint {path} is damaged; remove it to go on from the one before.") from None
         return state
 
@@ -107,10 +108,17 @@ class RunFolder:
             writer.writerows(rows)
 
     def read_scores(self, up_to: int) -> list[Row]:
-        """Read the scores of the epochs up to one, empty before the first."""
+        """Read the scores of the epochs up to one, empty before the first.
+
+        Raises:
+            UserError: the file is missing.
+        """
         if up_to == 0:
             return []
-        with (self.path / "scores.csv").open(newline="") as file:
+        path = self.path / "scores.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing, so the run cannot go on; restore it or begin another run.")
+        with path.open(newline="") as file:
             rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
         return [row for row in rows if row["epoch"] <= up_to]
 
@@ -128,8 +136,22 @@ class RunFolder:
             numbers = [[f"{value:.6g}" for value in row] for row in columns.tolist()]
             writer.writerows([f, c, *row] for f, c, row in zip(fine, coarse, numbers, strict=True))
 
+    def _write_recipe(self, recipe: Recipe) -> None:
+        try:
+            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written ({error.strerror}); choose another --out.") from None
+
     def _checkpoint(self, epoch: int) -> Path:
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _check_crc(path: Path) -> None:
+    """Raise where an entry does not have its CRC-32, which ``torch.load`` does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged:
+        raise zipfile.BadZipFile(damaged)
 
 
 def _number(text: str) -> Any:
@@ -142,7 +164,9 @@ def _number(text: str) -> Any:
 def _difference(old: Recipe, new: Recipe) -> str:
     """Name the first key in which two recipes differ."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    key = next(key for key in before | after if before.get(key) != after.get(key))
+    key = next((key for key in before | after if before.get(key) != after.get(key)), None)
+    if key is None:
+        return "data.coarse named its groups in another order"
     return f"{key} was {before.get(key)!r} and is now {after.get(key)!r}"
 
 
