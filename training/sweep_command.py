@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clustnet.errors import UserError
 from clustnet.files import replacing
-from training.recipe import Recipe, parse_overrides, read_recipe
+from training.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
 
 SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari")
 Member = tuple[str, int, Recipe]
@@ -39,14 +37,15 @@ def main(arguments: Sequence[str]) -> None:
         try:
             runs.append((name, seed, train(recipe, folder, resume=RunFolder(folder).exists())))
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"{stop}; the same command goes on.") from None
+            safe = f"{stop}; the" if stop.args else "The"
+            raise KeyboardInterrupt(f"{safe} same command goes on.") from None
     print(write_tables(out, runs))
     plot_evolution(runs, out / "evolution.png")
     print(f"Written to {out}: members.csv, summary.csv, evolution.png")
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Parse ``0..4`` (both ends count) or ``0,3,7``.
+    """Parse ``0..4`` (both ends count) or ``0,3,7``; a seed that is given twice counts once.
 
     Raises:
         UserError: neither of these.
@@ -58,7 +57,7 @@ def parse_seeds(text: str) -> list[int]:
         seeds = []
     if not seeds:
         raise UserError(f"The seeds {text!r} must read FIRST..LAST, as in 0..4, or be listed, as in 0,3,7.")
-    return seeds
+    return list(dict.fromkeys(seeds))
 
 
 def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[Member]:
@@ -68,11 +67,20 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
         config: the recipe.
         seeds: seeds of each setting.
         overrides: for each key one value, or several as ``"a,b,c"``.
+
+    Raises:
+        UserError: a wrong recipe, key or value, or seeds among the keys.
     """
-    grid = [[(key, value) for value in _values(text)] for key, text in overrides.items()]
+    if "seed" in overrides:
+        raise UserError("A sweep's seeds are set by --seeds, as in --seeds 0..4; leave out --seed.")
+    grid = [[(key, value) for value in _values(key, text)] for key, text in overrides.items()]
     members = []
     for setting in itertools.product(*grid):
-        varied = [f"{key.rpartition('.')[2]}={value}" for key, value in setting if len(_values(overrides[key])) > 1]
+        varied = [
+            f"{key.rpartition('.')[2]}={value}"
+            for (key, value), choices in zip(setting, grid, strict=True)
+            if len(choices) > 1
+        ]
         name = "_".join(varied) or config.stem
         members += [(name, seed, read_recipe(config, dict(setting) | {"seed": seed})) for seed in seeds]
     return members
@@ -98,8 +106,10 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _values(text: Any) -> list[Any]:
-    return [yaml.safe_load(part) for part in text.split(",")] if isinstance(text, str) else [text]
+def _values(key: str, text: Any) -> list[Any]:
+    if not isinstance(text, str):
+        return [text]
+    return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
 
 
 def _seconds(rows: Sequence[dict[str, Any]]) -> float:
@@ -123,8 +133,10 @@ def _cell(value: Any) -> str:
 
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the columns of all of them: settings that vary the experts have more or fewer loads."""
+    columns = dict.fromkeys(key for row in rows for key in row)
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
         writer.writerows(rows)
 
