@@ -27,6 +27,8 @@ def main(arguments: Sequence[str]) -> None:
     try:
         train(recipe, options.out or default_folder(options.config, recipe), options.resume)
     except KeyboardInterrupt as stop:
+        if not stop.args:  # before the first epoch there is nothing to go on from
+            raise
         raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim import SGD, Adam, Optimizer
 
+from clustnet.errors import UserError
 from training.data import CoarseData
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.routing_terms import routing_diversity, routing_entropy
@@ -93,8 +94,15 @@ class ClustNet:
         return loss.detach()
 
     def _route(self, index: int, images: Tensor, targets: Tensor) -> Tensor:
-        """Step the gate, the experts or both on one batch and return the loss."""
-        loss = self._loss(self.model(images), targets)
+        """Step the gate, the experts or both on one batch and return the loss.
+
+        Raises:
+            UserError: the weights have diverged.
+        """
+        output = self.model(images)
+        if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
+            raise UserError("The training diverged: the model's outputs overflow; lower optimisation.learning_rate.")
+        loss = self._loss(output, targets)
         self._step(loss, _turn(index, self.recipe.optimisation.batch_period))
         return loss.detach()
 
