@@ -1,5 +1,6 @@
 """From a run to a bundle: class map, graphs, parity, scores, model card, manifest."""
 
+import math
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, ClassMap, InputSpec, Manifest, Score
+from clustnet.bundle import MANIFEST, ClassMap, InputSpec, Manifest, Name, Score
 from clustnet.class_map import class_probability, draw_reference, fit_class_map
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
@@ -50,9 +52,13 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
         version: the model's version.
 
     Raises:
-        UserError: ``run`` is no run with a finished epoch, its data are missing, or ``out`` is no bundle.
+        UserError: ``run`` is no run with a finished epoch, its data are missing, ``out`` is no bundle, or
+            ``name`` or ``version`` is no plain word.
         ParityError: the graphs disagree with the trained model.
     """
+    name = name or out.resolve().name
+    _check_plain_word(name, "--name")
+    _check_plain_word(version, "--version")
     if out.exists() and not (out / MANIFEST).is_file():
         raise UserError(f"{out} exists and is no bundle; choose another --out or remove it.")
     folder = RunFolder(run)
@@ -65,11 +71,21 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
         parity = check_parity(bundle, mixture, test.images)
-        manifest = _manifest(name or out.resolve().name, version, recipe, train, class_map, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, train, class_map, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
         (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return Exported(manifest, parity)
+
+
+def _check_plain_word(word: str, option: str) -> None:
+    """Refuse before the long work what the manifest would refuse after it."""
+    try:
+        TypeAdapter(Name).validate_python(word)
+    except ValidationError:
+        raise UserError(
+            f"The {option} {word!r} must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit."
+        ) from None
 
 
 def _manifest(
@@ -140,7 +156,7 @@ def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
 def score_test(
     model: MixtureOfExperts, recipe: Recipe, test: LabelledImages, class_map: NDArray[np.float64]
 ) -> list[Score]:
-    """Score the model on the test split, with every figure's protocol."""
+    """Score the model on the test split, with every figure's protocol; what no image can show is left out."""
     routed, grouping = route(model, test.images, recipe.routing == "hard"), recipe.data.grouping()
     values = routing_scores(routed.routing, routed.positive_probability, test.labels, grouping)
     values["class_accuracy"] = _class_accuracy(routed, test, class_map)
@@ -154,6 +170,7 @@ def score_test(
             seed=recipe.seed,
         )
         for name, value in values.items()
+        if math.isfinite(value)
     ]
 
 
