@@ -77,7 +77,7 @@ class UrlSource:
         try:
             answer = _Answer.model_validate_json(response.content)
             return self._arrays(answer, len(images))
-        except (ValidationError, ValueError) as error:
+        except ValueError as error:
             raise UserError(
                 f"The service at {self._url} does not answer POST /predict as this release expects "
                 f"({_first_line(error)}); check --url and the service's version."
@@ -151,10 +151,7 @@ def _wait(retry_after: str | None, retry: int) -> float:
     """Return how many seconds to wait: what the service asks for, else twice as long each time."""
     if retry_after is None:
         return 0.5 * 2.0**retry
-    try:
-        asked = float(retry_after)
-    except ValueError:
-        asked = _seconds_until(retry_after)
+    asked = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
     return min(max(asked, 0.0), LONGEST_WAIT)
 
 
@@ -173,9 +170,9 @@ def _refusal(response: httpx.Response) -> str:
     except ValueError:
         body = response.text
     reason = str(body.get("error", body) if isinstance(body, dict) else body).strip()
-    if not reason or reason.startswith("<"):  # a proxy's error page says no more than the status
-        return f"answered {status}."
-    return f"answered {status}: {reason[:LONGEST_REASON]}"
+    if reason in ("", response.reason_phrase) or reason.startswith("<"):  # a page that says no more
+        return f"answered POST /predict with {status}; check --url and the service's log."
+    return f"answered POST /predict with {status}: {reason[:LONGEST_REASON]}"
 
 
 def _first_line(error: ValueError) -> str:

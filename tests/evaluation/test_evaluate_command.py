@@ -83,7 +83,9 @@ def test_a_refused_folder_costs_no_work(
 def test_a_failing_service_leaves_no_folder(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stub.instead = [Reply(500, '{"error": "Out of memory."}')]
     assert evaluate("--url", stub.url, "--out", tmp_path / "report") == WRONG_INPUT
-    message = f"clustnet: The service at {stub.url} answered 500 Internal Server Error: Out of memory.\n"
+    message = (
+        f"clustnet: The service at {stub.url} answered POST /predict with 500 Internal Server Error: Out of memory.\n"
+    )
     assert capsys.readouterr().err == message
     assert not list(tmp_path.iterdir())
 

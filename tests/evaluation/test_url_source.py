@@ -58,7 +58,7 @@ def test_a_busy_service_is_asked_again_when_it_says(stub: Stub, waits: list[floa
         Reply(503, headers={"Retry-After": "2"}),
         Reply(429, headers={"Retry-After": "100000"}),
         Reply(503, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}),
-        Reply(503, headers={"Retry-After": "soon"}),
+        Reply(503, headers={"Retry-After": "nan"}),
         Reply(503),
     ]
     assert len(UrlSource(stub.url, DIGITS).answer(IMAGES)) == 5
@@ -67,7 +67,7 @@ def test_a_busy_service_is_asked_again_when_it_says(stub: Stub, waits: list[floa
 
 def test_a_service_that_stays_busy_is_given_up(stub: Stub, waits: list[float]) -> None:
     stub.instead = [Reply(503, json.dumps({"error": "The queue is full."}))] * (RETRIES + 1)
-    with pytest.raises(UserError, match="answered 503 Service Unavailable: The queue is full"):
+    with pytest.raises(UserError, match="with 503 Service Unavailable: The queue is full"):
         UrlSource(stub.url, DIGITS).answer(IMAGES)
     assert waits == [0.5, 1, 2, 4, 8]
 
@@ -78,9 +78,10 @@ def test_a_service_that_stays_busy_is_given_up(stub: Stub, waits: list[float]) -
         (Reply(422, '{"error": "images[0]: it is 27 wide."}'), r"422 [\w ]+: images\[0\]: it is 27 wide\.$"),
         (Reply(413, "Too long."), r"413 [\w ]+: Too long\.$"),
         (Reply(400, '["odd"]'), r"400 Bad Request: \['odd'\]$"),
-        (Reply(500), r"500 Internal Server Error\.$"),
-        (Reply(502, "<html>proxy</html>"), r"502 Bad Gateway\.$"),
-        (Reply(301, headers={"Location": "http://elsewhere/"}), r"301 Moved Permanently\.$"),
+        (Reply(500), r"500 Internal Server Error; check --url"),
+        (Reply(404, "Not Found"), "404 Not Found; check --url and the service's log"),
+        (Reply(502, "<html>proxy</html>"), r"502 Bad Gateway; check --url"),
+        (Reply(301, headers={"Location": "http://elsewhere/"}), r"301 Moved Permanently; check --url"),
         (Reply(400, "x" * 10_000), "400 Bad Request: x{300}$"),
     ],
 )
