@@ -34,7 +34,7 @@ class _Prediction(BaseModel):
     binary: _Label
     routing: Annotated[list[Probability], Field(min_length=1)]
     guess: _Label
-    class_probabilities: list[Probability]
+    class_probabilities: Annotated[list[Probability], Field(min_length=1)]
 
 
 class _ModelName(BaseModel):
@@ -76,12 +76,14 @@ class UrlSource:
             raise UserError(f"The service at {self._url} {_refusal(response)}")
         try:
             answer = _Answer.model_validate_json(response.content)
-            return self._arrays(answer, len(images))
+            answers = _arrays(answer, len(images))
         except ValueError as error:
             raise UserError(
                 f"The service at {self._url} does not answer POST /predict as this release expects "
                 f"({_first_line(error)}); check --url and the service's version."
             ) from None
+        self._check_classes(answers, [prediction.guess.label for prediction in answer.predictions])
+        return answers
 
     def grouping(self, seen: Collection[str]) -> CoarseGrouping:
         """Return the coarse grouping that the answered labels tell by their form ``FIRST-LAST``.
@@ -116,29 +118,36 @@ class UrlSource:
                 f"The service at {self._url} cannot be reached ({error}); start it with 'make serve' or check --url."
             ) from None
 
-    def _arrays(self, answer: _Answer, images: int) -> Answers:
-        found = answer.predictions
-        if len(found) != images:
-            raise ValueError(f"{len(found)} predictions for {images} images")
-        # Through float32, as the model computes: however a service writes its floats, none is altered.
-        routing = _matrix([prediction.routing for prediction in found])
-        probability = _matrix([prediction.class_probabilities for prediction in found])
-        self._check_guesses(probability, [prediction.guess.label for prediction in found])
-        return Answers(
-            Model(answer.model.name, answer.model.version),
-            routing,
-            np.array([prediction.binary.label for prediction in found]),
-            np.array([prediction.binary.probability for prediction in found], np.float32),
-            probability,
-        )
-
-    def _check_guesses(self, probability: NDArray[np.float32], labels: list[str]) -> None:
+    def _check_classes(self, answers: Answers, labels: list[str]) -> None:
         """Check that the service has the data's classes, in the same order."""
-        if probability.shape[1] != len(self._classes):
-            raise ValueError(f"{probability.shape[1]} classes, the data has {len(self._classes)}")
-        for best, label in zip(probability.argmax(axis=1), labels, strict=True):
+        if answers.class_probability.shape[1] != len(self._classes):
+            raise UserError(
+                f"The service at {self._url} has {answers.class_probability.shape[1]} classes, but the data has "
+                f"{len(self._classes)}; name the data that its model was trained for."
+            )
+        for best, label in zip(answers.guess, labels, strict=True):
             if self._classes[best] != label:
-                raise ValueError(f"it guesses {label!r} where the data's class is {self._classes[best]!r}")
+                raise UserError(
+                    f"The service at {self._url} guesses {label!r} where the data's class is "
+                    f"{self._classes[best]!r}; name the data that its model was trained for."
+                )
+
+
+def _arrays(answer: _Answer, images: int) -> Answers:
+    """Turn an answer into arrays.
+
+    They are float32, as the model computes, so that none is altered however a service writes its floats.
+    """
+    found = answer.predictions
+    if len(found) != images:
+        raise ValueError(f"{len(found)} predictions for {images} images")
+    return Answers(
+        Model(answer.model.name, answer.model.version),
+        _matrix([prediction.routing for prediction in found]),
+        np.array([prediction.binary.label for prediction in found]),
+        np.array([prediction.binary.probability for prediction in found], np.float32),
+        _matrix([prediction.class_probabilities for prediction in found]),
+    )
 
 
 def _matrix(rows: list[list[float]]) -> NDArray[np.float32]:
