@@ -220,6 +220,8 @@ def _explain(error: ValidationError) -> str:
     key, given = ".".join(str(part) for part in fault["loc"]), fault["input"]
     if fault["type"] == "extra_forbidden":
         return f"there is no key {key!r}{_nearest_key(key)}"
+    if fault["type"] == "missing":
+        return f"{key} is missing."
     if fault["type"] == "literal_error":
         nearest = _nearest_choice(str(given), _choices(key))
         return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{nearest}"
@@ -230,12 +232,18 @@ def _nearest_key(key: str) -> str:
     """Suggest a key of the same name elsewhere, one that is spelt alike, or all that stand beside it."""
     valid = list(_keys(Recipe))
     parent, _, name = key.rpartition(".")
-    elsewhere = [other for other in valid if other.rpartition(".")[2] == name]
-    beside = [other.rpartition(".")[2] for other in valid if other.rpartition(".")[0] == parent]
-    spelt_alike = [key.removesuffix(name) + other for other in difflib.get_close_matches(name, beside, n=1)]
-    for close in (*elsewhere, *spelt_alike, *difflib.get_close_matches(key, valid, n=1, cutoff=0.8)):
+    elsewhere = [other for other in valid if _last(other) == name]
+    beside = [_last(other) for other in valid if other.rpartition(".")[0] == parent]
+    beside_alike = [key.removesuffix(name) + other for other in difflib.get_close_matches(name, beside, n=1)]
+    names_alike = difflib.get_close_matches(name, [_last(other) for other in valid], n=1, cutoff=0.8)
+    elsewhere_alike = [other for other in valid if _last(other) in names_alike]
+    for close in (*elsewhere, *beside_alike, *elsewhere_alike):
         return f"; did you mean {close!r}?"
     return f"; {parent or 'a recipe'} has {', '.join(beside or [k for k in valid if '.' not in k])}."
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]
 
 
 def _nearest_choice(given: str, choices: Sequence[str]) -> str:
