@@ -79,9 +79,7 @@ def test_npz_of_arrays(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -
     np.testing.assert_array_equal(load_cifar10("test", path).images, images[:5])
 
 
-def test_npz_of_jpegs(
-    tmp_path: Path, images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_npz_of_jpegs(tmp_path: Path, images: np.ndarray, labels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clustnet.datasets.cifar10.TRAIN_IMAGES", 15)
     path = _write_jpeg_npz(tmp_path / "cifar.npz", _jpegs(images), labels)
     train, test = load_cifar10("train", path), load_cifar10("test", path)
@@ -141,9 +139,7 @@ def test_a_broken_image_file_is_named(tmp_path: Path, images: np.ndarray, labels
         load_cifar10("test", folder)
 
 
-def test_an_image_file_of_another_size_is_named(
-    tmp_path: Path, images: np.ndarray, labels: np.ndarray
-) -> None:
+def test_an_image_file_of_another_size_is_named(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     folder = _write_folders(tmp_path / "cifar", images, labels)
     Image.new("RGB", (40, 32)).save(folder / "test" / "ship" / "large.png")
     with pytest.raises(UserError, match=r"ship/large\.png is not 32x32"):

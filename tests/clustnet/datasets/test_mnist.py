@@ -117,9 +117,7 @@ def test_a_failure_leaves_no_half_file_in_the_cache(packed: Path, tmp_path: Path
     assert left <= SHA256.keys()
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_named(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
     monkeypatch.setenv("CLUSTNET_CACHE", str(blocked))
