@@ -12,6 +12,7 @@ from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 LARGEST_SIDE = 4096  # pixels; a camera's picture fits, a decompression bomb does not
+LARGEST_DRAWING = 1024  # pixels a side; a digit's 20 need no more
 DIGIT_BOX = 20
 FAINTEST_INK = 0.05  # of the range between paper and the darkest ink; fainter is noise
 
@@ -38,7 +39,9 @@ def prepare(content: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     """
     image = decode(content)
     if spec.preparation == "mnist":
-        return prepare_digit(np.asarray(image.convert("L")))
+        grey = image.convert("L")
+        grey.thumbnail((LARGEST_DRAWING, LARGEST_DRAWING))  # shrinks only; bounds the memory of what follows
+        return prepare_digit(np.asarray(grey))
     height, width = spec.shape[:2]
     mode = "RGB" if len(spec.shape) == 3 else "L"
     return np.asarray(image.convert(mode).resize((width, height), Image.Resampling.BOX))
@@ -64,13 +67,9 @@ def decode(content: bytes) -> Image.Image:
             "image_too_large", f"The image is over {LARGEST_SIDE} pixels a side; make it smaller."
         ) from None
     except UnidentifiedImageError:
-        raise ImageError(
-            "not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these."
-        ) from None
+        raise ImageError("not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these.") from None
     except Exception:  # noqa: BLE001 - on damaged files Pillow raises a dozen types of its own
-        raise ImageError(
-            "truncated_image", "The image file is cut short or damaged; send it whole."
-        ) from None
+        raise ImageError("truncated_image", "The image file is cut short or damaged; send it whole.") from None
 
 
 def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -87,9 +86,7 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     ink = _bright_ink(grey)
     if ink.max() < 1:
-        raise ImageError(
-            "blank_image", "The image is one flat colour, so there is nothing to read; draw a digit."
-        )
+        raise ImageError("blank_image", "The image is one flat colour, so there is nothing to read; draw a digit.")
     drawn = ink > FAINTEST_INK * 255
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

@@ -1,9 +1,9 @@
-"""The pages beside the predictions: ``/metrics`` and ``/docs.json``."""
+"""The pages beside the predictions: ``/metrics``, ``/docs.json`` and the way to it from ``/``."""
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from serving.metrics import exposition
@@ -19,4 +19,9 @@ def show_document(request: Request) -> Response:
     return JSONResponse(request.app.state.document)
 
 
-pages = Starlette(routes=[Route("/metrics", show_metrics), Route("/docs.json", show_document)])
+def show_start(_: Request) -> Response:
+    """Lead to the document; BentoML's own page here loads a tracker from another host."""
+    return RedirectResponse("docs.json", status_code=307)
+
+
+pages = Starlette(routes=[Route("/", show_start), Route("/metrics", show_metrics), Route("/docs.json", show_document)])

@@ -1,0 +1,65 @@
+# Each target does its own set-up: a virtual environment with hash-locked dependencies.
+export BENTOML_DO_NOT_TRACK = True
+export ORT_DISABLE_TELEMETRY = 1
+
+PORT ?= 3000
+RECIPE ?= configs/mnist_hard.yaml
+BUNDLE ?= models/mnist
+DATA ?= mnist:test
+PYTHON ?= python3
+
+ALL := .venv/all
+SERVING := .venv/serving
+UV := .venv/uv/bin/uv
+LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+.PHONY: help serve test check train evaluate bench lock clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
+	$(SERVING)/bin/bentoml serve --port $(PORT)
+
+test: $(ALL)/.installed  ## run all tests
+	$(ALL)/bin/pytest
+
+check: $(ALL)/.installed  ## lint, formatting, types, direction of imports, Dockerfile
+	$(ALL)/bin/ruff format --check .
+	$(ALL)/bin/ruff check .
+	$(ALL)/bin/mypy
+	$(ALL)/bin/lint-imports
+	$(ALL)/bin/hadolint Dockerfile
+
+train: $(ALL)/.installed  ## train RECIPE
+	$(ALL)/bin/clustnet train $(RECIPE)
+
+evaluate: $(ALL)/.installed  ## score BUNDLE on DATA into reports/
+	$(ALL)/bin/clustnet evaluate --bundle $(BUNDLE) --data $(DATA) --out reports/$(notdir $(BUNDLE))
+
+bench: $(ALL)/.installed  ## measure inference beside its peers
+	$(ALL)/bin/python -m benchmarks.inference --bundle $(BUNDLE)
+
+lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
+	$(LOCK) --upgrade pyproject.toml --extra serving --output-file requirements/serving.txt
+	$(LOCK) --upgrade pyproject.toml --extra dev --output-file requirements/all.txt
+
+clean:  ## remove environments, caches, runs and reports
+	rm -rf .venv runs reports build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+$(UV): requirements/uv.txt
+	$(PYTHON) -m venv .venv/uv
+	.venv/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+$(SERVING)/.installed: requirements/serving.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
+	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving.txt
+	touch $@
+
+$(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(ALL)
+	$(UV) pip sync --quiet --require-hashes --python $(ALL) requirements/all.txt
+	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(ALL) --editable .
+	touch $@
