@@ -18,9 +18,7 @@ GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 LARGEST_MANIFEST = 16 * 2**20
 
-RelativePath = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
-]
+RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
@@ -158,19 +156,13 @@ def expert_graph(index: int) -> str:
 
 def _read_manifest(path: Path) -> Manifest:
     if not path.is_file():
-        raise UserError(
-            f"{path.parent} is not a bundle: it holds no {MANIFEST}; make one with 'clustnet export'."
-        )
+        raise UserError(f"{path.parent} is not a bundle: it holds no {MANIFEST}; make one with 'clustnet export'.")
     if path.stat().st_size > LARGEST_MANIFEST:
-        raise UserError(
-            f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB, so it is no manifest; export it again."
-        )
+        raise UserError(f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB, so it is no manifest; export it again.")
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise UserError(
-            f"{path} is not a valid manifest: {_first_fault(error)}; export the run again."
-        ) from None
+        raise UserError(f"{path} is not a valid manifest: {_first_fault(error)}; export the run again.") from None
 
 
 def _first_fault(error: ValidationError) -> str:
@@ -185,10 +177,6 @@ def _first_fault(error: ValidationError) -> str:
 def _check_hash(folder: Path, name: str, expected: str) -> None:
     path = folder / name
     if not path.is_file():
-        raise UserError(
-            f"The bundle {folder} lacks {name}, which its manifest lists; copy or export it again."
-        )
+        raise UserError(f"The bundle {folder} lacks {name}, which its manifest lists; copy or export it again.")
     if sha256_of(path) != expected:
-        raise UserError(
-            f"The bundle {folder} is damaged: {name} does not have its SHA-256; copy or export it again."
-        )
+        raise UserError(f"The bundle {folder} is damaged: {name} does not have its SHA-256; copy or export it again.")

@@ -80,7 +80,5 @@ def draw_reference(labels: NDArray[np.integer], per_class: int, seed: int) -> ND
         ValueError: a class has fewer images than asked for.
     """
     generator = np.random.default_rng(seed)
-    drawn = [
-        generator.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in np.unique(labels)
-    ]
+    drawn = [generator.choice(np.flatnonzero(labels == c), per_class, replace=False) for c in np.unique(labels)]
     return np.sort(np.concatenate(drawn))

@@ -40,9 +40,7 @@ def _run(command: str, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        return _fail(
-            f"'clustnet {command}' needs {error.name}; install it with: pip install 'clustnet[{room}]'"
-        )
+        return _fail(f"'clustnet {command}' needs {error.name}; install it with: pip install 'clustnet[{room}]'")
     except KeyboardInterrupt as interruption:
         print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
         return FAILED

@@ -35,9 +35,7 @@ class CoarseGrouping:
         if any(not group for group in mapping.values()):
             raise UserError("coarse holds a group without classes; give each group at least one class.")
         if len(listed) != len(set(listed)) or set(listed) != expected:
-            raise UserError(
-                f"coarse must list each class from 0 to {classes - 1} once, but it lists {sorted(listed)}."
-            )
+            raise UserError(f"coarse must list each class from 0 to {classes - 1} once, but it lists {sorted(listed)}.")
         (first, a), (second, b) = mapping.items()
         return cls((first, second), (tuple(a), tuple(b)))
 

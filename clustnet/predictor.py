@@ -135,13 +135,9 @@ def _check_signature(name: str, session: Any, manifest: Manifest, outputs: dict[
     expected += [(output, "tensor(float)", shape) for output, shape in outputs.items()]
     for is_, should in zip(found, expected, strict=False):
         if is_ != should:
-            raise UserError(
-                f"{name} has {_put(is_)} where the manifest wants {_put(should)}; export the bundle again."
-            )
+            raise UserError(f"{name} has {_put(is_)} where the manifest wants {_put(should)}; export the bundle again.")
     if len(found) != len(expected):
-        raise UserError(
-            f"{name} has {len(found)} inputs and outputs, not {len(expected)}; export the bundle again."
-        )
+        raise UserError(f"{name} has {len(found)} inputs and outputs, not {len(expected)}; export the bundle again.")
 
 
 def _put(put: tuple[str, str, list[int]]) -> str:

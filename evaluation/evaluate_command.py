@@ -4,6 +4,8 @@ What is heavy is imported where it is used, so that ``--help`` and wrong argumen
 """
 
 import argparse
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,17 +48,20 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
     check_replaceable(options.out)
     data = load(options.data).first(options.limit)
     grouping = None if options.coarse is None else parse_coarse(options.coarse, data.classes)
-    source = _open_source(options, data)
-    evaluation = evaluate(source, data, grouping, partial(show_batches, total=len(data)))
+    with _open_source(options, data) as source:
+        evaluation = evaluate(source, data, grouping, partial(show_batches, total=len(data)))
     write_report(evaluation, options.out)
     return evaluation
 
 
-def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Source":
+@contextmanager
+def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Iterator[Source]":
     if options.url is not None:
         from evaluation.url_source import UrlSource
 
-        return UrlSource(options.url, data.classes)
+        with closing(UrlSource(options.url, data.classes)) as service:
+            yield service
+        return
     from evaluation.bundle_source import BundleSource
 
     source = BundleSource(options.bundle, options.device)
@@ -65,7 +70,7 @@ def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Source
             f"The bundle {options.bundle} knows the classes {', '.join(source.manifest.fine_classes)}, "
             f"but {data.name} has {', '.join(data.classes)}; name the data that the model was trained for."
         )
-    return source
+    yield source
 
 
 def _summary(evaluation: "Evaluation") -> list[str]:

@@ -65,6 +65,10 @@ class UrlSource:
             raise UserError(f"The address {url!r} must begin with http:// or https://.")
         self._client = httpx.Client(timeout=TIMEOUT)
 
+    def close(self) -> None:
+        """Close the connections to the service."""
+        self._client.close()
+
     def answer(self, images: NDArray[np.uint8]) -> Answers:
         """Answer N images in one request: uint8 [N, H, W] or [N, H, W, 3].
 

@@ -62,16 +62,12 @@ def quote(value: Any) -> str:
 
 def _only_images(document: Any) -> Any:
     if not isinstance(document, dict):
-        raise Refusal(
-            422, "wrong_keys", f'The body is {quote(document)}; send an object {{"images": [...]}}.'
-        )
+        raise Refusal(422, "wrong_keys", f'The body is {quote(document)}; send an object {{"images": [...]}}.')
     if "images" not in document:
         raise Refusal(422, "wrong_keys", 'The body lacks the key "images"; send {"images": [...]}.')
     unknown = next((key for key in document if key != "images"), None)
     if unknown is not None:
-        raise Refusal(
-            422, "wrong_keys", f'The body has the unknown key {quote(unknown)}; send only "images".'
-        )
+        raise Refusal(422, "wrong_keys", f'The body has the unknown key {quote(unknown)}; send only "images".')
     return document["images"]
 
 

@@ -146,9 +146,7 @@ def _device_fault(settings: Settings, provider: str) -> str | None:
 
 def _check_json(content_type: str) -> None:
     if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(
-            415, "content_type", f"The content type is {quote(content_type)}; send application/json."
-        )
+        raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; send application/json.")
 
 
 service = bentoml.service(

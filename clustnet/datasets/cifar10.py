@@ -42,16 +42,12 @@ def load_cifar10(split: str, path: Path | None = None) -> LabelledImages:
         UserError: no path, a path in none of these forms, or damaged content.
     """
     if path is None:
-        raise UserError(
-            "CIFAR-10 is not part of this repository; name its folder or .npz file as the data path."
-        )
+        raise UserError("CIFAR-10 is not part of this repository; name its folder or .npz file as the data path.")
     images, labels = _read(path, split)
     if len(images) == 0:
         raise UserError(f"{path} holds no {split} images; name one that does.")
     if images.shape[1:] != (SIDE, SIDE, 3) or images.dtype != np.uint8 or len(images) != len(labels):
-        raise UserError(
-            f"{path} holds {images.dtype} {list(images.shape)}; CIFAR-10 is uint8 [N, 32, 32, 3]."
-        )
+        raise UserError(f"{path} holds {images.dtype} {list(images.shape)}; CIFAR-10 is uint8 [N, 32, 32, 3].")
     if not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise UserError(f"{path} holds labels outside 0 to 9; CIFAR-10 has the classes 0 to 9.")
     return LabelledImages("cifar10", split, images, labels, CLASSES, MEAN, STD)
@@ -89,16 +85,12 @@ def _read_npz(path: Path, split: str) -> Arrays:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} cannot be read as an .npz of plain arrays ({error}); get it again."
-        ) from None
+        raise UserError(f"{path} cannot be read as an .npz of plain arrays ({error}); get it again.") from None
     if {f"x_{split}", f"y_{split}"} <= arrays.keys():
         return arrays[f"x_{split}"], _whole_numbers(path, arrays[f"y_{split}"])
     if {"jpeg", "offset", "label"} <= arrays.keys():
         return _decode_jpegs(path, arrays, split)
-    raise UserError(
-        f"{path} holds {sorted(arrays)}; expected x_{split} and y_{split}, or jpeg, offset and label."
-    )
+    raise UserError(f"{path} holds {sorted(arrays)}; expected x_{split} and y_{split}, or jpeg, offset and label.")
 
 
 def _whole_numbers(path: Path, values: NDArray[np.generic]) -> NDArray[np.int64]:
@@ -124,9 +116,7 @@ def _decode_jpegs(path: Path, arrays: Mapping[str, NDArray[np.generic]], split: 
 
 
 def _read_image_folder(folder: Path) -> Arrays:
-    files = [
-        (file, label) for label, name in enumerate(CLASSES) for file in sorted((folder / name).glob("*"))
-    ]
+    files = [(file, label) for label, name in enumerate(CLASSES) for file in sorted((folder / name).glob("*"))]
     if not files:
         raise UserError(
             f"{folder} holds no images; expected {folder.name}/airplane/*.png to {folder.name}/truck/*.png."

@@ -97,9 +97,7 @@ def _unpack(packed: Path, target: Path, expected: str) -> None:
     with replacing(target) as temporary:
         temporary.write_bytes(content)
         if sha256_of(temporary) != expected:
-            raise UserError(
-                f"The MNIST file {packed} is altered: its SHA-256 is not the published one; {ADVICE}."
-            )
+            raise UserError(f"The MNIST file {packed} is altered: its SHA-256 is not the published one; {ADVICE}.")
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:

@@ -33,9 +33,7 @@ class Server:
 
 
 @contextmanager
-def running_server(
-    bundle: Path, target: str = ".", ready: bool = True, **environment: str
-) -> Iterator[Server]:
+def running_server(bundle: Path, target: str = ".", ready: bool = True, **environment: str) -> Iterator[Server]:
     """Serve ``bundle`` with ``bentoml serve`` on a free port until the block ends.
 
     Args:

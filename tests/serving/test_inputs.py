@@ -106,9 +106,7 @@ def test_wrong_values_are_422_and_named(text: str, shown: str) -> None:
     content = body(PAPER, PAPER, PAPER, with_pixel("HERE")).replace(b'"HERE"', text.encode())
     fault = refusal(content)
     assert (fault.status, fault.reason) == (422, "wrong_value")
-    assert str(fault) == (
-        f"images[3]: the value at [4][5] is {shown}; an image is 28x28 numbers from 0 to 255."
-    )
+    assert str(fault) == (f"images[3]: the value at [4][5] is {shown}; an image is 28x28 numbers from 0 to 255.")
 
 
 def test_places_in_colour_images_have_three_indices() -> None:

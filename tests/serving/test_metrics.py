@@ -40,9 +40,7 @@ def value(metric: str, /, **labels: str) -> float:
         ("inference_seconds_bucket", {"le": "0.00025"}, 0),
     ],
 )
-def test_predictions_are_counted(
-    predictor: Predictor, name: str, labels: dict[str, str], added: float
-) -> None:
+def test_predictions_are_counted(predictor: Predictor, name: str, labels: dict[str, str], added: float) -> None:
     before = value(name, **labels)
     count_predictions(OUTPUTS, predictor.manifest, seconds=0.0004)
     assert value(name, **labels) - before == pytest.approx(added, abs=1e-5)

@@ -17,9 +17,7 @@ def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
     assert len(predictions) == 8
     for i, prediction in enumerate(predictions):
         assert prediction.binary.label == ("5-9" if positive[i] > 0.5 else "0-4")
-        np.testing.assert_allclose(
-            prediction.binary.probability, max(positive[i], 1 - positive[i]), rtol=1e-6
-        )
+        np.testing.assert_allclose(prediction.binary.probability, max(positive[i], 1 - positive[i]), rtol=1e-6)
         np.testing.assert_allclose(prediction.routing, routing[i], rtol=1e-6)
         assert prediction.expert == routing[i].argmax()
         assert prediction.guess.label == str(classes[i].argmax())
@@ -30,7 +28,5 @@ def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
 def test_a_colour_image_is_shown_as_it_was_prepared(predictor: Predictor) -> None:
     (prediction,) = predictions_of(predictor.predict(np.zeros((1, 28, 28), np.uint8)), predictor.manifest)
     prepared = np.arange(12).reshape(2, 2, 3).tolist()
-    answer = PredictImageResponse(
-        model=Model(name="colour", version="1"), prediction=prediction, prepared=prepared
-    )
+    answer = PredictImageResponse(model=Model(name="colour", version="1"), prediction=prediction, prepared=prepared)
     assert answer.model_dump()["prepared"] == prepared

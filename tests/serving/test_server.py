@@ -39,9 +39,7 @@ def sample(url: str, series: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def test_bentomls_client_sends_arrays_lists_and_files(
-    server: Server, predictor: Predictor, tmp_path: Path
-) -> None:
+def test_bentomls_client_sends_arrays_lists_and_files(server: Server, predictor: Predictor, tmp_path: Path) -> None:
     expected = predictor.predict(IMAGES)
     file = tmp_path / "digit.png"
     file.write_bytes(drawing())
@@ -74,9 +72,7 @@ def test_settings_come_from_the_environment(server: Server) -> None:
     assert (answer.status_code, "send 1 to 30" in answer.text) == (422, True)
 
 
-@pytest.mark.parametrize(
-    "head", [b"Transfer-Encoding: chunked\r\n\r\n186A1\r\n", b"Content-Length: 999999999\r\n\r\n"]
-)
+@pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\r\n\r\n186A1\r\n", b"Content-Length: 999999999\r\n\r\n"])
 def test_a_large_body_is_refused_before_it_has_all_arrived(server: Server, head: bytes) -> None:
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port or 80), timeout=20) as connection:
@@ -97,9 +93,7 @@ def test_sigterm_ends_it_with_0(synthetic_bundle: Path) -> None:
 
 
 def test_cuda_without_cuda_is_alive_but_not_ready(synthetic_bundle: Path) -> None:
-    with running_server(
-        synthetic_bundle, ready=False, CLUSTNET_DEVICE="cuda", CUDA_VISIBLE_DEVICES=""
-    ) as server:
+    with running_server(synthetic_bundle, ready=False, CLUSTNET_DEVICE="cuda", CUDA_VISIBLE_DEVICES="") as server:
         reason = "CLUSTNET_DEVICE is cuda, but onnxruntime fell back to CPUExecutionProvider"
         ready = httpx.get(f"{server.url}/readyz")
         assert (ready.status_code, reason in ready.text) == (503, True)
@@ -141,9 +135,7 @@ def test_a_built_bento_holds_the_service_and_serves(synthetic_bundle: Path, tmp_
     build = [serve_command(0)[0], "build"]
     subprocess.run(build, cwd=REPOSITORY, env=environment, check=True, capture_output=True, timeout=120)
     (bento,) = (tmp_path / "bentos" / "clustnet").glob("*/bento.yaml")
-    content = {
-        path.relative_to(bento.parent / "src").parts[0] for path in (bento.parent / "src").rglob("*.py")
-    }
+    content = {path.relative_to(bento.parent / "src").parts[0] for path in (bento.parent / "src").rglob("*.py")}
     assert content == {"clustnet", "serving"}
     with running_server(synthetic_bundle, target=str(bento.parent)) as server:
         answer = httpx.post(f"{server.url}/predict", json={"images": IMAGES.tolist()})

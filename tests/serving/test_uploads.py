@@ -47,9 +47,7 @@ def test_a_file_over_the_parsers_memory_limit_arrives_whole() -> None:
         (FORM, form(part(b"")), 422, "not_an_image", "is empty"),
     ],
 )
-def test_wrong_forms_are_refused(
-    content_type: str, content: bytes, status: int, reason: str, says: str
-) -> None:
+def test_wrong_forms_are_refused(content_type: str, content: bytes, status: int, reason: str, says: str) -> None:
     with pytest.raises(Refusal) as caught:
         read_upload(content_type, content)
     assert (caught.value.status, caught.value.reason) == (status, reason)
