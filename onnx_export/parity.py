@@ -66,7 +66,7 @@ def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 @torch.no_grad()
 def _torch_outputs(mixture: Mixture, images: NDArray[np.uint8]) -> Arrays:
-    outputs = mixture(torch.from_numpy(np.ascontiguousarray(images)))
+    outputs = mixture(torch.from_numpy(images.copy()))
     return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
 
 

@@ -46,4 +46,4 @@ def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Rou
 
 
 def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [np.ascontiguousarray(images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
+    return [images[i : i + BATCH].copy() for i in range(0, len(images), BATCH)]

@@ -51,6 +51,8 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
 
 def _epochs(method: Method, recipe: Recipe, folder: RunFolder, splits: list[LabelledImages], start: int) -> list[Row]:
     rows = folder.read_scores(start)
+    if start == method.epochs:
+        return rows
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
