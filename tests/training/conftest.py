@@ -3,11 +3,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from clustnet.datasets import LabelledImages
 from tests.training.tiny import tiny_recipe
 from training.data import load_split
 from training.loop import train
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session", autouse=True)

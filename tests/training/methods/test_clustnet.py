@@ -1,0 +1,175 @@
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from tests.training.tiny import coarse, same_state, tiny_recipe
+from training.inference import route
+from training.loop import show_progress
+from training.losses.routing_terms import routing_diversity, routing_entropy
+from training.methods.clustnet import ClustNet
+from training.methods.method import EpochLosses
+
+
+def method(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNet:
+    return ClustNet(coarse(mnist_train, images), tiny_recipe(keys), Accelerator())
+
+
+def trained(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNet:
+    trainee = method(mnist_train, keys, images)
+    list(trainee.run(0, show_progress))
+    return trainee
+
+
+def snapshot(trainee: ClustNet) -> dict[str, Tensor]:
+    """Copy every weight: those of the decoder by the name ``decoder.*``."""
+    parts = {"": trainee.model, "decoder.": trainee.decoder}
+    return {
+        prefix + name: parameter.detach().clone()
+        for prefix, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def moved(trainee: ClustNet, before: dict[str, Tensor]) -> set[str]:
+    """Return the parts (encoder, head, experts, decoder) whose weights differ from those ``before``."""
+    now = snapshot(trainee)
+    return {name.partition(".")[0] for name in now if not torch.equal(now[name], before[name])}
+
+
+@pytest.mark.parametrize("keys", [{}, {"routing": "hard", "pretraining.epochs": 1, "optimisation.optimizer": "sgd"}])
+def test_a_seed_decides_every_weight(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
+    states = [trained(mnist_train, keys | {"seed": seed}).state() for seed in (1, 1, 2)]
+    assert same_state(states[0], states[1])
+    assert not same_state(states[0]["model"], states[2]["model"])
+
+
+@pytest.mark.parametrize("expert", ["linear", "shared"])
+@pytest.mark.parametrize(
+    ("period", "turns"),
+    [
+        (0, [{"encoder", "head", "experts"}] * 4),
+        (1, [{"encoder", "head"}, {"experts"}] * 2),
+        (2, [{"encoder", "head"}] * 2 + [{"experts"}] * 2),
+    ],
+)
+def test_gate_and_experts_move_in_their_turns_alone(
+    mnist_train: LabelledImages, expert: str, period: int, turns: list[set[str]]
+) -> None:
+    trainee = method(
+        mnist_train,
+        {"model.expert": expert, "optimisation.batch_period": period, "optimisation.epochs": 1},
+    )
+    seen, before = [], snapshot(trainee)
+
+    def watch(batches: Any, total: int) -> Any:
+        nonlocal before
+        for index, batch in enumerate(batches):
+            if index:
+                seen.append(moved(trainee, before))
+                before = snapshot(trainee)
+            yield batch
+        seen.append(moved(trainee, before))
+
+    list(trainee.run(0, watch))
+    assert seen == turns
+
+
+def test_pretraining_moves_the_autoencoder_alone_and_lowers_its_error(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"pretraining.epochs": 3, "optimisation.epochs": 1})
+    before, run, epochs = snapshot(trainee), trainee.run(0, show_progress), []
+    for _ in range(3):
+        epochs.append(next(run))
+    assert moved(trainee, before) == {"encoder", "decoder"}
+    assert [(epoch.epoch, epoch.stage) for epoch in epochs] == [(1, "pretrain"), (2, "pretrain"), (3, "pretrain")]
+    assert epochs[0].loss > epochs[1].loss > epochs[2].loss
+    before = snapshot(trainee)
+    assert next(run)[:2] == (4, "train")
+    assert moved(trainee, before) == {"encoder", "head", "experts"}
+    assert next(run, None) is None
+
+
+def test_the_loss_is_the_mean_over_images_not_over_batches(mnist_train: LabelledImages) -> None:
+    keys = {"optimisation.epochs": 1, "optimisation.learning_rate": 1e-30, "optimisation.optimizer": "sgd"}
+    losses = [
+        next(method(mnist_train, keys | {"optimisation.batch_size": size}).run(0, show_progress)).loss
+        for size in (200, 150)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+@pytest.mark.parametrize("period", [0, 2])
+def test_coarse_labels_are_learnt(mnist_train: LabelledImages, routing: str, period: int) -> None:
+    keys = {"routing": routing, "optimisation.epochs": 8, "optimisation.batch_period": period}
+    keys |= {"optimisation.batch_size": 20, "optimisation.learning_rate": 3e-3}
+    model = trained(mnist_train, keys, images=400).model
+    routed = route(model, mnist_train.images[400:], hard=routing == "hard")
+    accuracy = ((routed.positive_probability > 0.5) == (mnist_train.labels[400:] >= 5)).mean()
+    assert accuracy > 0.75  # chance is 0.5; these images were not trained on
+
+
+def term(mnist_train: LabelledImages, keys: dict[str, Any], of: Any) -> float:
+    """Train with a weight on one of the terms and return the term."""
+    model = trained(mnist_train, keys | {"optimisation.learning_rate": 1e-2, "optimisation.epochs": 4}).model
+    return float(of(model(torch.from_numpy(mnist_train.images[:200].copy())).log_routing).detach())
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_a_positive_entropy_weight_makes_the_gate_decide(mnist_train: LabelledImages, routing: str) -> None:
+    unsure, plain, sure = (
+        term(mnist_train, {"routing": routing, "loss.routing_entropy": weight}, routing_entropy)
+        for weight in (-3.0, 0.0, 3.0)
+    )
+    assert unsure > plain > sure
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_a_positive_diversity_weight_spreads_the_images(mnist_train: LabelledImages, routing: str) -> None:
+    collapsed, spread = (
+        term(mnist_train, {"routing": routing, "loss.routing_diversity": weight}, routing_diversity)
+        for weight in (-3.0, 3.0)
+    )
+    assert spread > collapsed + 0.5
+
+
+def test_a_restored_method_goes_on_as_if_never_stopped(mnist_train: LabelledImages) -> None:
+    keys = {"pretraining.epochs": 1, "optimisation.epochs": 2, "routing": "hard"}
+    first = method(mnist_train, keys)
+    run, states = first.run(0, show_progress), []
+    for _ in run:
+        states.append({name: _copy(value) for name, value in first.state().items()})
+    for start in (1, 2):
+        second = method(mnist_train, keys)
+        second.restore(states[start - 1])
+        numbers = [losses.epoch for losses in second.run(start, show_progress)]
+        assert numbers == list(range(start + 1, 4))
+        assert same_state(second.state(), states[-1])
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_divergence_stops_with_what_to_lower(mnist_train: LabelledImages, routing: str) -> None:
+    keys = {"routing": routing, "optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}
+    with pytest.raises(UserError, match=re.escape("The training diverged")) as caught:
+        trained(mnist_train, keys)
+    assert "lower optimisation.learning_rate" in str(caught.value)
+
+
+def test_epochs_are_those_of_both_stages(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"pretraining.epochs": 2, "optimisation.epochs": 3})
+    assert trainee.epochs == 5
+    assert isinstance(next(trainee.run(4, show_progress)), EpochLosses)
