@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from clustnet.files import replacing
 
@@ -19,27 +21,36 @@ def plot_evolution(runs: Sequence[tuple[str, int, list[dict[str, Any]]]], path: 
         runs: name of the setting, seed and score rows of each run.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = Figure(figsize=(12, 4), layout="constrained")
     FigureCanvasAgg(figure)
-    settings = list(dict.fromkeys(name for name, _, _ in runs))
+    colours = _colours([name for name, _, _ in runs])
     for axes, (score, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
-        for name, seed, rows in runs:
+        for name, _, rows in runs:
             tests = [row for row in rows if row["split"] == "test"]
-            label = name if seed == next(s for n, s, _ in runs if n == name) else None
             axes.plot(
                 [row["epoch"] for row in tests],
                 [row[score] for row in tests],
-                color=f"C{settings.index(name) % 10}",
-                label=label,
+                color=colours[name],
+                label=name,
                 marker="o",
                 markersize=3,
                 linewidth=1.2,
                 alpha=0.8,
             )
-        axes.set(title=title, xlabel="Epoch", ylim=(0, 1.02))
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set(title=title, xlabel="Epoch", ylabel="Accuracy", ylim=(0, 1.02))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(title=f"{len(runs)} runs, test split", loc="best", frameon=False)
+    lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one a setting
+    title = f"{len(runs)} runs, test split"
+    figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
+
+
+def _colours(names: Sequence[str]) -> dict[str, Any]:
+    """Give each setting a colour of its own: matplotlib's ten, or an even scale where there are more."""
+    settings = list(dict.fromkeys(names))
+    if len(settings) <= 10:
+        return {name: f"C{index}" for index, name in enumerate(settings)}
+    return dict(zip(settings, colormaps["turbo"].resampled(len(settings))(range(len(settings))), strict=True))
