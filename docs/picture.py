@@ -1,4 +1,4 @@
-"""Draw docs/routing.png: what the gate sends where. Run by hand: python docs/picture.py"""
+"""Draw docs/routing.png: what the gate sends where. Run by hand: python docs/picture.py."""
 
 from pathlib import Path
 

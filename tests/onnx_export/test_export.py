@@ -1,0 +1,218 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clustnet.bundle import Bundle
+from clustnet.errors import UserError
+from clustnet.files import sha256_of
+from clustnet.predictor import Predictor
+from clustnet.scores import routing_scores
+from onnx_export import export as room
+from onnx_export.export import export, fit_reference, load_model, score_test
+from onnx_export.parity import ParityError
+from tests.onnx_export.conftest import KINDS
+from tests.training.tiny import tiny_recipe
+from training.data import load_split
+from training.models.mixture import MixtureOfExperts
+from training.recipe import Recipe
+from training.run_folder import RunFolder
+
+Run = Callable[[str], Path]
+
+
+def model_of(run: Path) -> tuple[MixtureOfExperts, Recipe]:
+    folder = RunFolder(run)
+    recipe = folder.recipe()
+    return load_model(folder, recipe, load_split(recipe.data, "train")), recipe
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_served_bundle_predicts_what_the_trained_model_does(bundle: Any, run: Run, kind: str) -> None:
+    folder, _ = bundle(kind)
+    model, recipe = model_of(run(kind))
+    images = load_split(recipe.data, "test").images
+    predictions = Predictor(Bundle(folder), "cpu").predict(images)
+    with torch.no_grad():
+        output = model(torch.from_numpy(images.copy()))
+    routing, probability = output.log_routing.exp().numpy(), output.expert_logit.sigmoid().numpy()
+    weights = np.eye(routing.shape[1])[routing.argmax(axis=1)] if recipe.routing == "hard" else routing
+    np.testing.assert_allclose(predictions.routing, routing, atol=1e-5)
+    np.testing.assert_allclose(predictions.expert_probability, probability, atol=1e-5)
+    np.testing.assert_allclose(predictions.positive_probability, (weights * probability).sum(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_manifest_tells_what_was_exported(bundle: Any, run: Run, kind: str) -> None:
+    folder, exported = bundle(kind)
+    manifest, recipe = Bundle(folder).manifest, RunFolder(run(kind)).recipe()
+    assert manifest == exported.manifest
+    assert (manifest.name, manifest.version) == (kind, "1")
+    assert manifest.config_hash == recipe.digest()
+    assert (manifest.routing, manifest.experts) == (recipe.routing, recipe.model.experts)
+    assert manifest.grouping() == recipe.data.grouping()
+    assert manifest.input.shape == ((32, 32, 3) if kind == "colour" else (28, 28))
+    assert manifest.input.preparation == ("resize" if kind == "colour" else "mnist")
+    assert manifest.fine_classes[0] == ("airplane" if kind == "colour" else "0")
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert manifest.files == {name: sha256_of(folder / name) for name in files - {"manifest.json"}}
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_scores_are_recomputed_on_the_test_split(bundle: Any, kind: str) -> None:
+    folder, exported = bundle(kind)
+    test = load_split(tiny_recipe().data, "test")
+    predictions = Predictor(Bundle(folder), "cpu").predict(test.images)
+    grouping = exported.manifest.grouping()
+    plain = routing_scores(predictions.routing, predictions.positive_probability, test.labels, grouping)
+    plain["class_accuracy"] = float((predictions.class_probability.argmax(axis=1) == test.labels).mean())
+    assert {score.name: score.value for score in exported.manifest.scores} == pytest.approx(plain, abs=1e-5)
+    assert {(score.split, score.images, score.seed) for score in exported.manifest.scores} == {("test", 100, 0)}
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_class_map_counts_the_reference_images_cell_by_cell(bundle: Any, run: Run, kind: str) -> None:
+    class_map = bundle(kind)[1].manifest.class_map
+    model, recipe = model_of(run(kind))
+    train = load_split(recipe.data, "train")
+    counts = np.full((3, 2, 10), 0.1)
+    for index in class_map.reference_indices:
+        with torch.no_grad():
+            output = model(torch.from_numpy(train.images[index : index + 1].copy()))
+        routing, probability = output.log_routing.exp()[0].numpy(), output.expert_logit.sigmoid()[0].numpy()
+        weights = np.eye(3)[routing.argmax()] if kind == "hard" else routing
+        for e in range(3):
+            counts[e, 1, train.labels[index]] += weights[e] * probability[e]
+            counts[e, 0, train.labels[index]] += weights[e] * (1 - probability[e])
+    np.testing.assert_allclose(class_map.array(), counts / counts.sum(axis=2, keepdims=True), atol=1e-5)
+
+
+def test_reference_images_are_so_many_of_each_class_of_the_training_split(bundle: Any) -> None:
+    class_map = bundle("soft")[1].manifest.class_map
+    train = load_split(tiny_recipe().data, "train")
+    assert class_map.data == "mnist:train"
+    assert class_map.reference_images == len(set(class_map.reference_indices)) == 50
+    assert np.bincount(train.labels[class_map.reference_indices]).tolist() == [5] * 10
+
+
+def test_no_label_but_those_of_the_drawn_images_enters_the_class_map(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, recipe = model_of(run("soft"))
+    train = load_split(recipe.data, "train")
+    plain = fit_reference(model, recipe, train)
+    drawn = np.array(plain.reference_indices)
+    monkeypatch.setattr(room, "draw_reference", lambda *_: drawn)
+    others = np.setdiff1d(np.arange(len(train)), drawn)
+    labels = train.labels.copy()
+    labels[others] = np.random.default_rng(0).permutation(labels[others])
+    assert fit_reference(model, recipe, replace(train, labels=labels)) == plain
+    labels[drawn[0]] = (labels[drawn[0]] + 1) % 10
+    assert fit_reference(model, recipe, replace(train, labels=labels)).values != plain.values
+
+
+def test_too_few_images_of_a_class_are_named(run: Run) -> None:
+    model, recipe = model_of(run("soft"))
+    train = load_split(recipe.data, "train")
+    few = replace(train, images=train.images[train.labels != 7], labels=train.labels[train.labels != 7])
+    with pytest.raises(UserError, match=r"The class '7' has 0 training images, but reference.per_class asks for 5"):
+        fit_reference(model, recipe, few)
+
+
+def test_a_score_that_no_image_can_show_is_left_out(run: Run) -> None:
+    model, recipe = model_of(run("soft"))
+    test = load_split(recipe.data, "test")
+    low = replace(test, images=test.images[test.labels < 5], labels=test.labels[test.labels < 5])
+    names = {score.name for score in score_test(model, recipe, low, np.full((3, 2, 10), 0.1))}
+    assert "group_accuracy/0-4" in names
+    assert "group_accuracy/5-9" not in names
+
+
+def test_an_earlier_bundle_is_replaced_whole(bundle: Any, run: Run, tmp_path: Path) -> None:
+    out = shutil.copytree(bundle("soft")[0], tmp_path / "bundle")
+    (out / "experts" / "expert_9.onnx").touch()
+    exported = export(run("shared"), out, "other", "2.0")
+    assert Bundle(out).manifest == exported.manifest
+    assert (exported.manifest.name, exported.manifest.version) == ("other", "2.0")
+    assert sorted(path.name for path in (out / "experts").iterdir()) == ["expert_0.onnx"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("failure", [ParityError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("existed", [True, False])
+def test_a_failed_export_leaves_everything_as_it_was(
+    bundle: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException], existed: bool
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure("no")
+
+    if existed:
+        shutil.copytree(bundle("soft")[0], tmp_path / "bundle")
+    before = contents(tmp_path)
+    monkeypatch.setattr(room, "write_graphs", lambda folder, *_: (folder / "gate.onnx").touch())
+    monkeypatch.setattr(room, "check_parity", fail)
+    with pytest.raises(failure, match="no"):
+        export(run("soft"), tmp_path / "bundle")
+    assert contents(tmp_path) == before
+    assert len(list(tmp_path.iterdir())) == existed
+
+
+def test_a_tampered_mixture_never_becomes_a_bundle(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_graphs = room.write_graphs
+
+    def write_with_another_class_map(folder: Path, model: Any, mixture: Any, shape: Any) -> None:
+        tampered = room.Mixture(model, mixture.class_map.flip(0, 1), mixture.hard)
+        write_graphs(folder, model, tampered, shape)
+
+    monkeypatch.setattr(room, "write_graphs", write_with_another_class_map)
+    with pytest.raises(ParityError, match=r"mixture\.onnx .* in class_probability"):
+        export(run("soft"), tmp_path / "bundle")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_bundle_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(UserError, match=r"mine exists and is no bundle; choose another --out or remove it"):
+        export(run("soft"), tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(("name", "version"), [("two words", "1"), ("ok", "1/2"), (None, "1"), ("x" * 65, "1")])
+def test_names_that_a_manifest_cannot_hold_are_refused_at_once(tmp_path: Path, name: str | None, version: str) -> None:
+    with pytest.raises(UserError, match="must be 1 to 64 letters, digits"):
+        export(tmp_path / "no run is even looked for", tmp_path / ".hidden", name, version)
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a run: it holds no recipe\.yaml"):
+        export(tmp_path / "absent", tmp_path / "bundle")
+
+
+def test_a_run_without_a_finished_epoch_is_refused(tmp_path: Path) -> None:
+    RunFolder(tmp_path / "run").begin(tiny_recipe(), resume=False)
+    with pytest.raises(UserError, match="has no finished epoch yet; train it first"):
+        export(tmp_path / "run", tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_outside_git_there_is_no_source_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(room, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert room._source_commit() is None
+
+
+def test_the_manifest_is_strict_json(bundle: Any) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    text = (bundle("soft")[0] / "manifest.json").read_text()
+    json.loads(text, parse_constant=refuse)  # NaN and Infinity are no JSON

@@ -1,0 +1,80 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from clustnet.predictor import CPU, OUTPUTS, open_graph
+from onnx_export.graphs import OPSET, Mixture
+from tests.onnx_export.conftest import KINDS
+from tests.training.tiny import noise, tiny_recipe
+from training.models.mixture import MixtureOfExperts
+
+Put = tuple[str, int, list[int | str]]
+
+
+def puts(values: Any) -> list[Put]:
+    """Return name, type and shape of a graph's inputs or outputs; a free dimension by its name."""
+    return [
+        (
+            value.name,
+            value.type.tensor_type.elem_type,
+            [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim],
+        )
+        for value in values
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graphs_have_the_documented_inputs_and_outputs(bundle: Any, kind: str) -> None:
+    folder, exported = bundle(kind)
+    manifest = exported.manifest
+    image = [("image", TensorProto.UINT8, ["N", *manifest.input.shape])]
+    experts, classes = manifest.experts, len(manifest.fine_classes)
+    shapes = dict(zip(OUTPUTS, [["N"], ["N", experts], ["N", experts], ["N", classes]], strict=True))
+    outputs = {
+        "gate.onnx": {"routing": ["N", experts]},
+        **{f"experts/expert_{e}.onnx": {"positive_probability": ["N"]} for e in range(experts)},
+        "mixture.onnx": shapes,
+    }
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")) == sorted(outputs)
+    for name, expected in outputs.items():
+        model = onnx.load(folder / name)
+        assert puts(model.graph.input) == image
+        assert puts(model.graph.output) == [(put, TensorProto.FLOAT, shape) for put, shape in expected.items()]
+        assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET == manifest.opset
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_graph_takes_any_number_of_images(bundle: Any, count: int) -> None:
+    folder, _ = bundle("soft")
+    (routing,) = open_graph(folder / "gate.onnx", [CPU]).run(None, {"image": noise(count).numpy()})
+    assert routing.shape == (count, 3)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@torch.no_grad()
+def test_the_mixture_is_the_documented_sum_over_experts(hard: bool) -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(tiny_recipe().model, (28, 28), (0.13,), (0.31,)).eval()
+    class_map = np.random.default_rng(0).dirichlet(np.ones(10), (3, 2))
+    outputs = Mixture(model, torch.from_numpy(class_map), hard)(noise(6))
+    positive, routing, probability, classes = (output.numpy().astype(float) for output in outputs)
+    for n in range(6):
+        weights = np.eye(3)[routing[n].argmax()] if hard else routing[n]
+        plain = np.zeros(10)
+        for e in range(3):
+            plain += weights[e] * (probability[n, e] * class_map[e, 1] + (1 - probability[n, e]) * class_map[e, 0])
+        np.testing.assert_allclose(classes[n], plain, atol=1e-6)
+        np.testing.assert_allclose(positive[n], (weights * probability[n]).sum(), atol=1e-6)
+        np.testing.assert_allclose(classes[n].sum(), 1, atol=1e-5)
+
+
+def test_every_graph_stands_alone(bundle: Any) -> None:
+    folder: Path = bundle("soft")[0]
+    assert not [path for path in folder.rglob("*") if path.suffix in (".data", ".pb")]
+    for path in folder.rglob("*.onnx"):
+        assert all(not tensor.external_data for tensor in onnx.load(path, load_external_data=False).graph.initializer)

@@ -1,0 +1,86 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from clustnet.predictor import OUTPUTS
+from onnx_export.export import load_model
+from onnx_export.graphs import Mixture
+from onnx_export.parity import TOLERANCE, ParityError, check_parity
+from tests.onnx_export.conftest import KINDS
+from training.data import load_split
+from training.run_folder import RunFolder
+
+Trained = tuple[Path, Mixture, np.ndarray]
+
+
+@pytest.fixture
+def trained(bundle: Any, run: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Trained]:
+    """Give a copy of a bundle, the trained mixture that it was made of, and the test images."""
+
+    def trained(kind: str) -> Trained:
+        source, exported = bundle(kind)
+        folder = shutil.copytree(source, tmp_path / kind)
+        recipe = RunFolder(run(kind)).recipe()
+        model = load_model(RunFolder(run(kind)), recipe, load_split(recipe.data, "train"))
+        class_map = torch.from_numpy(exported.manifest.class_map.array())
+        images = load_split(recipe.data, "test").images
+        return folder, Mixture(model, class_map, recipe.routing == "hard").eval(), images
+
+    return trained
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_graphs_agree_with_the_trained_model(trained: Callable[[str], Trained], bundle: Any, kind: str) -> None:
+    worst = check_parity(*trained(kind))
+    assert 0 <= worst <= TOLERANCE
+    assert worst == pytest.approx(bundle(kind)[1].parity)
+
+
+def perturb(path: Path, amount: float) -> None:
+    """Add ``amount`` to every weight that the graph's largest initializer holds."""
+    model = onnx.load(path)
+    largest = max(model.graph.initializer, key=lambda tensor: int(np.prod(tensor.dims)))
+    largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) + np.float32(amount), largest.name))
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize("graph", ["mixture.onnx", "gate.onnx", "experts/expert_0.onnx", "experts/expert_2.onnx"])
+def test_a_graph_with_other_weights_is_refused(trained: Callable[[str], Trained], graph: str) -> None:
+    folder, mixture, images = trained("soft")
+    perturb(folder / graph, 1e-3)
+    way = "mixture.onnx" if graph == "mixture.onnx" else "gate and experts"
+    with pytest.raises(ParityError, match=f"^{way} at batch size 1 differs from torch by .*; no bundle was written"):
+        check_parity(folder, mixture, images)
+
+
+def test_a_mixture_with_another_class_map_is_refused(trained: Callable[[str], Trained]) -> None:
+    folder, mixture, images = trained("soft")
+    mixture.class_map = mixture.class_map.flip(1)
+    with pytest.raises(ParityError, match="in class_probability"):
+        check_parity(folder, mixture, images)
+
+
+def test_soft_graphs_are_refused_for_a_hard_model(trained: Callable[[str], Trained]) -> None:
+    folder, mixture, images = trained("soft")
+    mixture.hard = True
+    with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1"):
+        check_parity(folder, mixture, images)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_that_is_nan_is_refused(
+    trained: Callable[[str], Trained], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, mixture, images = trained("soft")
+    nan = {output: np.full(3, np.nan if output == name else 0.5) for output in OUTPUTS}
+    monkeypatch.setattr("onnx_export.parity._torch_outputs", lambda *_: dict.fromkeys(OUTPUTS, np.full(3, 0.5)) | nan)
+    monkeypatch.setattr("onnx_export.parity._mixture_outputs", lambda *_: nan)
+    with pytest.raises(ParityError, match=f"in {name}"):
+        check_parity(folder, mixture, images[:3])
