@@ -45,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Callable[[st
         "soft": {},
         "hard": {"routing": "hard"},
         "shared": {"model.expert": "shared", "model.experts": 1},
-        "colour": {"data.name": "cifar10", "data.path": str(colours), "model.expert": "small_cnn"},
+        "colour": {"data.name": "cifar10", "data.path": str(colours), "model.expert": "small_cnn", "model.experts": 2},
     }
 
     def run(kind: str) -> Path:

@@ -77,7 +77,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(
 
 def test_ctrl_c_says_how_to_go_on_and_resume_then_finishes(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = [SOFT, "--out", str(run), *tiny_words(), "--optimisation.epochs", "20"]
+    words = [SOFT, "--out", str(run), *tiny_words(), "--optimisation.epochs", "8"]
     with subprocess.Popen(
         [sys.executable, "-m", "clustnet", "train", *words],
         stdout=subprocess.PIPE,
@@ -86,17 +86,17 @@ def test_ctrl_c_says_how_to_go_on_and_resume_then_finishes(tmp_path: Path) -> No
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("epoch  1/20")
+        assert process.stdout.readline().startswith("epoch  1/8")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     stopped = RunFolder(run).last_epoch()
     assert process.returncode == cli.FAILED
     assert "Traceback" not in errors
-    assert 1 <= stopped < 20
-    told = f"clustnet: stopped. {stopped} of 20 epochs are safe in {run}; go on with the same command and --resume."
+    assert 1 <= stopped < 8
+    told = f"clustnet: stopped. {stopped} of 8 epochs are safe in {run}; go on with the same command and --resume."
     assert told in errors
     assert cli.main(["train", *words, "--resume"]) == cli.DONE
-    assert RunFolder(run).last_epoch() == 20
+    assert RunFolder(run).last_epoch() == 8
 
 
 def test_ctrl_c_while_loading_promises_nothing(
