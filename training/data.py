@@ -1,10 +1,10 @@
 """Training data in two halves: what a method may see, and the fine labels that only scoring sees."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.datasets import MNIST
 
@@ -33,11 +33,19 @@ class CoarseData:
         """Return the data on a device."""
         return CoarseData(self.images.to(device), self.targets.to(device), self.mean, self.std)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, targets) of ``size`` images, each image once, in the generator's order."""
-        order = torch.randperm(len(self.images), generator=generator).to(self.images.device)
-        for chosen in torch.split(order, size):
-            yield self.images[chosen], self.targets[chosen]
+    def batches(
+        self, size: int, generator: torch.Generator, among: NDArray[np.int64] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the indices of ``size`` images a batch, each image once, in the generator's order.
+
+        Args:
+            size: images a batch; the last may have fewer.
+            generator: decides the order.
+            among: the images to take, all by default.
+        """
+        indices = torch.arange(len(self.images)) if among is None else torch.from_numpy(among)
+        order = torch.randperm(len(indices), generator=generator)
+        return torch.split(indices[order].to(self.images.device), size)
 
 
 def load_split(data: Data, split: str) -> LabelledImages:

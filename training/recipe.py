@@ -19,6 +19,7 @@ from clustnet.errors import UserError
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 
 
 class Part(BaseModel):
@@ -57,26 +58,63 @@ class Model(Part):
         expert: their capacity. ``linear``: one linear layer on the pixels; ``small_cnn``: two small
             convolutions; ``large_cnn``: enough to solve the task alone; ``shared``: a linear head on the
             gate's encoder.
+        expert_channels: channels of ``small_cnn``'s two convolutions.
         channels: channels of the encoder's two convolutions.
         embedding: width of the encoder's output.
+        batch_norm: whether the encoder's layers are batch-normalised.
     """
 
     experts: Annotated[int, Field(ge=1, le=1000)] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
+    expert_channels: tuple[Count, Count] = (3, 6)
     channels: tuple[Count, Count] = (16, 32)
     embedding: Count = 64
+    batch_norm: bool = False
+
+
+class Partition(Part):
+    """The initial partition, which the gate imitates before it is trained; 0 epochs leave it out.
+
+    Args:
+        epochs: passes over the partition's images.
+        images: images of each coarse group that are parted.
+    """
+
+    epochs: Epochs = 0
+    images: Count = 8000
+
+
+class Augmentation(Part):
+    """How far a random view may differ from its image; all 0 leave images as they are.
+
+    Args:
+        rotation: degrees either way.
+        scale: largest logarithm of the change of width and of height.
+        shear: largest shear.
+        shift: largest shift, in half sides.
+        elastic: standard deviation of the bend, in half sides.
+    """
+
+    rotation: NotNegative = 0.0
+    scale: NotNegative = 0.0
+    shear: NotNegative = 0.0
+    shift: NotNegative = 0.0
+    elastic: NotNegative = 0.0
 
 
 class Loss(Part):
-    """Weights of the original's optional terms, added to the negative log-likelihood.
+    """Weights of optional terms, added to the negative log-likelihood; the first two are the original's.
 
     Args:
         routing_entropy: weight of each image's routing entropy; positive makes the gate decide.
         routing_diversity: weight of the entropy of a batch's mean routing; positive rewards diversity.
+        mutual_information: weight of the mutual information, within each coarse group, between the experts
+            of two random views of an image; positive rewards it.
     """
 
     routing_entropy: float = 0.0
     routing_diversity: float = 0.0
+    mutual_information: float = 0.0
 
 
 class Optimisation(Part):
@@ -90,6 +128,10 @@ class Optimisation(Part):
         momentum: of ``sgd``.
         batch_period: 0 steps gate and experts together; otherwise so many batches step the gate alone,
             then as many the experts, and so on.
+        schedule: ``cosine`` lowers the step size to 0 over the epochs of partition and training.
+        averaging: decay of the exponential moving average of the weights that is scored and exported; 0 takes
+            the weights as they are.
+        precision: ``bfloat16`` computes the losses' networks in it, faster where the processor can.
     """
 
     epochs: Count = 10
@@ -98,6 +140,9 @@ class Optimisation(Part):
     learning_rate: Positive = 1e-3
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_period: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Pretraining(Part):
@@ -123,7 +168,9 @@ class Recipe(Part):
     data: Data = Data()
     model: Model = Model()
     loss: Loss = Loss()
+    augmentation: Augmentation = Augmentation()
     optimisation: Optimisation = Optimisation()
+    partition: Partition = Partition()
     pretraining: Pretraining = Pretraining()
     reference: Reference = Reference()
 

@@ -107,7 +107,7 @@ def test_there_are_recipes_to_check() -> None:
         ({"zzz": 1}, "there is no key 'zzz'; a recipe has method, seed, routing, data, model, loss, "),
         ({"optimisation": {"epoch": 3}}, "no key 'optimisation.epoch'; did you mean 'optimisation.epochs'?"),
         ({"optimisation": {"experts": 3}}, "no key 'optimisation.experts'; did you mean 'model.experts'?"),
-        ({"loss": {"zzz": 1}}, "no key 'loss.zzz'; loss has routing_entropy, routing_diversity."),
+        ({"loss": {"zzz": 1}}, "no key 'loss.zzz'; loss has routing_entropy, routing_diversity, mutual_information."),
         ({"method": "clusternet"}, "method is 'clusternet', but must be 'clustnet'; did you mean 'clustnet'?"),
         (
             {"model": {"expert": "small"}},

@@ -1,26 +1,49 @@
 """The method ``clustnet``: a gate and its experts, trained on coarse labels alone.
 
 After Tristan Gomez, "ClustNet", 2018: soft or hard routing, joint or alternating optimisation, optional
-terms on the routing, optional autoencoder pre-training of the gate's encoder.
+terms on the routing, optional autoencoder pre-training of the gate's encoder. What makes it discover fine classes
+is added to it: an initial partition that the gate imitates, and the mutual information of two views.
 """
 
+import copy
+import math
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss
+from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
 from clustnet.errors import UserError
+from training.augmentation import random_views
 from training.data import CoarseData
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
+from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.method import EpochLosses, Progress, State
 from training.models.encoder import Decoder
 from training.models.mixture import MixtureOfExperts, MixtureOutput, straight_through
+from training.partition import Partition, partition
 from training.recipe import Optimisation, Recipe
 from training.seeding import epoch_generator, seed_everything
+
+
+class Stage(NamedTuple):
+    """A stretch of epochs that take the same step on each batch of the same images.
+
+    Args:
+        name: as it stands in the scores.
+        epochs: how many.
+        step: takes the batch's number and its images' indices, and returns the loss.
+    """
+
+    name: str
+    epochs: int
+    step: Callable[[int, Tensor], Tensor]
 
 
 class ClustNet:
@@ -36,75 +59,120 @@ class ClustNet:
         self.recipe, self.accelerator = recipe, accelerator
         self.data = data.to(accelerator.device)
         seed_everything(recipe.seed)
-        model = MixtureOfExperts(recipe.model, data.images.shape[1:], data.mean, data.std)
-        decoder = Decoder(model.pixel_shape, recipe.model.channels, recipe.model.embedding)
-        self.model: MixtureOfExperts = accelerator.prepare_model(model)
+        network = MixtureOfExperts(recipe.model, data.images.shape[1:], data.mean, data.std)
+        decoder = Decoder(network.pixel_shape, recipe.model.channels, recipe.model.embedding)
+        self.network: MixtureOfExperts = accelerator.prepare_model(network)
+        self.model = copy.deepcopy(self.network) if recipe.optimisation.averaging else self.network
         self.decoder: Decoder = accelerator.prepare_model(decoder)
         self.optimizers: dict[str, Optimizer] = {
-            "gate": _optimizer(list(self.model.gate_parameters()), recipe.optimisation),
-            "experts": _optimizer(list(self.model.experts.parameters()), recipe.optimisation),
+            "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation),
+            "experts": _optimizer(list(self.network.experts.parameters()), recipe.optimisation),
             "autoencoder": Adam(
-                [*self.model.encoder.parameters(), *self.decoder.parameters()],
+                [*self.network.encoder.parameters(), *self.decoder.parameters()],
                 recipe.pretraining.learning_rate,
             ),
         }
+        self.partition: Partition | None = None
+        self.stages = [
+            Stage("pretrain", recipe.pretraining.epochs, self._reconstruct),
+            Stage("imitate", recipe.partition.epochs, self._imitate),
+            Stage("train", recipe.optimisation.epochs, self._route),
+        ]
 
     @property
     def epochs(self) -> int:
-        """All epochs of the method, those of pre-training first."""
-        return self.recipe.pretraining.epochs + self.recipe.optimisation.epochs
+        """All epochs of the method."""
+        return sum(stage.epochs for stage in self.stages)
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
         """Train from epoch ``start + 1`` to the last and yield each epoch's mean losses."""
+        order = [stage for stage in self.stages for _ in range(stage.epochs)]
         for epoch in range(start + 1, self.epochs + 1):
-            if epoch <= self.recipe.pretraining.epochs:
-                yield self._epoch(epoch, "pretrain", self._reconstruct, progress)
-            else:
-                yield self._epoch(epoch, "train", self._route, progress)
+            yield self._epoch(epoch, order[epoch - 1], progress)
 
     def state(self) -> State:
-        """Return everything that training goes on from."""
-        modules: dict[str, nn.Module | Optimizer] = {"model": self.model, "decoder": self.decoder}
-        return {name: part.state_dict() for name, part in (modules | self.optimizers).items()}
+        """Return everything that training goes on from; ``model`` is what is scored and exported."""
+        return {name: part.state_dict() for name, part in self._parts().items()} | self._partition_state()
 
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned."""
-        modules: dict[str, nn.Module | Optimizer] = {"model": self.model, "decoder": self.decoder}
-        for name, part in (modules | self.optimizers).items():
+        for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        if "partition" in state:
+            self.partition = Partition(**{name: part.numpy() for name, part in state["partition"].items()})
 
-    def _epoch(
-        self, epoch: int, stage: str, step: Callable[[int, Tensor, Tensor], Tensor], progress: Progress
-    ) -> EpochLosses:
+    def _parts(self) -> dict[str, nn.Module | Optimizer]:
+        networks = {"model": self.model, "network": self.network, "decoder": self.decoder}
+        if self.model is self.network:
+            del networks["network"]
+        return networks | self.optimizers
+
+    def _partition_state(self) -> State:
+        if self.partition is None:
+            return {}
+        return {"partition": {name: torch.from_numpy(part) for name, part in vars(self.partition).items()}}
+
+    def _epoch(self, epoch: int, stage: Stage, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
+        images = self._parted().indices if stage.step == self._imitate else None
         generator = epoch_generator(self.recipe.seed, epoch)
-        size = self.recipe.optimisation.batch_size
-        self.model.train()
-        total = torch.zeros((), device=self.accelerator.device)
-        batches = self.data.batches(size, generator)
-        for index, (images, targets) in enumerate(progress(batches, -(-len(self.data.images) // size))):
-            total += step(index, images, targets) * len(images)
-        return EpochLosses(epoch, stage, float(total) / len(self.data.images))
+        batches = self.data.batches(self.recipe.optimisation.batch_size, generator, images)
+        self.network.train()
+        total, seen = torch.zeros((), device=self.accelerator.device), 0
+        for index, chosen in enumerate(progress(batches, len(batches))):
+            self._schedule(epoch - 1 + index / len(batches))
+            total += stage.step(index, chosen) * len(chosen)
+            seen += len(chosen)
+        return EpochLosses(epoch, stage.name, float(total) / seen)
 
-    def _reconstruct(self, _: int, images: Tensor, __: Tensor) -> Tensor:
+    def _reconstruct(self, _: int, chosen: Tensor) -> Tensor:
         """Step the autoencoder on one batch and return its mean squared error."""
-        pixels = self.model.normalise(images)
-        loss = mse_loss(self.decoder(self.model.encoder(pixels)), pixels)
+        pixels = self.network.normalise(self.data.images[chosen])
+        loss = mse_loss(self.decoder(self.network.encoder(pixels)), pixels)
         self._step(loss, ["autoencoder"])
+        self._average(0.0)
         return loss.detach()
 
-    def _route(self, index: int, images: Tensor, targets: Tensor) -> Tensor:
-        """Step the gate, the experts or both on one batch and return the loss.
+    def _imitate(self, _: int, chosen: Tensor) -> Tensor:
+        """Step gate and experts towards the initial partition on one batch and return the loss."""
+        output = self._output(self._view(chosen))
+        wanted = torch.from_numpy(self._expert_of_image).to(chosen.device)[chosen]
+        loss = self._loss(output, self.data.targets[chosen]) + nll_loss(output.log_routing, wanted)
+        self._step(loss, ["gate", "experts"])
+        self._average(0.0)
+        return loss.detach()
+
+    def _route(self, index: int, chosen: Tensor) -> Tensor:
+        """Step the gate, the experts or both on one batch and return the loss."""
+        targets, weight = self.data.targets[chosen], self.recipe.loss.mutual_information
+        views = [self._view(chosen) for _ in range(2 if weight else 1)]
+        output = self._output(torch.cat(views))
+        loss = self._loss(output, targets.repeat(len(views)))
+        if weight:
+            first, second = output.log_routing.exp().chunk(2)
+            loss = loss - weight * group_mutual_information(first, second, targets)
+        self._step(loss, _turn(index, self.recipe.optimisation.batch_period))
+        self._average(self.recipe.optimisation.averaging)
+        return loss.detach()
+
+    def _view(self, chosen: Tensor) -> Tensor:
+        """Return the chosen images, normalised, each in a random view if the recipe asks for it."""
+        pixels: Tensor = self.network.normalise(self.data.images[chosen])
+        augmentation = self.recipe.augmentation
+        return random_views(pixels, augmentation) if any(augmentation.model_dump().values()) else pixels
+
+    def _output(self, pixels: Tensor) -> MixtureOutput:
+        """Route normalised images in the recipe's precision.
 
         Raises:
             UserError: the weights have diverged.
         """
-        output = self.model(images)
+        low = self.recipe.optimisation.precision == "bfloat16"
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
+            output = MixtureOutput(*(part.float() for part in self.network.route(pixels)))
         if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
             raise UserError("The training diverged: the model's outputs overflow; lower optimisation.learning_rate.")
-        loss = self._loss(output, targets)
-        self._step(loss, _turn(index, self.recipe.optimisation.batch_period))
-        return loss.detach()
+        return output
 
     def _loss(self, output: MixtureOutput, targets: Tensor) -> Tensor:
         weights = self.recipe.loss
@@ -124,6 +192,39 @@ class ClustNet:
         self.accelerator.backward(loss)
         for name in names:
             self.optimizers[name].step()
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        """Move the scored model towards the trained network, all the way for a decay of 0."""
+        if self.model is self.network:
+            return
+        for kept, new in zip(self.model.state_dict().values(), self.network.state_dict().values(), strict=True):
+            kept.lerp_(new, 1 - decay) if kept.is_floating_point() else kept.copy_(new)
+
+    def _schedule(self, position: float) -> None:
+        """Set the step size of gate and experts at a position counted in epochs from the first."""
+        if self.recipe.optimisation.schedule == "constant":
+            return
+        before = self.recipe.pretraining.epochs
+        done = max(0.0, (position - before) / (self.epochs - before))
+        for name in ("gate", "experts"):
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = self.recipe.optimisation.learning_rate * (1 + math.cos(math.pi * done)) / 2
+
+    def _parted(self) -> Partition:
+        """Return the initial partition, made when it is first asked for."""
+        if self.partition is None:
+            recipe = self.recipe
+            self.partition = partition(self.data, recipe.model.experts, recipe.partition.images, recipe.seed)
+        return self.partition
+
+    @property
+    def _expert_of_image(self) -> NDArray[np.int64]:
+        """The expert that the partition gives each image, int64 [N], -1 for images outside it."""
+        parted = self._parted()
+        experts = np.full(len(self.data.images), -1)
+        experts[parted.indices] = parted.experts
+        return experts
 
 
 def _turn(index: int, period: int) -> list[str]:

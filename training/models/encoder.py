@@ -35,22 +35,30 @@ class Encoder(nn.Module):
         shape: (C, H, W) of the normalised images.
         channels: channels of the two convolutions.
         embedding: D, width of the output.
+        batch_norm: whether each layer is batch-normalised (Ioffe, Szegedy, arXiv:1502.03167).
     """
 
-    def __init__(self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int, batch_norm: bool = False
+    ) -> None:
         super().__init__()
         first, second = channels
-        self.layers = nn.Sequential(
+        layers = [
             nn.Conv2d(shape[0], first, 5, padding=2),
+            nn.BatchNorm2d(first),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Conv2d(first, second, 5, padding=2),
+            nn.BatchNorm2d(second),
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(second * (shape[1] // 4) * (shape[2] // 4), embedding),
+            nn.BatchNorm1d(embedding),
             nn.ReLU(),
-        )
+        ]
+        normalisations = (nn.BatchNorm1d, nn.BatchNorm2d)
+        self.layers = nn.Sequential(*(layer for layer in layers if batch_norm or not isinstance(layer, normalisations)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map float32 [N, C, H, W] to embeddings float32 [N, D], 0 or more."""

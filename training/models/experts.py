@@ -1,10 +1,24 @@
 """Experts of configurable capacity; each gives one logit an image for the positive coarse label."""
 
-from collections.abc import Callable
-
 from torch import nn
 
+from training.recipe import Model
+
 Shape = tuple[int, int, int]
+
+
+def make_expert(model: Model, shape: Shape) -> nn.Module:
+    """Make one expert: [N, C, H, W] -> [N, 1], or [N, D] -> [N, 1] for ``shared``.
+
+    Args:
+        model: the recipe's model part.
+        shape: (C, H, W) of the normalised images.
+    """
+    if model.expert == "shared":
+        return nn.Linear(model.embedding, 1)
+    if model.expert == "linear":
+        return linear(shape)
+    return small_cnn(shape, model.expert_channels) if model.expert == "small_cnn" else large_cnn(shape)
 
 
 def linear(shape: Shape) -> nn.Module:
@@ -13,9 +27,9 @@ def linear(shape: Shape) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 1))
 
 
-def small_cnn(shape: Shape) -> nn.Module:
+def small_cnn(shape: Shape, channels: tuple[int, int] = (3, 6)) -> nn.Module:
     """Two small convolutions: [N, C, H, W] -> [N, 1]."""
-    features, size = _convolutions(shape, 3, 6)
+    features, size = _convolutions(shape, *channels)
     return nn.Sequential(features, nn.Linear(size, 1))
 
 
@@ -35,10 +49,3 @@ def _convolutions(shape: Shape, first: int, second: int) -> tuple[nn.Module, int
         nn.Flatten(),
     )
     return layers, second * (-(-shape[1] // 4)) * (-(-shape[2] // 4))
-
-
-CAPACITIES: dict[str, Callable[[Shape], nn.Module]] = {
-    "linear": linear,
-    "small_cnn": small_cnn,
-    "large_cnn": large_cnn,
-}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from training.models.encoder import Encoder, Normalise
-from training.models.experts import CAPACITIES
+from training.models.experts import make_expert
 from training.recipe import Model
 
 
@@ -42,17 +42,17 @@ class MixtureOfExperts(nn.Module):
         height, width, *channels = image_shape
         self.pixel_shape = (channels[0] if channels else 1, height, width)
         self.normalise = Normalise(mean, std)
-        self.encoder = Encoder(self.pixel_shape, model.channels, model.embedding)
+        self.encoder = Encoder(self.pixel_shape, model.channels, model.embedding, model.batch_norm)
         self.head = nn.Linear(model.embedding, model.experts)
         self.shared = model.expert == "shared"
-        self.experts = nn.ModuleList(
-            nn.Linear(model.embedding, 1) if self.shared else CAPACITIES[model.expert](self.pixel_shape)
-            for _ in range(model.experts)
-        )
+        self.experts = nn.ModuleList(make_expert(model, self.pixel_shape) for _ in range(model.experts))
 
     def forward(self, images: Tensor) -> MixtureOutput:
         """Route images uint8 [N, H, W] or [N, H, W, C] and ask every expert."""
-        pixels = self.normalise(images)
+        return self.route(self.normalise(images))
+
+    def route(self, pixels: Tensor) -> MixtureOutput:
+        """Route normalised images float32 [N, C, H, W] and ask every expert."""
         embeddings = self.encoder(pixels)
         evidence = embeddings if self.shared else pixels
         logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)

@@ -1,3 +1,4 @@
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from clustnet.errors import UserError
 from tests.training.tiny import coarse, same_state, tiny_recipe
 from training.inference import route
 from training.loop import show_progress
+from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet import ClustNet
 from training.methods.method import EpochLosses
@@ -43,7 +45,21 @@ def moved(trainee: ClustNet, before: dict[str, Tensor]) -> set[str]:
     return {name.partition(".")[0] for name in now if not torch.equal(now[name], before[name])}
 
 
-@pytest.mark.parametrize("keys", [{}, {"routing": "hard", "pretraining.epochs": 1, "optimisation.optimizer": "sgd"}])
+DISCOVERY = {
+    "partition.epochs": 1,
+    "partition.images": 60,
+    "augmentation.rotation": 10,
+    "loss.mutual_information": 1.0,
+    "model.batch_norm": True,
+    "optimisation.schedule": "cosine",
+    "optimisation.averaging": 0.9,
+    "optimisation.precision": "bfloat16",
+}
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"routing": "hard", "pretraining.epochs": 1, "optimisation.optimizer": "sgd"}, DISCOVERY]
+)
 def test_a_seed_decides_every_weight(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
     states = [trained(mnist_train, keys | {"seed": seed}).state() for seed in (1, 1, 2)]
     assert same_state(states[0], states[1])
@@ -139,8 +155,8 @@ def test_a_positive_diversity_weight_spreads_the_images(mnist_train: LabelledIma
     assert spread > collapsed + 0.5
 
 
-def test_a_restored_method_goes_on_as_if_never_stopped(mnist_train: LabelledImages) -> None:
-    keys = {"pretraining.epochs": 1, "optimisation.epochs": 2, "routing": "hard"}
+@pytest.mark.parametrize("keys", [{"pretraining.epochs": 1, "optimisation.epochs": 2, "routing": "hard"}, DISCOVERY])
+def test_a_restored_method_goes_on_as_if_never_stopped(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
     first = method(mnist_train, keys)
     run, states = first.run(0, show_progress), []
     for _ in run:
@@ -173,3 +189,48 @@ def test_epochs_are_those_of_both_stages(mnist_train: LabelledImages) -> None:
     trainee = method(mnist_train, {"pretraining.epochs": 2, "optimisation.epochs": 3})
     assert trainee.epochs == 5
     assert isinstance(next(trainee.run(4, show_progress)), EpochLosses)
+
+
+def test_imitation_teaches_the_gate_the_partition(mnist_train: LabelledImages) -> None:
+    keys = {
+        "partition.epochs": 20,
+        "partition.images": 60,
+        "optimisation.epochs": 1,
+        "optimisation.learning_rate": 0.01,
+    }
+    trainee = method(mnist_train, keys)
+    for losses in trainee.run(0, show_progress):
+        if losses.stage == "train":
+            break
+        routing = route(trainee.model, mnist_train.images[:200], hard=False).routing
+    assert trainee.partition is not None
+    assert (routing[trainee.partition.indices].argmax(axis=1) == trainee.partition.experts).mean() > 0.9
+
+
+def test_mutual_information_makes_two_views_agree(mnist_train: LabelledImages) -> None:
+    keys = {"optimisation.epochs": 8, "optimisation.learning_rate": 0.005, "augmentation.rotation": 20}
+    informations = []
+    for weight in (0.0, 2.0):
+        trainee = trained(mnist_train, keys | {"loss.mutual_information": weight})
+        with torch.no_grad():
+            views = [trainee.network.route(trainee._view(torch.arange(200))).log_routing.exp() for _ in range(2)]
+        informations.append(float(group_mutual_information(*views, trainee.data.targets)))
+    assert informations[1] > informations[0] + 0.1
+
+
+def test_the_average_is_the_moving_average_of_the_steps(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"optimisation.averaging": 0.75, "optimisation.epochs": 1})
+    expected = {name: weight.clone() for name, weight in trainee.network.state_dict().items()}
+    for chosen in trainee.data.batches(50, torch.Generator().manual_seed(0)):
+        trainee._route(0, chosen)
+        for name, weight in trainee.network.state_dict().items():
+            expected[name] = 0.75 * expected[name] + 0.25 * weight
+    for name, weight in trainee.model.state_dict().items():
+        torch.testing.assert_close(weight, expected[name])
+
+
+def test_a_cosine_schedule_ends_near_nothing(mnist_train: LabelledImages) -> None:
+    trainee = trained(mnist_train, {"optimisation.schedule": "cosine", "optimisation.learning_rate": 0.01})
+    steps = 2 * 4  # epochs x batches
+    expected = 0.01 * (1 + math.cos(math.pi * (steps - 1) / steps)) / 2
+    assert trainee.optimizers["gate"].param_groups[0]["lr"] == pytest.approx(expected)
