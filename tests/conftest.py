@@ -14,8 +14,6 @@ from clustnet.datasets import LabelledImages, load
 from clustnet.predictor import Predictor
 from tests.synthetic import write_bundle
 
-SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
-
 
 @pytest.fixture(scope="session")
 def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
