@@ -5,14 +5,30 @@ import os
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 
 from clustnet.bundle import Bundle
 from clustnet.datasets import LabelledImages, load
 from clustnet.predictor import Predictor
 from tests.synthetic import write_bundle
+
+# No deadline, because a busy machine is no fault; the same examples in CI, so that it fails for the change alone.
+settings.register_profile("clustnet", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("clustnet")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Several threads are slower on batches this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
