@@ -103,5 +103,14 @@ def _write(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple
         )
     if program is None:
         raise RuntimeError(f"torch wrote no graph for {path.name}")
-    program.save(path, external_data=False)
+    onnx.save(_without_traces(program.model_proto), path)
     onnx.checker.check_model(path, full_check=True)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove the exporter's notes, which hold stack traces with the paths of this machine."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model

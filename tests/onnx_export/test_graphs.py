@@ -78,3 +78,9 @@ def test_every_graph_stands_alone(bundle: Any) -> None:
     assert not [path for path in folder.rglob("*") if path.suffix in (".data", ".pb")]
     for path in folder.rglob("*.onnx"):
         assert all(not tensor.external_data for tensor in onnx.load(path, load_external_data=False).graph.initializer)
+
+
+def test_no_graph_tells_where_it_was_made(bundle: Any) -> None:
+    folder, _ = bundle("soft")
+    for path in folder.rglob("*.onnx"):
+        assert b".py" not in path.read_bytes()
