@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.datasets import MNIST
 
 from clustnet.datasets import LabelledImages, load_named
-from clustnet.datasets.mnist import unpacked
+from clustnet.datasets.mnist import CLASSES, MEAN, STD, unpacked
 from training.recipe import Data
 
 
@@ -68,7 +68,4 @@ def hide_fine_labels(labelled: LabelledImages, data: Data) -> CoarseData:
 def _load_mnist(data: Data, split: str) -> LabelledImages:
     """Load MNIST through torchvision, from files whose hashes have been checked."""
     dataset = MNIST(unpacked(data.path), train=split == "train")
-    digits = tuple(str(digit) for digit in range(10))
-    return LabelledImages(
-        "mnist", split, dataset.data.numpy(), dataset.targets.numpy(), digits, mean=(0.1307,), std=(0.3081,)
-    )
+    return LabelledImages("mnist", split, dataset.data.numpy(), dataset.targets.numpy(), CLASSES, MEAN, STD)

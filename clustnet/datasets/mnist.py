@@ -26,6 +26,8 @@ SHA256 = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+CLASSES = tuple(str(digit) for digit in range(10))
+MEAN, STD = (0.1307,), (0.3081,)
 PREFIX = {"train": "train", "test": "t10k"}
 ADVICE = "restore it from the repository's data/mnist"
 LARGEST_FILE = 64 * 2**20  # the largest of the four is 47 MB; more is not MNIST
@@ -44,8 +46,7 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
     raw = unpacked(path) / "MNIST" / "raw"
     images = _read_idx(raw / f"{PREFIX[split]}-images-idx3-ubyte")
     labels = _read_idx(raw / f"{PREFIX[split]}-labels-idx1-ubyte").astype(np.int64)
-    digits = tuple(str(digit) for digit in range(10))
-    return LabelledImages("mnist", split, images, labels, digits, mean=(0.1307,), std=(0.3081,))
+    return LabelledImages("mnist", split, images, labels, CLASSES, MEAN, STD)
 
 
 def unpacked(path: Path | None = None) -> Path:
