@@ -88,7 +88,10 @@ def _clusters(pixels: Pixels, clusters: int, seed: int) -> Labels:
     neighbours = min(NEIGHBOURS, len(pixels) - 1)
     umap = UMAP(neighbours, UMAP_COMPONENTS, min_dist=0.0, random_state=seed, n_jobs=1)
     mixture = GaussianMixture(clusters, n_init=MIXTURE_STARTS, random_state=seed)
-    found: Labels = mixture.fit_predict(umap.fit_transform(reduced)).astype(np.int64)
+    threads = torch.get_num_threads()
+    embedded = umap.fit_transform(reduced)
+    torch.set_num_threads(threads)  # numba sets it for the whole process, and sums depend on it to the last bit
+    found: Labels = mixture.fit_predict(embedded).astype(np.int64)
     return found
 
 
