@@ -1,11 +1,12 @@
-"""Scores of a routing against true classes: accuracy, clustering accuracy, NMI, ARI, load, entropy."""
+"""Scores against the truth: accuracy, clustering accuracy, NMI, ARI, load, entropy, calibration, AUROC."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 from sklearn.metrics.cluster import contingency_matrix
 
 from clustnet.coarse import CoarseGrouping
@@ -13,6 +14,8 @@ from clustnet.routing import routing_entropy
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
+
+CALIBRATION_BINS = 15
 
 
 def clustering_accuracy(clusters: Integers, classes: Integers) -> float:
@@ -86,3 +89,60 @@ def idle_experts(scores: Mapping[str, float], least: float = 0.01) -> list[int]:
     """Return the experts whose load in ``routing_scores`` is under ``least``."""
     loads = {key: value for key, value in scores.items() if key.startswith("expert_load/")}
     return [int(key.removeprefix("expert_load/")) for key, value in loads.items() if value < least]
+
+
+class Reliability(NamedTuple):
+    """Confidence beside accuracy in B bins of equal width over 0 to 1.
+
+    Args:
+        images: int64 [B] images in each bin.
+        confidence: float64 [B] their mean confidence, nan in an empty bin.
+        accuracy: float64 [B] the share of them that is right, nan in an empty bin.
+    """
+
+    images: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error, 0 to 1: the bins' mean gap, weighted by images; nan for no images."""
+        total = int(self.images.sum())
+        gap = np.nan_to_num(np.abs(self.accuracy - self.confidence))
+        return float((self.images * gap).sum() / total) if total else float("nan")
+
+
+def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> Reliability:
+    """Bin predictions by their confidence (Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599).
+
+    Args:
+        confidence: [N] probability of each prediction, 0 to 1; a bin holds its upper edge, as in the paper.
+        right: bool [N] whether the prediction is true.
+        bins: B, the number of bins.
+    """
+    confidence = np.clip(confidence.astype(np.float64), 0, 1)  # a float32 softmax may exceed 1 by its last bit
+    place = np.maximum(np.ceil(confidence * bins).astype(np.int64) - 1, 0)
+    images = np.bincount(place, minlength=bins)
+    sums = [np.bincount(place, weights, bins) for weights in (confidence, right.astype(np.float64))]
+    with np.errstate(invalid="ignore"):
+        mean_confidence, accuracy = (total / images for total in sums)
+    return Reliability(images, mean_confidence, accuracy)
+
+
+def auroc(inliers: Floats, outliers: Floats) -> float:
+    """Return the area under the ROC curve with which a confidence tells inliers from outliers.
+
+    It is the probability that an inlier is more confident than an outlier, ties counting half: 0.5 is
+    chance, 1 is perfect (Hendrycks and Gimpel, arXiv:1610.02136).
+
+    Args:
+        inliers: [N] confidence in images as the model knows them.
+        outliers: [M] confidence in images of another kind.
+
+    Returns:
+        0 to 1; nan where one side holds no images.
+    """
+    if len(inliers) == 0 or len(outliers) == 0:
+        return float("nan")
+    known = np.repeat([True, False], [len(inliers), len(outliers)])
+    return float(roc_auc_score(known, np.concatenate([inliers, outliers])))

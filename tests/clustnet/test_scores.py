@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.routing import routing_entropy
-from clustnet.scores import cells, clustering_accuracy, expert_load, idle_experts, routing_scores
+from clustnet.scores import (
+    auroc,
+    cells,
+    clustering_accuracy,
+    expert_load,
+    idle_experts,
+    reliability,
+    routing_scores,
+)
 
 HALVES = CoarseGrouping(("low", "high"), ((0, 1), (2, 3)))
 pairs = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40)
@@ -91,3 +99,51 @@ def test_cells_are_compared_as_scikit_learn_does(seed: int) -> None:
 def test_routing_entropy_runs_from_nothing_to_ln_of_the_experts() -> None:
     routing = np.array([[1, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]], np.float32)
     np.testing.assert_allclose(routing_entropy(routing), [0, math.log(4), math.log(2)], atol=1e-9)
+
+
+def test_the_calibration_error_is_the_one_computed_by_hand() -> None:
+    """Two bins: 0.2 and 0.4 with one right, 0.9 alone and wrong."""
+    found = reliability(np.array([0.2, 0.4, 0.9]), np.array([True, False, False]), bins=2)
+    np.testing.assert_array_equal(found.images, [2, 1])
+    np.testing.assert_allclose(found.confidence, [0.3, 0.9])
+    np.testing.assert_allclose(found.accuracy, [0.5, 0])
+    assert found.error == pytest.approx(2 / 3 * 0.2 + 1 / 3 * 0.9)
+
+
+def test_a_bin_holds_its_upper_edge_and_none_is_beyond() -> None:
+    found = reliability(np.array([0, 0.5, 1, 1.0000001], np.float32), np.ones(4, bool), bins=2)
+    np.testing.assert_array_equal(found.images, [2, 2])
+    assert reliability(np.array([0.1]), np.array([True])).error == pytest.approx(0.9)
+
+
+def test_the_calibration_of_nothing_is_nan() -> None:
+    assert math.isnan(reliability(np.array([]), np.array([], bool)).error)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300))
+def test_the_calibration_error_is_that_of_a_plain_loop(seed: int, images: int) -> None:
+    generator = np.random.default_rng(seed)
+    confidence, right = generator.random(images), generator.random(images) < 0.7
+    expected = 0.0
+    for low in range(15):
+        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    assert reliability(confidence, right).error == pytest.approx(expected)
+
+
+scores_of_images = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=30)
+
+
+@given(scores_of_images, scores_of_images)
+def test_auroc_is_the_share_of_pairs_in_order(drawn_inliers: list[float], drawn_outliers: list[float]) -> None:
+    inliers, outliers = np.array(drawn_inliers), np.array(drawn_outliers)
+    pairs = np.sign(inliers[:, None] - outliers[None, :])
+    assert auroc(inliers, outliers) == pytest.approx((pairs / 2 + 0.5).mean())
+    truth = [1] * len(inliers) + [0] * len(outliers)
+    assert auroc(inliers, outliers) == pytest.approx(roc_auc_score(truth, [*inliers, *outliers]))
+
+
+def test_auroc_of_one_side_alone_is_nan() -> None:
+    assert math.isnan(auroc(np.array([]), np.array([1.0])))
+    assert math.isnan(auroc(np.array([1.0]), np.array([])))
