@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clustnet.coarse import CoarseGrouping
+from clustnet.datasets import CLASSES
 from clustnet.errors import UserError
 
 Count = Annotated[int, Field(ge=1)]
@@ -39,15 +40,15 @@ class Data(Part):
         test_images: use only the first so many test images.
     """
 
-    name: Literal["mnist", "cifar10"] = "mnist"
+    name: Literal["mnist", "cifar10", "notmnist", "coil20"] = "mnist"
     path: Path | None = None
     coarse: dict[str, list[int]] = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
     train_images: Count | None = None
     test_images: Count | None = None
 
     def grouping(self) -> CoarseGrouping:
-        """Return the coarse grouping over the ten fine classes of either data set."""
-        return CoarseGrouping.from_mapping(self.coarse, classes=10)
+        """Return the coarse grouping over the data set's fine classes."""
+        return CoarseGrouping.from_mapping(self.coarse, classes=len(CLASSES[self.name]))
 
 
 class Model(Part):

@@ -2,22 +2,27 @@
 
 from pathlib import Path
 
-from clustnet.datasets.cifar10 import load_cifar10
+from clustnet.datasets import cifar10, coil20, mnist, notmnist
 from clustnet.datasets.labelled import LabelledImages
-from clustnet.datasets.mnist import load_mnist
 from clustnet.errors import UserError
 
-LOADERS = {"mnist": load_mnist, "cifar10": load_cifar10}
+LOADERS = {
+    "mnist": mnist.load_mnist,
+    "cifar10": cifar10.load_cifar10,
+    "notmnist": notmnist.load_notmnist,
+    "coil20": coil20.load_coil20,
+}
+CLASSES = {"mnist": mnist.CLASSES, "cifar10": cifar10.CLASSES, "notmnist": notmnist.CLASSES, "coil20": coil20.CLASSES}
 SPLITS = ("train", "test")
 
-__all__ = ["LOADERS", "LabelledImages", "load", "load_named"]
+__all__ = ["CLASSES", "LOADERS", "LabelledImages", "load", "load_named"]
 
 
 def load_named(name: str, split: str, path: Path | None = None) -> LabelledImages:
     """Load one split of a data set by its name.
 
     Args:
-        name: ``mnist`` or ``cifar10``.
+        name: ``mnist``, ``cifar10``, ``notmnist`` or ``coil20``.
         split: ``train`` or ``test``.
         path: folder or file of the data set; the embedded copy by default where there is one.
 

@@ -4,8 +4,6 @@ Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from clustnet.datasets.labelled import LabelledImages
+from clustnet.datasets.npz import read_npz, whole_numbers
 from clustnet.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -79,31 +78,17 @@ def _read_binary(folder: Path, split: str) -> Arrays:
 
 
 def _read_npz(path: Path, split: str) -> Arrays:
-    try:
-        if not zipfile.is_zipfile(path):  # a bare .npy or a pickle, which np.load would also open
-            raise ValueError("it is not a zip archive")
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read as an .npz of plain arrays ({error}); get it again.") from None
+    arrays = read_npz(path)
     if {f"x_{split}", f"y_{split}"} <= arrays.keys():
-        return arrays[f"x_{split}"], _whole_numbers(path, arrays[f"y_{split}"])
+        return arrays[f"x_{split}"], whole_numbers(path, "labels", arrays[f"y_{split}"])
     if {"jpeg", "offset", "label"} <= arrays.keys():
         return _decode_jpegs(path, arrays, split)
     raise UserError(f"{path} holds {sorted(arrays)}; expected x_{split} and y_{split}, or jpeg, offset and label.")
 
 
-def _whole_numbers(path: Path, values: NDArray[np.generic]) -> NDArray[np.int64]:
-    if values.dtype.kind not in "iu":
-        raise UserError(f"{path} holds labels of type {values.dtype}; expected whole numbers 0 to 9.")
-    return values.reshape(-1).astype(np.int64)
-
-
 def _decode_jpegs(path: Path, arrays: Mapping[str, NDArray[np.generic]], split: str) -> Arrays:
-    jpeg, offset, label = (
-        arrays["jpeg"],
-        *(_whole_numbers(path, arrays[name]) for name in ("offset", "label")),
-    )
+    jpeg = arrays["jpeg"]
+    offset, label = (whole_numbers(path, f"{name}s", arrays[name]) for name in ("offset", "label"))
     span = slice(0, TRAIN_IMAGES) if split == "train" else slice(TRAIN_IMAGES, None)
     chosen = np.arange(len(label))[span]
     try:

@@ -138,7 +138,7 @@ def test_a_specification_of_another_form_is_refused(spec: str) -> None:
 
 
 def test_unknown_names_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="no data set 'fashion'; choose one of mnist, cifar10"):
+    with pytest.raises(UserError, match="no data set 'fashion'; choose one of mnist, cifar10, notmnist, coil20"):
         load_named("fashion", "test")
     with pytest.raises(UserError, match="no split 'dev'; choose train or test"):
         load("mnist:dev")

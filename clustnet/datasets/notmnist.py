@@ -1,0 +1,74 @@
+"""notMNIST, the letters A to J in many typefaces, from a folder that the user names.
+
+Yaroslav Bulatov, "notMNIST dataset", 2011. Some letters are mislabelled or unreadable; that is the set's nature.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustnet.datasets.labelled import LabelledImages
+from clustnet.errors import UserError
+
+CLASSES = tuple("ABCDEFGHIJ")
+MEAN, STD = (0.4270,), (0.4590,)
+SIDE = 28
+IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+LARGEST_FILE = 64 * 2**20  # the images are 8 MB
+UNSIGNED_BYTES = b"\x00\x00\x08"  # how an IDX file of unsigned bytes begins
+
+
+def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
+    """Load a split of notMNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), labels int64 [N].
+
+    Both splits come from the set's 10,000 cleaner letters, a thousand of each, which are its usual test part: of each
+    letter, in the files' order, the first four fifths are ``train`` (8,000) and the last fifth is ``test`` (2,000).
+
+    Args:
+        split: ``train`` or ``test``.
+        path: the folder of ``t10k-images-idx3-ubyte.gz`` and ``t10k-labels-idx1-ubyte.gz``.
+
+    Raises:
+        UserError: no path, a file that is missing or damaged, or content that is not notMNIST's.
+    """
+    if path is None:
+        raise UserError(f"notMNIST is not part of this repository; name the folder of {IMAGES} as the data path.")
+    images, labels = _read_idx(path / IMAGES), _read_idx(path / LABELS).astype(np.int64)
+    if images.shape != (len(labels), SIDE, SIDE) or labels.ndim != 1:
+        raise UserError(
+            f"{path} holds images {list(images.shape)} and labels {list(labels.shape)}; "
+            "notMNIST is [N, 28, 28] and [N], so get both files again."
+        )
+    if labels.size and labels.max() >= len(CLASSES):
+        raise UserError(f"{path} holds the label {labels.max()}; notMNIST has 0 (A) to 9 (J), so get it again.")
+    chosen = _members(labels, split)
+    if len(chosen) == 0:
+        raise UserError(f"{path} holds no {split} images; get the whole set.")
+    return LabelledImages("notmnist", split, images[chosen], labels[chosen], CLASSES, MEAN, STD)
+
+
+def _members(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
+    """Return the indices of a split in ascending order, so that the files' mixed order stays."""
+    members = [np.flatnonzero(labels == letter) for letter in range(len(CLASSES))]
+    cuts = [len(found) * 4 // 5 for found in members]
+    kept = [found[:cut] if split == "train" else found[cut:] for found, cut in zip(members, cuts, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
+def _read_idx(path: Path) -> NDArray[np.uint8]:
+    """Read a gzipped IDX file of unsigned bytes."""
+    try:
+        with gzip.open(path) as file:
+            content = file.read(LARGEST_FILE)
+    except FileNotFoundError:
+        raise UserError(f"The notMNIST file {path} is missing; name the folder that holds it.") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"The notMNIST file {path} cannot be unpacked ({error}); get it again.") from None
+    dimensions = content[3] if len(content) > 3 and content[:3] == UNSIGNED_BYTES else 0
+    shape = np.frombuffer(content[4 : 4 + 4 * dimensions].ljust(4 * dimensions, b"\0"), ">u4")
+    if not dimensions or len(content) - 4 - 4 * dimensions != shape.prod(dtype=object):
+        raise UserError(f"{path} is not an IDX file of unsigned bytes, or cut short; get it again.")
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
