@@ -33,7 +33,7 @@ def main() -> None:
     predictor = Predictor(Bundle(options.bundle), options.device)
     session = open_graph(options.bundle / MIXTURE, providers_for(options.device))
     images = load("mnist:test").images[:IMAGES_A_TURN]
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {_processor()}, {predictor.provider}, 1 thread, bundle {options.bundle}")
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {predictor.provider}, 1 thread, bundle {options.bundle}")
     print(f"{TURNS} turns of {len(images)} MNIST test images; medians\n")
     print("| batch | Predictor, images/s | onnxruntime, images/s | ratio |\n|---|---|---|---|")
     for size in BATCH_SIZES:
@@ -61,7 +61,8 @@ def _speed(run: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8]
     return len(images) / (time.perf_counter() - began)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return how many processors there are, and their name."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} x {names[0] if names else platform.machine()}"

@@ -1,0 +1,143 @@
+"""How much of the fine classes k-means finds within each coarse group: the least that the method must reach.
+
+The coarse label is given, also on the test split; k-means (10 starts) has as many clusters as the group has classes.
+It is fitted on a sample of the group's training images and scored on the test split, by the one-to-one matching of all
+cells (cluster x coarse label) to the fine classes. Three representations: the pixels, 50 principal components of the
+group, and the embedding of an autoencoder, the gate's encoder trained to reconstruct the sample of both groups.
+
+    python -m benchmarks.clustering mnist notmnist:FOLDER coil20:FILE cifar10:FILE
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from torch import Tensor
+from torch.nn.functional import mse_loss
+from torch.optim import Adam
+
+from benchmarks.inference import processor
+from clustnet.coarse import CoarseGrouping
+from clustnet.datasets import CLASSES, LabelledImages, load_named
+from clustnet.scores import clustering_accuracy
+from training.models.encoder import Decoder, Encoder, Normalise
+from training.seeding import seed_everything
+
+GROUPS = {
+    "mnist": {"0-4": list(range(5)), "5-9": list(range(5, 10))},
+    "notmnist": {"A-E": list(range(5)), "F-J": list(range(5, 10))},
+    "coil20": {"objects 1-10": list(range(10)), "objects 11-20": list(range(10, 20))},
+    "cifar10": {"vehicles": [0, 1, 8, 9], "animals": [2, 3, 4, 5, 6, 7]},
+}
+COMPONENTS = 50
+CHANNELS, EMBEDDING = (16, 32), 64
+STEPS, BATCH, LEARNING_RATE = 600, 128, 2e-3
+
+Floats = NDArray[np.float32]
+
+
+def main() -> None:
+    """Print a row for each data set and representation."""
+    parser = argparse.ArgumentParser("benchmarks.clustering", description=__doc__)
+    parser.add_argument("data", nargs="+", metavar="NAME[:PATH]")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--images", type=int, default=8000, help="training images of each group")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, seeds 0 to {options.seeds - 1}, test split")
+    print(f"fitted on {options.images:,} training images of each group, or all it has\n")
+    print("| data | representation | accuracy over cells | first group | second group |\n|---|---|---|---|---|")
+    for spec in options.data:
+        name, _, path = spec.partition(":")
+        train, test = (load_named(name, split, Path(path) if path else None) for split in ("train", "test"))
+        _compare(train, test, options.seeds, options.images)
+
+
+def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: int) -> None:
+    """Print the rows of one data set: mean +- standard deviation (worst) over the seeds."""
+    grouping = CoarseGrouping.from_mapping(GROUPS[train.name], len(CLASSES[train.name]))
+    scores: dict[str, list[list[float]]] = {}
+    for seed in range(seeds):
+        sample = _sample(train, grouping, images, seed)
+        for name, fitted, scored in _representations(sample, test, grouping, seed):
+            scores.setdefault(name, []).append(_accuracies(fitted, scored, test, grouping, seed))
+    for name, rows in scores.items():
+        columns = np.array(rows).T
+        cells = [f"{values.mean():.3f} ± {values.std():.3f} ({values.min():.3f})" for values in columns]
+        print(f"| {train.name} | {name} | {' | '.join(cells)} |", flush=True)
+
+
+def _sample(train: LabelledImages, grouping: CoarseGrouping, images: int, seed: int) -> LabelledImages:
+    """Return some training images of each coarse group, drawn without their fine labels."""
+    generator, coarse = np.random.default_rng(seed), grouping.coarse(train.labels)
+    members = [np.flatnonzero(coarse == group) for group in (0, 1)]
+    chosen = np.concatenate([generator.choice(m, min(images, len(m)), replace=False) for m in members])
+    return LabelledImages(
+        train.name, train.split, train.images[chosen], train.labels[chosen], train.classes, train.mean, train.std
+    )
+
+
+def _representations(
+    train: LabelledImages, test: LabelledImages, grouping: CoarseGrouping, seed: int
+) -> Iterator[tuple[str, list[Floats], list[Floats]]]:
+    """Yield each representation's name and its rows of both groups, of training and of test images."""
+    splits = [(split.images, grouping.coarse(split.labels)) for split in (train, test)]
+    pixels = [[_flat(images[coarse == group]) for group in (0, 1)] for images, coarse in splits]
+    yield "pixels", pixels[0], pixels[1]
+    reductions = [PCA(min(COMPONENTS, len(rows)), random_state=seed).fit(rows) for rows in pixels[0]]
+    reduced = [[pca.transform(rows) for pca, rows in zip(reductions, split, strict=True)] for split in pixels]
+    yield "PCA-50", reduced[0], reduced[1]
+    embed = _autoencoder(train, seed)
+    embedded = [[embed(images[coarse == group]) for group in (0, 1)] for images, coarse in splits]
+    yield "autoencoder", embedded[0], embedded[1]
+
+
+def _accuracies(
+    fitted: list[Floats], scored: list[Floats], test: LabelledImages, grouping: CoarseGrouping, seed: int
+) -> list[float]:
+    """Return the accuracy over cells, then that of each group."""
+    coarse = grouping.coarse(test.labels)
+    cells, groups = np.empty(len(test), np.int64), []
+    for group, classes in enumerate(grouping.groups):
+        means = KMeans(len(classes), n_init=10, random_state=seed).fit(fitted[group])
+        found = means.predict(scored[group])
+        cells[coarse == group] = 2 * found + group
+        groups.append(clustering_accuracy(found, test.labels[coarse == group]))
+    return [clustering_accuracy(cells, test.labels), *groups]
+
+
+def _autoencoder(train: LabelledImages, seed: int) -> Callable[[NDArray[np.uint8]], Floats]:
+    """Train encoder and decoder to reconstruct images and return what embeds others."""
+    seed_everything(seed)
+    normalise, images = Normalise(train.mean, train.std), torch.from_numpy(train.images)
+    shape = tuple(normalise(images[:1]).shape[1:])
+    encoder, decoder = Encoder(shape, CHANNELS, EMBEDDING), Decoder(shape, CHANNELS, EMBEDDING)
+    optimizer = Adam([*encoder.parameters(), *decoder.parameters()], LEARNING_RATE)
+    for _ in range(STEPS):
+        pixels = normalise(images[torch.randint(len(images), (BATCH,))])
+        loss = mse_loss(decoder(encoder(pixels)), pixels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def embed(images: NDArray[np.uint8]) -> Floats:
+        parts: list[Tensor] = [encoder(normalise(part)) for part in torch.from_numpy(images).split(256)]
+        return torch.cat(parts).numpy()
+
+    return embed
+
+
+def _flat(images: NDArray[np.uint8]) -> Floats:
+    """Return images as rows, float32 [N, pixels], 0 to 1."""
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+if __name__ == "__main__":
+    main()
