@@ -27,9 +27,9 @@ class BundleSource:
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self._folder = folder
-        self._predictor = Predictor(Bundle(folder), device)
-        self.manifest = self._predictor.manifest
-        if device == "cuda" and self._predictor.provider != CUDA:
+        self.predictor = Predictor(Bundle(folder), device)
+        self.manifest = self.predictor.manifest
+        if device == "cuda" and self.predictor.provider != CUDA:
             raise UserError("onnxruntime finds no working CUDA device here; use --device auto or cpu.")
 
     def answer(self, images: NDArray[np.uint8]) -> Answers:
@@ -38,7 +38,7 @@ class BundleSource:
         Raises:
             UserError: images of another shape.
         """
-        predictions = self._predictor.predict(images, BATCH)
+        predictions = self.predictor.predict(images, BATCH)
         probability = predictions.positive_probability
         positive = probability > 0.5
         return Answers(

@@ -6,6 +6,7 @@ What is heavy is imported where it is used, so that ``--help`` and wrong argumen
 import argparse
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,12 +31,23 @@ def main(arguments: list[str]) -> None:
         UserError: the bundle, service, data or output folder cannot be used.
     """
     options = _parser().parse_args(arguments)
-    if options.coarse is not None and options.url is None:
-        raise UserError("--coarse goes with --url; a bundle's manifest tells its own groups.")
+    _check_combination(options)
     evaluation = _evaluate(options)
-    for line in _summary(evaluation):
+    from evaluation.summary import summary
+
+    for line in summary(evaluation):
         print(line)
     print(f"report: {options.out / 'report.html'}")
+
+
+def _check_combination(options: argparse.Namespace) -> None:
+    if options.coarse is not None and options.url is None:
+        raise UserError("--coarse goes with --url; a bundle's manifest tells its own groups.")
+    if options.reference_budget is not None and options.url is not None:
+        raise UserError(
+            "--reference-budget goes with --bundle; a service does not tell its experts' answers, "
+            "on which a class map is fitted."
+        )
 
 
 def _evaluate(options: argparse.Namespace) -> "Evaluation":
@@ -47,11 +59,62 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
 
     check_replaceable(options.out)
     data = load(options.data).first(options.limit)
+    training, outliers = _training_split(options, data), _outliers(options, data)
     grouping = None if options.coarse is None else parse_coarse(options.coarse, data.classes)
     with _open_source(options, data) as source:
-        evaluation = evaluate(source, data, grouping, partial(show_batches, total=len(data)))
+        evaluation = evaluate(source, data, grouping, show_batches)
+        if outliers is not None:
+            evaluation = _with_outliers(evaluation, source, outliers)
+    if training is not None:
+        evaluation = _with_budget(evaluation, options, training)
     write_report(evaluation, options.out)
     return evaluation
+
+
+def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
+    """Load what reference images are drawn from; they must never be among those that are scored."""
+    if options.reference_budget is None:
+        return None
+    from clustnet.datasets import load
+    from evaluation.reference_budget import check_budgets
+
+    if data.split != "test":
+        raise UserError(
+            "--reference-budget draws from the training split, so it scores the test split; end --data with ':test'."
+        )
+    training = load(options.data.removesuffix("test") + "train")
+    check_budgets(options.reference_budget, training)
+    return training
+
+
+def _outliers(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
+    if options.outliers is None:
+        return None
+    from clustnet.datasets import load
+    from evaluation.outliers import check_outliers
+
+    outliers = load(options.outliers).first(options.limit)
+    check_outliers(outliers, data)
+    return outliers
+
+
+def _with_outliers(evaluation: "Evaluation", source: "Source", outliers: "LabelledImages") -> "Evaluation":
+    from evaluation.outliers import compare_outliers
+    from evaluation.progress import show_batches
+
+    progress = partial(show_batches, what="outliers")
+    return replace(evaluation, outliers=compare_outliers(source, evaluation.answers, outliers, progress))
+
+
+def _with_budget(evaluation: "Evaluation", options: argparse.Namespace, training: "LabelledImages") -> "Evaluation":
+    from evaluation.bundle_source import BundleSource
+    from evaluation.progress import show_batches
+    from evaluation.reference_budget import measure_budget
+
+    predictor = BundleSource(options.bundle, options.device).predictor
+    progress = partial(show_batches, what="images for the reference budget")
+    budget = measure_budget(predictor, training, evaluation.data, options.reference_budget, progress)
+    return replace(evaluation, budget=budget)
 
 
 @contextmanager
@@ -71,17 +134,6 @@ def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Iterat
             f"but {data.name} has {', '.join(data.classes)}; name the data that the model was trained for."
         )
     yield source
-
-
-def _summary(evaluation: "Evaluation") -> list[str]:
-    from evaluation.score_meanings import meaning, shown
-
-    name, version = evaluation.answers.model
-    data = evaluation.data
-    rows = [(meaning(key).title, shown(key, value)) for key, value in evaluation.scores.items()]
-    width = max(len(title) for title, _ in rows)
-    heading = f"{name} {version} on {len(data):,} images of {data.name}:{data.split}"
-    return [heading, *(f"  {title:<{width}}  {value:>8}" for title, value in rows)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -109,7 +161,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the report's folder; an earlier report is replaced",
     )
-    parser.add_argument("--limit", type=_at_least_one, metavar="N", help="score the first N images only")
+    parser.add_argument("--limit", type=_at_least_one, metavar="N", help="score the first N images, and outliers, only")
+    parser.add_argument(
+        "--outliers",
+        metavar="NAME:SPLIT",
+        help="images of another kind, as in notmnist:PATH:test; tells how well the confidence sets them apart",
+    )
+    parser.add_argument(
+        "--reference-budget",
+        type=_budgets,
+        metavar="N,N,...",
+        help="with --bundle: the class accuracy for N labelled training images of each class, as in 1,2,5,10,50,100",
+    )
     parser.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
@@ -123,6 +186,10 @@ def _parser() -> argparse.ArgumentParser:
         "not needed for labels that are ranges, as 0-4 and 5-9",
     )
     return parser
+
+
+def _budgets(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_at_least_one(part.strip()) for part in text.split(",")}))
 
 
 def _at_least_one(text: str) -> int:

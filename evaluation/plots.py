@@ -75,7 +75,7 @@ def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     answers = evaluation.answers
     certainty = np.minimum(answers.routing.max(axis=1), 1)  # a float32 softmax may exceed 1 by its last bit
     wrong = answers.guess != evaluation.data.labels
-    figure, axes = _figure(3.2, theme)
+    figure, axes = new_figure(3.2, theme)
     bins = np.linspace(0, 1, CERTAINTY_BINS + 1).tolist()
     axes.hist(certainty, bins, color=theme.all_images, label=f"all {len(wrong):,} images")
     axes.hist(certainty[wrong], bins, color=theme.failures, label=f"{wrong.sum():,} wrong guesses")
@@ -90,7 +90,7 @@ def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     """Show the wrong guesses that the model was most confident of, the most confident first."""
     failures = most_confident_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
     rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
-    figure, axes = _figure(1.56 * rows, theme)
+    figure, axes = new_figure(1.56 * rows, theme)
     axes.set_axis_off()
     for place, index in enumerate(failures):
         row, column = divmod(place, FAILURE_COLUMNS)
@@ -107,6 +107,28 @@ def most_confident_failures(evaluation: Evaluation, most: int) -> NDArray[np.int
     wrong = np.flatnonzero(evaluation.answers.guess != evaluation.data.labels)
     order = np.argsort(-evaluation.answers.confidence[wrong], kind="stable")
     return wrong[order[:most]]
+
+
+def new_figure(height: float, theme: Theme) -> tuple[Figure, Axes]:
+    """Return a figure of the report's width and ``height`` inches, and its empty axes."""
+    figure = blank_figure(height, theme)
+    return figure, styled(figure.add_subplot(), theme)
+
+
+def blank_figure(height: float, theme: Theme) -> Figure:
+    """Return a figure of the report's width and ``height`` inches, without axes."""
+    return Figure(figsize=(WIDTH, height), facecolor=theme.paper, layout="constrained")
+
+
+def styled(axes: Axes, theme: Theme) -> Axes:
+    """Give axes the theme's colours and return them."""
+    axes.set_facecolor(theme.paper)
+    axes.tick_params(colors=theme.ink, labelsize=11)
+    axes.spines[:].set_color(theme.muted)
+    axes.spines[["top", "right"]].set_visible(False)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set(color=theme.ink, fontsize=11)
+    return axes
 
 
 def png(figure: Figure) -> bytes:
@@ -140,7 +162,7 @@ def _heatmap(
 
     The scale is that of the square root, as among shares near 0 and 1 the small ones are of interest.
     """
-    figure, axes = _figure(0.8 + 4.1 * len(rows) / max(len(columns), 6), theme)
+    figure, axes = new_figure(0.8 + 4.1 * len(rows) / max(len(columns), 6), theme)
     axes.imshow(share, cmap=theme.scale, norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
     axes.set(ylabel=labels[0], xlabel=labels[1])
     turned, anchor = (45, "right") if max(len(str(name)) for name in columns) > 5 else (0, "center")
@@ -156,17 +178,6 @@ def _heatmap(
             colour = theme.paper if share[row, column] > 0.25 else theme.ink
             axes.text(column, row, f"{value}", ha="center", va="center", color=colour)
     return figure
-
-
-def _figure(height: float, theme: Theme) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH, height), facecolor=theme.paper, layout="constrained")
-    axes = figure.add_subplot(facecolor=theme.paper)
-    axes.tick_params(colors=theme.ink, labelsize=11)
-    axes.spines[:].set_color(theme.muted)
-    axes.spines[["top", "right"]].set_visible(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(color=theme.ink, fontsize=11)
-    return figure, axes
 
 
 def _share(table: NDArray[np.int64], axis: int) -> NDArray[np.float64]:

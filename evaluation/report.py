@@ -5,82 +5,26 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import numpy as np
-from matplotlib.figure import Figure
 
 from clustnet.errors import UserError
 from clustnet.files import replacing_folder
 from clustnet.scores import idle_experts
 from evaluation import plots
+from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.reference_budget import DRAWS, ReferenceBudget
+from evaluation.report_plots import PLOT_FILES, Plot, plots_of
 from evaluation.score_meanings import meaning, shown
 from evaluation.scoring import Evaluation
 from evaluation.sources import BATCH
 
 SCORES, IMAGES, PAGE = "scores.json", "predictions.csv", "report.html"
 TILES = ("class_accuracy", "binary_accuracy", "cell_accuracy", "nmi")
-
-
-GROUP_TEXT = (
-    "Images truly in {} by class (row) and expert (column). The diagonal is the best one-to-one matching; "
-    "its share of all these images is the group accuracy."
-)
-
-
-class Plot(NamedTuple):
-    """One plot of the report: its file, what is said about it, and how a theme's version is drawn."""
-
-    file: str
-    title: str
-    text: str
-    draw: Callable[[Evaluation, plots.Theme], Figure]
-
-
-PLOTS = (
-    Plot(
-        "confusion.png",
-        "Which class is taken for which",
-        "Images of each true class (row) by the model's guess (column). Colour: share of the row, small ones "
-        "brought out.",
-        plots.confusion_plot,
-    ),
-    Plot(
-        "failures.png",
-        "Where the model is surest and wrong",
-        "The wrong guesses with the highest confidence, the most confident first.",
-        plots.failure_plot,
-    ),
-    Plot(
-        "confusion_group_0.png",
-        "Classes and experts within {0}",
-        GROUP_TEXT.format("{0}"),
-        partial(plots.group_plot, group=0),
-    ),
-    Plot(
-        "confusion_group_1.png",
-        "Classes and experts within {1}",
-        GROUP_TEXT.format("{1}"),
-        partial(plots.group_plot, group=1),
-    ),
-    Plot(
-        "experts.png",
-        "Which expert gets which class",
-        "Percent of each true class (column) that is routed to each expert (row). Columns add up to 100.",
-        plots.expert_plot,
-    ),
-    Plot(
-        "certainty.png",
-        "How certain the routing is",
-        "Images by the probability of the expert they were routed to, on a logarithmic axis.",
-        plots.certainty_plot,
-    ),
-)
-FILES = {SCORES, IMAGES, PAGE, *(plot.file for plot in PLOTS)}
+FILES = {SCORES, IMAGES, PAGE, *PLOT_FILES}  # the most that a report holds
 
 
 def check_replaceable(folder: Path) -> None:
@@ -112,7 +56,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         with replacing_folder(folder) as temporary:
             (temporary / SCORES).write_text(scores_json(evaluation), encoding="utf-8")
             (temporary / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
-            shown_plots = [_write_plot(plot, evaluation, temporary) for plot in PLOTS]
+            shown_plots = [_write_plot(plot, evaluation, temporary) for plot in plots_of(evaluation)]
             (temporary / PAGE).write_text(_page(evaluation, shown_plots), encoding="utf-8")
     except OSError as error:
         raise UserError(
@@ -125,7 +69,7 @@ def scores_json(evaluation: Evaluation) -> str:
     data, answers, grouping = evaluation.data, evaluation.answers, evaluation.grouping
     groups = [[data.classes[c] for c in group] for group in grouping.groups]
     scores = {key: None if math.isnan(value) else value for key, value in evaluation.scores.items()}
-    content = {
+    content: dict[str, Any] = {
         "model": answers.model._asdict(),
         "data": data.name,
         "split": data.split,
@@ -134,7 +78,20 @@ def scores_json(evaluation: Evaluation) -> str:
         "scores": scores,
         "source": evaluation.source,
     }
+    if evaluation.outliers is not None:
+        content["outliers"] = _outliers_json(evaluation.outliers)
+    if evaluation.budget is not None:
+        content["reference_budget"] = _budget_json(evaluation.budget)
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _outliers_json(outliers: Outliers) -> dict[str, Any]:
+    data = outliers.data
+    return {"data": data.name, "split": data.split, "images": len(data), "auroc": outliers.auroc}
+
+
+def _budget_json(budget: ReferenceBudget) -> dict[str, Any]:
+    return {"drawn_from": budget.training, "draws": DRAWS, "class_accuracy": budget.rows()}
 
 
 def predictions_csv(evaluation: Evaluation) -> str:
@@ -196,21 +153,44 @@ def _page(evaluation: Evaluation, shown_plots: list[dict[str, str]]) -> str:
         tiles=[scores[list(evaluation.scores).index(key)] for key in TILES],
         protocol=_protocol(evaluation),
         idle=idle_experts(evaluation.scores),
+        outliers=_outlier_rows(evaluation.outliers),
+        budget=_budget_rows(evaluation.budget),
         plots=shown_plots,
     )
+
+
+def _outlier_rows(outliers: Outliers | None) -> list[dict[str, str]]:
+    areas = {} if outliers is None else outliers.auroc
+    return [
+        {"title": CONFIDENCES[key].title, "text": CONFIDENCES[key].text, "value": f"{area:.4f}"}
+        for key, area in areas.items()
+    ]
+
+
+def _budget_rows(budget: ReferenceBudget | None) -> list[list[str]]:
+    rows = [] if budget is None else budget.rows()
+    return [[f"{row['per_class']:,}", *(f"{row[key]:.2%}" for key in ("mean", "sd", "min", "max"))] for row in rows]
 
 
 def _protocol(evaluation: Evaluation) -> dict[str, str]:
     """Return what the scores were measured on, as names and sentences."""
     data, grouping, source = evaluation.data, evaluation.grouping, evaluation.source
     groups = zip(grouping.labels, grouping.groups, strict=True)
-    return {
+    told = {
         "Model": " ".join(evaluation.answers.model),
         "Asked": f"the service at {source['url']}" if "url" in source else f"the bundle {source['bundle']}",
         "Images": f"{len(data):,} of {data.name}, split {data.split}, {BATCH} at a time",
         "Coarse groups": "; ".join(f"{name} = {', '.join(data.classes[c] for c in g)}" for name, g in groups),
         "Class map": _class_map(source),
     }
+    if evaluation.outliers is not None:
+        others = evaluation.outliers.data
+        told["Outliers"] = f"{len(others):,} of {others.name}, split {others.split}"
+    if evaluation.budget is not None:
+        told["Labelled images"] = (
+            f"{DRAWS} draws of each number from {evaluation.budget.training}, seeds 0 to {DRAWS - 1}"
+        )
+    return told
 
 
 def _class_map(source: dict[str, Any]) -> str:

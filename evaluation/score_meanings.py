@@ -50,6 +50,14 @@ MEANINGS = {
         percent=True,
     ),
     "negative_log_likelihood": Meaning("Negative log-likelihood", "Mean of -ln P(true class) in nats; 0 is perfect."),
+    "calibration_error": Meaning(
+        "Calibration error",
+        "Expected calibration error of the guess (Guo et al., arXiv:1706.04599): the mean gap between its probability "
+        "and its accuracy over 15 bins of equal width; 0 is perfect.",
+    ),
+    "binary_calibration_error": Meaning(
+        "Coarse calibration error", "The same of the predicted coarse label and its probability."
+    ),
 }
 
 

@@ -11,8 +11,10 @@ from scipy.optimize import linear_sum_assignment
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import routing_scores
+from clustnet.scores import Reliability, reliability, routing_scores
 from evaluation.coarse_option import by_first_class
+from evaluation.outliers import Outliers
+from evaluation.reference_budget import ReferenceBudget
 from evaluation.sources import Answers, Source, answer_all
 
 LEAST_PROBABILITY = 1e-12  # keeps the logarithm of an impossible class finite
@@ -28,6 +30,8 @@ class Evaluation:
         grouping: the fine classes behind each coarse label.
         scores: see ``score``.
         source: the source in words, ready for JSON.
+        outliers: how the model's confidence in images of another kind compares, where that was asked.
+        budget: the accuracy against the number of reference images, where that was asked.
     """
 
     data: LabelledImages
@@ -35,6 +39,8 @@ class Evaluation:
     grouping: CoarseGrouping
     scores: dict[str, float]
     source: dict[str, Any]
+    outliers: Outliers | None = None
+    budget: ReferenceBudget | None = None
 
 
 def evaluate(
@@ -71,8 +77,10 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
 
     Returns:
         ``class_accuracy``, the share of guesses that are the true class; those of
-        ``clustnet.scores.routing_scores``; ``mean_confidence``, the guesses' mean probability; and
-        ``negative_log_likelihood``, the mean of -ln P(true class). A group without images scores nan.
+        ``clustnet.scores.routing_scores``; ``mean_confidence``, the guesses' mean probability;
+        ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
+        ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels.
+        A group without images scores nan.
 
     Raises:
         UserError: an answered coarse label is not in the grouping.
@@ -91,7 +99,20 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         **routing_scores(answers.routing, positive, labels, grouping),
         "mean_confidence": float(answers.confidence.astype(np.float64).mean()),
         "negative_log_likelihood": float(-log_likelihood.mean()),
+        "calibration_error": class_reliability(answers, labels).error,
+        "binary_calibration_error": coarse_reliability(answers, labels, grouping).error,
     }
+
+
+def class_reliability(answers: Answers, labels: NDArray[np.integer]) -> Reliability:
+    """Return the guesses' confidence beside their accuracy; ``labels`` are the N true fine classes."""
+    return reliability(answers.confidence, answers.guess == labels)
+
+
+def coarse_reliability(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGrouping) -> Reliability:
+    """Return the coarse labels' confidence beside their accuracy; ``labels`` are the N true fine classes."""
+    true = np.array(grouping.labels)[grouping.coarse(labels)]
+    return reliability(answers.coarse_probability, answers.coarse_label == true)
 
 
 def counts(rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]) -> NDArray[np.int64]:

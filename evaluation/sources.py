@@ -88,11 +88,20 @@ def answer_all(source: Source, images: NDArray[np.uint8], progress: Callable[[ra
     return _joined([source.answer(images[start : start + BATCH]) for start in progress(starts)])
 
 
-def _joined(parts: list[Answers]) -> Answers:
+def check_one_model(parts: Iterable[Answers]) -> None:
+    """Check that one model gave all these answers.
+
+    Raises:
+        UserError: a service changed its model on the way.
+    """
     models = {part.model for part in parts}
     if len(models) > 1:
         names = " and ".join(sorted(f"{model.name} {model.version}" for model in models))
         raise UserError(f"The service changed its model during the evaluation ({names}); evaluate it again.")
+
+
+def _joined(parts: list[Answers]) -> Answers:
+    check_one_model(parts)
     return Answers(
         parts[0].model,
         np.concatenate([part.routing for part in parts]),

@@ -1,11 +1,14 @@
 """Made-up evaluations of any size."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
+from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.scoring import Evaluation, score
 from evaluation.sources import Answers, Model
 
@@ -49,3 +52,11 @@ def evaluation(
     pictures = generator.integers(0, 256, (images, *shape), dtype=np.uint8)
     data = LabelledImages("made-up", "test", pictures, labels, tuple(classes), (0.5,), (0.5,))
     return Evaluation(data, answers, grouping, score(answers, labels, grouping), {"url": "http://x"})
+
+
+def complete(made: Evaluation, others: Evaluation, budgets: tuple[int, ...] = (1, 10, 100)) -> Evaluation:
+    """The same evaluation with everything that may be asked for beside it; ``others`` are the outliers."""
+    sides = [{key: c.of(side.answers) for key, c in CONFIDENCES.items()} for side in (made, others)]
+    accuracy = np.random.default_rng(0).uniform(0.5, 1, (len(budgets), DRAWS))
+    budget = ReferenceBudget("made-up:train", budgets, accuracy)
+    return replace(made, outliers=Outliers(others.data, *sides), budget=budget)

@@ -115,6 +115,54 @@ def test_groups_go_with_a_service_only(
     assert "--coarse goes with --url" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick_plots")
+def test_outliers_and_reference_budget_are_reported(
+    synthetic_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--outliers", "mnist:test", "--reference-budget", "2,1", "--limit", 300)
+    assert evaluate("--bundle", synthetic_bundle, "--out", tmp_path / "report", *more) == DONE
+    shown = capsys.readouterr()
+    assert "AUROC of the confidence against 300 outliers of mnist:test" in shown.out
+    assert "Class accuracy by labelled images of each class, 20 draws from mnist:train" in shown.out
+    assert "300 of 300 outliers" in shown.err
+    content = json.loads((tmp_path / "report" / "scores.json").read_text())
+    areas = content["outliers"]["auroc"]
+    assert areas == pytest.approx(dict.fromkeys(areas, 0.5))  # the same images
+    assert [row["per_class"] for row in content["reference_budget"]["class_accuracy"]] == [1, 2]
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_a_service_tells_outliers_apart_as_its_bundle_does(synthetic_bundle: Path, stub: Stub, tmp_path: Path) -> None:
+    more = ("--outliers", "mnist:train", "--limit", 300)
+    for way, place in (("--bundle", synthetic_bundle), ("--url", stub.url)):
+        assert evaluate(way, place, "--out", tmp_path / way, *more) == DONE
+    ours, theirs = (json.loads((tmp_path / way / "scores.json").read_text()) for way in ("--bundle", "--url"))
+    assert ours["outliers"] == theirs["outliers"]
+    assert 0 < ours["outliers"]["auroc"]["guess"] < 1
+
+
+@pytest.mark.parametrize(
+    ("source", "data", "budget", "said"),
+    [
+        ("--url", "mnist:test", "1", "--reference-budget goes with --bundle; a service does not tell"),
+        ("--bundle", "mnist:train", "1", "scores the test split; end --data with ':test'."),
+        (
+            "--bundle",
+            "mnist:test",
+            "5,6000",
+            "asks for 6,000 images of each class, but the training split of mnist has",
+        ),
+    ],
+)
+def test_a_reference_budget_that_cannot_be_had_costs_no_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, data: str, budget: str, said: str
+) -> None:
+    done = evaluate(source, "http://x", "--out", tmp_path / "report", "--reference-budget", budget, data=data)
+    error = capsys.readouterr().err
+    assert (done, said in error, error.count("\n")) == (WRONG_INPUT, True, 1)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -122,6 +170,9 @@ def test_groups_go_with_a_service_only(
         (["--bundle", "a", "--url", "b"], "not allowed with argument"),
         (["--bundle", "a", "--limit", "0"], "'0' is not a whole number of at least 1"),
         (["--bundle", "a", "--limit", "few"], "'few' is not a whole number of at least 1"),
+        (["--bundle", "a", "--reference-budget", "5,0"], "'0' is not a whole number of at least 1"),
+        (["--bundle", "a", "--reference-budget", "5,"], "'' is not a whole number of at least 1"),
+        (["--bundle", "a", "--reference-budget", "many"], "'many' is not a whole number of at least 1"),
     ],
 )
 def test_wrong_usage_exits_with_two(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:

@@ -13,11 +13,14 @@ import pytest
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.errors import UserError
+from evaluation.outliers import CONFIDENCES
 from evaluation.report import FILES, check_replaceable, predictions_csv, scores_json, write_report
 from evaluation.score_meanings import meaning, shown
 from evaluation.scoring import score
 from evaluation.sources import Model
-from tests.evaluation.made_up import HALVES, answers_from, evaluation
+from tests.evaluation.made_up import HALVES, answers_from, complete, evaluation
+
+ASKED_FOR = {"outliers.png", "reference_budget.png"}
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +49,13 @@ class Page(HTMLParser):
 
 
 def test_a_report_is_exactly_its_files(report: Path) -> None:
-    assert {entry.name for entry in report.iterdir()} == FILES
+    assert {entry.name for entry in report.iterdir()} == FILES - ASKED_FOR
     assert [entry.name for entry in report.parent.iterdir()] == ["report"]
 
 
 def test_the_page_needs_no_other_host_and_no_script(report: Path) -> None:
     page = Page((report / "report.html").read_text())
-    assert len(page.addresses) == 12  # six plots, light and dark
+    assert len(page.addresses) == 16  # eight plots, light and dark
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not {"script", "link", "iframe"} & set(page.tags)
 
@@ -98,7 +101,29 @@ def test_an_idle_expert_is_told(tmp_path: Path) -> None:
 
 def test_the_same_evaluation_gives_the_same_report(report: Path, tmp_path: Path) -> None:
     write_report(evaluation(200), tmp_path / "again")
-    assert all((tmp_path / "again" / name).read_bytes() == (report / name).read_bytes() for name in FILES)
+    assert all((tmp_path / "again" / name).read_bytes() == (report / name).read_bytes() for name in FILES - ASKED_FOR)
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_what_was_asked_for_beside_the_scores_is_told(tmp_path: Path) -> None:
+    made = complete(evaluation(50), evaluation(30, seed=1))
+    assert made.outliers is not None
+    assert made.budget is not None
+    write_report(made, tmp_path / "report")
+    assert {entry.name for entry in (tmp_path / "report").iterdir()} == FILES
+    content = json.loads((tmp_path / "report" / "scores.json").read_text())
+    outliers, budget = content["outliers"], content["reference_budget"]
+    assert outliers == {"data": "made-up", "split": "test", "images": 30, "auroc": made.outliers.auroc}
+    assert budget == {"drawn_from": "made-up:train", "draws": 20, "class_accuracy": made.budget.rows()}
+    text = " ".join(Page((tmp_path / "report" / "report.html").read_text()).text.split())
+    for key, area in made.outliers.auroc.items():
+        assert f"{CONFIDENCES[key].title}{area:.4f}{CONFIDENCES[key].text}" in text
+    for row in made.budget.rows():
+        cells = [f"{row[key]:.2%}" for key in ("mean", "sd", "min", "max")]
+        assert "".join([str(row["per_class"]), *cells]) in text
+    assert "20 draws of each number from made-up:train, seeds 0 to 19" in text
+    write_report(evaluation(20), tmp_path / "report")  # an earlier report of more files is replaced as well
+    assert {entry.name for entry in (tmp_path / "report").iterdir()} == FILES - ASKED_FOR
 
 
 def test_scores_are_json_that_every_reader_takes() -> None:

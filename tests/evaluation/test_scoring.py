@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import routing_scores
+from clustnet.scores import reliability, routing_scores
 from evaluation.scoring import counts, evaluate, group_confusion, score
 from tests.evaluation.made_up import DIGITS, HALVES, answers_from, evaluation
 
@@ -36,6 +36,15 @@ def _rows_of_one(probability: np.ndarray) -> np.ndarray:
     """scikit-learn warns of rows that sum to one in float32 only."""
     wide = probability.astype(np.float64)
     return wide / wide.sum(axis=1, keepdims=True)
+
+
+def test_calibration_errors_are_those_of_the_guess_and_of_the_coarse_label() -> None:
+    made = evaluation(200)
+    answers, labels = made.answers, made.data.labels
+    guess = reliability(answers.confidence, answers.guess == labels)
+    coarse = reliability(answers.coarse_probability, (answers.coarse_label == "5-9") == (labels > 4))
+    assert made.scores["calibration_error"] == pytest.approx(guess.error)
+    assert made.scores["binary_calibration_error"] == pytest.approx(coarse.error)
 
 
 def test_scores_contain_those_of_the_routing() -> None:

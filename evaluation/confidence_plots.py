@@ -1,0 +1,61 @@
+"""The report's plots of confidence: whether it is honest, and whether it tells outliers apart."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from clustnet.scores import Reliability
+from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.plots import LIGHT, Theme, blank_figure, new_figure, styled
+from evaluation.scoring import Evaluation, class_reliability, coarse_reliability
+
+OUTLIER_BINS = 40
+
+
+def class_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Plot the guesses' accuracy in each bin of their probability, above the number of images in the bin."""
+    found = class_reliability(evaluation.answers, evaluation.data.labels)
+    return _reliability_plot(found, "probability of the guess", theme)
+
+
+def coarse_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+    """Plot the coarse labels' accuracy in each bin of their probability, above the number of images in it."""
+    found = coarse_reliability(evaluation.answers, evaluation.data.labels, evaluation.grouping)
+    return _reliability_plot(found, "probability of the coarse label", theme)
+
+
+def outlier_plot(outliers: Outliers, theme: Theme = LIGHT) -> Figure:
+    """Plot the first confidence of ``CONFIDENCES`` over the evaluated images and over the outliers."""
+    key = next(iter(outliers.inliers))
+    sides = (outliers.inliers[key], outliers.outliers[key])
+    both = np.concatenate(sides)
+    bins = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), OUTLIER_BINS + 1).tolist()
+    figure, axes = new_figure(3.2, theme)
+    inside, outside = (np.full(len(values), 100 / len(values)) for values in sides)
+    axes.hist(sides[0], bins, weights=inside, color=theme.all_images, label=f"{len(inside):,} evaluated images")
+    name = f"{len(outside):,} outliers"
+    axes.hist(sides[1], bins, weights=outside, histtype="step", linewidth=2, color=theme.failures, label=name)
+    axes.set(xlabel=CONFIDENCES[key].title.lower(), ylabel="share of each", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}%")
+    figure.legend(frameon=False, labelcolor=theme.ink, fontsize=11, loc="outside upper left", ncols=2)
+    return figure
+
+
+def _reliability_plot(found: Reliability, label: str, theme: Theme) -> Figure:
+    figure = blank_figure(4.4, theme)
+    upper, lower = (styled(axes, theme) for axes in figure.subplots(2, sharex=True, height_ratios=(3, 1)))
+    edges = np.linspace(0, 1, len(found.images) + 1)
+    _bars(upper, edges, np.nan_to_num(found.accuracy), theme)
+    upper.plot([0, 1], [0, 1], color=theme.failures, linestyle="--", linewidth=1.5)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    upper.set_title(f"calibration error {found.error:.4f}", loc="left", color=theme.ink, fontsize=11)
+    _bars(lower, edges, found.images, theme)
+    lower.set(xlabel=label, ylabel="images", yscale="log")
+    lower.set_ylim(bottom=0.7)
+    lower.yaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+def _bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.number], theme: Theme) -> None:
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=theme.all_images, edgecolor=theme.paper)

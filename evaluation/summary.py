@@ -1,0 +1,39 @@
+"""What ``clustnet evaluate`` prints of an evaluation."""
+
+from collections.abc import Iterator
+
+from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.reference_budget import DRAWS, ReferenceBudget
+from evaluation.score_meanings import meaning, shown
+from evaluation.scoring import Evaluation
+
+
+def summary(evaluation: Evaluation) -> Iterator[str]:
+    """Yield the lines of the scores and of whatever else was asked for."""
+    name, version = evaluation.answers.model
+    data = evaluation.data
+    yield f"{name} {version} on {len(data):,} images of {data.name}:{data.split}"
+    yield from _aligned([(meaning(key).title, shown(key, value)) for key, value in evaluation.scores.items()])
+    if evaluation.outliers is not None:
+        yield from _outliers(evaluation.outliers)
+    if evaluation.budget is not None:
+        yield from _budget(evaluation.budget)
+
+
+def _outliers(outliers: Outliers) -> Iterator[str]:
+    data = outliers.data
+    yield f"AUROC of the confidence against {len(data):,} outliers of {data.name}:{data.split}"
+    yield from _aligned([(CONFIDENCES[key].title, f"{area:.4f}") for key, area in outliers.auroc.items()])
+
+
+def _budget(budget: ReferenceBudget) -> Iterator[str]:
+    yield f"Class accuracy by labelled images of each class, {DRAWS} draws from {budget.training}"
+    for row in budget.rows():
+        spread = "  ".join(f"{key} {row[key]:.2%}" for key in ("mean", "sd", "min", "max"))
+        yield f"  {row['per_class']:>6,}  {spread}"
+
+
+def _aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
+    width = max(len(title) for title, _ in rows)
+    for title, value in rows:
+        yield f"  {title:<{width}}  {value:>8}"
