@@ -61,7 +61,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     _check_plain_word(version, "--version")
     if out.exists() and not (out / MANIFEST).is_file():
         raise UserError(f"{out} exists and is no bundle; choose another --out or remove it.")
-    folder = RunFolder(run)
+    folder = RunFolder.kept(run)
     recipe = folder.recipe()
     train, test = (load_split(recipe.data, split) for split in ("train", "test"))
     model = load_model(folder, recipe, train)

@@ -22,8 +22,10 @@ def random_views(pixels: Tensor, augmentation: Augmentation) -> Tensor:
         augmentation: how far each change may go.
 
     Returns:
-        float32 [N, C, H, W].
+        float32 [N, C, H, W], ``pixels`` themselves if nothing may change.
     """
+    if not any(augmentation.model_dump().values()):
+        return pixels
     grid = affine_grid(_affine(len(pixels), augmentation).to(pixels.device), list(pixels.shape), align_corners=False)
     return grid_sample(pixels, grid + _bend(pixels, augmentation), padding_mode="border", align_corners=False)
 

@@ -1,6 +1,6 @@
 """Training data in two halves: what a method may see, and the fine labels that only scoring sees."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torchvision.datasets import MNIST
 
 from clustnet.datasets import LabelledImages, load_named
 from clustnet.datasets.mnist import CLASSES, MEAN, STD, unpacked
+from clustnet.errors import UserError
 from training.recipe import Data
 
 
@@ -56,6 +57,25 @@ def load_split(data: Data, split: str) -> LabelledImages:
     """
     labelled = load_named(data.name, split, data.path) if data.name != "mnist" else _load_mnist(data, split)
     return labelled.first(data.train_images if split == "train" else data.test_images)
+
+
+def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
+    """Return the images to train on and the last ``images`` to validate on; for 0, all of them for both.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    if images == 0:
+        return data, data
+    if images >= len(data.images):
+        raise UserError(
+            f"data.validation_images is {images}, but there are {len(data.images)} training images; hold out fewer."
+        )
+    kept = len(data.images) - images
+    return (
+        replace(data, images=data.images[:kept], targets=data.targets[:kept]),
+        replace(data, images=data.images[kept:], targets=data.targets[kept:]),
+    )
 
 
 def hide_fine_labels(labelled: LabelledImages, data: Data) -> CoarseData:

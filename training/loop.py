@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 from clustnet.datasets import LabelledImages
 from clustnet.scores import idle_experts, routing_scores
-from training.data import hide_fine_labels, load_split
+from training.data import CoarseData, hide_fine_labels, hold_out, load_split
 from training.inference import route
+from training.label_free import describe, label_free
 from training.methods import METHODS
 from training.methods.method import EpochLosses, Method
 from training.recipe import Recipe
@@ -36,20 +37,30 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     splits = [load_split(recipe.data, split) for split in ("train", "test")]
+    seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
     folder.begin(recipe, resume)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    method = METHODS[recipe.method](hide_fine_labels(splits[0], recipe.data), recipe, Accelerator())
+    method = METHODS[recipe.method](seen, recipe, Accelerator())
     start = folder.last_epoch()
     if start:
         method.restore(folder.load_checkpoint(start))
     try:
-        return _epochs(method, recipe, folder, splits, start)
+        rows = _epochs(method, recipe, folder, splits, validation, start)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
+    print(describe(label_free(method.model, validation, recipe), recipe), flush=True)
+    return rows
 
 
-def _epochs(method: Method, recipe: Recipe, folder: RunFolder, splits: list[LabelledImages], start: int) -> list[Row]:
+def _epochs(
+    method: Method,
+    recipe: Recipe,
+    folder: RunFolder,
+    splits: list[LabelledImages],
+    validation: CoarseData,
+    start: int,
+) -> list[Row]:
     rows = folder.read_scores(start)
     if start == method.epochs:
         return rows
@@ -57,7 +68,8 @@ def _epochs(method: Method, recipe: Recipe, folder: RunFolder, splits: list[Labe
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
-            new = [_score(method, recipe, folder, split, losses, seconds) for split in splits]
+            figures = label_free(method.model, validation, recipe).row()
+            new = [_score(method, recipe, folder, split, losses, seconds) | figures for split in splits]
             rows += new
             folder.write_scores(rows)
             _write_board(board, new)

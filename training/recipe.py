@@ -38,6 +38,8 @@ class Data(Part):
         coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one.
         train_images: use only the first so many training images.
         test_images: use only the first so many test images.
+        validation_images: train without the last so many training images and measure the label-free figures on
+            them instead of on training images; to compare hyper-parameters.
     """
 
     name: Literal["mnist", "cifar10", "notmnist", "coil20"] = "mnist"
@@ -45,6 +47,7 @@ class Data(Part):
     coarse: dict[str, list[int]] = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
     train_images: Count | None = None
     test_images: Count | None = None
+    validation_images: Annotated[int, Field(ge=0)] = 0
 
     def grouping(self) -> CoarseGrouping:
         """Return the coarse grouping over the data set's fine classes."""
@@ -77,7 +80,7 @@ class Partition(Part):
     """The initial partition, which the gate imitates before it is trained; 0 epochs leave it out.
 
     Args:
-        epochs: passes over the partition's images.
+        epochs: each of as many images as the training set has, drawn from the parted ones.
         images: images of each coarse group that are parted.
     """
 
@@ -161,10 +164,18 @@ class Reference(Part):
 
 
 class Recipe(Part):
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    Args:
+        method: how to train.
+        seed: decides all random numbers.
+        restarts: train so many times with other random numbers and keep the best by the label-free score.
+        routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
+    """
 
     method: Literal["clustnet"] = "clustnet"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    restarts: Annotated[int, Field(ge=1, le=100)] = 1
     routing: Literal["soft", "hard"] = "soft"
     data: Data = Data()
     model: Model = Model()

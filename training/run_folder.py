@@ -8,6 +8,8 @@
     images/epoch_001_train.csv    fine class, coarse label, two log-probabilities, routing, per image
     images/epoch_001_test.csv
     tensorboard/
+
+With restarts each is such a run in a folder of its own, beside recipe.yaml and restarts.csv.
 """
 
 import csv
@@ -26,6 +28,7 @@ from training.inference import Routed
 from training.recipe import Recipe, read_recipe
 
 Row = dict[str, Any]
+RESTARTS = "restarts.csv"  # which of a run's restarts was kept
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -38,6 +41,15 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def kept(cls, path: Path) -> "RunFolder":
+        """Return the run that stands for a folder: the kept restart, or the run itself."""
+        if not (path / RESTARTS).is_file():
+            return cls(path)
+        with (path / RESTARTS).open(newline="") as file:
+            best = next(row["restart"] for row in csv.DictReader(file) if row["kept"] == "1")
+        return cls(path / f"restart_{best}")
 
     @property
     def tensorboard(self) -> Path:

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = _parser().parse_known_args(arguments)
     members = plan(options.config, parse_seeds(options.seeds), parse_overrides(overrides))
     out = options.out or Path("runs") / options.config.stem
-    from training.loop import train  # here, so that --help does not load torch
+    from training.restarts import train_restarts  # here, so that --help does not load torch
     from training.run_folder import RunFolder
     from training.sweep_plot import plot_evolution
 
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"[{number}/{len(members)}] {name} seed {seed}", flush=True)
         folder = out / f"{name}_seed{seed}"
         try:
-            runs.append((name, seed, train(recipe, folder, resume=RunFolder(folder).exists())))
+            runs.append((name, seed, train_restarts(recipe, folder, resume=RunFolder(folder).exists())))
         except KeyboardInterrupt as stop:
             safe = f"{stop}; the" if stop.args else "The"
             raise KeyboardInterrupt(f"{safe} same command goes on.") from None

@@ -1,14 +1,16 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from clustnet.datasets import LabelledImages, load
-from tests.training.tiny import noise, same_state, tiny_recipe
-from training.data import CoarseData, hide_fine_labels, load_split
+from clustnet.errors import UserError
+from tests.training.tiny import coarse, noise, same_state, tiny_recipe
+from training.data import CoarseData, hide_fine_labels, hold_out, load_split
 from training.loop import show_progress
 from training.methods.clustnet import ClustNet
 
@@ -77,3 +79,17 @@ def test_the_generator_decides_the_order() -> None:
     orders = [data.batches(100, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
+
+
+def test_held_out_images_are_the_last(mnist_train: LabelledImages) -> None:
+    data = coarse(mnist_train, 30)
+    seen, validation = hold_out(data, 10)
+    assert torch.equal(torch.cat([seen.images, validation.images]), data.images)
+    assert torch.equal(torch.cat([seen.targets, validation.targets]), data.targets)
+    assert len(validation.images) == 10
+    assert hold_out(data, 0) == (data, data)
+
+
+def test_something_must_be_left_to_train_on(mnist_train: LabelledImages) -> None:
+    with pytest.raises(UserError, match=r"^data.validation_images is 30, but there are 30 training images; hold out"):
+        hold_out(coarse(mnist_train, 30), 30)

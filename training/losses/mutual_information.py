@@ -10,6 +10,15 @@ from torch import Tensor
 SMALLEST = 1e-8  # keeps the logarithm of an empty cell of the joint distribution finite
 
 
+def joint_routing(first: Tensor, second: Tensor) -> Tensor:
+    """Return the symmetrised joint distribution of two routings [N, E] of the same images, float32 [E, E].
+
+    It sums to 1, for no images to 0.
+    """
+    joint = first.T @ second / max(len(first), 1)
+    return (joint + joint.T) / 2
+
+
 def mutual_information(first: Tensor, second: Tensor) -> Tensor:
     """Return the mutual information of the symmetrised joint distribution of two routings.
 
@@ -20,8 +29,7 @@ def mutual_information(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float32 scalar in nats, 0 to ln E.
     """
-    joint = first.T @ second / len(first)
-    joint = ((joint + joint.T) / 2).clamp_min(SMALLEST)
+    joint = joint_routing(first, second).clamp_min(SMALLEST)
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
     return (joint * (joint.log() - independent.log())).sum()
 

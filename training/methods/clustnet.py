@@ -114,7 +114,7 @@ class ClustNet:
 
     def _epoch(self, epoch: int, stage: Stage, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
-        images = self._parted().indices if stage.step == self._imitate else None
+        images = np.resize(self._parted().indices, len(self.data.images)) if stage.step == self._imitate else None
         generator = epoch_generator(self.recipe.seed, epoch)
         batches = self.data.batches(self.recipe.optimisation.batch_size, generator, images)
         self.network.train()
@@ -157,9 +157,7 @@ class ClustNet:
 
     def _view(self, chosen: Tensor) -> Tensor:
         """Return the chosen images, normalised, each in a random view if the recipe asks for it."""
-        pixels: Tensor = self.network.normalise(self.data.images[chosen])
-        augmentation = self.recipe.augmentation
-        return random_views(pixels, augmentation) if any(augmentation.model_dump().values()) else pixels
+        return random_views(self.network.normalise(self.data.images[chosen]), self.recipe.augmentation)
 
     def _output(self, pixels: Tensor) -> MixtureOutput:
         """Route normalised images in the recipe's precision.

@@ -45,13 +45,13 @@ class Encoder(nn.Module):
         first, second = channels
         layers = [
             nn.Conv2d(shape[0], first, 5, padding=2),
+            nn.MaxPool2d(2),  # before the rest, which then has a quarter of the work
             nn.BatchNorm2d(first),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Conv2d(first, second, 5, padding=2),
+            nn.MaxPool2d(2),
             nn.BatchNorm2d(second),
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Flatten(),
             nn.Linear(second * (shape[1] // 4) * (shape[2] // 4), embedding),
             nn.BatchNorm1d(embedding),

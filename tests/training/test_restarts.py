@@ -1,0 +1,62 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from clustnet.errors import UserError
+from tests.training.tiny import same_state, tiny_recipe
+from training import restarts
+from training.loop import train
+from training.recipe import Recipe
+from training.restarts import restart_recipe, train_restarts
+from training.run_folder import Row, RunFolder
+
+RECIPE = tiny_recipe({"restarts": 2, "optimisation.epochs": 1})
+
+
+def test_the_best_by_the_label_free_score_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = train_restarts(RECIPE, tmp_path / "run")
+    with (tmp_path / "run" / "restarts.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    scores = [float(row["label_free/score"]) for row in table]
+    best = scores.index(max(scores))
+    assert [row["kept"] for row in table] == [str(int(number == best)) for number in (0, 1)]
+    assert scores[0] != scores[1]
+    assert RunFolder.kept(tmp_path / "run").path == tmp_path / "run" / f"restart_{best}"
+    assert rows == RunFolder.kept(tmp_path / "run").read_scores(1)
+    assert f"{scores[0]:.4f}, {scores[1]:.4f}; kept restart {best + 1}" in capsys.readouterr().out
+
+
+def test_the_choice_does_not_look_at_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(recipe: Recipe, out: Path, resume: bool) -> list[Row]:
+        first = recipe.seed == RECIPE.seed
+        return [{"cell_accuracy": 0.9 if first else 0.1, "label_free/score": 1.0 if first else 2.0}]
+
+    monkeypatch.setattr(restarts, "train", pretend)
+    assert train_restarts(RECIPE, tmp_path / "run") == [{"cell_accuracy": 0.1, "label_free/score": 2.0}]
+
+
+def test_each_restart_is_a_run_of_its_own(tmp_path: Path) -> None:
+    train_restarts(RECIPE, tmp_path / "run")
+    train(restart_recipe(RECIPE, 0), tmp_path / "plain")
+    assert restart_recipe(RECIPE, 0) == RECIPE.model_copy(update={"restarts": 1})
+    states = [RunFolder(path).load_checkpoint(1) for path in (tmp_path / "plain", tmp_path / "run" / "restart_0")]
+    assert same_state(*states)
+
+
+def test_one_restart_is_a_plain_run(tmp_path: Path) -> None:
+    train_restarts(tiny_recipe({"optimisation.epochs": 1}), tmp_path / "run")
+    assert RunFolder.kept(tmp_path / "run").path == tmp_path / "run"
+    assert RunFolder(tmp_path / "run").last_epoch() == 1
+
+
+def test_resuming_trains_what_is_missing_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train_restarts(RECIPE, tmp_path / "whole")
+    train(restart_recipe(RECIPE, 0), tmp_path / "parts" / "restart_0")
+    with pytest.raises(UserError, match="no run to resume"):
+        train_restarts(RECIPE, tmp_path / "parts", resume=True)
+    RunFolder(tmp_path / "parts").begin(RECIPE, resume=False)
+    parts = train_restarts(RECIPE, tmp_path / "parts", resume=True)
+    assert [row["label_free/score"] for row in parts] == [row["label_free/score"] for row in whole]
+    with pytest.raises(UserError, match="already holds a run"):
+        train_restarts(RECIPE, tmp_path / "parts")

@@ -1,0 +1,128 @@
+"""Figures that need no fine label: what chooses between restarts, and what hyper-parameters are compared by.
+
+Accuracy against coarse labels says whether the experts do their work; the mutual information within each group says
+whether the routing finds classes there: it is high only for clusters that are sure, alike in size and the same for
+two views of an image (Ji, Henriques, Vedaldi, arXiv:1807.06653).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.augmentation import random_views
+from training.data import CoarseData
+from training.inference import BATCH, route
+from training.losses.mutual_information import joint_routing, mutual_information
+from training.models.mixture import MixtureOfExperts
+from training.recipe import Augmentation, Recipe
+
+IMAGES = 10_000  # enough for three digits
+SMALLEST_PROBABILITY = 1e-7
+LEAST_SHARE = 0.01  # of the images, for an expert to be in use
+LEAST_AGREEMENT = 0.8  # of an image and its view; an arbitrary border through one class lies below it
+
+
+@dataclass(frozen=True)
+class LabelFree:
+    """What can be said of a model without fine labels.
+
+    Args:
+        images: how many it was measured on.
+        binary_accuracy: share of images whose coarse label is predicted.
+        log_likelihood: mean log-likelihood of the coarse labels, in nats, 0 at best.
+        mutual_information: within each of the two groups, between the experts of an image and of a random view
+            of it, in nats, 0 to ln E.
+        joint: float32 [2, E, E], in each group the share of images of one expert whose view is another's.
+    """
+
+    images: int
+    binary_accuracy: float
+    log_likelihood: float
+    mutual_information: tuple[float, float]
+    joint: NDArray[np.float32]
+
+    @property
+    def score(self) -> float:
+        """Return the label-free score: the training objective, 2 ln E at best; higher is better."""
+        return self.log_likelihood + sum(self.mutual_information)
+
+    def collapse(self, labels: tuple[str, str]) -> list[str]:
+        """Return what has collapsed as sentences, none if every expert is in use and every cluster apart.
+
+        Args:
+            labels: the names of the two groups.
+        """
+        idle = np.flatnonzero(self.joint.sum(axis=2).max(axis=0) < LEAST_SHARE)
+        words = [f"expert {expert} gets under 1 % of the images of either group" for expert in idle]
+        for label, joint in zip(labels, self.joint, strict=True):
+            share = joint.sum(axis=1)
+            words += [
+                f"in group {label} expert {expert} gets under 1 % of the images, so classes are merged there"
+                for expert in np.flatnonzero(share < LEAST_SHARE)
+                if expert not in idle
+            ]
+            agreement = joint.diagonal() / share.clip(LEAST_SHARE)
+            words += [
+                f"in group {label} expert {expert} gets an image and a view of it in only {agreement[expert]:.0%} of "
+                "the cases, so a class is split there and others may be merged"
+                for expert in np.flatnonzero((share >= LEAST_SHARE) & (agreement < LEAST_AGREEMENT))
+            ]
+        return words
+
+    def row(self) -> dict[str, float]:
+        """Return the figures as columns of a table."""
+        return {
+            "label_free/score": self.score,
+            "label_free/mutual_information": sum(self.mutual_information),
+            "label_free/binary_accuracy": self.binary_accuracy,
+        }
+
+
+def label_free(model: MixtureOfExperts, data: CoarseData, recipe: Recipe) -> LabelFree:
+    """Measure a model on at most ``IMAGES`` images, evenly spaced, with the same random views on every call."""
+    chosen = torch.linspace(0, len(data.images) - 1, min(IMAGES, len(data.images))).long()
+    images, positive = data.images[chosen].cpu(), data.targets[chosen].cpu().numpy() > 0.5
+    routed = route(model, images.numpy(), recipe.routing == "hard")
+    other = _route_views(model, images, recipe.augmentation)
+    routing = torch.from_numpy(routed.routing)
+    groups = [(routing[positive == label], other[positive == label]) for label in (False, True)]
+    probability = routed.positive_probability
+    of_truth = np.where(positive, probability, 1 - probability).clip(SMALLEST_PROBABILITY, 1)
+    first, second = (float(mutual_information(*group)) for group in groups)
+    return LabelFree(
+        len(images),
+        float(((probability > 0.5) == positive).mean()),
+        float(np.log(of_truth).mean()),
+        (first, second),
+        np.stack([joint_routing(*group).numpy() for group in groups]),
+    )
+
+
+def describe(found: LabelFree, recipe: Recipe) -> str:
+    """Say the figures and what has collapsed in words, for the end of a run."""
+    most = 2 * math.log(recipe.model.experts)
+    lines = [
+        f"label-free score {found.score:.4f}: mutual information {sum(found.mutual_information):.4f} of at most "
+        f"{most:.2f} nats, log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f} "
+        f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
+    ]
+    collapsed = found.collapse(recipe.data.grouping().labels)
+    lines += [f"collapse: {words}" for words in collapsed]
+    return "\n".join(lines if collapsed else [*lines, "no collapse: every expert is in use in both groups"])
+
+
+@torch.no_grad()
+def _route_views(model: MixtureOfExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
+    """Return the routing of one random view of each image, float32 [N, E]."""
+    was_training, device = model.training, next(model.parameters()).device
+    model.eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        parts = [random_views(model.normalise(part.to(device)), augmentation) for part in torch.split(images, BATCH)]
+    routing = torch.cat([model.route(part).log_routing.exp() for part in parts]).cpu()
+    model.train(was_training)
+    return routing

@@ -1,0 +1,63 @@
+"""Restarts: one recipe trained several times, of which the best is kept by its label-free score.
+
+A run of several restarts is a folder of runs; the table says which one stands for all::
+
+    restart_0/      a run folder each
+    restart_1/
+    restarts.csv    label-free figures of each, and which was kept
+"""
+
+import csv
+from pathlib import Path
+
+from clustnet.files import replacing
+from training.loop import train
+from training.recipe import Recipe
+from training.run_folder import RESTARTS, Row, RunFolder
+
+SEED_STEP = 100_000  # between restarts, so that the seeds of a sweep do not meet them
+
+
+def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
+    """Train all restarts of a recipe and return the scores of the one that is kept.
+
+    Args:
+        recipe: what to train.
+        out: the run folder.
+        resume: go on where training was stopped.
+
+    Raises:
+        UserError: data that cannot be read, or a folder that holds another run.
+        KeyboardInterrupt: stopped by the user; its message says what is safe.
+    """
+    if recipe.restarts == 1:
+        return train(recipe, out, resume)
+    RunFolder(out).begin(recipe, resume)
+    runs: list[list[Row]] = []
+    for number in range(recipe.restarts):
+        folder = out / f"restart_{number}"
+        print(f"restart {number + 1}/{recipe.restarts}", flush=True)
+        runs.append(train(restart_recipe(recipe, number), folder, RunFolder(folder).exists()))
+    scores = [rows[-1]["label_free/score"] for rows in runs]
+    best = max(range(recipe.restarts), key=scores.__getitem__)
+    _write_table(out / RESTARTS, runs, best)
+    listed = ", ".join(f"{score:.4f}" for score in scores)
+    print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
+    return runs[best]
+
+
+def restart_recipe(recipe: Recipe, number: int) -> Recipe:
+    """Return the recipe of one restart; the first is the recipe's own single run."""
+    return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})
+
+
+def _write_table(path: Path, runs: list[list[Row]], best: int) -> None:
+    rows = [
+        {"restart": number, "kept": int(number == best)}
+        | {key: value for key, value in rows[-1].items() if key.startswith("label_free/")}
+        for number, rows in enumerate(runs)
+    ]
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
