@@ -12,7 +12,7 @@ from clustnet.coarse import CoarseGrouping
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
@@ -66,6 +66,30 @@ class ClassMap(Strict):
         return np.array(self.values)
 
 
+class Calibration(Strict):
+    """The temperature of the class probabilities, and the images whose coarse labels fitted it."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    data: str
+    images: Annotated[int, Field(ge=1)]
+
+
+class Abstention(Strict):
+    """The confidence under which an image is none that the model was made for.
+
+    ``share`` of the ``images`` of ``data`` are under it; their labels were not used.
+    """
+
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    share: Annotated[float, Field(ge=0, le=1)]
+    data: str
+    images: Annotated[int, Field(ge=1)]
+
+    def refuses(self, confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Tell for each confidence, float32 [N], whether it is under the threshold, bool [N]."""
+        return confidence < np.float32(self.threshold)
+
+
 class Score(Strict):
     """One measured figure, with all that is needed to know what it means."""
 
@@ -84,7 +108,7 @@ class Manifest(Strict):
     its most probable expert alone. ``files`` maps every other file of the bundle to its SHA-256.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     name: Name
     version: Name
     method: str
@@ -99,6 +123,8 @@ class Manifest(Strict):
     experts: Annotated[int, Field(ge=1, le=1000)]
     fine_classes: Annotated[tuple[str, ...], Field(min_length=2)]
     class_map: ClassMap
+    calibration: Calibration
+    abstention: Abstention
     scores: list[Score]
     files: dict[RelativePath, Hash]
 

@@ -26,13 +26,15 @@ class Predictions:
         positive_probability: [N] probability of the positive coarse label.
         routing: [N, E] routing distribution.
         expert_probability: [N, E] each expert's probability of the positive coarse label.
-        class_probability: [N, C] probability of each fine class.
+        class_probability: [N, C] probability of each fine class, calibrated.
+        confidence: [N] how like the training images an image is, above 0 to 1; see ``Manifest.abstention``.
     """
 
     positive_probability: NDArray[np.float32]
     routing: NDArray[np.float32]
     expert_probability: NDArray[np.float32]
     class_probability: NDArray[np.float32]
+    confidence: NDArray[np.float32]
 
 
 OUTPUTS = [field.name for field in fields(Predictions)]
@@ -125,7 +127,7 @@ def _check_parts(bundle: Bundle) -> None:
 
 def _mixture_outputs(manifest: Manifest) -> dict[str, list[int]]:
     experts, classes = [manifest.experts], [len(manifest.fine_classes)]
-    return dict(zip(OUTPUTS, ([], experts, experts, classes), strict=True))
+    return dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
 
 
 def _check_signature(name: str, session: Any, manifest: Manifest, outputs: dict[str, list[int]]) -> None:

@@ -1,4 +1,4 @@
-"""From a run to a bundle: class map, graphs, parity, scores, model card, manifest."""
+"""From a run to a bundle: what is fitted after training, graphs, parity, scores, model card, manifest."""
 
 import math
 import subprocess
@@ -6,22 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, ClassMap, InputSpec, Manifest, Name, Score
-from clustnet.class_map import class_probability, draw_reference, fit_class_map
+from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, InputSpec, Manifest, Name, Score
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import replacing_folder, sha256_of
-from clustnet.scores import routing_scores
-from onnx_export.graphs import OPSET, Mixture, write_graphs
+from clustnet.predictor import Predictions
+from clustnet.scores import reliability, routing_scores
+from onnx_export.fitting import Fitted, fit
+from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from training.data import load_split
-from training.inference import Routed, route
 from training.models.mixture import MixtureOfExperts
 from training.recipe import Recipe
 from training.run_folder import RunFolder
@@ -65,13 +62,13 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     recipe = folder.recipe()
     train, test = (load_split(recipe.data, split) for split in ("train", "test"))
     model = load_model(folder, recipe, train)
-    class_map = fit_reference(model, recipe, train)
-    mixture = Mixture(model, torch.from_numpy(class_map.array()), recipe.routing == "hard").eval()
-    scores = score_test(model, recipe, test, class_map.array())
+    fitted = fit(model, recipe, train)
+    mixture = fitted.mixture(model, recipe.routing == "hard")
+    scores = score_test(predict(mixture, test.images), recipe, test, fitted.abstention)
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
         parity = check_parity(bundle, mixture, test.images)
-        manifest = _manifest(name, version, recipe, train, class_map, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, train, fitted, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
         (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -93,13 +90,13 @@ def _manifest(
     version: str,
     recipe: Recipe,
     train: LabelledImages,
-    class_map: ClassMap,
+    fitted: Fitted,
     scores: list[Score],
     files: dict[str, str],
 ) -> Manifest:
     grouping = recipe.data.grouping()
     return Manifest(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         name=name,
         version=version,
         method=recipe.method,
@@ -113,7 +110,9 @@ def _manifest(
         coarse_groups=grouping.groups,
         experts=recipe.model.experts,
         fine_classes=train.classes,
-        class_map=class_map,
+        class_map=fitted.class_map,
+        calibration=fitted.calibration,
+        abstention=fitted.abstention,
         scores=scores,
         files=files,
     )
@@ -130,36 +129,13 @@ def load_model(folder: RunFolder, recipe: Recipe, train: LabelledImages) -> Mixt
     return model.eval()
 
 
-def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> ClassMap:
-    """Draw the reference images from the training split and fit the class map on their labels.
-
-    Raises:
-        UserError: a class has fewer training images than the recipe asks for.
-    """
-    counts = np.bincount(train.labels, minlength=len(train.classes))
-    if counts.min() < recipe.reference.per_class:
-        raise UserError(
-            f"The class {train.classes[counts.argmin()]!r} has {counts.min()} training images, but "
-            f"reference.per_class asks for {recipe.reference.per_class}; lower it or train on more images."
-        )
-    indices = draw_reference(train.labels, recipe.reference.per_class, recipe.reference.seed)
-    routed = route(model, train.images[indices], recipe.routing == "hard")
-    fitted = fit_class_map(routed.weights, routed.expert_probability, train.labels[indices], len(train.classes))
-    return ClassMap(
-        values=fitted.tolist(),
-        data=f"{train.name}:{train.split}",
-        reference_images=len(indices),
-        reference_indices=indices.tolist(),
-    )
-
-
-def score_test(
-    model: MixtureOfExperts, recipe: Recipe, test: LabelledImages, class_map: NDArray[np.float64]
-) -> list[Score]:
-    """Score the model on the test split, with every figure's protocol; what no image can show is left out."""
-    routed, grouping = route(model, test.images, recipe.routing == "hard"), recipe.data.grouping()
-    values = routing_scores(routed.routing, routed.positive_probability, test.labels, grouping)
-    values["class_accuracy"] = _class_accuracy(routed, test, class_map)
+def score_test(found: Predictions, recipe: Recipe, test: LabelledImages, abstention: Abstention) -> list[Score]:
+    """Score predictions of the test split, with every figure's protocol; what no image can show is left out."""
+    values = routing_scores(found.routing, found.positive_probability, test.labels, recipe.data.grouping())
+    right = found.class_probability.argmax(axis=1) == test.labels
+    values["class_accuracy"] = float(right.mean())
+    values["calibration_error"] = reliability(found.class_probability.max(axis=1), right).error
+    values["abstained"] = float(abstention.refuses(found.confidence).mean())
     return [
         Score(
             name=name,
@@ -174,14 +150,13 @@ def score_test(
     ]
 
 
-def _class_accuracy(routed: Routed, test: LabelledImages, class_map: NDArray[np.float64]) -> float:
-    guesses = class_probability(routed.weights, routed.expert_probability, class_map).argmax(axis=1)
-    return float((guesses == test.labels).mean())
-
-
 def _protocol(name: str, recipe: Recipe) -> str:
     if name == "class_accuracy":
         return f"class map fitted on {recipe.reference.per_class} training images per class"
+    if name == "calibration_error":
+        return "15 bins of the guess's probability; temperature fitted on coarse labels of training images"
+    if name == "abstained":
+        return "share of images under the confidence threshold, which was fitted on training images"
     if name.startswith("group_accuracy/"):
         return "Hungarian matching of experts to the fine classes of one true coarse label"
     if name == "cell_accuracy":

@@ -4,12 +4,17 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clustnet.bundle import GATE, MIXTURE, expert_graph
-from clustnet.predictor import OUTPUTS
+from clustnet.calibration import LEAST_PROBABILITY
+from clustnet.predictor import OUTPUTS, Predictions
+from onnx_export.confidence import Confidence, features
+from training.inference import BATCH
 from training.models.mixture import MixtureOfExperts
 
 OPSET = 18
@@ -42,31 +47,47 @@ class Expert(nn.Module):
 class Mixture(nn.Module):
     """The whole model with its class map; the outputs are those of ``clustnet.predictor.Predictions``.
 
-    With weights w (the routing, or its one-hot maximum if ``hard``), expert probabilities p and class map
-    M: ``positive = sum_e w_e p_e`` and ``class_c = sum_e w_e (p_e M[e,1,c] + (1 - p_e) M[e,0,c])``.
+    With weights w (the routing, or its one-hot maximum if ``hard``), expert probabilities p, class map M and
+    temperature T: ``positive = sum_e w_e p_e`` and ``class = softmax(ln q / T)`` of
+    ``q_c = sum_e w_e (p_e M[e,1,c] + (1 - p_e) M[e,0,c])``.
 
     Args:
         model: the trained mixture.
         class_map: float [E, 2, C], rows summing to 1.
         hard: whether one expert alone decides.
+        temperature: above 0; 1 leaves q as it is.
+        confidence: tells from the features of an image how like the training images it is.
     """
 
     class_map: Tensor
 
-    def __init__(self, model: MixtureOfExperts, class_map: Tensor, hard: bool) -> None:
+    def __init__(
+        self, model: MixtureOfExperts, class_map: Tensor, hard: bool, temperature: float, confidence: Confidence
+    ) -> None:
         super().__init__()
         self.model, self.hard = model, hard
+        self.temperature, self.confidence = temperature, confidence
         self.register_buffer("class_map", class_map.float())
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return positive_probability [N], routing [N, E], expert_probability [N, E], class_probability [N, C]."""
-        output = self.model(image)
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the arrays of ``Predictions``, in its order."""
+        pixels = self.model.normalise(image)
+        embeddings = self.model.encoder(pixels)
+        output = self.model.route_embedded(pixels, embeddings)
         routing, probability = output.log_routing.exp(), output.expert_logit.sigmoid()
         experts = routing.shape[1]
         weights = nn.functional.one_hot(routing.argmax(dim=1), experts).float() if self.hard else routing
         positive = weights * probability
-        classes = positive @ self.class_map[:, 1] + (weights - positive) @ self.class_map[:, 0]
-        return positive.sum(dim=1), routing, probability, classes
+        mixed = positive @ self.class_map[:, 1] + (weights - positive) @ self.class_map[:, 0]
+        classes = (mixed.clamp(min=LEAST_PROBABILITY).log() / self.temperature).softmax(dim=1)
+        return positive.sum(dim=1), routing, probability, classes, self.confidence(features(output, embeddings))
+
+
+@torch.no_grad()
+def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
+    """Return what torch says of images uint8 [N, ...]; the mixture is in evaluation mode."""
+    parts = [mixture(torch.from_numpy(images[i : i + BATCH].copy())) for i in range(0, len(images), BATCH)]
+    return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 
 
 def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:

@@ -45,7 +45,19 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, with coarse labels alone, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
-        f"of the training split; no other fine label was used.\n\n```yaml\n{recipe.to_yaml()}```"
+        "of the training split; no other fine label was used.\n\n"
+        f"{_certainty(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
+    )
+
+
+def _certainty(manifest: Manifest) -> str:
+    calibration, abstention = manifest.calibration, manifest.abstention
+    return (
+        f"The class probabilities have the temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
+        f"{calibration.images:,} images of {calibration.data}. The confidence is 1 / (1 + d), where d is the mean "
+        "squared, whitened distance of the gate's embedding and the experts' logits to the nearest cell's mean; "
+        f"it is under {abstention.threshold:.4f}, and the model abstains, for {abstention.share:.1%} of "
+        f"{abstention.images:,} images of {abstention.data} that its means were not fitted on."
     )
 
 
@@ -81,7 +93,8 @@ def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
     shape = "x".join(str(side) for side in manifest.input.shape)
     return (
         f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
-        "for any other image as well: it does not know when an image is none of its classes. The scores are of one "
-        f"run; other seeds differ, see the recipe's header. The graphs agree with the trained model "
-        f"within {parity:.1e}."
+        "for any other image as well; most of these it tells by `abstain`, not all. Its mistakes within a coarse "
+        "group are taken to be as likely as those across the groups: where they are more, its class probabilities "
+        "are too sure. The scores are of one run; other seeds differ, see the recipe's header. The graphs agree with "
+        f"the trained model within {parity:.1e}."
     )

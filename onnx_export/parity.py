@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.calibration import tempered
 from clustnet.class_map import class_probability, routing_weights
 from clustnet.predictor import CPU, OUTPUTS, Predictions, open_graph
-from onnx_export.graphs import Mixture
+from onnx_export.graphs import Mixture, predict
 
 IMAGES = 1000
 BATCH_SIZES = (1, 7, 256)
@@ -37,7 +37,7 @@ def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8]) -> f
         ParityError: a difference above ``TOLERANCE``.
     """
     chosen = images[:IMAGES]
-    expected = _torch_outputs(mixture, chosen)
+    expected = vars(predict(mixture, chosen))
     compared = _decided(expected["routing"]) if mixture.hard else np.full(len(chosen), True)
     worst = 0.0
     for size in BATCH_SIZES:
@@ -64,28 +64,26 @@ def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
     return decided
 
 
-@torch.no_grad()
-def _torch_outputs(mixture: Mixture, images: NDArray[np.uint8]) -> Arrays:
-    outputs = mixture(torch.from_numpy(images.copy()))
-    return {name: output.numpy() for name, output in zip(OUTPUTS, outputs, strict=True)}
-
-
 def _mixture_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
     return vars(Predictions(*_run(folder / MIXTURE, OUTPUTS, images, size)))
 
 
 def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:
-    """Run gate and experts one by one and combine them as the design's formula says."""
+    """Run gate and experts one by one and combine them as the design's formula says.
+
+    The confidence is left out: its embeddings are inside ``mixture.onnx`` alone.
+    """
     (routing,) = _run(folder / GATE, ["routing"], images, size)
     experts = range(routing.shape[1])
     columns = [_run(folder / expert_graph(e), ["positive_probability"], images, size)[0] for e in experts]
     probability = np.stack(columns, axis=1)
     weights = routing_weights(routing, mixture.hard)
+    classes = class_probability(weights, probability, mixture.class_map.numpy())
     return {
         "positive_probability": (weights * probability).sum(axis=1),
         "routing": routing,
         "expert_probability": probability,
-        "class_probability": class_probability(weights, probability, mixture.class_map.numpy()),
+        "class_probability": tempered(classes, mixture.temperature),
     }
 
 
@@ -96,6 +94,6 @@ def _run(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -
 
 
 def _largest_difference(expected: Arrays, found: Arrays, compared: NDArray[np.bool_]) -> tuple[float, str]:
-    differences = {name: np.nan_to_num(np.abs(expected[name] - found[name])[compared], nan=np.inf) for name in OUTPUTS}
+    differences = {name: np.nan_to_num(np.abs(expected[name] - found[name])[compared], nan=np.inf) for name in found}
     name = max(differences, key=lambda key: float(differences[key].max(initial=0.0)))
     return float(differences[name].max(initial=0.0)), name

@@ -43,6 +43,7 @@ ENTROPY = Histogram(
 CONFIDENCE = Histogram(
     "clustnet_guess_confidence", "Probability of each image's guessed class.", buckets=CONFIDENCE_BUCKETS
 )
+ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.")
 IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", buckets=IMAGES_BUCKETS)
 INFERENCE = Histogram(
     "clustnet_inference_seconds", "Time in onnxruntime for each prediction.", buckets=INFERENCE_BUCKETS
@@ -70,6 +71,7 @@ def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) 
     _count(BINARY, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
     _count(EXPERT, outputs.routing.argmax(axis=1), range(manifest.experts))
     _count(GUESS, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
+    ABSTAINED.inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
     for entropy in routing_entropy(outputs.routing).tolist():
         ENTROPY.observe(entropy)
     for confidence in outputs.class_probability.max(axis=1).tolist():

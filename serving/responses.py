@@ -26,7 +26,9 @@ class Prediction(BaseModel):
     """What the model says of one image.
 
     ``routing`` is the gate's distribution over the experts and ``expert`` its most probable one;
-    ``class_probabilities`` are in the order of the bundle's fine classes.
+    ``class_probabilities`` are calibrated and in the order of the bundle's fine classes. ``confidence``, above 0 to 1,
+    tells how like the training images the image is, a half being usual; ``abstain`` is true where it is under the
+    bundle's threshold: then the image is probably none of the classes, whatever the guess and its probability.
     """
 
     binary: Choice
@@ -34,6 +36,8 @@ class Prediction(BaseModel):
     expert: int
     guess: Choice
     class_probabilities: list[float]
+    confidence: float
+    abstain: bool
 
 
 class PredictResponse(BaseModel):
@@ -67,23 +71,21 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
 
     Args:
         outputs: float32 arrays, [N], [N, E] and [N, C].
-        manifest: names the labels.
+        manifest: names the labels and holds the threshold of the confidence.
     """
     positive = outputs.positive_probability
     binary = _choices(np.stack([1 - positive, positive], axis=1), manifest.coarse_labels)
     guesses = _choices(outputs.class_probability, manifest.fine_classes)
-    rows = zip(
-        binary,
-        outputs.routing.tolist(),
-        outputs.routing.argmax(axis=1).tolist(),
-        guesses,
-        outputs.class_probability.tolist(),
-        strict=True,
-    )
-    return [
-        Prediction(binary=label, routing=routing, expert=expert, guess=guess, class_probabilities=classes)
-        for label, routing, expert, guess, classes in rows
-    ]
+    columns = {
+        "binary": binary,
+        "routing": outputs.routing.tolist(),
+        "expert": outputs.routing.argmax(axis=1).tolist(),
+        "guess": guesses,
+        "class_probabilities": outputs.class_probability.tolist(),
+        "confidence": outputs.confidence.tolist(),
+        "abstain": manifest.abstention.refuses(outputs.confidence).tolist(),
+    }
+    return [Prediction(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 
 def _choices(probability: NDArray[np.float32], labels: tuple[str, ...]) -> list[Choice]:

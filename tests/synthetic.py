@@ -13,6 +13,7 @@ from clustnet.files import sha256_of
 
 PIXELS = 784
 EXPERTS, CLASSES = 5, 10
+TEMPERATURE, THRESHOLD = 0.5, 0.5
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
 
@@ -35,7 +36,7 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
 def _manifest(folder: Path, class_map: np.ndarray) -> dict[str, Any]:
     graphs = [GATE, MIXTURE, *(expert_graph(i) for i in range(EXPERTS))]
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": "synthetic",
         "version": "1",
         "method": "clustnet",
@@ -55,6 +56,8 @@ def _manifest(folder: Path, class_map: np.ndarray) -> dict[str, Any]:
             "reference_images": 2,
             "reference_indices": [0, 1],
         },
+        "calibration": {"temperature": TEMPERATURE, "data": "mnist:train", "images": 100},
+        "abstention": {"threshold": THRESHOLD, "share": 0.01, "data": "mnist:train", "images": 50},
         "scores": [],
         "files": {graph: sha256_of(folder / graph) for graph in graphs},
     }
@@ -113,7 +116,12 @@ def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray) -> on
         helper.make_node("Sub", ["routing", "positive"], ["negative"]),
         helper.make_node("MatMul", ["positive", "positive_map"], ["positive_part"]),
         helper.make_node("MatMul", ["negative", "negative_map"], ["negative_part"]),
-        helper.make_node("Add", ["positive_part", "negative_part"], ["class_probability"]),
+        helper.make_node("Add", ["positive_part", "negative_part"], ["mixed"]),
+        helper.make_node("Log", ["mixed"], ["log_mixed"]),
+        helper.make_node("Div", ["log_mixed", "temperature"], ["class_logits"]),
+        helper.make_node("Softmax", ["class_logits"], ["class_probability"], axis=1),
+        helper.make_node("ReduceSum", ["gate_logits", "axis"], ["evidence"], keepdims=0),
+        helper.make_node("Sigmoid", ["evidence"], ["confidence"]),
         helper.make_node("ReduceSum", ["positive", "axis"], ["positive_probability"], keepdims=0),
     ]
     weights = {
@@ -121,12 +129,14 @@ def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray) -> on
         "experts": experts,
         "negative_map": class_map[:, 0],
         "positive_map": class_map[:, 1],
+        "temperature": np.float32(TEMPERATURE),
     }
     outputs = {
         "positive_probability": ["N"],
         "routing": ["N", EXPERTS],
         "expert_probability": ["N", EXPERTS],
         "class_probability": ["N", CLASSES],
+        "confidence": ["N"],
     }
     model = _model(nodes, weights, outputs)
     model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))

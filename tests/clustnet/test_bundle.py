@@ -44,7 +44,7 @@ def _no_manifest(folder: Path) -> None:
 
 
 def _no_json(folder: Path) -> None:
-    (folder / "manifest.json").write_text('{"schema_version": 1,')
+    (folder / "manifest.json").write_text('{"schema_version": 2,')
 
 
 def _huge_manifest(folder: Path) -> None:
@@ -53,7 +53,7 @@ def _huge_manifest(folder: Path) -> None:
 
 
 def _another_version(folder: Path) -> None:
-    edit(folder, schema_version=2)
+    edit(folder, schema_version=1)
 
 
 def _lost_key(folder: Path) -> None:
@@ -85,6 +85,14 @@ def _map_without_numbers(folder: Path) -> None:
 
 def _wrong_number_of_references(folder: Path) -> None:
     edit(folder, class_map=entry(folder, "class_map") | {"reference_images": 3})
+
+
+def _no_temperature(folder: Path) -> None:
+    edit(folder, calibration=entry(folder, "calibration") | {"temperature": 0})
+
+
+def _threshold_above_every_confidence(folder: Path) -> None:
+    edit(folder, abstention=entry(folder, "abstention") | {"threshold": 1.5})
 
 
 def _unlisted_graph(folder: Path) -> None:
@@ -119,13 +127,15 @@ def _lost_expert(folder: Path) -> None:
         (_no_manifest, r"is not a bundle: it holds no manifest\.json; make one with 'clustnet export'"),
         (_no_json, "is not a valid manifest: Invalid JSON"),
         (_huge_manifest, "is larger than 16 MiB, so it is no manifest"),
-        (_another_version, "its schema_version is 2, this release reads 1"),
+        (_another_version, "its schema_version is 1, this release reads 2"),
         (_lost_key, "experts: Field required"),
         (_unknown_key, "colour: Extra inputs are not permitted"),
         (_map_row_too_heavy, "class_map: the class map has a row that sums to 2, not to 1"),
         (_map_of_another_shape, r"the class map must have the shape .* = \[5, 2, 10\]"),
         (_map_without_numbers, r"class_map\.values\.0\.0\.0"),
         (_wrong_number_of_references, "reference_images is not the number of reference_indices"),
+        (_no_temperature, r"calibration\.temperature: Input should be greater than 0"),
+        (_threshold_above_every_confidence, r"abstention\.threshold: Input should be less than or equal to 1"),
         (_unlisted_graph, r"files must list mixture\.onnx"),
         (_class_in_two_groups, "must list each class from 0 to 9 once"),
         (_same_label_twice, "must name exactly two groups"),
@@ -222,8 +232,16 @@ def test_what_is_no_graph_is_refused(folder: Path) -> None:
         Predictor(Bundle(folder), "cpu")
 
 
+def test_what_is_under_the_threshold_is_refused(folder: Path) -> None:
+    threshold = float(np.float32(0.1))
+    edit(folder, abstention=entry(folder, "abstention") | {"threshold": threshold})
+    below, above = np.nextafter(np.float32(threshold), np.float32([0, 1]))
+    refused = Bundle(folder).manifest.abstention.refuses(np.array([0, below, threshold, above, 1], np.float32))
+    assert refused.tolist() == [True, True, False, False, False]
+
+
 def test_predictions_are_those_of_the_formula(synthetic_bundle: Path) -> None:
-    """The graphs against plain numpy: class_c = sum_e g_e (p_e M[e,1,c] + (1-p_e) M[e,0,c])."""
+    """The graphs against plain numpy: softmax(ln q / T) of q_c = sum_e g_e (p_e M[e,1,c] + (1-p_e) M[e,0,c])."""
     predictor = Predictor(Bundle(synthetic_bundle), "cpu")
     images = np.random.default_rng(1).integers(0, 256, (7, 28, 28), dtype=np.uint8)
     found = predictor.predict(images)
@@ -232,6 +250,8 @@ def test_predictions_are_those_of_the_formula(synthetic_bundle: Path) -> None:
     for n in range(7):
         for e in range(5):
             expected[n] += g[n, e] * (p[n, e] * m[e, 1] + (1 - p[n, e]) * m[e, 0])
+    expected **= 1 / predictor.manifest.calibration.temperature
+    expected /= expected.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.class_probability, expected, atol=1e-6)
     np.testing.assert_allclose(found.positive_probability, (g * p).sum(axis=1), atol=1e-6)
     np.testing.assert_allclose(found.class_probability.sum(axis=1), 1, atol=1e-5)

@@ -9,6 +9,7 @@ SHAPES = {
     "routing": (5,),
     "expert_probability": (5,),
     "class_probability": (10,),
+    "confidence": (),
 }
 
 

@@ -13,9 +13,10 @@ from clustnet.bundle import Bundle
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from clustnet.predictor import Predictor
-from clustnet.scores import routing_scores
+from clustnet.scores import reliability, routing_scores
 from onnx_export import export as room
-from onnx_export.export import export, fit_reference, load_model, score_test
+from onnx_export.export import export, load_model, score_test
+from onnx_export.fitting import Fitted, fit
 from onnx_export.parity import ParityError
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import tiny_recipe
@@ -75,63 +76,20 @@ def test_the_scores_are_recomputed_on_the_test_split(bundle: Any, kind: str) -> 
     predictions = Predictor(Bundle(folder), "cpu").predict(test.images)
     grouping = exported.manifest.grouping()
     plain = routing_scores(predictions.routing, predictions.positive_probability, test.labels, grouping)
-    plain["class_accuracy"] = float((predictions.class_probability.argmax(axis=1) == test.labels).mean())
+    right = predictions.class_probability.argmax(axis=1) == test.labels
+    plain["class_accuracy"] = float(right.mean())
+    plain["calibration_error"] = reliability(predictions.class_probability.max(axis=1), right).error
+    plain["abstained"] = float((predictions.confidence < exported.manifest.abstention.threshold).mean())
     assert {score.name: score.value for score in exported.manifest.scores} == pytest.approx(plain, abs=1e-5)
     assert {(score.split, score.images, score.seed) for score in exported.manifest.scores} == {("test", 100, 0)}
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard"])
-def test_the_class_map_counts_the_reference_images_cell_by_cell(bundle: Any, run: Run, kind: str) -> None:
-    class_map = bundle(kind)[1].manifest.class_map
-    model, recipe = model_of(run(kind))
-    train = load_split(recipe.data, "train")
-    counts = np.full((3, 2, 10), 0.1)
-    for index in class_map.reference_indices:
-        with torch.no_grad():
-            output = model(torch.from_numpy(train.images[index : index + 1].copy()))
-        routing, probability = output.log_routing.exp()[0].numpy(), output.expert_logit.sigmoid()[0].numpy()
-        weights = np.eye(3)[routing.argmax()] if kind == "hard" else routing
-        for e in range(3):
-            counts[e, 1, train.labels[index]] += weights[e] * probability[e]
-            counts[e, 0, train.labels[index]] += weights[e] * (1 - probability[e])
-    np.testing.assert_allclose(class_map.array(), counts / counts.sum(axis=2, keepdims=True), atol=1e-5)
-
-
-def test_reference_images_are_so_many_of_each_class_of_the_training_split(bundle: Any) -> None:
-    class_map = bundle("soft")[1].manifest.class_map
-    train = load_split(tiny_recipe().data, "train")
-    assert class_map.data == "mnist:train"
-    assert class_map.reference_images == len(set(class_map.reference_indices)) == 50
-    assert np.bincount(train.labels[class_map.reference_indices]).tolist() == [5] * 10
-
-
-def test_no_label_but_those_of_the_drawn_images_enters_the_class_map(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, recipe = model_of(run("soft"))
-    train = load_split(recipe.data, "train")
-    plain = fit_reference(model, recipe, train)
-    drawn = np.array(plain.reference_indices)
-    monkeypatch.setattr(room, "draw_reference", lambda *_: drawn)
-    others = np.setdiff1d(np.arange(len(train)), drawn)
-    labels = train.labels.copy()
-    labels[others] = np.random.default_rng(0).permutation(labels[others])
-    assert fit_reference(model, recipe, replace(train, labels=labels)) == plain
-    labels[drawn[0]] = (labels[drawn[0]] + 1) % 10
-    assert fit_reference(model, recipe, replace(train, labels=labels)).values != plain.values
-
-
-def test_too_few_images_of_a_class_are_named(run: Run) -> None:
-    model, recipe = model_of(run("soft"))
-    train = load_split(recipe.data, "train")
-    few = replace(train, images=train.images[train.labels != 7], labels=train.labels[train.labels != 7])
-    with pytest.raises(UserError, match=r"The class '7' has 0 training images, but reference.per_class asks for 5"):
-        fit_reference(model, recipe, few)
-
-
-def test_a_score_that_no_image_can_show_is_left_out(run: Run) -> None:
-    model, recipe = model_of(run("soft"))
-    test = load_split(recipe.data, "test")
+def test_a_score_that_no_image_can_show_is_left_out(bundle: Any) -> None:
+    folder, exported = bundle("soft")
+    test = load_split(tiny_recipe().data, "test")
     low = replace(test, images=test.images[test.labels < 5], labels=test.labels[test.labels < 5])
-    names = {score.name for score in score_test(model, recipe, low, np.full((3, 2, 10), 0.1))}
+    found = Predictor(Bundle(folder), "cpu").predict(low.images)
+    names = {score.name for score in score_test(found, tiny_recipe(), low, exported.manifest.abstention)}
     assert "group_accuracy/0-4" in names
     assert "group_accuracy/5-9" not in names
 
@@ -180,10 +138,13 @@ def test_a_failed_export_leaves_everything_as_it_was(
 def test_a_mixture_with_another_class_map_never_becomes_a_bundle(
     bundle: Any, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class_map = bundle("soft")[1].manifest.class_map
-    other = class_map.model_copy(update={"values": class_map.values[::-1]})
+    def flipped(*arguments: Any) -> Fitted:
+        fitted = fit(*arguments)
+        values = fitted.class_map.values[::-1]
+        return replace(fitted, class_map=fitted.class_map.model_copy(update={"values": values}))
+
     monkeypatch.setattr(room, "write_graphs", copies_graphs(bundle("soft")[0]))
-    monkeypatch.setattr(room, "fit_reference", lambda *_: other)
+    monkeypatch.setattr(room, "fit", flipped)
     with pytest.raises(ParityError, match=r"mixture\.onnx .* in class_probability"):
         export(run("soft"), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

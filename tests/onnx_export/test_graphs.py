@@ -8,7 +8,8 @@ import torch
 from onnx import TensorProto
 
 from clustnet.predictor import CPU, OUTPUTS, open_graph
-from onnx_export.graphs import OPSET, Mixture
+from onnx_export.confidence import Confidence, features_of
+from onnx_export.graphs import OPSET, Mixture, predict
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import noise, tiny_recipe
 from training.models.mixture import MixtureOfExperts
@@ -34,7 +35,7 @@ def test_graphs_have_the_documented_inputs_and_outputs(bundle: Any, kind: str) -
     manifest = exported.manifest
     image = [("image", TensorProto.UINT8, ["N", *manifest.input.shape])]
     experts, classes = manifest.experts, len(manifest.fine_classes)
-    shapes = dict(zip(OUTPUTS, [["N"], ["N", experts], ["N", experts], ["N", classes]], strict=True))
+    shapes = dict(zip(OUTPUTS, [["N"], ["N", experts], ["N", experts], ["N", classes], ["N"]], strict=True))
     outputs = {
         "gate.onnx": {"routing": ["N", experts]},
         **{f"experts/expert_{e}.onnx": {"positive_probability": ["N"]} for e in range(experts)},
@@ -61,14 +62,17 @@ def test_the_mixture_is_the_documented_sum_over_experts(hard: bool) -> None:
     torch.manual_seed(0)
     model = MixtureOfExperts(tiny_recipe().model, (28, 28), (0.13,), (0.31,)).eval()
     class_map = np.random.default_rng(0).dirichlet(np.ones(10), (3, 2))
-    outputs = Mixture(model, torch.from_numpy(class_map), hard)(noise(6))
-    positive, routing, probability, classes = (output.numpy().astype(float) for output in outputs)
+    known = Confidence(torch.zeros(1, 19), torch.eye(19))
+    found = predict(Mixture(model, torch.from_numpy(class_map), hard, 0.5, known), noise(6).numpy())
+    positive, routing, probability, classes, confidence = (array.astype(float) for array in vars(found).values())
+    features = features_of(model, noise(6).numpy()).numpy()
+    np.testing.assert_allclose(confidence, 1 / (1 + (features**2).mean(axis=1)), rtol=1e-4)
     for n in range(6):
         weights = np.eye(3)[routing[n].argmax()] if hard else routing[n]
         plain = np.zeros(10)
         for e in range(3):
             plain += weights[e] * (probability[n, e] * class_map[e, 1] + (1 - probability[n, e]) * class_map[e, 0])
-        np.testing.assert_allclose(classes[n], plain, atol=1e-6)
+        np.testing.assert_allclose(classes[n], plain**2 / (plain**2).sum(), atol=1e-6)  # temperature 0.5
         np.testing.assert_allclose(positive[n], (weights * probability[n]).sum(), atol=1e-6)
         np.testing.assert_allclose(classes[n].sum(), 1, atol=1e-5)
 

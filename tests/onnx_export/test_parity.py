@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import numpy_helper
 
-from clustnet.predictor import OUTPUTS
+from clustnet.predictor import OUTPUTS, Predictions
 from onnx_export.export import load_model
+from onnx_export.fitting import fit
 from onnx_export.graphs import Mixture
 from onnx_export.parity import TOLERANCE, ParityError, check_parity
 from tests.onnx_export.conftest import KINDS
@@ -25,13 +25,12 @@ def trained(bundle: Any, run: Callable[[str], Path], tmp_path: Path) -> Callable
     """Give a copy of a bundle, the trained mixture that it was made of, and the test images."""
 
     def trained(kind: str) -> Trained:
-        source, exported = bundle(kind)
+        source, _ = bundle(kind)
         folder = shutil.copytree(source, tmp_path / kind)
         recipe = RunFolder(run(kind)).recipe()
-        model = load_model(RunFolder(run(kind)), recipe, load_split(recipe.data, "train"))
-        class_map = torch.from_numpy(exported.manifest.class_map.array())
-        images = load_split(recipe.data, "test").images
-        return folder, Mixture(model, class_map, recipe.routing == "hard").eval(), images
+        train, test = (load_split(recipe.data, split) for split in ("train", "test"))
+        model = load_model(RunFolder(run(kind)), recipe, train)
+        return folder, fit(model, recipe, train).mixture(model, recipe.routing == "hard"), test.images
 
     return trained
 
@@ -74,13 +73,27 @@ def test_soft_graphs_are_refused_for_a_hard_model(trained: Callable[[str], Train
         check_parity(folder, mixture, images)
 
 
+def test_another_temperature_is_refused(trained: Callable[[str], Trained]) -> None:
+    folder, mixture, images = trained("soft")
+    mixture.temperature *= 1.01
+    with pytest.raises(ParityError, match="in class_probability"):
+        check_parity(folder, mixture, images)
+
+
+def test_another_confidence_is_refused(trained: Callable[[str], Trained]) -> None:
+    folder, mixture, images = trained("soft")
+    mixture.confidence.means += 0.01
+    with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1 .* in confidence"):
+        check_parity(folder, mixture, images)
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_an_output_that_is_nan_is_refused(
     trained: Callable[[str], Trained], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     folder, mixture, images = trained("soft")
     nan = {output: np.full(3, np.nan if output == name else 0.5) for output in OUTPUTS}
-    monkeypatch.setattr("onnx_export.parity._torch_outputs", lambda *_: dict.fromkeys(OUTPUTS, np.full(3, 0.5)) | nan)
+    monkeypatch.setattr("onnx_export.parity.predict", lambda *_: Predictions(**nan))
     monkeypatch.setattr("onnx_export.parity._mixture_outputs", lambda *_: nan)
     with pytest.raises(ParityError, match=f"in {name}"):
         check_parity(folder, mixture, images[:3])

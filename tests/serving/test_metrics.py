@@ -14,6 +14,7 @@ OUTPUTS = Predictions(
     routing=np.array([CERTAIN, CERTAIN, UNIFORM], np.float32),
     expert_probability=np.full((3, 5), 0.5, np.float32),
     class_probability=np.eye(10, dtype=np.float32)[[7, 7, 2]],
+    confidence=np.array([0.4, 0.5, 0.1], np.float32),
 )
 
 
@@ -34,6 +35,7 @@ def value(metric: str, /, **labels: str) -> float:
         ("routing_entropy_nats_sum", {}, math.log(5)),
         ("routing_entropy_nats_bucket", {"le": "0.01"}, 2),
         ("guess_confidence_count", {}, 3),
+        ("abstentions_total", {}, 2),
         ("images_per_request_sum", {}, 3),
         ("images_per_request_count", {}, 1),
         ("inference_seconds_bucket", {"le": "0.0005"}, 1),

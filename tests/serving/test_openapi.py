@@ -32,3 +32,11 @@ def test_every_reference_of_the_document_resolves(predictor: Predictor) -> None:
     references = re.findall(r"#/components/schemas/(\w+)", json.dumps(document))
     assert references
     assert set(references) <= set(schemas)
+
+
+def test_confidence_and_abstention_are_documented(predictor: Predictor) -> None:
+    prediction = describe(predictor.manifest, Settings())["components"]["schemas"]["Prediction"]
+    assert prediction["properties"]["confidence"]["type"] == "number"
+    assert prediction["properties"]["abstain"]["type"] == "boolean"
+    assert {"confidence", "abstain"} <= set(prediction["required"])
+    assert "under the" in prediction["description"]

@@ -4,13 +4,14 @@ import onnxruntime
 from clustnet.bundle import MIXTURE
 from clustnet.predictor import Predictor
 from serving.responses import Model, PredictImageResponse, predictions_of
+from tests.synthetic import THRESHOLD
 
 
 def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
     images = np.random.default_rng(0).integers(0, 256, (8, 28, 28)).astype(np.uint8)
     session = onnxruntime.InferenceSession(predictor.bundle.path(MIXTURE), providers=["CPUExecutionProvider"])
-    names = ["positive_probability", "routing", "class_probability"]
-    positive, routing, classes = session.run(names, {"image": images})
+    names = ["positive_probability", "routing", "class_probability", "confidence"]
+    positive, routing, classes, confidence = session.run(names, {"image": images})
 
     predictions = predictions_of(predictor.predict(images), predictor.manifest)
 
@@ -23,6 +24,9 @@ def test_predictions_say_what_the_graph_says(predictor: Predictor) -> None:
         assert prediction.guess.label == str(classes[i].argmax())
         np.testing.assert_allclose(prediction.guess.probability, classes[i].max(), rtol=1e-6)
         np.testing.assert_allclose(prediction.class_probabilities, classes[i], rtol=1e-6)
+        np.testing.assert_allclose(prediction.confidence, confidence[i], rtol=1e-6)
+        assert prediction.abstain == (confidence[i] < THRESHOLD)
+    assert {prediction.abstain for prediction in predictions} == {True, False}
 
 
 def test_a_colour_image_is_shown_as_it_was_prepared(predictor: Predictor) -> None:

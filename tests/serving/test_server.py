@@ -48,6 +48,8 @@ def test_bentomls_client_sends_arrays_lists_and_files(server: Server, predictor:
         assert client.predict(images=IMAGES.tolist()) == answer
         classes = [prediction["class_probabilities"] for prediction in answer["predictions"]]
         np.testing.assert_allclose(classes, expected.class_probability, rtol=1e-5)
+        abstain = [prediction["abstain"] for prediction in answer["predictions"]]
+        assert abstain == predictor.manifest.abstention.refuses(expected.confidence).tolist()
         assert np.shape(client.predict_image(image=file)["prepared"]) == (28, 28)
         with pytest.raises(BentoMLException, match=r"images\[0\]: it is a list of 784"):
             client.predict(images=IMAGES.reshape(5, 784))

@@ -1,6 +1,7 @@
 """The service in this process, over ASGI."""
 
 import json
+import re
 import socket
 import struct
 import threading
@@ -21,6 +22,7 @@ from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import prepare
 from clustnet.settings import Settings
 from tests.serving.images import drawing, encoded
+from tests.synthetic import THRESHOLD
 
 PAPER: Any = np.zeros((28, 28)).tolist()
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 28, 28)).astype(np.uint8)
@@ -33,7 +35,7 @@ def upload(client: TestClient, content: bytes, name: str = "digit.png") -> Any:
 
 def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predictor) -> None:
     session = onnxruntime.InferenceSession(predictor.bundle.path(MIXTURE), providers=["CPUExecutionProvider"])
-    routing, classes = session.run(["routing", "class_probability"], {"image": IMAGES})
+    routing, classes, confidence = session.run(["routing", "class_probability", "confidence"], {"image": IMAGES})
     answer = client.post("/predict", json={"images": IMAGES.tolist()})
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -42,7 +44,24 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
     predictions = document["predictions"]
     np.testing.assert_allclose([p["routing"] for p in predictions], routing, rtol=1e-5)
     np.testing.assert_allclose([p["class_probabilities"] for p in predictions], classes, rtol=1e-5)
-    assert list(predictions[0]) == ["binary", "routing", "expert", "guess", "class_probabilities"]
+    np.testing.assert_allclose([p["confidence"] for p in predictions], confidence, rtol=1e-5)
+    keys = ["binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
+    assert list(predictions[0]) == keys
+
+
+def test_what_the_model_does_not_know_is_marked_and_counted(client: TestClient, predictor: Predictor) -> None:
+    confidence = predictor.predict(IMAGES).confidence
+    assert 0 < (confidence < THRESHOLD).sum() < len(IMAGES)
+    before = abstentions(client)
+    predictions = client.post("/predict", json={"images": IMAGES.tolist()}).json()["predictions"]
+    assert [p["abstain"] for p in predictions] == (confidence < THRESHOLD).tolist()
+    assert abstentions(client) - before == (confidence < THRESHOLD).sum()
+
+
+def abstentions(client: TestClient) -> float:
+    found = re.search(r"^clustnet_abstentions_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    assert found
+    return float(found[1])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])

@@ -54,7 +54,10 @@ class MixtureOfExperts(nn.Module):
 
     def route(self, pixels: Tensor) -> MixtureOutput:
         """Route normalised images float32 [N, C, H, W] and ask every expert."""
-        embeddings = self.encoder(pixels)
+        return self.route_embedded(pixels, self.encoder(pixels))
+
+    def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
+        """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         evidence = embeddings if self.shared else pixels
         logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)
         return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)

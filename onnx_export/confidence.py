@@ -1,0 +1,88 @@
+"""The confidence that an image is one of those a model was made for: how near it is to the training images.
+
+Lee, Lee, Lee, Shin, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
+Attacks", arXiv:1807.03888, with the discovered cells in the place of classes, so that no label is needed.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.inference import BATCH
+from training.models.mixture import MixtureOfExperts, MixtureOutput
+
+SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
+SHRINKAGE = 0.01  # share of the mean variance that is added to each, for features that hardly vary
+
+
+class Confidence(nn.Module):
+    """Features float32 [N, D] -> confidence float32 [N], above 0 to 1.
+
+    ``1 / (1 + d / D)`` with d the squared Mahalanobis distance to the nearest cell's mean, which is D on average
+    for the images that it was fitted on: they have about one half.
+
+    Args:
+        means: float [K, D] the cells' mean features.
+        covariance: float [D, D] the features' covariance within cells, positive definite.
+    """
+
+    means: Tensor
+    whitening: Tensor
+
+    def __init__(self, means: Tensor, covariance: Tensor) -> None:
+        super().__init__()
+        factor, size = torch.linalg.cholesky(covariance.double()), len(covariance)
+        whitening = torch.linalg.solve_triangular(factor, torch.eye(size, dtype=torch.float64), upper=False).T
+        whitening = whitening / size**0.5
+        self.register_buffer("whitening", whitening.float())
+        self.register_buffer("means", (means.double() @ whitening).float())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the confidence of each image."""
+        whitened = features @ self.whitening
+        distances: Tensor = (whitened[:, None] - self.means).square().sum(dim=2)
+        return 1 / (1 + distances.amin(dim=1))
+
+
+def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
+    """Fit the cells' means and their common covariance.
+
+    Cells with fewer than ``SMALLEST_CELL`` of the images are left out.
+
+    Args:
+        features: float32 [N, D] of training images.
+        cells: [N] the cell that each was assigned to.
+    """
+    found, counts = np.unique(cells, return_counts=True)
+    kept = found[counts >= min(SMALLEST_CELL * len(cells), counts.max())]
+    groups = [features[torch.from_numpy(cells == cell)].double() for cell in kept]
+    means = torch.stack([group.mean(dim=0) for group in groups])
+    residuals = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
+    covariance = residuals.T @ residuals / len(residuals)
+    variance = covariance.diagonal().mean().clamp(min=1e-12)  # features that never vary are no fault
+    return Confidence(means, covariance + SHRINKAGE * variance * torch.eye(len(covariance)))
+
+
+def threshold(confidence: NDArray[np.float32], share: float) -> float:
+    """Return the confidence under which ``share`` of the images are, as a float32 that JSON keeps exactly."""
+    return float(np.float32(np.quantile(confidence, share)))
+
+
+def features(output: MixtureOutput, embeddings: Tensor) -> Tensor:
+    """Return what tells images apart, float32 [N, D + E]: the gate's embeddings and the experts' logits.
+
+    The experts help where the gate alone has learnt little.
+    """
+    return torch.cat([embeddings, output.expert_logit], dim=1)
+
+
+@torch.no_grad()
+def features_of(model: MixtureOfExperts, images: NDArray[np.uint8]) -> Tensor:
+    """Return the features of images uint8 [N, ...], float32 [N, D + E]; the model is in evaluation mode."""
+    found = []
+    for start in range(0, len(images), BATCH):
+        pixels = model.normalise(torch.from_numpy(images[start : start + BATCH].copy()))
+        embeddings = model.encoder(pixels)
+        found.append(features(model.route_embedded(pixels, embeddings), embeddings))
+    return torch.cat(found)

@@ -1,0 +1,114 @@
+"""What is fitted on a trained model: class map, temperature, confidence and the threshold of the confidence."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clustnet.bundle import Abstention, Calibration, ClassMap
+from clustnet.calibration import fit_temperature
+from clustnet.class_map import class_probability, draw_reference, fit_class_map
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from clustnet.scores import cells
+from onnx_export.confidence import Confidence, features_of, fit_confidence, threshold
+from onnx_export.graphs import Mixture
+from training.inference import Routed, route
+from training.models.mixture import MixtureOfExperts
+from training.recipe import Recipe
+
+IMAGES = 10_000  # at least so many training images, where there are, fit all but the class map
+ABSTAINED = 0.01  # share of training images under the threshold
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Everything that makes a bundle of a trained model."""
+
+    class_map: ClassMap
+    calibration: Calibration
+    confidence: Confidence
+    abstention: Abstention
+
+    def mixture(self, model: MixtureOfExperts, hard: bool) -> Mixture:
+        """Return the whole model, in evaluation mode; ``hard`` if one expert alone decides."""
+        class_map = torch.from_numpy(self.class_map.array())
+        return Mixture(model, class_map, hard, self.calibration.temperature, self.confidence).eval()
+
+
+def fit(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
+    """Fit on the training split: the class map on the reference images' classes, all else without fine labels.
+
+    Raises:
+        UserError: a class has fewer training images than the recipe asks for.
+    """
+    class_map = fit_reference(model, recipe, train)
+    some = _spread(train)
+    routed = route(model, some.images, recipe.routing == "hard")
+    coarse = recipe.data.grouping().coarse(some.labels)
+    confidence, abstention = fit_abstention(model, routed, some)
+    return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse), confidence, abstention)
+
+
+def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> ClassMap:
+    """Draw the reference images from the training split and fit the class map on their labels.
+
+    Raises:
+        UserError: a class has fewer training images than the recipe asks for.
+    """
+    counts = np.bincount(train.labels, minlength=len(train.classes))
+    if counts.min() < recipe.reference.per_class:
+        raise UserError(
+            f"The class {train.classes[counts.argmin()]!r} has {counts.min()} training images, but "
+            f"reference.per_class asks for {recipe.reference.per_class}; lower it or train on more images."
+        )
+    indices = draw_reference(train.labels, recipe.reference.per_class, recipe.reference.seed)
+    routed = route(model, train.images[indices], recipe.routing == "hard")
+    fitted = fit_class_map(routed.weights, routed.expert_probability, train.labels[indices], len(train.classes))
+    return ClassMap(
+        values=fitted.tolist(),
+        data=f"{train.name}:{train.split}",
+        reference_images=len(indices),
+        reference_indices=indices.tolist(),
+    )
+
+
+def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer]) -> Calibration:
+    """Fit the temperature on N training images.
+
+    Args:
+        routed: what the model says of them.
+        recipe: the recipe of the run.
+        class_map: the class map.
+        coarse: [N] their coarse labels, 0 or 1.
+    """
+    probability = class_probability(routed.weights, routed.expert_probability, class_map.array())
+    temperature = fit_temperature(probability, recipe.data.grouping(), coarse)
+    return Calibration(temperature=temperature, data=class_map.data, images=len(coarse))
+
+
+def fit_abstention(model: MixtureOfExperts, routed: Routed, images: LabelledImages) -> tuple[Confidence, Abstention]:
+    """Fit the confidence on every second image, and the threshold on the others, so that neither flatters the other.
+
+    Args:
+        model: the trained model.
+        routed: what it says of the images, whose labels are not used.
+        images: training images, at least 2.
+    """
+    features = features_of(model, images.images)
+    cell = cells(routed.routing, routed.positive_probability)
+    confidence = fit_confidence(features[::2], cell[::2])
+    others = confidence(features[1::2]).numpy()
+    return confidence, Abstention(
+        threshold=threshold(others, ABSTAINED),
+        share=ABSTAINED,
+        data=f"{images.name}:{images.split}",
+        images=len(others),
+    )
+
+
+def _spread(train: LabelledImages) -> LabelledImages:
+    """Return every so many-th image, since the first alone may be of one kind."""
+    step = max(1, len(train) // IMAGES)
+    return replace(train, images=train.images[::step], labels=train.labels[::step])

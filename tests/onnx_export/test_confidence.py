@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import mahalanobis
+
+from onnx_export.confidence import SHRINKAGE, Confidence, features_of, fit_confidence, threshold
+from tests.training.tiny import noise, tiny_recipe
+from training.models.mixture import MixtureOfExperts
+
+
+def blobs(images: int, seed: int = 0, size: int = 6) -> tuple[torch.Tensor, np.ndarray]:
+    """Return features in three blobs of one sloping shape, and the blob of each."""
+    generator = np.random.default_rng(seed)
+    cells = generator.integers(0, 3, images)
+    slope = np.random.default_rng(1).normal(size=(size, size))
+    features = 50 * np.eye(3, size)[cells] + generator.normal(size=(images, size)) @ slope
+    return torch.from_numpy(features.astype(np.float32)), cells
+
+
+@given(st.integers(1, 8), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_it_falls_with_the_mahalanobis_distance_to_the_nearest_mean(size: int, count: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    root = generator.normal(size=(size, size))
+    covariance, means = root @ root.T + np.eye(size), generator.normal(size=(count, size))
+    features = generator.normal(size=(4, size))
+    found = Confidence(torch.from_numpy(means), torch.from_numpy(covariance))(torch.from_numpy(features).float())
+    for image, confidence in zip(features, found.tolist(), strict=True):
+        nearest = min(mahalanobis(image, mean, np.linalg.inv(covariance)) for mean in means)
+        assert confidence == pytest.approx(1 / (1 + nearest**2 / size), rel=1e-3)
+
+
+def test_the_fit_is_the_cells_means_and_their_pooled_covariance() -> None:
+    features, cells = blobs(300)
+    fitted = fit_confidence(features, cells)
+    plain = features.numpy().astype(float)
+    means = np.stack([plain[cells == cell].mean(axis=0) for cell in range(3)])
+    residuals = plain - means[cells]
+    covariance = residuals.T @ residuals / 300
+    covariance += SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)
+    expected = Confidence(torch.from_numpy(means), torch.from_numpy(covariance))
+    torch.testing.assert_close(fitted(features), expected(features))
+
+
+def test_typical_images_have_a_half_and_others_far_less() -> None:
+    confidence = fit_confidence(*blobs(3000))
+    familiar, strange = confidence(blobs(500, seed=7)[0]), confidence(torch.full((1, 6), 500.0))
+    assert (1 / familiar - 1).mean().item() == pytest.approx(1, abs=0.1)
+    assert 0 < strange.item() < 0.01
+    assert confidence(confidence.means @ torch.linalg.inv(confidence.whitening)).tolist() == pytest.approx([1] * 3)
+
+
+def test_a_cell_of_a_few_mistakes_has_no_say() -> None:
+    features, cells = blobs(1000)
+    strange = torch.full((3, 6), 500.0)
+    fitted = fit_confidence(torch.cat([features, strange]), np.concatenate([cells, [9] * 3]))
+    torch.testing.assert_close(fitted(features), fit_confidence(features, cells)(features))
+    assert fitted(strange).max() < 0.05
+
+
+def test_many_small_cells_are_all_kept() -> None:
+    features, _ = blobs(200)
+    assert len(fit_confidence(features, np.arange(200)).means) == 200
+
+
+def test_features_that_never_vary_are_no_fault() -> None:
+    fitted = fit_confidence(torch.ones(20, 4), np.zeros(20, np.int64))
+    assert fitted(torch.ones(1, 4)).item() == pytest.approx(1)
+    assert fitted(torch.zeros(1, 4)).item() < 1e-3
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50), st.floats(0, 1))
+def test_a_threshold_leaves_the_share_under_it_and_survives_json(values: list[float], share: float) -> None:
+    confidence = np.array(values, np.float32)
+    found = threshold(confidence, share)
+    assert found == float(np.float32(found))
+    assert (confidence < np.float32(found)).mean() <= share + 1 / len(values)
+    assert (confidence <= np.nextafter(np.float32(found), np.float32(1))).mean() >= share - 1 / len(values)
+
+
+@pytest.mark.parametrize("expert", ["linear", "shared"])
+@torch.no_grad()
+def test_features_are_embeddings_and_expert_logits(expert: str) -> None:
+    torch.manual_seed(0)
+    model = MixtureOfExperts(tiny_recipe({"model.expert": expert}).model, (28, 28), (0.13,), (0.31,)).eval()
+    images = noise(150)
+    found = features_of(model, images.numpy())
+    plain = torch.cat([model.encoder(model.normalise(images)), model(images).expert_logit], dim=1)
+    torch.testing.assert_close(found, plain)
