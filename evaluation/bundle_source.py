@@ -47,6 +47,8 @@ class BundleSource:
             np.array(self.manifest.coarse_labels)[positive.astype(np.intp)],
             np.where(positive, probability, 1 - probability),
             predictions.class_probability,
+            predictions.confidence,
+            self.manifest.abstention.refuses(predictions.confidence),
         )
 
     def grouping(self, seen: Collection[str]) -> CoarseGrouping:  # noqa: ARG002 - the manifest knows

@@ -27,6 +27,12 @@ class Confidence(NamedTuple):
 
 
 CONFIDENCES = {
+    "own": Confidence(
+        "The model's own confidence",
+        "How near the image is to the training images by the gate's embedding and the experts' logits "
+        "(after Lee et al., arXiv:1807.03888); the model abstains where it is low.",
+        lambda answers: answers.own_confidence,
+    ),
     "guess": Confidence(
         "Top class probability",
         "The probability of the guess (Hendrycks and Gimpel, arXiv:1610.02136).",
@@ -63,11 +69,13 @@ class Outliers:
         data: the M outliers; their labels mean nothing here.
         inliers: for each key of ``CONFIDENCES``, [N] the confidence in the evaluated images.
         outliers: likewise, [M] the confidence in the outliers.
+        abstained: the share of the outliers that the model would rather not answer.
     """
 
     data: LabelledImages
     inliers: dict[str, NDArray[np.floating]]
     outliers: dict[str, NDArray[np.floating]]
+    abstained: float
 
     @property
     def auroc(self) -> dict[str, float]:
@@ -113,4 +121,4 @@ def compare_outliers(
     ours, theirs = (
         {key: confidence.of(side) for key, confidence in CONFIDENCES.items()} for side in (inliers, answers)
     )
-    return Outliers(outliers, ours, theirs)
+    return Outliers(outliers, ours, theirs, float(answers.abstain.mean()))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clustnet.bundle import InputSpec
     from evaluation.sources import Answers
 
-HEADINGS = ("file", "coarse label", "probability", "expert", "guess", "probability")
+HEADINGS = ("file", "coarse label", "probability", "expert", "guess", "probability", "confidence")
 
 
 def main(arguments: list[str]) -> None:
@@ -64,6 +64,7 @@ def _rows(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) -> 
             str(answers.expert[i]),
             classes[answers.guess[i]],
             f"{answers.confidence[i]:.4f}",
+            f"{answers.own_confidence[i]:.4f}" + (" (abstains)" if answers.abstain[i] else ""),
         )
 
 

@@ -87,7 +87,13 @@ def scores_json(evaluation: Evaluation) -> str:
 
 def _outliers_json(outliers: Outliers) -> dict[str, Any]:
     data = outliers.data
-    return {"data": data.name, "split": data.split, "images": len(data), "auroc": outliers.auroc}
+    return {
+        "data": data.name,
+        "split": data.split,
+        "images": len(data),
+        "auroc": outliers.auroc,
+        "abstained": outliers.abstained,
+    }
 
 
 def _budget_json(budget: ReferenceBudget) -> dict[str, Any]:
@@ -107,6 +113,8 @@ def predictions_csv(evaluation: Evaluation) -> str:
         "coarse": answers.coarse_label,
         "coarse_probability": answers.coarse_probability,
         "expert": answers.expert,
+        "own_confidence": answers.own_confidence,
+        "abstain": answers.abstain.astype(int),
     }
     columns |= {f"routing/{e}": column for e, column in enumerate(answers.routing.T)}
     columns |= {f"probability/{n}": c for n, c in zip(data.classes, answers.class_probability.T, strict=True)}

@@ -58,6 +58,11 @@ MEANINGS = {
     "binary_calibration_error": Meaning(
         "Coarse calibration error", "The same of the predicted coarse label and its probability."
     ),
+    "abstained": Meaning(
+        "Abstained",
+        "Images for which the model's own confidence is under its threshold; the scores above count them as well.",
+        percent=True,
+    ),
 }
 
 

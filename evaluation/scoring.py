@@ -79,7 +79,8 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         ``class_accuracy``, the share of guesses that are the true class; those of
         ``clustnet.scores.routing_scores``; ``mean_confidence``, the guesses' mean probability;
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
-        ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels.
+        ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
+        ``abstained``, the share of images that the model would rather not answer, which the others count as well.
         A group without images scores nan.
 
     Raises:
@@ -101,6 +102,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         "negative_log_likelihood": float(-log_likelihood.mean()),
         "calibration_error": class_reliability(answers, labels).error,
         "binary_calibration_error": coarse_reliability(answers, labels, grouping).error,
+        "abstained": float(answers.abstain.mean()),
     }
 
 

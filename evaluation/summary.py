@@ -24,6 +24,7 @@ def _outliers(outliers: Outliers) -> Iterator[str]:
     data = outliers.data
     yield f"AUROC of the confidence against {len(data):,} outliers of {data.name}:{data.split}"
     yield from _aligned([(CONFIDENCES[key].title, f"{area:.4f}") for key, area in outliers.auroc.items()])
+    yield f"Abstained from {outliers.abstained:.2%} of them"
 
 
 def _budget(budget: ReferenceBudget) -> Iterator[str]:

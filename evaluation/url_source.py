@@ -35,6 +35,8 @@ class _Prediction(BaseModel):
     routing: Annotated[list[Probability], Field(min_length=1)]
     guess: _Label
     class_probabilities: Annotated[list[Probability], Field(min_length=1)]
+    confidence: Probability
+    abstain: bool
 
 
 class _ModelName(BaseModel):
@@ -151,6 +153,8 @@ def _arrays(answer: _Answer, images: int) -> Answers:
         np.array([prediction.binary.label for prediction in found]),
         np.array([prediction.binary.probability for prediction in found], np.float32),
         _matrix([prediction.class_probabilities for prediction in found]),
+        np.array([prediction.confidence for prediction in found], np.float32),
+        np.array([prediction.abstain for prediction in found]),
     )
 
 

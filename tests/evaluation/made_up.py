@@ -28,6 +28,8 @@ def answers_from(
         np.array(grouping.labels)[flipped],
         probability,
         classes.astype(np.float32),
+        probability[::-1],
+        probability[::-1] < 0.6,
     )
 
 
@@ -59,4 +61,4 @@ def complete(made: Evaluation, others: Evaluation, budgets: tuple[int, ...] = (1
     sides = [{key: c.of(side.answers) for key, c in CONFIDENCES.items()} for side in (made, others)]
     accuracy = np.random.default_rng(0).uniform(0.5, 1, (len(budgets), DRAWS))
     budget = ReferenceBudget("made-up:train", budgets, accuracy)
-    return replace(made, outliers=Outliers(others.data, *sides), budget=budget)
+    return replace(made, outliers=Outliers(others.data, *sides, 0.25), budget=budget)

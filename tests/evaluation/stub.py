@@ -45,8 +45,8 @@ class Stub:
     def _document(self, images: np.ndarray) -> Document:
         manifest, found = self.predictor.manifest, self.predictor.predict(images)
         predictions = []
-        for positive, routing, classes in zip(
-            found.positive_probability, found.routing, found.class_probability, strict=True
+        for positive, routing, classes, confidence in zip(
+            found.positive_probability, found.routing, found.class_probability, found.confidence, strict=True
         ):
             label = manifest.coarse_labels[int(positive > 0.5)]
             best = int(classes.argmax())
@@ -60,6 +60,8 @@ class Stub:
                         "probability": self.write_float(classes[best]),
                     },
                     "class_probabilities": [self.write_float(value) for value in classes],
+                    "confidence": self.write_float(confidence),
+                    "abstain": bool(confidence < manifest.abstention.threshold),
                 }
             )
         return {"model": {"name": manifest.name, "version": manifest.version}, "predictions": predictions}

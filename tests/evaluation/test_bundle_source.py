@@ -7,6 +7,7 @@ from clustnet.errors import UserError
 from clustnet.predictor import CPU, Predictor
 from evaluation.bundle_source import BundleSource
 from tests.evaluation.made_up import HALVES
+from tests.synthetic import THRESHOLD
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (9, 28, 28), dtype=np.uint8)
 
@@ -15,6 +16,8 @@ def test_answers_are_those_of_the_predictor(synthetic_bundle: Path, predictor: P
     answers, expected = BundleSource(synthetic_bundle, "cpu").answer(IMAGES), predictor.predict(IMAGES)
     np.testing.assert_array_equal(answers.routing, expected.routing)
     np.testing.assert_array_equal(answers.class_probability, expected.class_probability)
+    np.testing.assert_array_equal(answers.own_confidence, expected.confidence)
+    np.testing.assert_array_equal(answers.abstain, expected.confidence < THRESHOLD)
     np.testing.assert_array_equal(answers.expert, expected.routing.argmax(axis=1))
     np.testing.assert_array_equal(answers.guess, expected.class_probability.argmax(axis=1))
     np.testing.assert_array_equal(answers.confidence, expected.class_probability.max(axis=1))

@@ -27,6 +27,7 @@ class Knows:
 def test_each_confidence_is_what_it_says() -> None:
     answers = OUTLIERS.answers
     found = {key: confidence.of(answers) for key, confidence in CONFIDENCES.items()}
+    np.testing.assert_array_equal(found["own"], answers.own_confidence)
     np.testing.assert_array_equal(found["guess"], answers.class_probability.max(axis=1))
     np.testing.assert_allclose(found["class_entropy"], -entropy(answers.class_probability, axis=1), rtol=1e-5)
     np.testing.assert_allclose(found["routing_entropy"], -entropy(answers.routing, axis=1), rtol=1e-5)
@@ -40,6 +41,7 @@ def test_the_areas_are_those_of_scikit_learn() -> None:
     for key, confidence in CONFIDENCES.items():
         values = [*confidence.of(INLIERS.answers), *confidence.of(OUTLIERS.answers)]
         assert found.auroc[key] == pytest.approx(roc_auc_score(truth, values))
+    assert found.abstained == pytest.approx((OUTLIERS.answers.own_confidence < 0.6).mean())
     assert found.auroc["guess"] == 1  # the inliers are certain, the outliers are not
 
 

@@ -7,6 +7,7 @@ from clustnet.cli import DONE, WRONG_INPUT, main
 from clustnet.datasets import LabelledImages
 from clustnet.predictor import Predictor
 from clustnet.preparation import prepare
+from tests.synthetic import THRESHOLD
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_one_line_a_file(
     assert predict(synthetic_bundle, *files) == DONE
     shown = capsys.readouterr()
     heading, *lines = shown.out.splitlines()
-    assert heading.split() == ["file", "coarse", "label", "probability", "expert", "guess", "probability"]
+    assert heading.split() == ["file", "coarse", "label", "probability", "expert", "guess", "probability", "confidence"]
     assert shown.err == ""
     for file, line in zip(files, lines, strict=True):
         found = predictor.predict(prepare(file.read_bytes(), predictor.manifest.input)[None])
@@ -39,6 +40,8 @@ def test_one_line_a_file(
             str(found.routing[0].argmax()),
             str(classes.argmax()),
             f"{classes.max():.4f}",
+            f"{found.confidence[0]:.4f}",
+            *(["(abstains)"] if found.confidence[0] < THRESHOLD else []),
         ]
 
 

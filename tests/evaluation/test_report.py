@@ -145,12 +145,14 @@ def test_every_score_can_be_computed_from_the_lines_of_the_images() -> None:
     classes = np.array([[float(line[f"probability/{c}"]) for c in range(10)] for line in lines])
     answers = answers_from(labels, routing, classes)
     answers = replace(answers, coarse_label=np.array([line["coarse"] for line in lines]))
+    answers = replace(answers, abstain=np.array([line["abstain"] == "1" for line in lines]))
     assert score(answers, labels, HALVES) == made.scores
     first = lines[0]
     assert first["image"] == "0"
     assert int(first["expert"]) == made.answers.expert[0]
     assert int(first["guess"]) == made.answers.guess[0]
     assert np.float32(first["guess_probability"]) == made.answers.confidence[0]
+    assert np.float32(first["own_confidence"]) == made.answers.own_confidence[0]
     assert np.float32(first["coarse_probability"]) == made.answers.coarse_probability[0]
     assert first["true_coarse"] == ("5-9" if labels[0] > 4 else "0-4")
 

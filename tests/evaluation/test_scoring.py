@@ -26,6 +26,7 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     assert made.scores["negative_log_likelihood"] == pytest.approx(
         log_loss(labels, _rows_of_one(answers.class_probability), labels=range(10)), rel=1e-5
     )
+    assert made.scores["abstained"] == pytest.approx((answers.own_confidence < 0.6).mean())
     assert made.scores["mean_confidence"] == pytest.approx(answers.class_probability.max(axis=1).mean())
     np.testing.assert_array_equal(
         counts(labels, answers.guess, (10, 10)), confusion_matrix(labels, answers.guess, labels=range(10))

@@ -14,6 +14,7 @@ from evaluation.sources import answer_all
 from evaluation.url_source import RETRIES, UrlSource
 from tests.evaluation.made_up import DIGITS
 from tests.evaluation.stub import Document, Reply, Stub
+from tests.synthetic import THRESHOLD
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
 
@@ -39,6 +40,8 @@ def test_answers_are_the_models_to_the_last_bit(
     answers, expected = UrlSource(stub.url + "/", DIGITS).answer(IMAGES), predictor.predict(IMAGES)
     np.testing.assert_array_equal(answers.routing, expected.routing)
     np.testing.assert_array_equal(answers.class_probability, expected.class_probability)
+    np.testing.assert_array_equal(answers.own_confidence, expected.confidence)
+    np.testing.assert_array_equal(answers.abstain, expected.confidence < THRESHOLD)
     np.testing.assert_array_equal(
         answers.coarse_probability,
         np.maximum(expected.positive_probability, 1 - expected.positive_probability),
