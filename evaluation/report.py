@@ -168,11 +168,14 @@ def _page(evaluation: Evaluation, shown_plots: list[dict[str, str]]) -> str:
 
 
 def _outlier_rows(outliers: Outliers | None) -> list[dict[str, str]]:
-    areas = {} if outliers is None else outliers.auroc
-    return [
+    if outliers is None:
+        return []
+    areas = [
         {"title": CONFIDENCES[key].title, "text": CONFIDENCES[key].text, "value": f"{area:.4f}"}
-        for key, area in areas.items()
+        for key, area in outliers.auroc.items()
     ]
+    told = "Outliers for which the model's own confidence is under its threshold."
+    return [*areas, {"title": "Abstained", "text": told, "value": f"{outliers.abstained:.2%}"}]
 
 
 def _budget_rows(budget: ReferenceBudget | None) -> list[list[str]]:

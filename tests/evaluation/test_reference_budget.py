@@ -33,7 +33,8 @@ class Reader:
         digit = images[:, 0, 0]
         routing = np.eye(5, dtype=np.float32)[digit % 5]
         positive = (digit > 4).astype(np.float32)
-        return Predictions(positive, routing, np.tile(positive[:, None], 5), np.eye(10, dtype=np.float32)[digit])
+        classes = np.eye(10, dtype=np.float32)[digit]
+        return Predictions(positive, routing, np.tile(positive[:, None], 5), classes, np.ones_like(positive))
 
 
 def test_one_image_of_each_class_names_perfect_cells() -> None:

@@ -113,11 +113,13 @@ def test_what_was_asked_for_beside_the_scores_is_told(tmp_path: Path) -> None:
     assert {entry.name for entry in (tmp_path / "report").iterdir()} == FILES
     content = json.loads((tmp_path / "report" / "scores.json").read_text())
     outliers, budget = content["outliers"], content["reference_budget"]
-    assert outliers == {"data": "made-up", "split": "test", "images": 30, "auroc": made.outliers.auroc}
+    areas = made.outliers.auroc
+    assert outliers == {"data": "made-up", "split": "test", "images": 30, "auroc": areas, "abstained": 0.25}
     assert budget == {"drawn_from": "made-up:train", "draws": 20, "class_accuracy": made.budget.rows()}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text()).text.split())
-    for key, area in made.outliers.auroc.items():
+    for key, area in areas.items():
         assert f"{CONFIDENCES[key].title}{area:.4f}{CONFIDENCES[key].text}" in text
+    assert "Abstained25.00%Outliers for which" in text
     for row in made.budget.rows():
         cells = [f"{row[key]:.2%}" for key in ("mean", "sd", "min", "max")]
         assert "".join([str(row["per_class"]), *cells]) in text

@@ -19,7 +19,8 @@ def test_the_rest_follows_the_scores() -> None:
     areas = made.outliers.auroc.values()
     for line, confidence, area in zip(lines[1:], CONFIDENCES.values(), areas, strict=False):
         assert line.split() == [*confidence.title.split(), f"{area:.4f}"]
-    heading, *rows = lines[1 + len(CONFIDENCES) :]
+    abstained, heading, *rows = lines[1 + len(CONFIDENCES) :]
+    assert abstained == "Abstained from 25.00% of them"
     assert heading == "Class accuracy by labelled images of each class, 20 draws from made-up:train"
     assert [int(row.split()[0]) for row in rows] == [1, 10, 100]
     first = made.budget.accuracy[0]
