@@ -213,7 +213,9 @@ class ClustNet:
         """Return the initial partition, made when it is first asked for."""
         if self.partition is None:
             recipe = self.recipe
-            self.partition = partition(self.data, recipe.model.experts, recipe.partition.images, recipe.seed)
+            clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
+            self.partition, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+            print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
         return self.partition
 
     @property

@@ -1,0 +1,100 @@
+"""The initial partition: each coarse group parted into as many clusters as it has classes, without fine labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clustnet.errors import UserError
+from training.data import CoarseData
+from training.partition.candidates import Candidate, candidates
+from training.partition.pairing import paired
+from training.partition.representations import coarse_error, reduced, represent
+
+LEAST_IMAGES = 10  # a cluster
+
+__all__ = ["Partition", "Trial", "partition"]
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Images and the experts that should see them.
+
+    Args:
+        indices: int64 [M], which training images.
+        experts: int64 [M], 0 to E - 1, one expert an image.
+    """
+
+    indices: Labels
+    experts: Labels
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How the partition was chosen; nothing in it comes from fine labels.
+
+    Args:
+        errors: for each representation how often an image's neighbours are of the other coarse group.
+        candidates: for each group all candidates, the chosen one first.
+    """
+
+    errors: dict[str, float]
+    candidates: tuple[list[Candidate], list[Candidate]]
+
+    def lines(self, labels: tuple[str, str]) -> list[str]:
+        """Return what a person should see of it.
+
+        Args:
+            labels: the names of the two groups.
+        """
+        errors = "  ".join(f"{name} {error:.3f}" for name, error in self.errors.items())
+        return [f"partition: neighbours of the other group  {errors}"] + [
+            f"partition of {label}: " + "  ".join(f"{found.name} {found.agreement:.3f}" for found in group)
+            for label, group in zip(labels, self.candidates, strict=True)
+        ]
+
+
+def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: int) -> tuple[Partition, Trial]:
+    """Part a sample of each coarse group into clusters and give each cluster an expert.
+
+    Args:
+        data: images and coarse labels.
+        clusters: of each group; the larger is E.
+        images: the sample's size in each group, or all if it has fewer.
+        seed: of the sample and everything after it.
+
+    Raises:
+        UserError: a coarse group with too few images to be parted.
+    """
+    generator = np.random.default_rng(seed)
+    targets = data.targets.cpu().numpy()
+    _check_size(targets, max(clusters))
+    chosen = [_sample(np.flatnonzero(targets == label), images, generator) for label in (0, 1)]
+    both, first = np.concatenate(chosen), slice(0, len(chosen[0]))
+    groups = (first, slice(len(chosen[0]), len(both)))
+    rows = represent(data.images[torch.from_numpy(both)], seed)
+    errors = {name: coarse_error(reduced(part, seed), targets[both], seed) for name, part in rows.items()}
+    weights = {name: (min(errors.values()) / error) ** 2 for name, error in errors.items()}
+    tried = [
+        candidates({name: part[group] for name, part in rows.items()}, weights, count, seed)
+        for group, count in zip(groups, clusters, strict=True)
+    ]
+    pixels = (rows["pixels"][groups[0]], rows["pixels"][groups[1]])
+    experts = paired(pixels, (tried[0][0].clusters, tried[1][0].clusters), clusters, generator)
+    return Partition(both, np.concatenate(experts)), Trial(errors, (tried[0], tried[1]))
+
+
+def _check_size(targets: NDArray[np.float32], clusters: int) -> None:
+    fewest = min(int((targets == label).sum()) for label in (0, 1))
+    if fewest < LEAST_IMAGES * clusters:
+        raise UserError(
+            f"A coarse group has {fewest} training images, too few for a partition into {clusters} clusters; "
+            f"train on at least {LEAST_IMAGES * clusters} of each group or set partition.epochs to 0."
+        )
+
+
+def _sample(members: Labels, images: int, generator: np.random.Generator) -> Labels:
+    return np.sort(generator.choice(members, min(images, len(members)), replace=False))

@@ -1,0 +1,145 @@
+"""What images are compared by: pixels, edges and learnt patches, none of which needs a label.
+
+Which of them shows the classes depends on the data; ``coarse_error`` says how well one keeps the coarse groups apart.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import MiniBatchKMeans
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad, unfold
+
+PRINCIPAL_COMPONENTS = 50
+CELL, DIRECTIONS, LARGEST_EDGE = 4, 9, 0.2  # of the histograms of gradients
+PATCH, STRIDE, PATCHES = 6, 2, 256
+SAMPLED_PATCHES, PATCHES_AN_IMAGE = 40_000, 50  # the fewer of them are learnt from
+FAINT = 10 / 255**2  # added to a patch's variance, so that flat patches stay flat
+WHITENING = 0.1  # added to the variances before patches are whitened
+BATCH = 64
+QUERIES, VOTERS = 4000, 10
+
+Floats = NDArray[np.float32]
+
+
+def represent(images: Tensor, seed: int) -> dict[str, Floats]:
+    """Return each representation of images as rows, float32 [N, features].
+
+    Args:
+        images: uint8 [N, H, W] or [N, H, W, C], sides of 8 or more.
+        seed: of the patches that are learnt from.
+    """
+    pixels = images.cpu().float() / 255
+    planes = pixels.unsqueeze(1) if images.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    return {"pixels": planes.flatten(1).numpy(), "edges": edges(planes), "patches": patches(planes, seed)}
+
+
+def reduced(rows: Floats, seed: int) -> Floats:
+    """Return the first principal components of rows [N, features], at most 50."""
+    components = min(PRINCIPAL_COMPONENTS, *rows.shape)
+    found: Floats = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(rows).astype(np.float32)
+    return found
+
+
+def coarse_error(rows: Floats, targets: NDArray[np.float32], seed: int) -> float:
+    """Return how often the nearest images are of the other coarse group: the error of a vote of ten neighbours.
+
+    Args:
+        rows: float32 [N, features].
+        targets: [N] coarse labels, 0 or 1.
+        seed: of the sample that is asked about.
+
+    Returns:
+        The mean of both groups' error, smoothed so that it is never 0.
+    """
+    asked = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
+    voters = NearestNeighbors(n_neighbors=min(VOTERS + 1, len(rows))).fit(rows)
+    nearest = voters.kneighbors(rows[asked], return_distance=False)[
+        :, 1:
+    ]  # the nearest is the image itself, or its copy
+    wrong = (targets[nearest].mean(axis=1) > 0.5) != targets[asked]
+    groups = [wrong[targets[asked] == group] for group in (0, 1)]
+    return float(np.mean([(group.sum() + 1) / (len(group) + 2) for group in groups]))
+
+
+def edges(planes: Tensor) -> Floats:
+    """Return histograms of the gradients' directions in small cells, normalised over 2x2 cells.
+
+    Dalal, Triggs, "Histograms of Oriented Gradients for Human Detection", CVPR 2005.
+
+    Args:
+        planes: float32 [N, C, H, W]; of several channels the steepest counts.
+
+    Returns:
+        float32 [N, features].
+    """
+    parts = [_edges(part) for part in torch.split(planes, BATCH)]
+    return torch.cat(parts).numpy()
+
+
+def _edges(planes: Tensor) -> Tensor:
+    framed = pad(planes, (1, 1, 1, 1), mode="replicate")
+    across = framed[:, :, 1:-1, 2:] - framed[:, :, 1:-1, :-2]
+    down = framed[:, :, 2:, 1:-1] - framed[:, :, :-2, 1:-1]
+    steepness, steepest = (across**2 + down**2).sqrt().max(dim=1, keepdim=True)
+    angle = torch.atan2(down, across).gather(1, steepest) % torch.pi
+    position = angle / torch.pi * DIRECTIONS
+    first, share = position.floor().long() % DIRECTIONS, position - position.floor()
+    votes = torch.zeros(len(planes), DIRECTIONS, *planes.shape[2:])
+    votes.scatter_add_(1, first, steepness * (1 - share)).scatter_add_(1, (first + 1) % DIRECTIONS, steepness * share)
+    blocks = unfold(avg_pool2d(votes, CELL) * CELL**2, 2)
+    return (blocks / (blocks.pow(2).sum(dim=1, keepdim=True) + 0.01).sqrt()).clamp(max=LARGEST_EDGE).flatten(1)
+
+
+def patches(planes: Tensor, seed: int) -> Floats:
+    """Return how much of each of 256 learnt patches is in each quarter of an image.
+
+    Whitened patches are clustered by k-means; a place's answer to a centre is how much nearer it is than the average.
+    Coates, Lee, Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011.
+
+    Args:
+        planes: float32 [N, C, H, W].
+        seed: of the patches that are learnt from and of k-means.
+
+    Returns:
+        float32 [N, 4 * patches].
+    """
+    sample = _sampled_patches(planes, np.random.default_rng(seed))
+    mean, whiten = sample.mean(dim=0), _whitening(sample)
+    means = MiniBatchKMeans(min(PATCHES, len(sample)), random_state=seed, n_init=1, batch_size=2048)
+    centres = torch.from_numpy(means.fit(((sample - mean) @ whiten).numpy()).cluster_centers_).float()
+    answers = []
+    for part in torch.split(planes, BATCH):
+        places = (_contrast(unfold(part, PATCH, stride=STRIDE).transpose(1, 2)) - mean) @ whiten
+        far = torch.cdist(places, centres)
+        near = (far.mean(dim=2, keepdim=True) - far).clamp(min=0).transpose(1, 2)
+        rows = (planes.shape[2] - PATCH) // STRIDE + 1
+        field = near.reshape(len(part), len(centres), rows, -1)
+        answers.append(adaptive_avg_pool2d(field, 2).flatten(1))
+    return torch.cat(answers).numpy()
+
+
+def _sampled_patches(planes: Tensor, generator: np.random.Generator) -> Tensor:
+    """Return random patches, float32 [M, C * PATCH * PATCH], of equal contrast."""
+    images, _, height, width = planes.shape
+    count = min(SAMPLED_PATCHES, PATCHES_AN_IMAGE * images)
+    which = torch.from_numpy(generator.integers(images, size=count))
+    top = generator.integers(height - PATCH + 1, size=count)
+    left = generator.integers(width - PATCH + 1, size=count)
+    windows = planes.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # a view: nothing is copied
+    return _contrast(windows[which, :, torch.from_numpy(top), torch.from_numpy(left)].flatten(1))
+
+
+def _contrast(rows: Tensor) -> Tensor:
+    """Return patches [..., features] with mean 0 and about variance 1."""
+    return (rows - rows.mean(dim=-1, keepdim=True)) / (rows.var(dim=-1, keepdim=True) + FAINT).sqrt()
+
+
+def _whitening(rows: Tensor) -> Tensor:
+    """Return the symmetric map that makes rows uncorrelated, float32 [features, features]."""
+    values, vectors = torch.linalg.eigh(torch.cov(rows.T))
+    scale: Tensor = (values.clamp(min=0) + WHITENING).rsqrt()
+    whiten: Tensor = vectors * scale @ vectors.T
+    return whiten
