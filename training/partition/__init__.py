@@ -10,7 +10,7 @@ from clustnet.errors import UserError
 from training.data import CoarseData
 from training.partition.candidates import Candidate, candidates
 from training.partition.pairing import paired
-from training.partition.representations import coarse_error, reduced, represent
+from training.partition.representations import Floats, coarse_error, reduced, represent
 
 LEAST_IMAGES = 10  # a cluster
 
@@ -60,9 +60,11 @@ class Trial:
 def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: int) -> tuple[Partition, Trial]:
     """Part a sample of each coarse group into clusters and give each cluster an expert.
 
+    Only the images and the coarse labels are read; ``training.partition.candidates`` says how the clusters are chosen.
+
     Args:
         data: images and coarse labels.
-        clusters: of each group; the larger is E.
+        clusters: how many each group is parted into; the larger is E.
         images: the sample's size in each group, or all if it has fewer.
         seed: of the sample and everything after it.
 
@@ -72,19 +74,26 @@ def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: in
     generator = np.random.default_rng(seed)
     targets = data.targets.cpu().numpy()
     _check_size(targets, max(clusters))
-    chosen = [_sample(np.flatnonzero(targets == label), images, generator) for label in (0, 1)]
-    both, first = np.concatenate(chosen), slice(0, len(chosen[0]))
-    groups = (first, slice(len(chosen[0]), len(both)))
-    rows = represent(data.images[torch.from_numpy(both)], seed)
-    errors = {name: coarse_error(reduced(part, seed), targets[both], seed) for name, part in rows.items()}
+    chosen = np.concatenate([_sample(np.flatnonzero(targets == label), images, generator) for label in (0, 1)])
+    rows = represent(data.images[torch.from_numpy(chosen)], seed)
+    trial = _try(rows, targets[chosen], clusters, seed)
+    first, second = (found[0].clusters for found in trial.candidates)
+    pixels = (rows["pixels"][: len(first)], rows["pixels"][len(first) :])
+    experts = paired(pixels, (first, second), clusters, generator)
+    return Partition(chosen, np.concatenate(experts)), trial
+
+
+def _try(
+    representations: dict[str, Floats], targets: NDArray[np.float32], clusters: tuple[int, int], seed: int
+) -> Trial:
+    """Cluster each group in every representation; ``targets`` are the rows' coarse labels."""
+    errors = {name: coarse_error(reduced(rows, seed), targets, seed) for name, rows in representations.items()}
     weights = {name: (min(errors.values()) / error) ** 2 for name, error in errors.items()}
-    tried = [
-        candidates({name: part[group] for name, part in rows.items()}, weights, count, seed)
-        for group, count in zip(groups, clusters, strict=True)
-    ]
-    pixels = (rows["pixels"][groups[0]], rows["pixels"][groups[1]])
-    experts = paired(pixels, (tried[0][0].clusters, tried[1][0].clusters), clusters, generator)
-    return Partition(both, np.concatenate(experts)), Trial(errors, (tried[0], tried[1]))
+    first, second = (
+        candidates({name: rows[targets == label] for name, rows in representations.items()}, weights, count, seed)
+        for label, count in enumerate(clusters)
+    )
+    return Trial(errors, (first, second))
 
 
 def _check_size(targets: NDArray[np.float32], clusters: int) -> None:
