@@ -56,21 +56,19 @@ class LabelFree:
         Args:
             labels: the names of the two groups.
         """
-        idle = np.flatnonzero(self.joint.sum(axis=2).max(axis=0) < LEAST_SHARE)
-        words = [f"expert {expert} gets under 1 % of the images of either group" for expert in idle]
-        for label, joint in zip(labels, self.joint, strict=True):
-            share = joint.sum(axis=1)
-            words += [
-                f"in group {label} expert {expert} gets under 1 % of the images, so classes are merged there"
-                for expert in np.flatnonzero(share < LEAST_SHARE)
-                if expert not in idle
-            ]
-            agreement = joint.diagonal() / share.clip(LEAST_SHARE)
-            words += [
-                f"in group {label} expert {expert} gets an image and a view of it in only {agreement[expert]:.0%} of "
-                "the cases, so a class is split there and others may be merged"
-                for expert in np.flatnonzero((share >= LEAST_SHARE) & (agreement < LEAST_AGREEMENT))
-            ]
+        shares = self.joint.sum(axis=2)
+        idle = shares.max(axis=0) < LEAST_SHARE
+        words = [f"under 1 % of the images of either group go to {_listed(idle)}"] if idle.any() else []
+        for label, share, joint in zip(labels, shares, self.joint, strict=True):
+            empty, agreement = (share < LEAST_SHARE) & ~idle, joint.diagonal() / share.clip(LEAST_SHARE)
+            torn = (share >= LEAST_SHARE) & (agreement < LEAST_AGREEMENT)
+            if empty.any():
+                words.append(f"in group {label} under 1 % go to {_listed(empty)}, so classes are merged there")
+            if torn.any():
+                words.append(
+                    f"in group {label} an image and its view often part (agreement down to "
+                    f"{agreement[torn].min():.0%}) at {_listed(torn)}, so a class may be split there and others merged"
+                )
         return words
 
     def row(self) -> dict[str, float]:
@@ -80,6 +78,11 @@ class LabelFree:
             "label_free/mutual_information": sum(self.mutual_information),
             "label_free/binary_accuracy": self.binary_accuracy,
         }
+
+
+def _listed(experts: NDArray[np.bool_]) -> str:
+    numbers = [str(expert) for expert in np.flatnonzero(experts)]
+    return f"expert{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
 def label_free(model: MixtureOfExperts, data: CoarseData, recipe: Recipe) -> LabelFree:

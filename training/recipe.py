@@ -82,10 +82,12 @@ class Partition(Part):
     Args:
         epochs: each of as many images as the training set has, drawn from the parted ones.
         images: images of each coarse group that are parted.
+        clusters: of each coarse group, at most E; E by default.
     """
 
     epochs: Epochs = 0
     images: Count = 8000
+    clusters: tuple[Count, Count] | None = None
 
 
 class Augmentation(Part):
@@ -229,6 +231,11 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
         raise UserError(f"{source}: {_explain(error)}") from None
     except UserError as error:
         raise UserError(f"{source}: data.{error}") from None
+    if max(recipe.partition.clusters or (0,)) > recipe.model.experts:
+        raise UserError(
+            f"{source}: partition.clusters is {list(recipe.partition.clusters or ())}, but there are only "
+            f"{recipe.model.experts} experts; set model.experts to the larger."
+        )
     return recipe
 
 

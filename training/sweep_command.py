@@ -11,7 +11,7 @@ from clustnet.errors import UserError
 from clustnet.files import replacing
 from training.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
 
-SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari")
+SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
 Member = tuple[str, int, Recipe]
 Run = tuple[str, int, list[dict[str, Any]]]
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
     out = options.out or Path("runs") / options.config.stem
     from training.restarts import train_restarts  # here, so that --help does not load torch
     from training.run_folder import RunFolder
-    from training.sweep_plot import plot_evolution
+    from training.sweep_plot import plot_evolution, plot_label_free
 
     runs: list[Run] = []
     for number, (name, seed, recipe) in enumerate(members, 1):
@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> None:
             raise KeyboardInterrupt(f"{safe} same command goes on.") from None
     print(write_tables(out, runs))
     plot_evolution(runs, out / "evolution.png")
-    print(f"Written to {out}: members.csv, summary.csv, evolution.png")
+    plot_label_free(runs, out / "label_free.png")
+    print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -1,20 +1,24 @@
-"""The plot of a sweep: how accuracy evolves across its runs."""
+"""The plots of a sweep: how accuracy evolves, and whether the label-free score ranks the runs as it does."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from scipy.stats import spearmanr
 
 from clustnet.files import replacing
+
+Runs = Sequence[tuple[str, int, list[dict[str, Any]]]]
 
 PANELS = {"binary_accuracy": "Binary accuracy", "cell_accuracy": "Ten-class clustering accuracy over cells"}
 
 
-def plot_evolution(runs: Sequence[tuple[str, int, list[dict[str, Any]]]], path: Path) -> None:
+def plot_evolution(runs: Runs, path: Path) -> None:
     """Draw test accuracy against epoch: one line a run, one colour a setting.
 
     Args:
@@ -44,6 +48,42 @@ def plot_evolution(runs: Sequence[tuple[str, int, list[dict[str, Any]]]], path: 
     lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one a setting
     title = f"{len(runs)} runs, test split"
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def plot_label_free(runs: Runs, path: Path) -> None:
+    """Draw each run's final test accuracy over cells against its label-free score, with their rank correlation.
+
+    Args:
+        runs: name of the setting, seed and score rows of each run.
+        path: the PNG to write.
+    """
+    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    colours = _colours([name for name, _, _ in runs])
+    for name, seed, rows in runs:
+        point = rows[-1]["label_free/score"], rows[-1]["cell_accuracy"]
+        axes.scatter(*point, color=colours[name], label=name)
+        axes.annotate(str(seed), point, textcoords="offset points", xytext=(5, 4), fontsize=8, color="dimgrey")
+    axes.set(xlabel="Label-free score (nats)", ylabel="Clustering accuracy over cells, test split", title=_ranks(runs))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    axes.legend(points.values(), points.keys(), frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def _ranks(runs: Runs) -> str:
+    """Say how alike the two rankings are; two runs have no ranking to speak of."""
+    finals = [rows[-1] for _, _, rows in runs]
+    pairs = np.array([[row["label_free/score"], row["cell_accuracy"]] for row in finals])
+    if len(pairs) < 3 or (pairs == pairs[0]).all(axis=0).any():
+        return f"{len(finals)} runs (numbers: seeds)"
+    return f"{len(finals)} runs (numbers: seeds), Spearman's rank correlation {spearmanr(pairs).statistic:.2f}"
+
+
+def _save(figure: Figure, path: Path) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 

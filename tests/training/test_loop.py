@@ -149,8 +149,10 @@ def test_an_interrupt_while_loading_leaves_nothing(tmp_path: Path, monkeypatch: 
 def test_each_epoch_is_reported_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = train(tiny_recipe(), tmp_path / "run")
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:17] for line in lines] == ["epoch  1/2 train ", "epoch  2/2 train "]
-    assert f"binary {rows[-1]['binary_accuracy']:.4f}" in lines[-1]
+    assert [line[:17] for line in lines[:3]] == ["epoch  1/2 train ", "epoch  2/2 train ", "label-free score "]
+    assert f"binary {rows[-1]['binary_accuracy']:.4f}" in lines[1]
+    assert f"label-free score {rows[-1]['label_free/score']:.4f}" in lines[2]
+    assert all("collapse" in line for line in lines[3:])
 
 
 def test_an_idle_expert_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from tests.training.tiny import tiny_recipe, tiny_words
 from training.run_folder import RunFolder
 from training.sweep_command import format_table, parse_seeds, plan, write_tables
 
-SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari")
+SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
 
 
 @pytest.fixture
@@ -138,6 +138,7 @@ def test_a_sweep_end_to_end_and_again(
         "members.csv",
         "summary.csv",
         "evolution.png",
+        "label_free.png",
     }
     with Image.open(out / "evolution.png") as image:
         image.load()

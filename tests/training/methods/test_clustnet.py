@@ -1,8 +1,9 @@
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -17,6 +18,8 @@ from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet import ClustNet
 from training.methods.method import EpochLosses
+
+T = TypeVar("T")
 
 
 def method(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNet:
@@ -205,6 +208,30 @@ def test_imitation_teaches_the_gate_the_partition(mnist_train: LabelledImages) -
         routing = route(trainee.model, mnist_train.images[:200], hard=False).routing
     assert trainee.partition is not None
     assert (routing[trainee.partition.indices].argmax(axis=1) == trainee.partition.experts).mean() > 0.9
+
+
+def test_a_group_of_fewer_clusters_leaves_experts_to_the_other(mnist_train: LabelledImages) -> None:
+    keys = {"partition.epochs": 1, "partition.images": 60, "partition.clusters": [2, 3], "optimisation.epochs": 1}
+    trainee = method(mnist_train, keys)
+    next(trainee.run(0, show_progress))
+    assert trainee.partition is not None
+    positive = trainee.data.targets.numpy()[trainee.partition.indices] > 0.5
+    assert [len(np.unique(trainee.partition.experts[positive == group])) for group in (False, True)] == [2, 3]
+
+
+def test_an_epoch_of_imitation_sees_as_many_images_as_there_are(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"partition.epochs": 1, "partition.images": 60, "optimisation.epochs": 1})
+    seen: list[int] = []
+
+    def watch(batches: Iterable[T], total: int) -> Iterable[T]:
+        for batch in batches:
+            seen.extend(batch.tolist())
+            yield batch
+
+    next(trainee.run(0, watch))
+    assert trainee.partition is not None
+    assert len(seen) == len(trainee.data.images)
+    assert set(seen) == set(trainee.partition.indices.tolist())
 
 
 def test_mutual_information_makes_two_views_agree(mnist_train: LabelledImages) -> None:
