@@ -1,4 +1,4 @@
-"""From a run to a bundle: what is fitted after training, graphs, parity, scores, model card, manifest."""
+"""From a run to a bundle: what is fitted after training, graphs, parity, scores, tables, model card, manifest."""
 
 import math
 import subprocess
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, InputSpec, Manifest, Name, Score
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
+from clustnet.evaluation_file import EVALUATION
 from clustnet.files import replacing_folder, sha256_of
 from clustnet.predictor import Predictions
 from clustnet.scores import reliability, routing_scores
@@ -18,6 +19,7 @@ from onnx_export.fitting import Fitted, fit
 from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
+from onnx_export.tables import evaluate
 from training.data import load_split
 from training.models.mixture import MixtureOfExperts
 from training.recipe import Recipe
@@ -64,10 +66,13 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     model = load_model(folder, recipe, train)
     fitted = fit(model, recipe, train)
     mixture = fitted.mixture(model, recipe.routing == "hard")
-    scores = score_test(predict(mixture, test.images), recipe, test, fitted.abstention)
+    found = predict(mixture, test.images)
+    scores = score_test(found, recipe, test, fitted.abstention)
+    evaluation = evaluate(found, test, model, recipe, train)
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
         parity = check_parity(bundle, mixture, test.images)
+        (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
         manifest = _manifest(name, version, recipe, train, fitted, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.bundle import GATE, MANIFEST, MIXTURE, expert_graph
+from clustnet.evaluation_file import EVALUATION
 from clustnet.files import sha256_of
 
 PIXELS = 784
@@ -29,7 +30,32 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
         onnx.save(_expert(experts[:, index : index + 1]), folder / expert_graph(index))
     onnx.save(_mixture(gate, experts, class_map), folder / MIXTURE)
     manifest = _manifest(folder, class_map) | changes
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def made_up_evaluation() -> dict[str, Any]:
+    """Return the content of an ``evaluation.json`` that fits the bundle."""
+    points = [{"per_class": 1, "mean": 0.9, "least": 0.8, "greatest": 0.95}]
+    points += [{"per_class": 10, "mean": 0.97, "least": 0.96, "greatest": 0.98}]
+    confusion = 90 * np.eye(CLASSES, dtype=int) + 1
+    return {
+        "schema_version": 1,
+        "data": "mnist:test",
+        "images": int(confusion.sum()),
+        "seed": 0,
+        "confusion": confusion.tolist(),
+        "experts": confusion[:EXPERTS].tolist(),
+        "budget": {"data": "mnist:train", "draws": 10, "points": points},
+    }
+
+
+def with_evaluation(folder: Path, **changes: Any) -> Path:
+    """Add the evaluation to a bundle; ``changes`` replace its entries."""
+    (folder / EVALUATION).write_text(json.dumps(made_up_evaluation() | changes))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][EVALUATION] = sha256_of(folder / EVALUATION)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
 

@@ -1,0 +1,71 @@
+"""``evaluation.json`` of a bundle: the tables behind its scores, which a page or a report can draw."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from clustnet.bundle import Bundle, Manifest, Strict
+from clustnet.errors import UserError
+
+EVALUATION = "evaluation.json"
+
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class BudgetPoint(Strict):
+    """Class accuracy over the draws of one budget, ``per_class`` labelled images of each class."""
+
+    per_class: Annotated[int, Field(ge=1)]
+    mean: Share
+    least: Share
+    greatest: Share
+
+
+class BudgetCurve(Strict):
+    """What labelled images buy: the class map refitted on ``draws`` draws of ``data`` for each point."""
+
+    data: str
+    draws: Annotated[int, Field(ge=1)]
+    points: list[BudgetPoint]
+
+
+class BundleEvaluation(Strict):
+    """Counts over the ``images`` of ``data``, for example ``mnist:test``, by the run of ``seed``.
+
+    ``confusion[true][guess]`` is [C, C] and ``experts[expert][true]`` is [E, C], by the most probable expert.
+    """
+
+    schema_version: Literal[1] = 1
+    data: str
+    images: Annotated[int, Field(ge=1)]
+    seed: int
+    confusion: list[list[Count]]
+    experts: list[list[Count]]
+    budget: BudgetCurve
+
+
+def read_evaluation(bundle: Bundle) -> BundleEvaluation | None:
+    """Return the evaluation that a bundle carries, None for a bundle without one.
+
+    Raises:
+        UserError: the file is not such an evaluation, or not of this bundle.
+    """
+    if EVALUATION not in bundle.manifest.files:
+        return None
+    path = bundle.path(EVALUATION)
+    try:
+        evaluation = BundleEvaluation.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise UserError(f"{path} is not an evaluation: {place}: {fault['msg']}; export the run again.") from None
+    if not _fits(evaluation, bundle.manifest):
+        raise UserError(f"{path} has tables of other sizes than the manifest's classes and experts; export it again.")
+    return evaluation
+
+
+def _fits(evaluation: BundleEvaluation, manifest: Manifest) -> bool:
+    classes = len(manifest.fine_classes)
+    tables = ((evaluation.confusion, classes), (evaluation.experts, manifest.experts))
+    return all(len(table) == rows and {len(row) for row in table} == {classes} for table, rows in tables)

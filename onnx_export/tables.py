@@ -1,0 +1,74 @@
+"""The tables behind a bundle's scores: confusions, experts by class, and what labelled images buy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustnet.class_map import class_probability, draw_reference, fit_class_map, routing_weights
+from clustnet.datasets import LabelledImages
+from clustnet.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
+from clustnet.predictor import Predictions
+from training.inference import route
+from training.models.mixture import MixtureOfExperts
+from training.recipe import Recipe
+
+BUDGETS = (1, 2, 5, 10, 20, 50)  # labelled images of each class
+DRAWS = 10
+
+
+def evaluate(
+    found: Predictions, test: LabelledImages, model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
+) -> BundleEvaluation:
+    """Return the tables of one trained model.
+
+    Args:
+        found: what it says of the test images.
+        test: the test split.
+        model: the trained mixture.
+        recipe: the recipe of the run.
+        train: the training split, from which labelled images are drawn.
+    """
+    classes = len(test.classes)
+    return BundleEvaluation(
+        data=f"{test.name}:{test.split}",
+        images=len(test),
+        seed=recipe.seed,
+        confusion=_counts(test.labels, found.class_probability.argmax(axis=1), classes, classes),
+        experts=_counts(found.routing.argmax(axis=1), test.labels, recipe.model.experts, classes),
+        budget=measure_budget(found, test, model, recipe, train),
+    )
+
+
+def measure_budget(
+    found: Predictions, test: LabelledImages, model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
+) -> BudgetCurve:
+    """Refit the class map on ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1, of each budget that the classes can fill.
+
+    Args: as ``evaluate``.
+    """
+    fullest = np.bincount(train.labels, minlength=len(train.classes)).min()
+    budgets = [budget for budget in BUDGETS if budget <= fullest]
+    drawn = [[draw_reference(train.labels, budget, seed) for seed in range(DRAWS)] for budget in budgets]
+    pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
+    hard = recipe.routing == "hard"
+    routed, weights = route(model, train.images[pool], hard), routing_weights(found.routing, hard)
+
+    def accuracy(draw: NDArray[np.int64]) -> float:
+        rows = np.searchsorted(pool, draw)
+        reference = routed.weights[rows], routed.expert_probability[rows]
+        class_map = fit_class_map(*reference, train.labels[draw], len(train.classes))
+        guess = class_probability(weights, found.expert_probability, class_map).argmax(axis=1)
+        return float((guess == test.labels).mean())
+
+    measured = [[accuracy(draw) for draw in draws] for draws in drawn]
+    points = [_point(budget, values) for budget, values in zip(budgets, measured, strict=True)]
+    return BudgetCurve(data=f"{train.name}:{train.split}", draws=DRAWS, points=points)
+
+
+def _point(budget: int, values: list[float]) -> BudgetPoint:
+    return BudgetPoint(per_class=budget, mean=float(np.mean(values)), least=min(values), greatest=max(values))
+
+
+def _counts(row: NDArray[np.integer], column: NDArray[np.integer], rows: int, columns: int) -> list[list[int]]:
+    """Count the pairs of ``row`` and ``column``, both [N], in a table of ``rows`` x ``columns``."""
+    table: list[list[int]] = np.bincount(row * columns + column, minlength=rows * columns).reshape(rows, -1).tolist()
+    return table

@@ -1,0 +1,51 @@
+"""The tables of exported bundles, beside scikit-learn and the evaluation room."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from clustnet.bundle import Bundle
+from clustnet.evaluation_file import read_evaluation
+from clustnet.predictor import Predictor
+from evaluation.reference_budget import measure_budget
+from onnx_export.tables import DRAWS
+from tests.training.tiny import tiny_recipe
+from training.data import load_split
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_tables_are_those_of_the_served_bundle(bundle: Any, kind: str) -> None:
+    folder, _ = bundle(kind)
+    data = tiny_recipe().data
+    test, train = load_split(data, "test"), load_split(data, "train")
+    predictor = Predictor(Bundle(folder), "cpu")
+    found = predictor.predict(test.images)
+    evaluation = read_evaluation(predictor.bundle)
+    assert evaluation is not None
+    assert (evaluation.data, evaluation.images, evaluation.seed) == ("mnist:test", 100, 0)
+    guess, expert = found.class_probability.argmax(axis=1), found.routing.argmax(axis=1)
+    assert evaluation.confusion == confusion_matrix(test.labels, guess, labels=range(10)).tolist()
+    assert evaluation.experts == confusion_matrix(expert, test.labels, labels=range(10))[:3].tolist()
+    budgets = [point.per_class for point in evaluation.budget.points]
+    plain = measure_budget(predictor, train, test, budgets).accuracy[:, :DRAWS]
+    assert [point.mean for point in evaluation.budget.points] == pytest.approx(plain.mean(axis=1))
+    assert [point.least for point in evaluation.budget.points] == pytest.approx(plain.min(axis=1))
+    assert [point.greatest for point in evaluation.budget.points] == pytest.approx(plain.max(axis=1))
+
+
+def test_budgets_stop_where_a_class_has_no_more_images(bundle: Any) -> None:
+    evaluation = read_evaluation(Bundle(bundle("soft")[0]))
+    assert evaluation is not None
+    fewest = np.bincount(load_split(tiny_recipe().data, "train").labels).min()
+    assert [point.per_class for point in evaluation.budget.points] == [b for b in (1, 2, 5, 10, 20) if b <= fewest]
+    assert (evaluation.budget.data, evaluation.budget.draws) == ("mnist:train", DRAWS)
+
+
+def test_the_file_is_listed_with_its_hash(bundle: Any) -> None:
+    folder, exported = bundle("soft")
+    assert "evaluation.json" in exported.manifest.files
+    assert json.loads((Path(folder) / "evaluation.json").read_text())["schema_version"] == 1
