@@ -170,12 +170,10 @@ def _protocol(name: str, recipe: Recipe) -> str:
 
 
 def _input_spec(train: LabelledImages) -> InputSpec:
-    grey = train.images.ndim == 3
-    return InputSpec(
-        shape=train.images.shape[1:],
-        meaning="0 = paper, 255 = ink" if grey else "RGB, 0 to 255",
-        preparation="mnist" if train.name == "mnist" else "resize",
-    )
+    if train.name == "mnist":
+        return InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
+    meaning = "grey, 0 to 255" if train.images.ndim == 3 else "RGB, 0 to 255"
+    return InputSpec(shape=train.images.shape[1:], meaning=meaning, preparation="resize")
 
 
 def _hashes(bundle: Path) -> dict[str, str]:
