@@ -44,6 +44,8 @@ def describe(manifest: Manifest, settings: Settings) -> Schema:
                 limit,
                 "PredictImageResponse",
             ),
+            "/": _get("The web page.", "text/html"),
+            "/model.json": _get("The model: manifest, scores and the evaluation it carries.", "application/json"),
             "/livez": _get("The process is alive.", "text/plain"),
             "/readyz": _get("The service is ready; else 503 and the reason.", "text/plain", 503),
             "/metrics": _get("Metrics in Prometheus' text format.", "text/plain"),

@@ -1,12 +1,56 @@
-"""The pages beside the predictions: ``/metrics``, ``/docs.json`` and the way to it from ``/``."""
+"""What a browser or a scraper gets: the page at ``/``, ``/model.json``, ``/metrics`` and ``/docs.json``."""
+
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import exposition
+
+STATIC = Path(__file__).with_name("static")
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # a browser asks whether a file has changed, so that no page mixes two releases
+}
+
+
+class SafeHeaders:
+    """ASGI middleware that adds ``HEADERS``: a page loads nothing from elsewhere and runs nothing written into it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, adding)
+
+
+def show_page(_: Request) -> Response:
+    """Answer the page; BentoML's own page here loads a tracker from another host."""
+    return FileResponse(STATIC / "index.html")
+
+
+def show_model(request: Request) -> Response:
+    """Answer the model's card, which the service stores once it knows its bundle."""
+    return JSONResponse(request.app.state.card)
 
 
 def show_metrics(_: Request) -> Response:
@@ -19,9 +63,13 @@ def show_document(request: Request) -> Response:
     return JSONResponse(request.app.state.document)
 
 
-def show_start(_: Request) -> Response:
-    """Lead to the document; BentoML's own page here loads a tracker from another host."""
-    return RedirectResponse("docs.json", status_code=307)
-
-
-pages = Starlette(routes=[Route("/", show_start), Route("/metrics", show_metrics), Route("/docs.json", show_document)])
+pages = Starlette(
+    routes=[
+        Route("/", show_page),
+        Route("/model.json", show_model),
+        Route("/metrics", show_metrics),
+        Route("/docs.json", show_document),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ],
+    middleware=[Middleware(SafeHeaders)],
+)

@@ -18,6 +18,7 @@ from clustnet.errors import UserError
 from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
+from serving.card import card_of
 from serving.inputs import quote, read_images
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, count_predictions, count_refusal
@@ -85,6 +86,7 @@ class ClustNet:
             logger.error(self.fault)
         announce(self.manifest, self.predictor.provider)
         pages.state.document = describe(self.manifest, settings)
+        pages.state.card = card_of(self.predictor.bundle)
         self.predictor.predict(np.zeros((1, *self.manifest.input.shape), np.uint8))  # the first run is slow
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
@@ -129,7 +131,7 @@ class ClustNet:
     def check_bundle() -> None:
         """Check the bundle once, before any worker starts and fails again and again."""
         try:
-            Predictor(Bundle(SETTINGS.bundles), "cpu")
+            card_of(Predictor(Bundle(SETTINGS.bundles), "cpu").bundle)
         except UserError as error:
             stop(error)
 

@@ -176,12 +176,6 @@ def test_urls_from_clients_are_never_fetched(client: TestClient) -> None:
     assert seen == []
 
 
-def test_the_start_page_leads_to_the_document_of_this_host(client: TestClient) -> None:
-    answer = client.get("/")
-    assert answer.url.path == "/docs.json"
-    assert answer.json()["openapi"] == "3.1.0"
-
-
 def test_other_paths_and_methods(client: TestClient) -> None:
     assert client.get("/nothing").status_code == 404
     assert client.get("/predict").status_code == 405

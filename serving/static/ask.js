@@ -1,0 +1,72 @@
+// Questions to the service; whatever goes wrong becomes a sentence.
+
+const GONE = "The service does not answer; is it still running?";
+
+/** Ask and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
+export async function ask(path, options) {
+  const start = performance.now();
+  let response, body;
+  try {
+    response = await fetch(path, options);
+    body = await response.text();
+  } catch {
+    throw new Error(GONE);
+  }
+  if (!response.ok) throw new Error(sentence(response.status, body));
+  return { body, milliseconds: performance.now() - start };
+}
+
+/** Ask what an image file shows: the prediction and the prepared pixels. */
+export async function askFile(file) {
+  const form = new FormData();
+  form.append("image", file, "image");
+  const { body, milliseconds } = await ask("predict_image", { method: "POST", body: form });
+  return { ...JSON.parse(body), milliseconds };
+}
+
+/** Ask what pixels show, which are prepared already. */
+export async function askPixels(pixels) {
+  const options = {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ images: [pixels] }),
+  };
+  const { body, milliseconds } = await ask("predict", options);
+  return { prediction: JSON.parse(body).predictions[0], prepared: pixels, milliseconds };
+}
+
+/** Return a function that runs a question and shows its answer, unless a newer question was begun meanwhile. */
+export function newestOnly(show, fail) {
+  let newest = 0;
+  return async (question) => {
+    const mine = ++newest;
+    try {
+      const answer = await question();
+      if (mine === newest) show(answer);
+    } catch (error) {
+      if (mine === newest) fail(error.message);
+    }
+  };
+}
+
+/** Return a function that calls back once, a while after the first of many calls. */
+export function debounced(call, milliseconds) {
+  let timer = null;
+  const run = () => {
+    timer = null;
+    call();
+  };
+  return () => {
+    timer ??= setTimeout(run, milliseconds);
+  };
+}
+
+function sentence(status, body) {
+  try {
+    return JSON.parse(body).error || unknown(status);
+  } catch {
+    return unknown(status);
+  }
+}
+
+const unknown = (status) => `The service answered with the status ${status}; its log says why.`;

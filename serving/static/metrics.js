@@ -1,0 +1,34 @@
+// Prometheus' text format, as far as the live view needs it.
+
+const SAMPLE = /^([a-zA-Z_]\w*)(?:\{(.*)\})? (\S+)/;
+const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+/** Parse the text into samples {name, labels, value}. */
+export function parseMetrics(text) {
+  return text.split("\n").map((line) => SAMPLE.exec(line)).filter(Boolean).map(([, name, labels, value]) => ({
+    name,
+    labels: Object.fromEntries([...(labels ?? "").matchAll(LABEL)].map(([, key, word]) => [key, word])),
+    value: Number(value),
+  }));
+}
+
+/** Add up the samples of one name, of those that `keep(labels)`. */
+export function sum(samples, name, keep = () => true) {
+  const kept = samples.filter((sample) => sample.name === name && keep(sample.labels));
+  return kept.reduce((total, sample) => total + sample.value, 0);
+}
+
+/** What the live view counts since the service's start. */
+export function countersOf(samples, experts) {
+  const asked = ({ path }) => path !== "other"; // this page's own look at the metrics is "other"
+  const refused = samples.filter(({ name, value }) => name === "clustnet_refused_requests_total" && value > 0);
+  return {
+    requests: sum(samples, "clustnet_requests_total", asked),
+    images: sum(samples, "clustnet_images_per_request_sum"),
+    seconds: sum(samples, "clustnet_request_seconds_sum", asked),
+    abstained: sum(samples, "clustnet_abstentions_total"),
+    refused: Object.fromEntries(refused.map(({ labels, value }) => [labels.reason, value])),
+    load: Array.from({ length: experts }, (_, index) =>
+      sum(samples, "clustnet_predictions_by_expert_total", ({ expert }) => expert === String(index))),
+  };
+}

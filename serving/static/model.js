@@ -1,0 +1,100 @@
+// The model tab: card, scores with their protocol, cells, and the evaluation where the bundle carries one.
+
+import { makeBudget } from "./budget.js";
+import { cellLabel, make, percent, setShare, whole } from "./dom.js";
+
+const LOAD = "expert_load/";
+
+/** Fill the tab once; it does not change while the service runs. */
+export function showModel(frame, model) {
+  frame.replaceChildren(...[cardOf(model), scoresOf(model), cellsOf(model), ...evaluationOf(model)].filter(Boolean));
+}
+
+function section(title, ...children) {
+  return make("section", { class: "card" }, make("h2", {}, title), ...children);
+}
+
+function cardOf(model) {
+  const { input, class_map: map } = model;
+  const facts = {
+    Version: model.version,
+    Created: model.created.replace("T", " ").replace("Z", " UTC"),
+    Training: `method ${model.method} on ${map.data} with coarse labels alone`,
+    Naming: `${whole(map.reference_images)} labelled images of ${map.data} named the cells`,
+    Tells: model.coarse_labels.join(" from "),
+    Guesses: `${model.fine_classes.length} classes: ${model.fine_classes.join(", ")}`,
+    Routing: `${model.routing}, ${model.experts} experts`,
+    Input: `${input.dtype} ${input.shape.join("×")}; ${input.meaning}`,
+    Recipe: code(model.config_hash),
+    Source: model.source_commit ? code(model.source_commit) : "unknown",
+  };
+  const lines = Object.entries(facts).map(([key, value]) =>
+    make("div", {}, make("dt", {}, key), make("dd", {}, value)));
+  return section(model.name, make("dl", {}, ...lines));
+}
+
+const code = (hash) => make("code", { title: hash }, hash.slice(0, 12));
+
+function scoresOf({ scores }) {
+  const shown = scores.filter((score) => !score.name.startsWith(LOAD));
+  if (!shown.length) return null;
+  const rows = shown.map(({ name, value, protocol }) => [spelled(name), value.toFixed(4), protocol]);
+  const { seed, images, split } = shown[0];
+  const caption = `One run, seed ${seed}, on the ${whole(images)} images of the ${split} split.`;
+  return section("Scores", table(caption, ["Score", "Value", "Protocol"], rows, "text"));
+}
+
+/** "group_accuracy/0-4" -> "Group accuracy, 0-4" */
+function spelled(name) {
+  const words = name.replace("/", ", ").replaceAll("_", " ");
+  return /^(nmi|ari)$/.test(words) ? words.toUpperCase() : words[0].toUpperCase() + words.slice(1);
+}
+
+function cellsOf(model) {
+  const loads = new Map(model.scores.map((score) => [score.name, score.value]));
+  const rows = model.class_map.values.map((pair, index) => {
+    const load = loads.get(`${LOAD}${index}`);
+    return [String(index), ...pair.map((row) => cellLabel(row, model.fine_classes)), load ? percent(load) : "–"];
+  });
+  const caption = "The most probable class of each expert's images, by their coarse label.";
+  return section("What each cell stands for", table(caption, ["Expert", ...model.coarse_labels, "Load"], rows));
+}
+
+function evaluationOf({ evaluation, fine_classes: classes, experts }) {
+  if (!evaluation) return [];
+  const { images, data, seed, confusion, experts: byExpert, budget } = evaluation;
+  const measured = `${whole(images)} images of ${data}, seed ${seed}.`;
+  const numbers = Array.from({ length: experts }, (_, index) => String(index));
+  return [
+    section("Confusion matrix", heatmap(`True class by guess; ${measured}`, "True", classes, classes, confusion)),
+    section("Experts by class", heatmap(`Images of each class by expert; ${measured}`, "Expert", numbers, classes, byExpert)),
+    section("What labelled images buy", makeBudget(budget, data)),
+  ];
+}
+
+/** A table of counts, each shaded beside the greatest of its row. */
+function heatmap(caption, corner, rows, columns, counts) {
+  const made = table(caption, [corner, ...columns], counts.map((row, index) => [rows[index], ...row.map(String)]), "heat");
+  const lines = made.querySelectorAll("tbody tr");
+  counts.forEach((row, index) => shade(lines[index].querySelectorAll("td"), row));
+  return made;
+}
+
+function shade(cells, counts) {
+  const most = Math.max(...counts, 1);
+  counts.forEach((count, index) => {
+    setShare(cells[index], Math.sqrt(count / most)); // so that a few mistakes are seen beside thousands
+    cells[index].classList.toggle("full", count / most > 0.5);
+    cells[index].classList.toggle("none", count === 0);
+  });
+}
+
+/** A table whose first column heads its rows, under its caption; it scrolls where it is too wide. */
+function table(caption, heads, rows, kind = "") {
+  const head = make("tr", {}, ...heads.map((word) => make("th", { scope: "col" }, word)));
+  const body = rows.map(([first, ...others]) =>
+    make("tr", {}, make("th", { scope: "row" }, first), ...others.map((word) => make("td", {}, word))));
+  const made = make("table", { class: kind }, make("thead", {}, head), make("tbody", {}, ...body));
+  return make("figure", {}, make("figcaption", { class: "soft small" }, caption),
+    make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, made));
+}

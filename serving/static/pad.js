@@ -1,0 +1,94 @@
+// The drawing pad, and pixels shown as ink. Ink is black on a transparent canvas; the style sheet turns it for dark.
+
+const SIDE = 448; // pixels of the longer side, about
+const PEN = 1 / 13; // of the shorter side: as thick as MNIST's strokes
+
+/** Make a canvas a drawing pad for images of [height, width]; `changed` is called after each piece of a stroke. */
+export function makePad(canvas, [height, width], changed) {
+  const scale = Math.max(1, Math.round(SIDE / Math.max(height, width)));
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const ink = canvas.getContext("2d", { willReadFrequently: true });
+  Object.assign(ink, { lineCap: "round", lineJoin: "round", lineWidth: PEN * Math.min(canvas.width, canvas.height) });
+  const setInked = (inked) => canvas.classList.toggle("inked", inked);
+  followPointer(canvas, (from, to) => {
+    setInked(true);
+    ink.beginPath();
+    ink.moveTo(...from);
+    ink.lineTo(...to);
+    ink.stroke();
+    changed();
+  });
+  return {
+    clear: () => {
+      setInked(false);
+      ink.clearRect(0, 0, canvas.width, canvas.height);
+    },
+    blank: () => !canvas.classList.contains("inked"),
+    file: () => new Promise((resolve) => canvas.toBlob(resolve, "image/png")),
+    pixels: () => shrunk(canvas, height, width),
+    show: (pixels) => {
+      setInked(true);
+      spread(ink, pixels);
+    },
+  };
+}
+
+/** Show pixels [height][width], or [height][width][3] for colour, on a canvas of their size. */
+export function showPixels(canvas, pixels) {
+  canvas.height = pixels.length;
+  canvas.width = pixels[0].length;
+  canvas.classList.toggle("ink", !Array.isArray(pixels[0][0]));
+  const data = pixels.flat().flatMap((value) => (Array.isArray(value) ? [...value, 255] : [0, 0, 0, value]));
+  const image = new ImageData(new Uint8ClampedArray(data), canvas.width);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+/** Call `draw(from, to)` for each piece that the pen, finger or mouse makes. */
+function followPointer(canvas, draw) {
+  let last = null;
+  const move = (event) => {
+    const place = placeOf(canvas, event);
+    draw(last, place);
+    last = place;
+  };
+  canvas.addEventListener("pointerdown", (event) => {
+    if (!event.isPrimary || event.button !== 0) return;
+    canvas.setPointerCapture(event.pointerId);
+    last = placeOf(canvas, event);
+    move(event);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!last || !event.isPrimary) return;
+    const between = event.getCoalescedEvents();
+    for (const part of between.length ? between : [event]) move(part);
+  });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
+}
+
+function placeOf(canvas, event) {
+  const box = canvas.getBoundingClientRect();
+  const across = (event.clientX - box.left) / box.width;
+  const down = (event.clientY - box.top) / box.height;
+  return [across * canvas.width, down * canvas.height];
+}
+
+/** The canvas' ink as rows of numbers, 0 paper to 255 ink. */
+function shrunk(canvas, height, width) {
+  const small = new OffscreenCanvas(width, height);
+  const context = small.getContext("2d");
+  context.imageSmoothingQuality = "high";
+  context.drawImage(canvas, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  const at = (row, column) => data[4 * (row * width + column) + 3];
+  return Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => at(row, column)));
+}
+
+function spread(ink, pixels) {
+  const small = document.createElement("canvas");
+  showPixels(small, pixels);
+  const { width, height } = ink.canvas;
+  ink.clearRect(0, 0, width, height);
+  ink.imageSmoothingEnabled = false;
+  ink.drawImage(small, 0, 0, width, height);
+}

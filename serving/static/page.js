@@ -1,0 +1,79 @@
+// The page: finds out which model is served and connects its parts.
+
+import { makeAnswer } from "./answer.js";
+import { ask, askFile, askPixels, debounced, newestOnly } from "./ask.js";
+import { byId } from "./dom.js";
+import { takeFiles } from "./files.js";
+import { startLive } from "./live.js";
+import { showModel } from "./model.js";
+import { makePad } from "./pad.js";
+import { fillStrip } from "./strip.js";
+import { startTabs } from "./tabs.js";
+
+const DEBOUNCE = 80; // milliseconds between two questions while a stroke is drawn
+
+function tell(sentence) {
+  byId("fault").textContent = sentence;
+  byId("fault").hidden = !sentence;
+}
+
+/** Connect what gives images with what shows answers. */
+function startDrawing(model) {
+  const answer = makeAnswer(model);
+  const settle = newestOnly(show, fail);
+  const pad = startPad(model, settle);
+  const settleOnPad = (question) => settle(async () => ({ ...(await question()), onPad: true }));
+  takeFiles(byId("choose"), byId("file"), (file) => settleOnPad(() => askFile(file)));
+  byId("clear").addEventListener("click", () => {
+    pad?.clear();
+    settle(async () => null);
+  });
+  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels)));
+
+  function show(found) {
+    tell("");
+    if (!found) return answer.clear();
+    if (found.onPad) pad?.show(found.prepared);
+    answer.show(found);
+  }
+
+  function fail(sentence) {
+    answer.clear();
+    tell(sentence);
+  }
+}
+
+/** Start the drawing pad; a model of colour images has none. */
+function startPad(model, settle) {
+  const colour = model.input.shape.length === 3;
+  byId("pad-frame").hidden = colour;
+  if (colour) return null;
+  const prepares = model.input.preparation === "mnist";
+  const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(question), DEBOUNCE));
+  return pad;
+
+  async function question() {
+    if (pad.blank()) return null;
+    return prepares ? askFile(await pad.file()) : askPixels(pad.pixels());
+  }
+}
+
+async function startStrip(choose) {
+  await fillStrip(byId("strip"), choose);
+  byId("strip-frame").hidden = false;
+}
+
+async function start() {
+  try {
+    const model = JSON.parse((await ask("model.json")).body);
+    byId("model-name").textContent = `${model.name}, version ${model.version}`;
+    startDrawing(model);
+    showModel(byId("model"), model);
+    const live = startLive(byId("live"), model);
+    startTabs(document.querySelector("[role=tablist]"), (id) => live.open(id === "live"));
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+start();
