@@ -6,8 +6,9 @@ starts them with PROMETHEUS_MULTIPROC_DIR.
 """
 
 import os
+import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,18 +99,20 @@ class RequestMetrics:
     Args:
         app: the application.
         paths: the paths that are told apart; all else counts as ``other``.
+        patterns: the labels of paths that hold a name of the client's, and what matches them.
     """
 
-    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> None:
         self.app = app
         self.paths = paths
+        self.patterns = patterns
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = scope["path"] if scope["path"] in self.paths else "other"
+        path = self._label(scope["path"])
         start = time.perf_counter()
 
         async def observing(message: Message) -> None:
@@ -119,6 +122,11 @@ class RequestMetrics:
             await send(message)
 
         await self.app(scope, receive, observing)
+
+    def _label(self, path: str) -> str:
+        if path in self.paths:
+            return path
+        return next((label for label, pattern in self.patterns.items() if pattern.fullmatch(path)), "other")
 
 
 def _count(counter: Counter, chosen: NDArray[np.intp], labels: Sequence[object]) -> None:

@@ -6,20 +6,10 @@ from pydantic.json_schema import models_json_schema
 
 from clustnet.bundle import Manifest
 from clustnet.settings import Settings
-from serving.responses import Error, PredictImageResponse, PredictResponse
+from serving.responses import ERRORS, Error, PredictImageResponse, PredictResponse
+from serving.v2.openapi import describe_protocol
 
 Schema = dict[str, Any]
-
-ERRORS = {
-    400: "The body is not JSON, or not a form.",
-    408: "The body took too long to arrive.",
-    413: "The body is too large.",
-    415: "The body has another content type.",
-    422: "The content is wrong; the reason names the image and the fault.",
-    500: "The service has failed; its log says why.",
-    503: "The service is not ready.",
-    504: "The service took too long.",
-}
 
 
 def describe(manifest: Manifest, settings: Settings) -> Schema:
@@ -50,6 +40,7 @@ def describe(manifest: Manifest, settings: Settings) -> Schema:
             "/readyz": _get("The service is ready; else 503 and the reason.", "text/plain", 503),
             "/metrics": _get("Metrics in Prometheus' text format.", "text/plain"),
             "/docs.json": _get("This document.", "application/json"),
+            **describe_protocol(manifest, settings),
         },
         "components": {"schemas": schemas["$defs"]},
     }

@@ -13,13 +13,18 @@ Reason = (
         "body_too_large",
         "body_too_slow",
         "content_type",
+        "content_encoding",
         "malformed_json",
         "malformed_form",
         "wrong_keys",
         "wrong_count",
         "wrong_shape",
         "wrong_value",
+        "wrong_datatype",
+        "wrong_bytes",
+        "unknown_model",
         "not_ready",
+        "overloaded",
     ]
 )
 

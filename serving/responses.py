@@ -7,6 +7,17 @@ from pydantic import BaseModel
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions
 
+ERRORS = {
+    400: "The body is not JSON, or not a form.",
+    408: "The body took too long to arrive.",
+    413: "The body is too large.",
+    415: "The body has another content type.",
+    422: "The content is wrong; the reason names the image and the fault.",
+    500: "The service has failed; its log says why.",
+    503: "The service is not ready.",
+    504: "The service took too long.",
+}
+
 
 class Model(BaseModel):
     """The bundle that answered."""

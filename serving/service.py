@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, NoReturn, TypeVar
@@ -19,15 +18,17 @@ from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
 from serving.card import card_of
+from serving.inference import predict_counted
 from serving.inputs import quote, read_images
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_predictions, count_refusal
+from serving.metrics import RequestMetrics, announce, count_refusal
 from serving.openapi import describe
 from serving.pages import pages
 from serving.refusals import Refusal
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
 from serving.uploads import read_upload
+from serving.v2.routes import INFER, ServedModel, protocol
 
 TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
@@ -87,6 +88,7 @@ class ClustNet:
         announce(self.manifest, self.predictor.provider)
         pages.state.document = describe(self.manifest, settings)
         pages.state.card = card_of(self.predictor.bundle)
+        protocol.state.model = ServedModel(self.predictor, self.fault, settings.max_images, settings.max_body_bytes)
         self.predictor.predict(np.zeros((1, *self.manifest.input.shape), np.uint8))  # the first run is slow
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
@@ -117,10 +119,7 @@ class ClustNet:
 
     def _predictions(self, images: NDArray[np.uint8]) -> list[Prediction]:
         """Predict and count uint8 [N, *input shape]."""
-        start = time.perf_counter()
-        outputs = self.predictor.predict(images)
-        count_predictions(outputs, self.manifest, time.perf_counter() - start)
-        return predictions_of(outputs, self.manifest)
+        return predictions_of(predict_counted(self.predictor, images), self.manifest)
 
     def _check_ready(self) -> None:
         if self.fault:
@@ -161,5 +160,6 @@ service = bentoml.service(
     tracing={"excluded_urls": ".*"},
 )(ClustNet)
 service.mount_asgi_app(pages)
-service.add_asgi_middleware(RequestMetrics, paths=[f"/{name}" for name in service.apis])
+service.mount_asgi_app(protocol)
+service.add_asgi_middleware(RequestMetrics, paths=[f"/{name}" for name in service.apis], patterns=INFER)
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)

@@ -1,0 +1,128 @@
+"""Inference requests: a JSON object, alone or followed by the bytes of the binary tensor data extension."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from clustnet.predictor import OUTPUTS
+from serving.inputs import quote
+from serving.v2.tensors import parameters_of, read_tensor, refusal
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """What a client asks.
+
+    Args:
+        images: uint8 [N, *input shape].
+        outputs: the names of the outputs to answer, in order, and whether as binary data.
+        id: the client's own name of the request, which the answer repeats.
+    """
+
+    images: NDArray[np.uint8]
+    outputs: dict[str, bool]
+    id: str | None
+
+
+def read_request(content: bytes, header_length: str | None, image_shape: tuple[int, ...], most: int) -> InferRequest:
+    """Read the body of an inference request; keys and parameters that the protocol does not know are tolerated.
+
+    Args:
+        content: the body, unpacked.
+        header_length: the header Inference-Header-Content-Length, None if the whole body is JSON.
+        image_shape: the shape of one image.
+        most: the most images allowed.
+
+    Raises:
+        Refusal: 400, naming the fault.
+    """
+    header, binary = _split(content, header_length)
+    document = _document(header)
+    outputs = _outputs(document)
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list):
+        raise refusal("wrong_keys", f'The key "inputs" is {quote(inputs)}; send a list with one input.')
+    if len(inputs) != 1:
+        raise refusal("wrong_count", f"There are {len(inputs)} inputs; the model has one.")
+    return InferRequest(read_tensor(inputs[0], binary, image_shape, most), outputs, document.get("id"))
+
+
+def read_object(content: bytes) -> dict[str, Any]:
+    """Parse a JSON object; how deep it may go is limited by the parser.
+
+    Raises:
+        Refusal: 400 for what is not JSON, or another kind of it.
+    """
+    try:
+        document = from_json(content)
+    except ValueError as error:
+        raise refusal("malformed_json", f"The body's JSON cannot be read: {error}.") from None
+    if not isinstance(document, dict):
+        raise refusal("wrong_keys", f"The body is {quote(document)}; send a JSON object.")
+    return document
+
+
+def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
+    """Return the JSON and what follows it."""
+    if header_length is None:
+        return content, memoryview(b"")
+    digits = header_length.strip()
+    # Of 20 digits, which are too many anyway, none is converted, as Python refuses thousands of them.
+    length = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else 0
+    if not 1 <= length <= len(content):
+        message = f"{HEADER_LENGTH} is {quote(header_length)}; the body has {len(content)} bytes, "
+        raise refusal("wrong_bytes", message + "so send a whole number from 1 to that, the length of its JSON.")
+    return content[:length], memoryview(content)[length:]
+
+
+def _document(header: bytes) -> dict[str, Any]:
+    document = read_object(header)
+    name = document.get("id")
+    if name is not None and not isinstance(name, str):
+        raise refusal("wrong_keys", f"The id is {quote(name)}; send a string, or none.")
+    return document
+
+
+def _outputs(document: dict[str, Any]) -> dict[str, bool]:
+    """Return the requested outputs; all of them where the request names none."""
+    binary = _flag(parameters_of(document, "The request"), "binary_data_output", default=False)
+    requested = document.get("outputs")
+    if requested is None or requested == []:
+        return dict.fromkeys(OUTPUTS, binary)
+    if not isinstance(requested, list):
+        raise refusal("wrong_keys", f'The key "outputs" is {quote(requested)}; send a list of objects with a name.')
+    outputs: dict[str, bool] = {}
+    for output in requested:
+        name = _output_name(output)
+        if name in outputs:
+            raise refusal("wrong_keys", f"The output {quote(name)} is asked for twice; name it once.")
+        outputs[name] = _output_flag(output, name, binary)
+    return outputs
+
+
+def _output_name(output: Any) -> str:
+    name = output.get("name") if isinstance(output, dict) else output
+    if not isinstance(output, dict) or not isinstance(name, str) or name not in OUTPUTS:
+        raise refusal("wrong_keys", f"The output {quote(name)} is unknown; the model has {', '.join(OUTPUTS)}.")
+    return name
+
+
+def _output_flag(output: dict[str, Any], name: str, binary: bool) -> bool:
+    parameters = parameters_of(output, name)
+    if parameters.get("classification"):
+        raise refusal("wrong_keys", f"{name}: classification is not supported; ask for the tensor itself.")
+    return _flag(parameters, "binary_data", default=binary)
+
+
+def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise refusal("wrong_keys", f"The parameter {name} is {quote(value)}; send true or false.")
+    return value

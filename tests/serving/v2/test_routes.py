@@ -1,0 +1,239 @@
+"""The protocol in this process, over ASGI."""
+
+import gzip
+import json
+import re
+import threading
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from clustnet.predictor import OUTPUTS, Predictions, Predictor
+from serving.v2 import routes
+from serving.v2.routes import INFER, ServedModel, application
+from tests.serving.v2.bodies import LENGTH, binary_body, json_body
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
+MODEL = "/v2/models/synthetic"
+PLAIN = {"accept-encoding": "identity"}
+
+
+@pytest.fixture
+def alone(predictor: Predictor) -> Iterator[TestClient]:
+    """The protocol's application by itself, with a model of its own."""
+    made = application()
+    made.state.model = ServedModel(predictor, None, max_images=4, max_body_bytes=20_000)
+    with TestClient(made, raise_server_exceptions=False) as client:
+        yield client
+
+
+def serve(client: TestClient, model: ServedModel) -> None:
+    client.app.state.model = model  # type: ignore[attr-defined]
+
+
+def metric(client: TestClient, series: str) -> float:
+    found = re.search(rf"^{re.escape(series)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def test_the_service_answers_beside_its_own_paths(client: TestClient) -> None:
+    assert client.get("/v2").json() == client.get("/v2/").json()
+    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert client.get("/v2/health/live").json() == {"live": True}
+    assert client.get("/v2/health/ready").json() == {"ready": True}
+    assert client.get(MODEL).json() == client.get(f"{MODEL}/versions/1").json()
+    assert client.get(MODEL).json()["versions"] == ["1"]
+    for path in (f"{MODEL}/ready", f"{MODEL}/versions/1/ready"):
+        assert client.get(path).json() == {"name": "synthetic", "ready": True}
+    assert client.get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("body", ["", "{}", '{"ready": true}'])
+def test_the_repository_has_the_one_model(client: TestClient, body: str) -> None:
+    model = {"name": "synthetic", "version": "1", "state": "READY", "reason": ""}
+    assert client.post("/v2/repository/index", content=body).json() == [model]
+
+
+def test_outputs_are_those_of_the_predictor_and_counted_like_any_other(
+    client: TestClient, predictor: Predictor
+) -> None:
+    series = ("clustnet_images_per_request_sum", "clustnet_inference_seconds_count")
+    requests = 'clustnet_requests_total{path="/v2/models/{name}/infer",status="200"}'
+    before = [metric(client, name) for name in (*series, requests)]
+    answer = client.post(f"{MODEL}/infer", json=json_body(IMAGES, id="a"))
+    assert answer.status_code == 200
+    assert answer.json()["id"] == "a"
+    assert [metric(client, name) for name in (*series, requests)] == [before[0] + 3, before[1] + 1, before[2] + 1]
+    expected = predictor.predict(IMAGES)
+    for output in answer.json()["outputs"]:
+        values = np.array(output["data"], np.float32).reshape(output["shape"])
+        np.testing.assert_allclose(values, getattr(expected, output["name"]), rtol=1e-5)
+
+
+def test_requests_of_any_model_name_share_one_series(client: TestClient) -> None:
+    for name in ("a", "b", "secret/versions/7"):
+        assert client.post(f"/v2/models/{name}/infer").status_code == 404
+    assert "secret" not in client.get("/metrics").text
+    assert metric(client, 'clustnet_requests_total{path="/v2/models/{name}/infer",status="404"}') >= 3
+    assert not any(pattern.fullmatch("/v2/models/a/b/infer") for pattern in INFER.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "says"),
+    [
+        ("GET", "/v2/models/mnist", 404, "There is no model 'mnist'; this service has 'synthetic'."),
+        ("GET", "/v2/models/mnist/ready", 404, "no model 'mnist'"),
+        ("GET", f"{MODEL}/versions/2", 404, "'synthetic' has no version '2'; this service has '1'."),
+        ("GET", f"{MODEL}/versions/2/ready", 404, "no version '2'"),
+        ("POST", f"{MODEL}/versions/2/infer", 404, "no version '2'"),
+        ("GET", f"{MODEL}/config", 404, "is none of the protocol's paths"),
+        ("GET", "/v2/" + "x" * 999, 404, "xxx'... is none"),
+        ("GET", f"{MODEL}/infer", 405, "does not take GET; it takes POST"),
+        ("POST", MODEL, 405, "does not take POST"),
+        ("POST", "/v2", 405, "does not take POST"),
+        ("POST", f"{MODEL}/infer", 400, "JSON cannot be read"),
+        ("POST", f"{MODEL}/versions/1/infer", 400, "JSON cannot be read"),
+    ],
+)
+def test_errors_are_as_the_protocol_says(client: TestClient, method: str, path: str, status: int, says: str) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    assert says in answer.json()["error"]
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "\xff"])
+def test_a_wrong_index_request_is_refused(client: TestClient, content: str) -> None:
+    assert client.post("/v2/repository/index", content=content).status_code == 400
+
+
+def test_the_document_tells_every_path_and_answer(client: TestClient) -> None:
+    document = client.get("/docs.json").json()
+    paths = document["paths"]
+    for route in routes.paths.routes:
+        path = f"/v2{route.path}".removesuffix("/")  # type: ignore[attr-defined]
+        methods = {method.lower() for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
+        assert methods <= set(paths[path])
+    assert {"200", "400", "404", "413", "415", "503"} <= set(paths["/v2/models/{name}/infer"]["post"]["responses"])
+    schema = paths["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert schema["properties"]["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_bodies_are_packed_both_ways(alone: TestClient, encoding: str, pack: Any) -> None:
+    body, headers = binary_body(IMAGES, parameters={"binary_data_output": True})
+    plain = alone.post(f"{MODEL}/infer", content=body, headers=headers | PLAIN)
+    packed = {"content-encoding": encoding, "accept-encoding": encoding}
+    answer = alone.post(f"{MODEL}/infer", content=pack(body), headers=headers | packed)
+    assert (plain.status_code, answer.status_code) == (200, 200)
+    assert ("content-encoding" in plain.headers, answer.headers["content-encoding"]) == (False, encoding)
+    assert answer.headers[LENGTH] == plain.headers[LENGTH]
+    assert answer.content == plain.content  # the client has unpacked it
+
+
+def test_a_bomb_is_refused(alone: TestClient) -> None:
+    answer = alone.post(f"{MODEL}/infer", content=gzip.compress(bytes(10**7)), headers={"content-encoding": "gzip"})
+    assert (answer.status_code, "over 20000 bytes unpacked" in answer.json()["error"]) == (413, True)
+
+
+def test_more_images_than_allowed_are_refused(alone: TestClient) -> None:
+    answer = alone.post(f"{MODEL}/infer", json=json_body(np.zeros((5, 28, 28), np.uint8)))
+    assert (answer.status_code, "5 images; send 1 to 4" in answer.json()["error"]) == (400, True)
+
+
+def test_a_model_that_is_not_ready_says_so(alone: TestClient, predictor: Predictor) -> None:
+    serve(alone, ServedModel(predictor, "The GPU is gone.", 4, 20_000))
+    for path in ("/v2/health/ready", f"{MODEL}/ready"):
+        answer = alone.get(path)
+        assert (answer.status_code, answer.json()) == (503, {"error": "The GPU is gone."})
+    assert alone.post(f"{MODEL}/infer", json=json_body(IMAGES)).status_code == 503
+    assert alone.get("/v2/health/live").status_code == 200
+    assert alone.post("/v2/repository/index").json()[0]["state"] == "UNAVAILABLE"
+    assert alone.post("/v2/repository/index", json={"ready": True}).json() == []
+
+
+class Gate:
+    """A predictor that waits until it is let go."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.manifest = predictor.manifest
+        self.entered, self.open = threading.Event(), threading.Event()
+        self.predictor = predictor
+
+    def predict(self, images: Any) -> Predictions:
+        self.entered.set()
+        assert self.open.wait(20)
+        return self.predictor.predict(images)
+
+
+def test_too_many_requests_are_refused_at_once_and_the_rest_served(
+    alone: TestClient, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(predictor)
+    serve(alone, ServedModel(gate, None, 4, 20_000))  # type: ignore[arg-type]
+    monkeypatch.setattr(routes, "MOST_WAITING", 2)
+
+    def ask(_: int) -> Any:
+        return alone.post(f"{MODEL}/infer", json=json_body(IMAGES))
+
+    with ThreadPoolExecutor(8) as pool:
+        first: Future[Any] = pool.submit(ask, 0)
+        assert gate.entered.wait(20)
+        others = [pool.submit(ask, i) for i in range(5)]
+        refused = [future for future in others if wait_for_refusal(future, others)]
+        assert alone.get("/v2/health/live").status_code == 200  # the event loop is free meanwhile
+        gate.open.set()
+        answers = [future.result(20) for future in (first, *others)]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 503, 503, 503]
+    assert len(refused) == 3
+    for future in refused:
+        assert future.result().headers["retry-after"] == "1"
+        assert "2 requests wait already" in future.result().json()["error"]
+
+
+def wait_for_refusal(future: Future[Any], others: list[Future[Any]]) -> bool:
+    """Wait until this future or three of the others are answered, and tell whether this one is."""
+    while not future.done() and sum(other.done() for other in others) < 3:
+        threading.Event().wait(0.01)
+    return future.done()
+
+
+def test_a_fault_of_the_service_is_told_as_the_protocol_says(
+    alone: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "read_request", lambda *_: 1 / 0)
+    answer = alone.post(f"{MODEL}/infer", json=json_body(IMAGES))
+    assert (answer.status_code, list(answer.json())) == (500, ["error"])
+
+
+BODY, HEADERS = binary_body(IMAGES[:1], outputs=[{"name": "routing", "parameters": {"binary_data": True}}])
+
+
+@given(
+    start=st.integers(0, len(BODY)),
+    end=st.integers(0, len(BODY)),
+    inserted=st.binary(max_size=5),
+    length=st.none() | st.just(HEADERS[LENGTH]) | st.integers(0, len(BODY) + 9).map(str),
+    encoding=st.sampled_from(["", "gzip", "deflate"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_body_gets_a_right_answer_or_4xx(
+    alone: TestClient, start: int, end: int, inserted: bytes, length: str | None, encoding: str
+) -> None:
+    body = BODY[:start] + inserted + BODY[end:]
+    headers = {"content-encoding": encoding} | PLAIN | ({} if length is None else {LENGTH: length})
+    answer = alone.post(f"{MODEL}/infer", content=body, headers=headers)
+    if answer.status_code == 200:
+        document = json.loads(answer.content[: int(answer.headers.get(LENGTH, len(answer.content)))])
+        assert {output["name"] for output in document["outputs"]} <= set(OUTPUTS)
+        assert all(output["shape"][0] == 1 for output in document["outputs"])
+    else:
+        assert 400 <= answer.status_code < 500
+        assert list(answer.json()) == ["error"]
