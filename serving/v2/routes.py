@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -23,9 +21,8 @@ from serving.responses import ERRORS
 from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
+from serving.v2.turns import RETRY_SECONDS, Turns
 
-MOST_WAITING = 64  # requests a worker lets wait; more would only meet the service's timeout
-RETRY_SECONDS = 1
 INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
 
 
@@ -94,11 +91,9 @@ async def infer(request: Request) -> Response:
     """Answer an inference request, in a thread and in its turn; with too many waiting, refuse at once."""
     model = _model(request)
     model.check_ready()
-    turns: anyio.CapacityLimiter = request.app.state.turns
-    if turns.statistics().tasks_waiting >= MOST_WAITING:
-        message = f"{MOST_WAITING} requests wait already; ask again in {RETRY_SECONDS} second."
-        raise Refusal(503, "overloaded", message)
-    return await anyio.to_thread.run_sync(model.infer, await request.body(), request.headers, limiter=turns)
+    content = await request.body()
+    turns: Turns = request.app.state.turns
+    return await turns.run(model.infer, content, request.headers)
 
 
 async def show_index(request: Request) -> Response:
@@ -179,7 +174,7 @@ def application() -> Starlette:
         routes=[Route("/v2", show_server), Mount("/v2", paths)],
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
     )
-    made.state.turns = anyio.CapacityLimiter(1)  # one inference at a time, as BentoML does in each worker
+    made.state.turns = Turns()
     return made
 
 

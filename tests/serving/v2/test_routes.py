@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from clustnet.predictor import OUTPUTS, Predictions, Predictor
 from serving.v2 import routes
 from serving.v2.routes import INFER, ServedModel, application
+from serving.v2.turns import Turns
 from tests.serving.v2.bodies import LENGTH, binary_body, json_body
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
@@ -173,12 +174,10 @@ class Gate:
         return self.predictor.predict(images)
 
 
-def test_too_many_requests_are_refused_at_once_and_the_rest_served(
-    alone: TestClient, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_requests_are_refused_at_once_and_the_rest_served(alone: TestClient, predictor: Predictor) -> None:
     gate = Gate(predictor)
     serve(alone, ServedModel(gate, None, 4, 20_000))  # type: ignore[arg-type]
-    monkeypatch.setattr(routes, "MOST_WAITING", 2)
+    alone.app.state.turns = Turns(most_waiting=2)  # type: ignore[attr-defined]
 
     def ask(_: int) -> Any:
         return alone.post(f"{MODEL}/infer", json=json_body(IMAGES))
