@@ -20,8 +20,8 @@ class Settings(BaseSettings):
         device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
-        max_body_bytes: the largest request body that is read.
-        max_images: the most images in one ``/predict``.
+        max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
+        max_images: the most images in one request.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)

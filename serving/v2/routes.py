@@ -99,7 +99,8 @@ async def infer(request: Request) -> Response:
 async def show_index(request: Request) -> Response:
     """Answer the models of the repository; with ``{"ready": true}`` only those that are ready."""
     content = await request.body()
-    only_ready = read_object(content).get("ready") if content.strip() else False
+    turns: Turns = request.app.state.turns  # a large body would hold up the event loop
+    only_ready = (await turns.run(read_object, content)).get("ready") if content.strip() else False
     model = _served(request)
     if model.fault and only_ready is True:
         return JSONResponse([])

@@ -1,0 +1,22 @@
+from clustnet.predictor import OUTPUTS, Predictor
+from clustnet.settings import Settings
+from serving.openapi import describe
+from serving.v2.routes import paths
+
+
+def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
+    documented = describe(predictor.manifest, Settings())["paths"]
+    for route in paths.routes:
+        path = f"/v2{route.path}".removesuffix("/")  # type: ignore[attr-defined]
+        methods = {method.lower() for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
+        assert methods == set(documented[path]) - {"parameters"}
+
+
+def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(max_images=7, max_body_bytes=2048))
+    operation = document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]
+    assert {"200", "400", "404", "408", "413", "415", "500", "503", "504"} == set(operation["responses"])
+    assert "2048 bytes, unpacked, and 7 images" in operation["requestBody"]["description"]
+    properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert properties["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"
+    assert properties["outputs"]["items"]["properties"]["name"]["enum"] == OUTPUTS
