@@ -19,14 +19,7 @@ export function makeAnswer(model) {
     route(null);
   };
   const show = ({ prediction, prepared, milliseconds }) => {
-    write({
-      guess: prediction.guess.label,
-      "guess-probability": percent(prediction.guess.probability),
-      stance: prediction.abstain ? "The model abstains." : "The model knows such images.",
-      reason: reasonOf(prediction, model),
-      time: `Answered in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`,
-    });
-    byId("guess").classList.toggle("doubted", prediction.abstain);
+    showWords(prediction, model, milliseconds);
     showPixels(byId("prepared"), prepared);
     showBinary(model, prediction.binary);
     prediction.class_probabilities.forEach((share, index) => bars[index].move(share));
@@ -35,6 +28,18 @@ export function makeAnswer(model) {
   };
   clear();
   return { show, clear };
+}
+
+function showWords(prediction, model, milliseconds) {
+  const { guess, abstain } = prediction;
+  write({
+    guess: guess.label,
+    "guess-probability": percent(guess.probability),
+    stance: abstain ? "The model abstains." : "The model knows such images.",
+    reason: reasonOf(prediction, model),
+    time: `Answered in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`,
+  });
+  byId("guess").classList.toggle("doubted", abstain);
 }
 
 function write(texts) {
@@ -51,8 +56,7 @@ function reasonOf(prediction, model) {
   const confidence = prediction.confidence.toFixed(2);
   const threshold = model.abstention.threshold.toFixed(2);
   if (!prediction.abstain) return `Confidence ${confidence}; it abstains under ${threshold}.`;
-  return `Confidence ${confidence}, under ${threshold}: this is unlike the images it was trained on, ` +
-    "so do not trust the guess.";
+  return `The image is unlike those it learnt from: confidence ${confidence}, under ${threshold}.`;
 }
 
 function showBinary(model, binary) {

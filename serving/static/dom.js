@@ -44,5 +44,6 @@ export const whole = (number) => Math.round(number).toLocaleString("en");
 /** The most probable class of a cell, or a dash where no reference image told it. */
 export function cellLabel(row, classes) {
   const best = row.indexOf(Math.max(...row));
-  return row[best] < 2 / classes.length ? "–" : classes[best];
+  const uniform = 1 / classes.length;
+  return row[best] - uniform < 0.05 ? "–" : classes[best];
 }

@@ -52,10 +52,9 @@ function spelled(name) {
 
 function cellsOf(model) {
   const loads = new Map(model.scores.map((score) => [score.name, score.value]));
-  const rows = model.class_map.values.map((pair, index) => {
-    const load = loads.get(`${LOAD}${index}`);
-    return [String(index), ...pair.map((row) => cellLabel(row, model.fine_classes)), load ? percent(load) : "–"];
-  });
+  const loadOf = (name) => (loads.has(name) ? percent(loads.get(name)) : "–");
+  const rows = model.class_map.values.map((pair, index) =>
+    [String(index), ...pair.map((row) => cellLabel(row, model.fine_classes)), loadOf(`${LOAD}${index}`)]);
   const caption = "The most probable class of each expert's images, by their coarse label.";
   return section("What each cell stands for", table(caption, ["Expert", ...model.coarse_labels, "Load"], rows));
 }
@@ -65,16 +64,19 @@ function evaluationOf({ evaluation, fine_classes: classes, experts }) {
   const { images, data, seed, confusion, experts: byExpert, budget } = evaluation;
   const measured = `${whole(images)} images of ${data}, seed ${seed}.`;
   const numbers = Array.from({ length: experts }, (_, index) => String(index));
+  const confusions = heatmap(`True class by guess; ${measured}`, "True", classes, classes, confusion);
+  const loads = heatmap(`Images of each class by expert; ${measured}`, "Expert", numbers, classes, byExpert);
   return [
-    section("Confusion matrix", heatmap(`True class by guess; ${measured}`, "True", classes, classes, confusion)),
-    section("Experts by class", heatmap(`Images of each class by expert; ${measured}`, "Expert", numbers, classes, byExpert)),
+    section("Confusion matrix", confusions),
+    section("Experts by class", loads),
     section("What labelled images buy", makeBudget(budget, data)),
   ];
 }
 
 /** A table of counts, each shaded beside the greatest of its row. */
 function heatmap(caption, corner, rows, columns, counts) {
-  const made = table(caption, [corner, ...columns], counts.map((row, index) => [rows[index], ...row.map(String)]), "heat");
+  const body = counts.map((row, index) => [rows[index], ...row.map(String)]);
+  const made = table(caption, [corner, ...columns], body, "heat");
   const lines = made.querySelectorAll("tbody tr");
   counts.forEach((row, index) => shade(lines[index].querySelectorAll("td"), row));
   return made;

@@ -49,6 +49,7 @@ function startPad(model, settle) {
   byId("pad-frame").hidden = colour;
   if (colour) return null;
   const prepares = model.input.preparation === "mnist";
+  byId("draw").classList.toggle("bright", !prepares);
   const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(question), DEBOUNCE));
   return pad;
 

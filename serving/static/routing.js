@@ -7,6 +7,7 @@ const GATE = { left: 1, width: 56 };
 const EXPERT = { left: 104, width: 204, name: 76, cell: 63 };
 const GUESS = { left: 355, width: 56 };
 const THINNEST = 1.5, THICKEST = 16;
+const LONGEST = 13; // characters that fit into a box
 
 /** Put the diagram of a model into `frame` and return the function that shows a prediction, null for none. */
 export function makeRouting(frame, model) {
@@ -17,40 +18,42 @@ export function makeRouting(frame, model) {
   const height = HEAD + model.experts * ROW;
   const svg = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", class: "routing" });
   const lines = experts.flatMap((expert) => expert.lines);
-  svg.append(...heads(model), makeSvg("g", {}, ...lines), ...experts.map((expert) => expert.box), gate.group, guess.group);
+  const boxes = [...experts, gate, guess].map((part) => part.group);
+  svg.append(...heads(model), makeSvg("g", {}, ...lines), ...boxes);
   frame.replaceChildren(make("div", { class: "diagram" }, svg));
   return (prediction) => {
     svg.setAttribute("aria-label", spoken(prediction));
     guess.write(prediction ? prediction.guess.label : "?");
-    experts.forEach((expert, index) => expert.show(prediction, index));
+    for (const expert of experts) expert.show(prediction);
   };
 }
 
 function heads(model) {
-  return model.coarse_labels.map((label, side) => text(cellMiddle(side), 16, short(label, 9), "label"));
+  return model.coarse_labels.map((label, side) => fit(text(cellMiddle(side), 16, "", "label"), label));
 }
 
+/** One expert's box and its two lines; `show(prediction)` moves them. */
 function makeExpert(model, pair, index, middle) {
   const y = HEAD + index * ROW + ROW / 2;
-  const weight = text(EXPERT.left + EXPERT.name / 2, y + 17, "", "label");
+  const centre = EXPERT.left + EXPERT.name / 2;
+  const weight = text(centre, y + 17, "", "label");
+  const name = text(centre, y - 3, `expert ${index}`, "label");
   const cells = pair.map((row, side) => makeCell(cellLabel(row, model.fine_classes), side, y));
-  const name = text(EXPERT.left + EXPERT.name / 2, y - 3, `expert ${index}`, "label");
-  const frame = box(EXPERT.left, y, EXPERT.width, "box");
-  const group = makeSvg("g", {}, frame, name, weight, ...cells);
+  const group = makeSvg("g", {}, box(EXPERT.left, y, EXPERT.width, "box"), name, weight, ...cells);
   const lines = [
     line(GATE.left + GATE.width, middle, EXPERT.left, y),
     line(EXPERT.left + EXPERT.width, y, GUESS.left, middle),
   ];
-  const show = (prediction, self) => {
-    const shares = prediction ? sharesOf(prediction, self, model.routing) : [0, 0];
-    const chosen = prediction?.expert === self;
+  const show = (prediction) => {
+    const chosen = prediction?.expert === index;
+    const shares = prediction ? sharesOf(prediction, index, model.routing) : [0, 0];
     lines.forEach((path, part) => widen(path, shares[part], chosen));
     weight.textContent = prediction ? percent(shares[0]) : "";
     group.classList.toggle("chosen", chosen);
-    const side = prediction ? model.coarse_labels.indexOf(prediction.binary.label) : -1;
-    cells.forEach((cell, of) => cell.classList.toggle("chosen", chosen && of === side));
+    const side = chosen ? model.coarse_labels.indexOf(prediction.binary.label) : -1;
+    cells.forEach((cell, of) => cell.classList.toggle("chosen", of === side));
   };
-  return { box: group, lines, show };
+  return { group, lines, show };
 }
 
 /** The weight that the gate gives an expert, and the weight with which it takes part in the guess. */
@@ -62,18 +65,24 @@ function sharesOf(prediction, index, kind) {
 function makeCell(label, side, y) {
   const left = EXPERT.left + EXPERT.name + side * EXPERT.cell;
   const shape = makeSvg("rect", { x: left + 3, y: y - BOX / 2 + 5, width: EXPERT.cell - 6, height: BOX - 10, rx: 6 });
-  return makeSvg("g", { class: "cell" }, shape, text(cellMiddle(side), y + 6, short(label, 9), sized(label)));
+  return makeSvg("g", { class: "cell" }, shape, fit(text(cellMiddle(side), y + 6, "", "class"), label));
 }
 
 const cellMiddle = (side) => EXPERT.left + EXPERT.name + (side + 0.5) * EXPERT.cell;
 
 function node({ left, width }, y, label) {
   const words = text(left + width / 2, y + 6, label, "class");
-  const write = (words_) => {
-    words.textContent = short(words_, 9);
-    words.setAttribute("class", sized(words_));
-  };
-  return { group: makeSvg("g", { class: "node" }, box(left, y, width, "box"), words), write };
+  return { group: makeSvg("g", {}, box(left, y, width, "box"), words), write: (guess) => fit(words, guess) };
+}
+
+/** Write words so that they fit into a box: smaller, then narrower, then cut short. */
+function fit(element, words) {
+  element.textContent = words.length > LONGEST ? `${words.slice(0, LONGEST - 1)}…` : words;
+  element.classList.toggle("long", words.length > 4);
+  if (words.length > 7) element.setAttribute("textLength", 50);
+  else element.removeAttribute("textLength");
+  element.setAttribute("lengthAdjust", "spacingAndGlyphs");
+  return element;
 }
 
 function line(x1, y1, x2, y2) {
@@ -89,8 +98,6 @@ function widen(path, share, chosen) {
 
 const box = (x, y, width, kind) => makeSvg("rect", { x, y: y - BOX / 2, width, height: BOX, rx: 9, class: kind });
 const text = (x, y, words, kind) => makeSvg("text", { x, y, class: kind }, words);
-const short = (words, most) => (words.length > most ? `${words.slice(0, most - 1)}…` : words);
-const sized = (words) => (words.length > 4 ? "class long" : "class");
 
 function spoken(prediction) {
   if (!prediction) return "Routing diagram: no image yet.";

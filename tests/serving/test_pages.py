@@ -68,6 +68,33 @@ def test_a_wrong_evaluation_is_refused(tmp_path: Path) -> None:
         card_of(bundle)
 
 
+def test_every_text_stands_out_from_its_ground() -> None:
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in colours())
+    for theme in (light, dark):
+        for ground in ("paper", "card"):
+            assert min(contrast(theme[text], theme[ground]) for text in ("ink", "soft", "accent")) >= 4.5
+        assert contrast(theme["on-accent"], theme["accent"]) >= 4.5
+        assert contrast(theme["ink"], theme["track"]) >= 4.5
+
+
+def colours() -> tuple[str, str]:
+    """The style sheet's colours for light and for dark."""
+    light, dark = (STATIC / "style.css").read_text().split(":root {")[1:3]
+    return light.split("}")[0], dark.split("}")[0]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio."""
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 @pytest.mark.parametrize(("data", "preparation"), [("notmnist:train", "resize"), ("mnist:train", "resize")])
 def test_models_of_other_images_are_offered_no_digits(tmp_path: Path, data: str, preparation: str) -> None:
     manifest = json.loads((write_bundle(tmp_path / "b") / "manifest.json").read_text())

@@ -142,3 +142,4 @@ def test_a_built_bento_holds_the_service_and_serves(synthetic_bundle: Path, tmp_
     with running_server(synthetic_bundle, target=str(bento.parent)) as server:
         answer = httpx.post(f"{server.url}/predict", json={"images": IMAGES.tolist()})
         assert answer.status_code == 200
+        assert httpx.get(f"{server.url}/static/page.js").status_code == 200

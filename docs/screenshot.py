@@ -1,0 +1,45 @@
+"""Take docs/page.png of a running service, with a digit drawn. Run by hand: python docs/screenshot.py [URL]."""
+
+import sys
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHROMIUM = "/usr/bin/chromium"
+SERVICE = "http://127.0.0.1:3000"
+# A three, as shares of the pad's side.
+STROKE = (
+    *((0.30, 0.27), (0.35, 0.19), (0.45, 0.15), (0.56, 0.16), (0.64, 0.23), (0.65, 0.32), (0.60, 0.40), (0.51, 0.45)),
+    *((0.45, 0.46), (0.56, 0.48), (0.65, 0.55), (0.69, 0.65), (0.66, 0.76), (0.57, 0.83), (0.45, 0.85), (0.31, 0.78)),
+)
+
+
+def main(url: str) -> None:
+    """Open the page, draw, wait for the answer and save the picture."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        page = browser.new_page(viewport={"width": 1280, "height": 850}, device_scale_factor=1.5)
+        page.goto(url)
+        page.locator("#strip button").last.wait_for()
+        draw(page)
+        page.get_by_text("Answered in").wait_for()
+        page.wait_for_timeout(1000)  # the bars have come to rest
+        page.screenshot(path=REPOSITORY / "docs" / "page.png")
+        browser.close()
+
+
+def draw(page: Page) -> None:
+    """Draw the stroke with the mouse."""
+    pad = page.locator("#pad").bounding_box()
+    assert pad  # noqa: S101 - it is on the page
+    places = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in STROKE]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=3)
+    page.mouse.up()
+
+
+if __name__ == "__main__":
+    main(*(sys.argv[1:] or [SERVICE]))

@@ -1,0 +1,267 @@
+"""The page in a real headless Chromium, over a real service that serves models/mnist."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from clustnet.bundle import Bundle
+from clustnet.evaluation_file import EVALUATION
+from tests.serving.images import drawing
+from tests.serving.server import REPOSITORY, running_service
+from tests.synthetic import with_evaluation
+
+CHROMIUM = Path("/usr/bin/chromium")
+PATIENCE = 60_000  # milliseconds; a busy machine is no fault
+SEVEN = [(0.25, 0.22), (0.72, 0.2), (0.58, 0.5), (0.44, 0.84)]
+STARTED_WRONG = "Failed to load resource"  # what Chromium itself says of every answer that is not 2xx
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}; install Debian's chromium")
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    bundle = Path(shutil.copytree(REPOSITORY / "models" / "mnist", tmp_path_factory.mktemp("bundle") / "mnist"))
+    if EVALUATION not in Bundle(bundle).manifest.files:
+        with_evaluation(bundle)
+    with running_service(bundle) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, url: str) -> Iterator[Open]:
+    """Open the page; at the end, nothing was wrong in it and no other host was asked."""
+    faults: list[str] = []
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    context.on("request", lambda request: request.url.startswith(url) or faults.append(request.url))
+
+    def open_page(view: str = "", **changes: Any) -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: said.text.startswith(STARTED_WRONG) or faults.append(said.text))
+        if changes:
+            page.route("**/model.json", lambda route: change_model(route, changes))
+        page.goto(f"{url}/{view}")
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+        return page
+
+    yield open_page
+    context.close()
+    assert faults == []
+
+
+def change_model(route: Route, changes: dict[str, Any]) -> None:
+    answer = route.fetch()
+    route.fulfill(response=answer, json=answer.json() | changes)
+
+
+def draw(page: Page, points: list[tuple[float, float]]) -> None:
+    """Draw a stroke through points, shares of the pad's width and height."""
+    pad = page.locator("#pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    assert box
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=5)
+    page.mouse.up()
+
+
+def widths(page: Page) -> list[float]:
+    return [bar.bounding_box()["width"] for bar in page.locator("#classes .fill").all()]  # type: ignore[index]
+
+
+def test_a_stroke_moves_the_bars_and_shows_the_guess(open_page: Open) -> None:
+    page = open_page()
+    expect(page.locator("#guess")).to_have_text("?")
+    assert set(widths(page)) == {0}
+    draw(page, SEVEN)
+    expect(page.locator("#time")).to_have_text(re.compile(r"Answered in [\d.]+ ms"))
+    expect(page.locator("#guess")).to_have_text("7")
+    expect(page.locator("#classes .best .name")).to_have_text("7")
+    expect(page.locator("#routing svg")).to_have_attribute("aria-label", re.compile("guess 7"))
+    expect(page.locator("#stance")).to_have_text(re.compile(r"The model (knows|abstains)"))
+    assert (page.locator("#prepared").get_attribute("width"), max(widths(page)) > 50) == ("28", True)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#guess")).to_have_text("?")
+    expect(page.locator("#hint")).to_be_visible()
+
+
+def test_a_finger_draws_as_well(browser: Browser, url: str) -> None:
+    with browser.new_context(has_touch=True, viewport={"width": 360, "height": 740}) as context:
+        page = context.new_page()
+        page.goto(url)
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+        page.locator("#pad").tap()
+        expect(page.locator("#time")).to_have_text(re.compile("Answered"))
+        for tab in ("Draw", "Model", "Live"):
+            page.get_by_role("tab", name=tab).click()
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_a_test_digit_is_read_right(open_page: Open) -> None:
+    page = open_page()
+    for digit in ("7", "0", "4"):
+        page.get_by_role("button", name=f"Test digit {digit}").first.click()
+        expect(page.locator("#guess")).to_have_text(digit)
+    expect(page.locator("#strip button")).to_have_count(20)
+    expect(page.locator("#hint")).to_be_hidden()
+
+
+def test_the_routing_diagram_is_as_wide_as_the_weights(open_page: Open, url: str) -> None:
+    page = open_page()
+    with page.expect_response("**/predict") as asked:
+        page.get_by_role("button", name="Test digit 2").first.click()
+    prediction = asked.value.json()["predictions"][0]
+    expect(page.locator("#guess")).to_have_text(prediction["guess"]["label"])
+    top = page.locator("#routing .line.chosen").first.get_attribute("stroke-width")
+    assert float(top or 0) == pytest.approx(1.5 + 14.5 * max(prediction["routing"]))
+    expect(page.locator("#routing .cell.chosen")).to_have_text("2")
+    expect(page.locator("#binary-labels .best")).to_have_text(re.compile(f"^{prediction['binary']['label']} "))
+
+
+@pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+def test_an_image_file_is_predicted_as_the_service_does(open_page: Open, url: str, way: str) -> None:
+    expected = httpx.post(f"{url}/predict_image", files={"image": drawing()}).json()["prediction"]
+    page = open_page()
+    give(page, way, drawing())
+    expect(page.locator("#guess")).to_have_text(expected["guess"]["label"])
+    expect(page.locator("#guess-probability")).to_have_text(f"{100 * expected['guess']['probability']:.1f}\u202f%")
+    stance = "abstains" if expected["abstain"] else "knows"
+    expect(page.locator("#stance")).to_have_text(re.compile(stance))
+
+
+def give(page: Page, way: str, content: bytes) -> None:
+    if way == "choose":
+        page.locator("#file").set_input_files({"name": "digit.png", "mimeType": "image/png", "buffer": content})
+        return
+    make = (
+        "bytes => { const d = new DataTransfer(); d.items.add(new File([new Uint8Array(bytes)], 'a.png')); return d }"
+    )
+    transfer = page.evaluate_handle(make, list(content))
+    if way == "drop":
+        page.dispatch_event("body", "drop", {"dataTransfer": transfer})
+    else:
+        paste = "d => document.body.dispatchEvent(new ClipboardEvent('paste', {clipboardData: d, bubbles: true}))"
+        page.evaluate(paste, transfer)
+
+
+def test_a_refused_file_shows_its_reason_until_the_next_answer(open_page: Open) -> None:
+    page = open_page()
+    page.locator("#file").set_input_files(REPOSITORY / "README.md")
+    expect(page.get_by_role("alert")).to_have_text("The file is not a PNG, JPEG, WebP or BMP image; send one of these.")
+    expect(page.locator("#guess")).to_have_text("?")
+    page.get_by_role("button", name="Test digit 7").first.click()
+    expect(page.locator("#guess")).to_have_text("7")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_service_that_is_gone_is_a_sentence(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/predict*", lambda route: route.abort())
+    draw(page, SEVEN)
+    expect(page.get_by_role("alert")).to_have_text("The service does not answer; is it still running?")
+    page.route("**/metrics", lambda route: route.fulfill(status=500, body="<h1>oh</h1>"))
+    page.get_by_role("tab", name="Live").click()
+    expect(page.locator("#live .fault")).to_have_text(re.compile("answered with the status 500"))
+
+
+def test_a_stale_answer_is_dropped(open_page: Open) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/predict", lambda route: held.append(route), times=1)
+    page.get_by_role("button", name="Test digit 0").first.click()
+    expect(page.locator("#guess")).to_have_text("?")
+    page.get_by_role("button", name="Test digit 7").first.click()
+    expect(page.locator("#guess")).to_have_text("7")
+    with page.expect_response("**/predict") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.wait_for_timeout(200)
+    expect(page.locator("#guess")).to_have_text("7")
+
+
+def test_the_tabs_follow_the_keyboard_and_the_address(open_page: Open) -> None:
+    page = open_page()
+    page.get_by_role("tab", name="Draw").focus()
+    for key, tab in (("ArrowRight", "Model"), ("ArrowRight", "Live"), ("ArrowRight", "Draw"), ("End", "Live")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=tab)).to_be_focused()
+        expect(page.get_by_role("tab", selected=True)).to_have_text(tab)
+        expect(page.get_by_role("tabpanel")).to_have_count(1)
+    assert page.url.endswith("#live")
+
+
+def test_the_model_tab_shows_the_card_the_scores_and_the_evaluation(open_page: Open, url: str) -> None:
+    model = httpx.get(f"{url}/model.json").json()
+    page = open_page("#model")
+    panel = page.get_by_role("tabpanel")
+    score = next(score for score in model["scores"] if score["name"] == "class_accuracy")
+    row = panel.get_by_role("row", name="Class accuracy")
+    expect(row).to_contain_text(f"{score['value']:.4f}")
+    expect(row).to_contain_text(score["protocol"])
+    expect(
+        panel.get_by_text(f"seed {score['seed']}, on the {score['images']:,} images of the test split")
+    ).to_be_visible()
+    expect(panel.get_by_title(model["config_hash"])).to_be_visible()
+    matrix, experts = panel.locator(".heat").all()
+    shown = [[int(cell) for cell in row.locator("td").all_inner_texts()] for row in matrix.locator("tbody tr").all()]
+    assert shown == model["evaluation"]["confusion"]
+    expect(experts.locator("tbody tr")).to_have_count(model["experts"])
+    expect(panel.locator(".budget circle")).to_have_count(len(model["evaluation"]["budget"]["points"]))
+
+
+def test_the_live_tab_counts_what_is_asked(open_page: Open, url: str) -> None:
+    page = open_page("#live")
+    httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 3})
+    counted = httpx.get(f"{url}/metrics").text
+    images = re.search(r"^clustnet_images_per_request_sum (\S+)$", counted, re.MULTILINE)
+    assert images
+    expect(page.get_by_text(f"{float(images[1]):,.0f} since start", exact=True).first).to_be_visible()
+    expect(page.locator("#live .bars li")).to_have_count(5)
+    expect(page.locator("#live .spark").first).to_have_attribute("points", re.compile(r"\S+ \S+"))
+
+
+def test_a_colour_model_takes_files_alone(open_page: Open, url: str) -> None:
+    colour = {"shape": [32, 32, 3], "dtype": "uint8", "meaning": "RGB, 0 to 255", "preparation": "resize"}
+    page = open_page(input=colour, reads_digits=False, evaluation=None)
+    expect(page.locator("#pad")).to_be_hidden()
+    expect(page.locator("#strip")).to_be_hidden()
+    pixels = [[[row, column, 7] for column in range(32)] for row in range(32)]
+    file = REPOSITORY / "docs" / "digits" / "4.png"
+    answer = httpx.post(f"{url}/predict_image", files={"image": file.read_bytes()}).json() | {"prepared": pixels}
+    page.route("**/predict_image", lambda route: route.fulfill(json=answer))
+    page.locator("#file").set_input_files(file)
+    expect(page.locator("#guess")).to_have_text("4")
+    expect(page.locator("#prepared")).to_have_attribute("width", "32")
+    expect(page.locator("#prepared")).not_to_have_class("ink")
+
+
+def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page: Open) -> None:
+    grey = {"shape": [28, 28], "dtype": "uint8", "meaning": "grey, 0 to 255", "preparation": "resize"}
+    page = open_page(input=grey, reads_digits=False, fine_classes=[f"object {i}" for i in range(10)])
+    expect(page.locator("#strip")).to_be_hidden()
+    with page.expect_request("**/predict") as asked:
+        draw(page, [(0.1, 0.5), (0.9, 0.5)])
+    (pixels,) = json.loads(asked.value.post_data or "")["images"]
+    assert (len(pixels), {len(row) for row in pixels}) == (28, {28})
+    assert (pixels[0][14], pixels[27][14]) == (0, 0)
