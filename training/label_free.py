@@ -66,8 +66,8 @@ class LabelFree:
                 words.append(f"in group {label} under 1 % go to {_listed(empty)}, so classes are merged there")
             if torn.any():
                 words.append(
-                    f"in group {label} an image and its view often part (agreement down to "
-                    f"{agreement[torn].min():.0%}) at {_listed(torn)}, so a class may be split there and others merged"
+                    f"in group {label} an image and its view meet at one expert with a probability of only "
+                    f"{agreement[torn].min():.0%} at worst ({_listed(torn)}), so classes may be split or merged there"
                 )
         return words
 

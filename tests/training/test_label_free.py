@@ -91,8 +91,8 @@ def test_collapse_is_said_in_words() -> None:
         "in group high under 1 % go to expert 2, so classes are merged there"
     ]
     assert figures(np.stack([split, APART])).collapse(("low", "high")) == [
-        "in group low an image and its view often part (agreement down to 67%) at experts 0, 1, so a class may be "
-        "split there and others merged"
+        "in group low an image and its view meet at one expert with a probability of only 67% at worst (experts 0, 1), "
+        "so classes may be split or merged there"
     ]
     assert "collapse: under 1 % of the images" in describe(figures(np.stack([idle, idle])), tiny_recipe())
 
