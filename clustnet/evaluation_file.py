@@ -27,7 +27,7 @@ class BudgetCurve(Strict):
 
     data: str
     draws: Annotated[int, Field(ge=1)]
-    points: list[BudgetPoint]
+    points: Annotated[list[BudgetPoint], Field(min_length=1)]
 
 
 class BundleEvaluation(Strict):
@@ -61,11 +61,17 @@ def read_evaluation(bundle: Bundle) -> BundleEvaluation | None:
         place = ".".join(map(str, fault["loc"]))
         raise UserError(f"{path} is not an evaluation: {place}: {fault['msg']}; export the run again.") from None
     if not _fits(evaluation, bundle.manifest):
-        raise UserError(f"{path} has tables of other sizes than the manifest's classes and experts; export it again.")
+        raise UserError(
+            f"{path} has tables that do not fit the manifest's classes and experts, or its own number of images; "
+            "export the run again."
+        )
     return evaluation
 
 
 def _fits(evaluation: BundleEvaluation, manifest: Manifest) -> bool:
     classes = len(manifest.fine_classes)
     tables = ((evaluation.confusion, classes), (evaluation.experts, manifest.experts))
-    return all(len(table) == rows and {len(row) for row in table} == {classes} for table, rows in tables)
+    return all(
+        len(table) == rows and {len(row) for row in table} == {classes} and sum(map(sum, table)) == evaluation.images
+        for table, rows in tables
+    )

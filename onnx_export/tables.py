@@ -45,8 +45,8 @@ def measure_budget(
 
     Args: as ``evaluate``.
     """
-    fullest = np.bincount(train.labels, minlength=len(train.classes)).min()
-    budgets = [budget for budget in BUDGETS if budget <= fullest]
+    fewest = np.unique(train.labels, return_counts=True)[1].min()  # of the classes that there are
+    budgets = [budget for budget in BUDGETS if budget <= fewest]
     drawn = [[draw_reference(train.labels, budget, seed) for seed in range(DRAWS)] for budget in budgets]
     pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
     hard = recipe.routing == "hard"

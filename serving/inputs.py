@@ -1,6 +1,7 @@
 """JSON images: from a request body to the arrays the model reads, naming the first fault exactly."""
 
 import json
+import math
 from itertools import chain
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 
 from serving.refusals import Refusal
 
+OTHER_VALUES = 1000  # than pixels: names, parameters, outputs
 LONGEST_QUOTE = 40  # characters of a client's own text that an answer repeats
 
 
@@ -25,13 +27,33 @@ def read_images(content: bytes, shape: tuple[int, ...], most: int) -> NDArray[np
         uint8 [N, *shape], N from 1 to ``most``.
 
     Raises:
-        Refusal: 400 for what is not JSON, 422 for JSON that is not such images; it names the place.
+        Refusal: 400 for what is not JSON, 413 for more values than the images have, 422 for JSON that is not such
+            images; it names the place.
     """
+    check_values(content, shape, most)
     try:
         document = from_json(content)
     except ValueError as error:
         raise Refusal(400, "malformed_json", f"The body is not JSON: {error}.") from None
     return images_from(_only_images(document), shape, most)
+
+
+def check_values(content: bytes, shape: tuple[int, ...], most: int) -> None:
+    """Refuse JSON with more values than images have: the parser would hold up all other requests for seconds.
+
+    Args:
+        content: the JSON, not parsed yet.
+        shape: the shape of one image.
+        most: the most images allowed.
+
+    Raises:
+        Refusal: 413.
+    """
+    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
+    values = sum(map(content.count, (b",", b"[", b"{")))  # each begins at most one
+    if values > most * (math.prod(shape) + lists) + OTHER_VALUES:
+        message = f"The body's JSON holds more values than {most} images; send fewer images in one request."
+        raise Refusal(413, "body_too_large", message)
 
 
 def images_from(images: Any, shape: tuple[int, ...], most: int) -> NDArray[np.uint8]:

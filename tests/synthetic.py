@@ -39,13 +39,15 @@ def made_up_evaluation() -> dict[str, Any]:
     points = [{"per_class": 1, "mean": 0.9, "least": 0.8, "greatest": 0.95}]
     points += [{"per_class": 10, "mean": 0.97, "least": 0.96, "greatest": 0.98}]
     confusion = 90 * np.eye(CLASSES, dtype=int) + 1
+    experts = confusion[:EXPERTS].copy()
+    experts[0] += confusion[EXPERTS:].sum(axis=0)  # every image goes to one of them
     return {
         "schema_version": 1,
         "data": "mnist:test",
         "images": int(confusion.sum()),
         "seed": 0,
         "confusion": confusion.tolist(),
-        "experts": confusion[:EXPERTS].tolist(),
+        "experts": experts.tolist(),
         "budget": {"data": "mnist:train", "draws": 10, "points": points},
     }
 

@@ -1,5 +1,6 @@
 // Questions to the service; whatever goes wrong becomes a sentence.
 
+const PATIENCE = 35000; // milliseconds, a little more than the service's own
 const GONE = "The service does not answer; is it still running?";
 
 /** Ask and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
@@ -7,7 +8,7 @@ export async function ask(path, options) {
   const start = performance.now();
   let response, body;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
     body = await response.text();
   } catch {
     throw new Error(GONE);
@@ -35,17 +36,26 @@ export async function askPixels(pixels) {
   return { prediction: JSON.parse(body).predictions[0], prepared: pixels, milliseconds };
 }
 
-/** Return a function that runs a question and shows its answer, unless a newer question was begun meanwhile. */
+/** Return a function that runs one question at a time; of those that come meanwhile only the newest is asked and shown. */
 export function newestOnly(show, fail) {
-  let newest = 0;
-  return async (question) => {
-    const mine = ++newest;
-    try {
-      const answer = await question();
-      if (mine === newest) show(answer);
-    } catch (error) {
-      if (mine === newest) fail(error.message);
+  let waiting = null, busy = false;
+  async function work() {
+    busy = true;
+    while (waiting) {
+      const question = waiting;
+      waiting = null;
+      try {
+        const answer = await question();
+        if (!waiting) show(answer);
+      } catch (error) {
+        if (!waiting) fail(error.message);
+      }
     }
+    busy = false;
+  }
+  return (question) => {
+    waiting = question;
+    if (!busy) work();
   };
 }
 

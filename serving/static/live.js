@@ -21,9 +21,11 @@ export function startLive(frame, model) {
   fault.hidden = true;
   frame.replaceChildren(fault, make("div", { class: "tiles" }, ...Object.values(tiles).map((tile) => tile.card)),
     load.card, notes);
-  let timer = null, before = null;
+  let timer = null, before = null, looking = false;
 
   async function look() {
+    if (looking) return; // a slow service is not asked again before it has answered
+    looking = true;
     try {
       const { body } = await ask("metrics");
       const now = { ...countersOf(parseMetrics(body), model.experts), at: performance.now() };
@@ -35,6 +37,8 @@ export function startLive(frame, model) {
     } catch (error) {
       fault.textContent = error.message;
       fault.hidden = false;
+    } finally {
+      looking = false;
     }
   }
 
@@ -69,9 +73,9 @@ function makeTile(title) {
   const show = (number, words, digits = 1) => {
     value.textContent = number === null ? "–" : number.toFixed(digits);
     note.textContent = words;
-    points.push(number ?? 0);
+    if (number !== null) points.push(number);
     points.splice(0, points.length - KEPT);
-    spark.draw(points);
+    if (points.length) spark.draw(points);
   };
   return { card: make("section", { class: "card tile" }, make("h2", {}, title), value, spark.svg, note), show };
 }

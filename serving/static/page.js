@@ -10,6 +10,7 @@ import { makePad } from "./pad.js";
 import { fillStrip } from "./strip.js";
 import { startTabs } from "./tabs.js";
 
+const NO_DIGITS = "The test digits could not be loaded; drawing works without them.";
 const DEBOUNCE = 80; // milliseconds between two questions while a stroke is drawn
 
 function tell(sentence) {
@@ -28,7 +29,7 @@ function startDrawing(model) {
     pad?.clear();
     settle(async () => null);
   });
-  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels)));
+  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels))).catch(() => tell(NO_DIGITS));
 
   function show(found) {
     tell("");

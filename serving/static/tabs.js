@@ -18,7 +18,9 @@ export function startTabs(list, opened) {
     next.focus();
     open(next);
   });
-  open(tabs.find((tab) => `#${panelOf(tab).id}` === location.hash) ?? tabs[0]);
+  const addressed = () => tabs.find((tab) => `#${panelOf(tab).id}` === location.hash);
+  addEventListener("hashchange", () => addressed() && open(addressed()));
+  open(addressed() ?? tabs[0]);
 }
 
 const panelOf = (tab) => document.getElementById(tab.getAttribute("aria-controls"));

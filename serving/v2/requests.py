@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from clustnet.predictor import OUTPUTS
-from serving.inputs import quote
+from serving.inputs import check_values, quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -39,9 +39,10 @@ def read_request(content: bytes, header_length: str | None, image_shape: tuple[i
         most: the most images allowed.
 
     Raises:
-        Refusal: 400, naming the fault.
+        Refusal: 400, naming the fault, or 413 for JSON with more values than the images have.
     """
     header, binary = _split(content, header_length)
+    check_values(header, image_shape, most)
     document = _document(header)
     outputs = _outputs(document)
     inputs = document.get("inputs")

@@ -26,8 +26,10 @@ def test_the_tables_come_back_as_they_were_written(tmp_path: Path) -> None:
         ({"schema_version": 2}, "schema_version: Input should be 1"),
         ({"confusion": [[-1] * 10] * 10}, r"confusion\.0\.0: Input should be greater than or equal to 0"),
         ({"notes": ""}, "notes: Extra inputs are not permitted"),
-        ({"confusion": [[1] * 10] * 9}, "tables of other sizes"),
-        ({"experts": [[1] * 9] * 5}, "tables of other sizes"),
+        ({"confusion": [[1] * 10] * 9}, "tables that do not fit"),
+        ({"images": 999}, "tables that do not fit"),
+        ({"budget": {"data": "mnist:train", "draws": 1, "points": []}}, "budget.points: List should have at least 1"),
+        ({"experts": [[1] * 9] * 5}, "tables that do not fit"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, changes: dict[str, Any], says: str) -> None:

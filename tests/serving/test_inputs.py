@@ -146,3 +146,17 @@ def test_any_bytes_are_refused(content: bytes) -> None:
 @given(JSON)
 def test_quotes_are_short(value: Any) -> None:
     assert len(quote(value)) <= 450
+
+
+def test_more_values_than_images_have_are_refused_before_they_are_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser holds up every other request; 16 MiB of small objects took it seconds."""
+    monkeypatch.setattr("serving.inputs.from_json", None)
+    for body in (b'{"images": [%s0]}' % (b"[]," * 10_000), b'{"x": [%s0]}' % (b'{"a":1},' * 10_000), b"[" * 10_000):
+        with pytest.raises(Refusal, match="more values than 4 images") as refusal:
+            read_images(body, (28, 28), 4)
+        assert refusal.value.status == 413
+
+
+def test_as_many_images_as_allowed_pass_the_count_of_values() -> None:
+    images = np.full((4, 28, 28, 3), 255).tolist()
+    assert read_images(json.dumps({"images": images}, indent=1).encode(), (28, 28, 3), 4).shape == (4, 28, 28, 3)

@@ -12,15 +12,20 @@ from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
 from clustnet.predictor import OUTPUTS, Predictor
-from tests.serving.server import running_service
+from tests.serving.server import Server, running_server
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (6, 28, 28)).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def url(synthetic_bundle: Path) -> Iterator[str]:
-    with running_service(synthetic_bundle) as url:
-        yield url
+def server(synthetic_bundle: Path) -> Iterator[Server]:
+    with running_server(synthetic_bundle) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(server: Server) -> str:
+    return server.url
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +132,10 @@ def test_a_wrong_output_raises_the_clients_own_error(client: triton.InferenceSer
         client.infer("synthetic", image(IMAGES), outputs=[triton.InferRequestedOutput("logits")])
 
 
-def test_refusals_leave_no_traceback_and_are_counted(client: triton.InferenceServerClient, url: str) -> None:
+def test_refusals_leave_no_traceback_and_are_counted(client: triton.InferenceServerClient, server: Server) -> None:
     with pytest.raises(InferenceServerException):
         client.infer("synthetic", image(IMAGES.reshape(6, 784)))
-    metrics = httpx.get(f"{url}/metrics").text
+    metrics = httpx.get(f"{server.url}/metrics").text
     assert 'clustnet_refused_requests_total{reason="wrong_shape"}' in metrics
-    assert 'clustnet_requests_total{path="/v2/models/{name}/infer",status="200"}' in metrics
+    assert 'clustnet_requests_total{path="/v2/models/{name}/infer",status="400"}' in metrics
+    assert "Traceback" not in server.log.read_text()
