@@ -43,7 +43,7 @@ class BodyLimits:
             count_refusal(refusal)
             await refusal.response()(scope, receive, send)
             return
-        await self.app(scope, _replaying(body, receive), send)
+        await self.app(scope, replaying(body, receive), send)
 
     async def _read(self, headers: Headers, receive: Receive) -> bytes:
         if headers.get("content-type", "").startswith(PICKLE):
@@ -75,7 +75,7 @@ class BodyLimits:
         return Refusal(413, "body_too_large", message)
 
 
-def _replaying(body: bytes, receive: Receive) -> Receive:
+def replaying(body: bytes, receive: Receive) -> Receive:
     """Return a ``receive`` that gives ``body`` once and then what the connection says."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

@@ -36,13 +36,15 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
         status: the HTTP status.
         reason: a short word for the metrics, one of a closed set.
         message: a sentence for the client: what was wrong, what was expected, how to mend it.
+        headers: what the status asks for, such as ``Retry-After``.
     """
 
-    def __init__(self, status: int, reason: Reason, message: str) -> None:
+    def __init__(self, status: int, reason: Reason, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.reason: Reason = reason
+        self.headers = headers
 
     def response(self) -> JSONResponse:
         """Return the answer, ``{"error": message}`` with the status."""
-        return JSONResponse({"error": str(self)}, self.status)
+        return JSONResponse({"error": str(self)}, self.status, self.headers)

@@ -14,7 +14,7 @@ ERRORS = {
     415: "The body has another content type.",
     422: "The content is wrong; the reason names the image and the fault.",
     500: "The service has failed; its log says why.",
-    503: "The service is not ready.",
+    503: "The service is not ready, or too many requests wait; then Retry-After says when to ask again.",
     504: "The service took too long.",
 }
 

@@ -27,8 +27,9 @@ from serving.pages import pages
 from serving.refusals import Refusal
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
+from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INFER, ServedModel, protocol
+from serving.v2.routes import INDEX, INFER, ServedModel, protocol
 
 TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
@@ -145,6 +146,11 @@ def _device_fault(settings: Settings, provider: str) -> str | None:
     )
 
 
+def computes(path: str) -> bool:
+    """Tell whether requests to ``path`` are more than a look-up, so that they take turns."""
+    return path in PREDICT or path == INDEX or any(pattern.fullmatch(path) for pattern in INFER.values())
+
+
 def _check_json(content_type: str) -> None:
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; send application/json.")
@@ -159,7 +165,10 @@ service = bentoml.service(
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )(ClustNet)
+PREDICT = frozenset(f"/{name}" for name in service.apis)
+TURNS = Turns()  # one for all protocols
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
-service.add_asgi_middleware(RequestMetrics, paths=[f"/{name}" for name in service.apis], patterns=INFER)
+service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
+service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole

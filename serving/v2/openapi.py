@@ -13,7 +13,7 @@ from serving.v2.tensors import DTYPES, INPUT
 Schema = dict[str, Any]
 
 NO_MODEL = {404: "There is no such model."}
-NOT_READY = {503: ERRORS[503]}
+NOT_READY = {503: "The model is not ready."}
 INFER_FAULTS = {
     400: "Anything wrong in the request; the reason names the fault.",
     **NO_MODEL,
@@ -21,7 +21,7 @@ INFER_FAULTS = {
     413: ERRORS[413],
     415: "The body is packed in another way than gzip or deflate.",
     500: ERRORS[500],
-    503: "The model is not ready, or too many requests wait.",
+    503: ERRORS[503],
     504: ERRORS[504],
 }
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
@@ -62,7 +62,7 @@ def _operation(summary: str, faults: dict[int, str] | None = None) -> Schema:
 def _index() -> Schema:
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     body = {"content": {JSON_TYPE: {"schema": schema}}}
-    faults = {status: INFER_FAULTS[status] for status in (400, 408, 413)}
+    faults = {status: INFER_FAULTS[status] for status in (400, 408, 413, 503)}
     return _operation("The models and their states.", faults) | {"requestBody": body}
 
 

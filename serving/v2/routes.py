@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -21,9 +22,9 @@ from serving.responses import ERRORS
 from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
-from serving.v2.turns import RETRY_SECONDS, Turns
 
 INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
+INDEX = "/v2/repository/index"
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,19 @@ async def show_model_ready(request: Request) -> Response:
 
 
 async def infer(request: Request) -> Response:
-    """Answer an inference request, in a thread and in its turn; with too many waiting, refuse at once."""
+    """Answer an inference request, in a thread; TakeTurns sees to it that not too many are here."""
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    turns: Turns = request.app.state.turns
-    return await turns.run(model.infer, content, request.headers)
+    limiter: CapacityLimiter = request.app.state.limiter
+    return await to_thread.run_sync(model.infer, content, request.headers, limiter=limiter)
 
 
 async def show_index(request: Request) -> Response:
     """Answer the models of the repository; with ``{"ready": true}`` only those that are ready."""
     content = await request.body()
-    turns: Turns = request.app.state.turns  # a large body would hold up the event loop
-    only_ready = (await turns.run(read_object, content)).get("ready") if content.strip() else False
+    document = await to_thread.run_sync(read_object, content) if content.strip() else {}  # it may be large
+    only_ready = document.get("ready")
     model = _served(request)
     if model.fault and only_ready is True:
         return JSONResponse([])
@@ -131,10 +132,7 @@ def _model(request: Request) -> ServedModel:
 async def refuse(_: Request, refusal: Refusal) -> Response:
     """Answer a ``Refusal`` with its reason."""
     count_refusal(refusal)
-    response = refusal.response()
-    if refusal.reason == "overloaded":
-        response.headers["Retry-After"] = str(RETRY_SECONDS)
-    return response
+    return refusal.response()
 
 
 async def explain(request: Request, error: HTTPException) -> Response:
@@ -163,7 +161,7 @@ paths = Router(
         *_at_model("", show_model, "GET"),
         *_at_model("/ready", show_model_ready, "GET"),
         *_at_model("/infer", infer, "POST"),
-        Route("/repository/index", show_index, methods=["POST"]),
+        Route(INDEX.removeprefix("/v2"), show_index, methods=["POST"]),
     ],
     redirect_slashes=False,
 )
@@ -175,7 +173,7 @@ def application() -> Starlette:
         routes=[Route("/v2", show_server), Mount("/v2", paths)],
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
     )
-    made.state.turns = Turns()
+    made.state.limiter = CapacityLimiter(1)  # one computes at a time, as BentoML does with its own endpoints
     return made
 
 

@@ -3,10 +3,8 @@
 import gzip
 import json
 import re
-import threading
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,10 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from clustnet.predictor import OUTPUTS, Predictions, Predictor
+from clustnet.predictor import OUTPUTS, Predictor
 from serving.v2 import routes
 from serving.v2.routes import INFER, ServedModel, application
-from serving.v2.turns import Turns
 from tests.serving.v2.bodies import LENGTH, binary_body, json_body
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
@@ -146,50 +143,6 @@ def test_a_model_that_is_not_ready_says_so(alone: TestClient, predictor: Predict
     assert alone.get("/v2/health/live").status_code == 200
     assert alone.post("/v2/repository/index").json()[0]["state"] == "UNAVAILABLE"
     assert alone.post("/v2/repository/index", json={"ready": True}).json() == []
-
-
-class Gate:
-    """A predictor that waits until it is let go."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.manifest = predictor.manifest
-        self.entered, self.open = threading.Event(), threading.Event()
-        self.predictor = predictor
-
-    def predict(self, images: Any) -> Predictions:
-        self.entered.set()
-        assert self.open.wait(20)
-        return self.predictor.predict(images)
-
-
-def test_too_many_requests_are_refused_at_once_and_the_rest_served(alone: TestClient, predictor: Predictor) -> None:
-    gate = Gate(predictor)
-    serve(alone, ServedModel(gate, None, 4, 20_000))  # type: ignore[arg-type]
-    alone.app.state.turns = Turns(most_waiting=2)  # type: ignore[attr-defined]
-
-    def ask(_: int) -> Any:
-        return alone.post(f"{MODEL}/infer", json=json_body(IMAGES))
-
-    with ThreadPoolExecutor(8) as pool:
-        first: Future[Any] = pool.submit(ask, 0)
-        assert gate.entered.wait(20)
-        others = [pool.submit(ask, i) for i in range(5)]
-        refused = [future for future in others if wait_for_refusal(future, others)]
-        assert alone.get("/v2/health/live").status_code == 200  # the event loop is free meanwhile
-        gate.open.set()
-        answers = [future.result(20) for future in (first, *others)]
-    assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 503, 503, 503]
-    assert len(refused) == 3
-    for future in refused:
-        assert future.result().headers["retry-after"] == "1"
-        assert "2 requests wait already" in future.result().json()["error"]
-
-
-def wait_for_refusal(future: Future[Any], others: list[Future[Any]]) -> bool:
-    """Wait until this future or three of the others are answered, and tell whether this one is."""
-    while not future.done() and sum(other.done() for other in others) < 3:
-        threading.Event().wait(0.01)
-    return future.done()
 
 
 def test_a_fault_of_the_service_is_told_as_the_protocol_says(

@@ -1,0 +1,134 @@
+"""Turns: of the requests that compute a few run at a time, a bounded number waits, and the rest is refused at once."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.limits import replaying
+from serving.metrics import count_refusal
+from serving.refusals import Refusal
+
+MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
+MOST_WAITING = 64  # more would only meet the service's timeout
+RETRY_SECONDS = 1
+
+
+class Turns:
+    """Hands out turns in the order they are asked for; all calls come from one event loop.
+
+    Args:
+        most_running: how many have a turn at the same time.
+        most_waiting: how many may wait for theirs.
+    """
+
+    def __init__(self, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING) -> None:
+        self.most_running = most_running
+        self.most_waiting = most_waiting
+        self._running = 0
+        self._waiting: deque[asyncio.Future[bool]] = deque()
+
+    async def begin(self, gone: Callable[[], Awaitable[None]]) -> bool:
+        """Wait for a turn, which ``end`` gives back; false, and no turn, if the client goes away before it.
+
+        Args:
+            gone: an asynchronous function that returns when the client goes away; it is called only if there is a wait.
+
+        Raises:
+            Refusal: 503, at once, if too many wait already.
+        """
+        if self._running < self.most_running:
+            self._running += 1
+            return True
+        if len(self._waiting) >= self.most_waiting:
+            message = f"{self.most_waiting} requests wait already; ask again in {RETRY_SECONDS} second."
+            raise Refusal(503, "overloaded", message, {"Retry-After": str(RETRY_SECONDS)})
+        return await self._wait(gone)
+
+    def end(self) -> None:
+        """Give a turn back: the next that waits takes it over."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(True)
+                return
+        self._running -= 1
+
+    async def _wait(self, gone: Callable[[], Awaitable[None]]) -> bool:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        watch = asyncio.ensure_future(_watch(gone, turn))
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.result():  # the turn came in the same round as the service's timeout
+                self.end()
+            raise
+        finally:
+            watch.cancel()
+            if turn in self._waiting:
+                self._waiting.remove(turn)
+
+
+async def _watch(gone: Callable[[], Awaitable[None]], turn: asyncio.Future[bool]) -> None:
+    """Leave the queue when the client has gone."""
+    await gone()
+    if not turn.done():
+        turn.set_result(False)
+
+
+class TakeTurns:
+    """ASGI middleware that lets requests in by turns, and sends a client that goes away before its turn nothing.
+
+    It must get each body whole, as ``BodyLimits`` hands it on, so that no turn is spent on a slow client; for the
+    same reason a turn ends when the answer begins, which is when all of it is computed.
+
+    Args:
+        app: the application.
+        turns: the turns, which all paths share.
+        takes_part: tells by its path whether a request computes; all others pass.
+    """
+
+    def __init__(self, app: ASGIApp, turns: Turns, takes_part: Callable[[str], bool]) -> None:
+        self.app = app
+        self.turns = turns
+        self.takes_part = takes_part
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http" or not self.takes_part(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        body = (await receive()).get("body", b"")
+
+        async def gone() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+        try:
+            if not await self.turns.begin(gone):
+                return
+        except Refusal as refusal:
+            count_refusal(refusal)
+            await refusal.response()(scope, receive, send)
+            return
+        await self._in_turn(scope, replaying(body, receive), send)
+
+    async def _in_turn(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ended = False
+
+        def end() -> None:
+            nonlocal ended
+            if not ended:
+                ended = True
+                self.turns.end()
+
+        async def ending(message: Message) -> None:
+            end()
+            await send(message)
+
+        try:
+            await self.app(scope, receive, ending)
+        finally:
+            end()
