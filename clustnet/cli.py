@@ -16,6 +16,7 @@ COMMANDS = {
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "evaluate": ("evaluation.evaluate_command", "score a bundle or a running service"),
     "predict": ("evaluation.predict_command", "predict image files with a bundle"),
+    "key": ("clustnet.key_command", "make an API key for the service"),
 }
 
 

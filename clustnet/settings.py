@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
         max_images: the most images in one request.
+        api_keys_file: the file of API keys; without one the service asks for none.
+        metrics_open: whether ``/metrics`` needs no key, where there are keys.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -32,6 +34,8 @@ class Settings(BaseSettings):
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_images: Annotated[int, Field(ge=1)] = 1024
+    api_keys_file: Path | None = None
+    metrics_open: bool = True
 
 
 def load_settings() -> Settings:

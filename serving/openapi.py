@@ -6,6 +6,7 @@ from pydantic.json_schema import models_json_schema
 
 from clustnet.bundle import Manifest
 from clustnet.settings import Settings
+from serving.access import API_KEY, FAULTS, needed_scope
 from serving.responses import ERRORS, Error, PredictImageResponse, PredictResponse
 from serving.v2.openapi import describe_protocol
 
@@ -17,7 +18,7 @@ def describe(manifest: Manifest, settings: Settings) -> Schema:
     models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, Error)]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     limit = f"At most {settings.max_body_bytes} bytes."
-    return {
+    document: Schema = {
         "openapi": "3.1.0",
         "info": {"title": f"ClustNet: {manifest.name}", "version": manifest.version},
         "servers": [{"url": "."}],
@@ -37,16 +38,39 @@ def describe(manifest: Manifest, settings: Settings) -> Schema:
             "/": _get("The web page.", "text/html"),
             "/model.json": _get("The model: manifest, scores and the evaluation it carries.", "application/json"),
             "/livez": _get("The process is alive.", "text/plain"),
-            "/readyz": _get("The service is ready; else 503 and the reason.", "text/plain", 503),
+            "/readyz": _get(
+                "The service is ready; else 503 and the reason.", "text/plain", {503: "The service is not ready."}
+            ),
             "/metrics": _get("Metrics in Prometheus' text format.", "text/plain"),
             "/docs.json": _get("This document.", "application/json"),
             **describe_protocol(manifest, settings),
         },
         "components": {"schemas": schemas["$defs"]},
     }
+    return _with_keys(document, settings.metrics_open) if settings.api_keys_file else document
 
 
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": API_KEY},
+}
 _UPLOAD_ENCODING = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
+
+
+def _with_keys(document: Schema, metrics_open: bool) -> Schema:
+    """Add the API keys to the paths that need one."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        needed = needed_scope(path, metrics_open)
+        for operation in (operations[method] for method in ("get", "post") if needed and method in operations):
+            operation["security"] = [{scheme: [needed]} for scheme in SECURITY_SCHEMES]
+            operation["responses"] |= {str(status): _refusal(text) for status, text in FAULTS.items()}
+    return document
+
+
+def _refusal(description: str) -> Schema:
+    headers = {"WWW-Authenticate": {"schema": {"type": "string"}}}
+    return _answer(description, "application/json", "Error") | {"headers": headers}
 
 
 def _images(shape: tuple[int, ...], most: int) -> Schema:
@@ -77,9 +101,9 @@ def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
 
 
-def _get(summary: str, media_type: str, *faults: int) -> Schema:
+def _get(summary: str, media_type: str, faults: dict[int, str] | None = None) -> Schema:
     responses = {"200": _answer("OK", media_type)}
-    responses |= {str(status): _answer(ERRORS[status], media_type) for status in faults}
+    responses |= {str(status): _answer(text, media_type) for status, text in (faults or {}).items()}
     return {"get": {"summary": summary, "responses": responses}}
 
 

@@ -25,6 +25,9 @@ Reason = (
         "unknown_model",
         "not_ready",
         "overloaded",
+        "no_key",
+        "unknown_key",
+        "wrong_scope",
     ]
 )
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar
 
 import bentoml
@@ -17,9 +17,11 @@ from clustnet.errors import UserError
 from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
+from serving.access import Access, needed_scope
 from serving.card import card_of
 from serving.inference import predict_counted
 from serving.inputs import quote, read_images
+from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, count_refusal
 from serving.openapi import describe
@@ -44,14 +46,15 @@ def stop(error: UserError) -> NoReturn:
     raise SystemExit(WRONG_INPUT)
 
 
-def _settings() -> Settings:
+def _settings() -> tuple[Settings, KeyFile | None]:
     try:
-        return load_settings()
+        settings = load_settings()
+        return settings, KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     except UserError as error:
         stop(error)
 
 
-SETTINGS = _settings()
+SETTINGS, KEYS = _settings()
 
 
 def refusing(method: Callable[..., R]) -> Callable[..., R | JSONResponse]:
@@ -170,5 +173,7 @@ TURNS = Turns()  # one for all protocols
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
+if KEYS:
+    service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole

@@ -56,7 +56,7 @@ class Turns:
         self._running -= 1
 
     async def _wait(self, gone: Callable[[], Awaitable[None]]) -> bool:
-        turn = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         watch = asyncio.ensure_future(_watch(gone, turn))
         try:

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.settings import load_settings
+from clustnet.settings import Settings, load_settings
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("BUNDLES", "DEVICE", "WORKERS", "THREADS", "MAX_BODY_BYTES", "MAX_IMAGES"):
-        monkeypatch.delenv(f"CLUSTNET_{name}", raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"CLUSTNET_{name.upper()}", raising=False)
 
 
 def test_defaults_serve_the_shipped_bundle() -> None:
@@ -17,6 +17,7 @@ def test_defaults_serve_the_shipped_bundle() -> None:
     assert settings.bundles == Path(__file__).resolve().parents[2] / "models" / "mnist"
     assert (settings.device, settings.workers, settings.threads) == ("auto", 1, 1)
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
+    assert (settings.api_keys_file, settings.metrics_open) == (None, True)
 
 
 def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +32,7 @@ def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.Mo
         ("WORKERS", "0", "greater than or equal to 1"),
         ("WORKERS", "two", "valid integer"),
         ("DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
+        ("METRICS_OPEN", "perhaps", "valid boolean"),
         ("MAX_BODY_BYTES", "10", "greater than or equal to 1024"),
     ],
 )

@@ -1,5 +1,6 @@
 import json
 import re
+from pathlib import Path
 
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictor
@@ -32,6 +33,26 @@ def test_every_reference_of_the_document_resolves(predictor: Predictor) -> None:
     references = re.findall(r"#/components/schemas/(\w+)", json.dumps(document))
     assert references
     assert set(references) <= set(schemas)
+
+
+def test_keys_are_documented_where_they_are_needed(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(api_keys_file=Path("keys"), metrics_open=False))
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
+    scopes = {}
+    for path, operations in document["paths"].items():
+        for method in operations.keys() & {"get", "post"}:
+            security = operations[method].get("security")
+            scopes[path] = security and security[0]["bearer"][0]
+            assert ({"401", "403"} <= set(operations[method]["responses"])) == (security is not None)
+    open_to_all = {"/", "/livez", "/readyz", "/docs.json", "/v2/health/live", "/v2/health/ready"}
+    assert {path for path, scope in scopes.items() if scope is None} == open_to_all
+    assert {path for path, scope in scopes.items() if scope == "admin"} == {"/metrics"}
+    assert scopes["/predict"] == scopes["/v2/models/{name}/versions/{version}/infer"] == "predict"
+
+
+def test_without_keys_none_is_documented(predictor: Predictor) -> None:
+    text = json.dumps(describe(predictor.manifest, Settings()))
+    assert not any(word in text for word in ("securitySchemes", '"security"', '"401"', '"403"'))
 
 
 def test_confidence_and_abstention_are_documented(predictor: Predictor) -> None:

@@ -1,0 +1,106 @@
+"""API keys: random strings, kept as their SHA-256 in a file of lines ``NAME SCOPES SHA256HEX``."""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clustnet.errors import UserError
+
+SCOPES = ("predict", "admin")
+BYTES = 32  # so many random ones cannot be guessed, and need no slow hash
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+DIGEST = re.compile(r"[0-9a-fA-F]{64}")
+LINE = "'NAME SCOPES SHA256HEX', as 'clustnet key NAME' prints it"
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is kept of a key.
+
+    Args:
+        name: whose it is, for the log.
+        scopes: what it may do, some of ``SCOPES``.
+        digest: the SHA-256 of the key, 32 bytes.
+    """
+
+    name: str
+    scopes: frozenset[str]
+    digest: bytes
+
+    def line(self) -> str:
+        """Return the line for the file."""
+        return f"{self.name} {','.join(scope for scope in SCOPES if scope in self.scopes)} {self.digest.hex()}"
+
+
+def make_key(name: str, scopes: Iterable[str]) -> tuple[str, Key]:
+    """Return a new key and what is kept of it.
+
+    Raises:
+        UserError: the name or a scope cannot be used.
+    """
+    secret = secrets.token_urlsafe(BYTES)
+    return secret, Key(_name(name), _scopes(scopes), _digest(secret.encode()))
+
+
+def read_keys(path: Path) -> tuple[Key, ...]:
+    """Read a file of keys; empty lines and what follows a ``#`` are skipped.
+
+    Raises:
+        UserError: the file cannot be read, has no key, a wrong line or the same name twice. It never repeats a
+            line, which may hold a key by mistake.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a file of API keys.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text; write lines {LINE}.") from None
+    words = [(number, line.partition("#")[0].split()) for number, line in enumerate(lines, 1)]
+    keys = tuple(_key(f"{path}, line {number}", fields) for number, fields in words if fields)
+    if not keys:
+        raise UserError(f"{path} has no key; add a line {LINE}.")
+    names = [key.name for key in keys]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"{path} has two keys of the name {twice!r}; give each a name of its own.")
+    return keys
+
+
+def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
+    """Return the key that ``secret`` is, None for another; the time it takes tells nothing of the keys."""
+    digest = _digest(secret)
+    found = None
+    for key in keys:  # all of them, also after a match
+        if hmac.compare_digest(key.digest, digest):
+            found = key
+    return found
+
+
+def _key(place: str, fields: list[str]) -> Key:
+    if len(fields) != 3 or not DIGEST.fullmatch(fields[2]):
+        raise UserError(f"{place}: this is no key; write {LINE}.")
+    try:
+        return Key(_name(fields[0]), _scopes(fields[1].split(",")), bytes.fromhex(fields[2]))
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from None
+
+
+def _name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise UserError("The name of a key is 1 to 64 letters, digits, '.', '_' or '-'; choose another one.")
+    return name
+
+
+def _scopes(scopes: Iterable[str]) -> frozenset[str]:
+    chosen = frozenset(scopes)
+    if not chosen or not chosen <= set(SCOPES):
+        raise UserError(f"The scopes of a key are {' or '.join(SCOPES)}, or both with a comma between; name them.")
+    return chosen
+
+
+def _digest(secret: bytes) -> bytes:
+    return hashlib.sha256(secret).digest()
