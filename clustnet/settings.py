@@ -24,6 +24,7 @@ class Settings(BaseSettings):
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service asks for none.
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
+        log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -36,6 +37,7 @@ class Settings(BaseSettings):
     max_images: Annotated[int, Field(ge=1)] = 1024
     api_keys_file: Path | None = None
     metrics_open: bool = True
+    log_requests: Literal["errors", "all", "none"] = "errors"
 
 
 def load_settings() -> Settings:

@@ -63,13 +63,15 @@ def show_document(request: Request) -> Response:
     return JSONResponse(request.app.state.document)
 
 
+ROUTES = [
+    Route("/", show_page),
+    Route("/model.json", show_model),
+    Route("/metrics", show_metrics),
+    Route("/docs.json", show_document),
+]
+PAGE_PATHS = [*(route.path for route in ROUTES), "/static/{file}"]
+
 pages = Starlette(
-    routes=[
-        Route("/", show_page),
-        Route("/model.json", show_model),
-        Route("/metrics", show_metrics),
-        Route("/docs.json", show_document),
-        Mount("/static", StaticFiles(directory=STATIC)),
-    ],
+    routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
     middleware=[Middleware(SafeHeaders)],
 )

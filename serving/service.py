@@ -25,13 +25,14 @@ from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, count_refusal
 from serving.openapi import describe
-from serving.pages import pages
+from serving.pages import PAGE_PATHS, pages
 from serving.refusals import Refusal
+from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INDEX, INFER, ServedModel, protocol
+from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, ServedModel, protocol
 
 TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
@@ -169,9 +170,12 @@ service = bentoml.service(
     tracing={"excluded_urls": ".*"},
 )(ClustNet)
 PREDICT = frozenset(f"/{name}" for name in service.apis)
+HEALTH = ("/livez", "/readyz", "/healthz")  # BentoML's own
+PATHS = PathPatterns([*PREDICT, *HEALTH, *PAGE_PATHS, *PROTOCOL_PATHS])
 TURNS = Turns()  # one for all protocols
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
+service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
 service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
 if KEYS:
     service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))

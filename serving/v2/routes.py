@@ -153,18 +153,17 @@ def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Rout
     return [Route(model + path, endpoint, methods=[method]) for model in models]
 
 
-paths = Router(
-    [
-        Route("/", show_server),
-        Route("/health/live", show_live),
-        Route("/health/ready", show_ready),
-        *_at_model("", show_model, "GET"),
-        *_at_model("/ready", show_model_ready, "GET"),
-        *_at_model("/infer", infer, "POST"),
-        Route(INDEX.removeprefix("/v2"), show_index, methods=["POST"]),
-    ],
-    redirect_slashes=False,
-)
+ROUTES = [
+    Route("/", show_server),
+    Route("/health/live", show_live),
+    Route("/health/ready", show_ready),
+    *_at_model("", show_model, "GET"),
+    *_at_model("/ready", show_model_ready, "GET"),
+    *_at_model("/infer", infer, "POST"),
+    Route(INDEX.removeprefix("/v2"), show_index, methods=["POST"]),
+]
+PROTOCOL_PATHS = ["/v2", *(f"/v2{route.path}" for route in ROUTES)]
+paths = Router(ROUTES, redirect_slashes=False)
 
 
 def application() -> Starlette:

@@ -17,7 +17,7 @@ def test_defaults_serve_the_shipped_bundle() -> None:
     assert settings.bundles == Path(__file__).resolve().parents[2] / "models" / "mnist"
     assert (settings.device, settings.workers, settings.threads) == ("auto", 1, 1)
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
-    assert (settings.api_keys_file, settings.metrics_open) == (None, True)
+    assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
 
 
 def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
