@@ -199,12 +199,17 @@ def test_refusals_are_counted_over_http(client: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("client")
-def test_a_service_that_fell_back_to_the_cpu_is_not_ready(predictor: Predictor) -> None:
+def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from starlette.datastructures import State
     from starlette.exceptions import HTTPException
 
     from serving.requests import Body
     from serving.service import ClustNet
+    from serving.v2.routes import protocol
 
+    monkeypatch.setattr(protocol, "state", State())  # or the new service would take the place of the others' one
     fallen = ClustNet(Settings(bundles=predictor.bundle.folder, device="cuda"))
     if fallen.predictor.provider == CUDA:
         pytest.skip("this machine has a GPU to run on")
