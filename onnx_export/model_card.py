@@ -45,7 +45,7 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, with coarse labels alone, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
-        "of the training split; no other fine label was used.\n\n"
+        "of the training split; this run used no other fine label.\n\n"
         f"{_certainty(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
     )
 
@@ -93,8 +93,8 @@ def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
     shape = "x".join(str(side) for side in manifest.input.shape)
     return (
         f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
-        "for any other image as well; most of these it tells by `abstain`, not all. Its mistakes within a coarse "
-        "group are taken to be as likely as those across the groups: where they are more, its class probabilities "
-        "are too sure. The scores are of one run; other seeds differ, see the recipe's header. The graphs agree with "
-        f"the trained model within {parity:.1e}."
+        "for any other image as well; `abstain` tells only some of these, and how many depends on their kind. Its "
+        "mistakes within a coarse group are taken to be as likely as those across the groups: where they are more, "
+        "its class probabilities are too sure. The scores are of one run; other seeds differ, see the recipe's header. "
+        f"The graphs agree with the trained model within {parity:.1e}."
     )

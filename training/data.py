@@ -40,13 +40,16 @@ class CoarseData:
         """Return the indices of ``size`` images a batch, each image once, in the generator's order.
 
         Args:
-            size: images a batch; the last may have fewer.
+            size: images a batch; the last may have fewer, or one more where one would be left alone.
             generator: decides the order.
             among: the images to take, all by default.
         """
         indices = torch.arange(len(self.images)) if among is None else torch.from_numpy(among)
         order = torch.randperm(len(indices), generator=generator)
-        return torch.split(indices[order].to(self.images.device), size)
+        parts = torch.split(indices[order].to(self.images.device), size)
+        if len(parts) > 1 and len(parts[-1]) == 1:  # batch normalisation cannot take one image alone
+            parts = (*parts[:-2], torch.cat(parts[-2:]))
+        return parts
 
 
 def load_split(data: Data, split: str) -> LabelledImages:
@@ -63,7 +66,7 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
     """Return the images to train on and the last ``images`` to validate on; for 0, all of them for both.
 
     Raises:
-        UserError: nothing would be left to train on.
+        UserError: nothing would be left to train on, or either part would lack a coarse group.
     """
     if images == 0:
         return data, data
@@ -72,6 +75,12 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
             f"data.validation_images is {images}, but there are {len(data.images)} training images; hold out fewer."
         )
     kept = len(data.images) - images
+    parts = (data.targets[:kept].numpy(), data.targets[kept:].numpy())
+    if any(part.min() == part.max() for part in parts):
+        raise UserError(
+            f"data.validation_images is {images}, but the last {images} training images or those before them are all "
+            "of one coarse group, as the data are sorted by class; hold out another number, or none."
+        )
     return (
         replace(data, images=data.images[:kept], targets=data.targets[:kept]),
         replace(data, images=data.images[kept:], targets=data.targets[kept:]),

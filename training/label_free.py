@@ -47,22 +47,26 @@ class LabelFree:
 
     @property
     def score(self) -> float:
-        """Return the label-free score: the training objective, 2 ln E at best; higher is better."""
+        """Return the label-free score: log-likelihood plus mutual information, 2 ln E at best; higher is better.
+
+        It compares runs with the same augmentation and as many experts: wider views lower it by themselves.
+        """
         return self.log_likelihood + sum(self.mutual_information)
 
-    def collapse(self, labels: tuple[str, str]) -> list[str]:
+    def collapse(self, labels: tuple[str, str], clusters: tuple[int, int]) -> list[str]:
         """Return what has collapsed as sentences, none if every expert is in use and every cluster apart.
 
         Args:
             labels: the names of the two groups.
+            clusters: how many each group should have; where it has as many, the other experts may be empty.
         """
         shares = self.joint.sum(axis=2)
         idle = shares.max(axis=0) < LEAST_SHARE
         words = [f"under 1 % of the images of either group go to {_listed(idle)}"] if idle.any() else []
-        for label, share, joint in zip(labels, shares, self.joint, strict=True):
-            empty, agreement = (share < LEAST_SHARE) & ~idle, joint.diagonal() / share.clip(LEAST_SHARE)
-            torn = (share >= LEAST_SHARE) & (agreement < LEAST_AGREEMENT)
-            if empty.any():
+        for label, share, joint, count in zip(labels, shares, self.joint, clusters, strict=True):
+            used, agreement = share >= LEAST_SHARE, joint.diagonal() / share.clip(LEAST_SHARE)
+            empty, torn = ~used & ~idle, used & (agreement < LEAST_AGREEMENT)
+            if empty.any() and used.sum() < count:
                 words.append(f"in group {label} under 1 % go to {_listed(empty)}, so classes are merged there")
             if torn.any():
                 words.append(
@@ -113,7 +117,8 @@ def describe(found: LabelFree, recipe: Recipe) -> str:
         f"{most:.2f} nats, log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f} "
         f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
     ]
-    collapsed = found.collapse(recipe.data.grouping().labels)
+    every = (recipe.model.experts, recipe.model.experts)
+    collapsed = found.collapse(recipe.data.grouping().labels, recipe.partition.clusters or every)
     lines += [f"collapse: {words}" for words in collapsed]
     return "\n".join(lines if collapsed else [*lines, "no collapse: every expert is in use in both groups"])
 

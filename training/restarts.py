@@ -8,6 +8,7 @@ A run of several restarts is a folder of runs; the table says which one stands f
 """
 
 import csv
+import math
 from pathlib import Path
 
 from clustnet.files import replacing
@@ -39,7 +40,7 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         print(f"restart {number + 1}/{recipe.restarts}", flush=True)
         runs.append(train(restart_recipe(recipe, number), folder, RunFolder(folder).exists()))
     scores = [rows[-1]["label_free/score"] for rows in runs]
-    best = max(range(recipe.restarts), key=scores.__getitem__)
+    best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
     _write_table(out / RESTARTS, runs, best)
     listed = ", ".join(f"{score:.4f}" for score in scores)
     print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")

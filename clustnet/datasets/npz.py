@@ -17,6 +17,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         UserError: missing, damaged, another format, or an array of Python objects (which would need pickle).
     """
+    if not path.is_file():
+        raise UserError(f"The file {path} is missing; name an .npz.")
     try:
         if not zipfile.is_zipfile(path):  # a bare .npy or a pickle, which np.load would also open
             raise ValueError("it is not a zip archive")

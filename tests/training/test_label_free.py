@@ -75,7 +75,7 @@ def test_a_group_without_images_counts_nothing(mnist_train: LabelledImages) -> N
 
 
 def test_nothing_has_collapsed_where_every_cluster_is_apart() -> None:
-    assert figures(np.stack([APART, APART])).collapse(("low", "high")) == []
+    assert figures(np.stack([APART, APART])).collapse(("low", "high"), (3, 3)) == []
     assert describe(figures(np.stack([APART, APART])), tiny_recipe()).splitlines()[-1] == (
         "no collapse: every expert is in use in both groups"
     )
@@ -84,16 +84,17 @@ def test_nothing_has_collapsed_where_every_cluster_is_apart() -> None:
 def test_collapse_is_said_in_words() -> None:
     idle = np.diag([0.5, 0.5, 0.0])
     split = np.array([[0.2, 0.1, 0], [0.1, 0.2, 0], [0, 0, 0.4]])
-    assert figures(np.stack([idle, idle])).collapse(("low", "high")) == [
+    assert figures(np.stack([idle, idle])).collapse(("low", "high"), (3, 3)) == [
         "under 1 % of the images of either group go to expert 2"
     ]
-    assert figures(np.stack([APART, idle])).collapse(("low", "high")) == [
+    assert figures(np.stack([APART, idle])).collapse(("low", "high"), (3, 3)) == [
         "in group high under 1 % go to expert 2, so classes are merged there"
     ]
-    assert figures(np.stack([split, APART])).collapse(("low", "high")) == [
+    assert figures(np.stack([split, APART])).collapse(("low", "high"), (3, 3)) == [
         "in group low an image and its view meet at one expert with a probability of only 67% at worst (experts 0, 1), "
         "so classes may be split or merged there"
     ]
+    assert figures(np.stack([APART, idle])).collapse(("low", "high"), (3, 2)) == []  # as was asked for
     assert "collapse: under 1 % of the images" in describe(figures(np.stack([idle, idle])), tiny_recipe())
 
 

@@ -1,4 +1,5 @@
 import csv
+import math
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,12 @@ def test_the_choice_does_not_look_at_fine_labels(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(restarts, "train", pretend)
     assert train_restarts(RECIPE, tmp_path / "run") == [{"cell_accuracy": 0.1, "label_free/score": 2.0}]
+
+
+def test_a_restart_without_a_score_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([math.nan, 1.0])
+    monkeypatch.setattr(restarts, "train", lambda *_: [{"label_free/score": next(scores)}])
+    assert train_restarts(RECIPE, tmp_path / "run") == [{"label_free/score": 1.0}]
 
 
 def test_each_restart_is_a_run_of_its_own(tmp_path: Path) -> None:

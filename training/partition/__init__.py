@@ -73,7 +73,7 @@ def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: in
     """
     generator = np.random.default_rng(seed)
     targets = data.targets.cpu().numpy()
-    _check_size(targets, max(clusters))
+    _check_size(targets, clusters, images)
     chosen = np.concatenate([_sample(np.flatnonzero(targets == label), images, generator) for label in (0, 1)])
     rows = represent(data.images[torch.from_numpy(chosen)], seed)
     trial = _try(rows, targets[chosen], clusters, seed)
@@ -96,13 +96,14 @@ def _try(
     return Trial(errors, (first, second))
 
 
-def _check_size(targets: NDArray[np.float32], clusters: int) -> None:
-    fewest = min(int((targets == label).sum()) for label in (0, 1))
-    if fewest < LEAST_IMAGES * clusters:
-        raise UserError(
-            f"A coarse group has {fewest} training images, too few for a partition into {clusters} clusters; "
-            f"train on at least {LEAST_IMAGES * clusters} of each group or set partition.epochs to 0."
-        )
+def _check_size(targets: NDArray[np.float32], clusters: tuple[int, int], images: int) -> None:
+    for label, count in enumerate(clusters):
+        found = min(images, int((targets == label).sum()))
+        if found < LEAST_IMAGES * count:
+            raise UserError(
+                f"A coarse group has {found} training images to part, too few for {count} clusters; train on at least "
+                f"{LEAST_IMAGES * count} of each group, with partition.images no less, or set partition.epochs to 0."
+            )
 
 
 def _sample(members: Labels, images: int, generator: np.random.Generator) -> Labels:

@@ -46,8 +46,10 @@ def test_a_sample_of_each_group_is_parted_and_the_seed_decides_it(separable: tup
 
 
 def test_too_few_images_are_named(separable: tuple[CoarseData, np.ndarray]) -> None:
-    with pytest.raises(UserError, match="A coarse group has 120 training images, too few for a partition into 13"):
+    with pytest.raises(UserError, match="A coarse group has 120 training images to part, too few for 13 clusters"):
         partition(separable[0], (5, 13), 1000, seed=0)
+    with pytest.raises(UserError, match=r"has 3 training images to part, too few for 5 clusters; .* partition.images"):
+        partition(separable[0], (5, 5), 3, seed=0)
 
 
 def test_groups_may_have_different_numbers_of_classes(separable: tuple[CoarseData, np.ndarray]) -> None:
