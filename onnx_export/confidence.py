@@ -19,8 +19,8 @@ SHRINKAGE = 0.01  # share of the mean variance that is added to each, for featur
 class Confidence(nn.Module):
     """Features float32 [N, D] -> confidence float32 [N], above 0 to 1.
 
-    ``1 / (1 + d / D)`` with d the squared Mahalanobis distance to the nearest cell's mean, which is D on average
-    for the images that it was fitted on: they have about one half.
+    ``1 / (1 + d / D)`` with d the squared Mahalanobis distance to the nearest cell's mean, which is a little under
+    D on average for the images that it was fitted on: they have about one half.
 
     Args:
         means: float [K, D] the cells' mean features.
