@@ -75,3 +75,4 @@ pages = Starlette(
     routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
     middleware=[Middleware(SafeHeaders)],
 )
+pages.router.redirect_slashes = False  # a redirect would repeat the host that the client named
