@@ -166,7 +166,7 @@ class Bundle:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.manifest = _read_manifest(folder / MANIFEST)
+        self.manifest = read_manifest(folder / MANIFEST)
         for name, expected in self.manifest.files.items():
             _check_hash(folder, name, expected)
 
@@ -180,7 +180,12 @@ def expert_graph(index: int) -> str:
     return f"experts/expert_{index}.onnx"
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Read a ``manifest.json``; no other file of the bundle is looked at.
+
+    Raises:
+        UserError: it is missing, or no valid manifest of this release.
+    """
     if not path.is_file():
         raise UserError(f"{path.parent} is not a bundle: it holds no {MANIFEST}; make one with 'clustnet export'.")
     if path.stat().st_size > LARGEST_MANIFEST:

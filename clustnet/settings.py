@@ -1,10 +1,11 @@
 """Settings from the environment, typed; the README lists them."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clustnet.errors import UserError
 
@@ -12,11 +13,20 @@ PREFIX = "CLUSTNET_"
 SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
 
 
+def _split(folders: Any) -> Any:
+    """Split a search path such as ``a:b``; what is no text is left as it is."""
+    return [part for part in folders.split(os.pathsep) if part] if isinstance(folders, str) else folders
+
+
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+
+
 class Settings(BaseSettings):
     """What an operator sets, each as ``CLUSTNET_NAME`` in the environment; an empty value counts as unset.
 
     Args:
-        bundles: the bundle folder that is served; by default the one beside this code.
+        bundles: the bundle folders, and folders of them, that are served; in the environment one text with
+            ``os.pathsep`` between them; by default the bundle beside this code.
         device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
@@ -29,7 +39,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
-    bundles: Path = SHIPPED_BUNDLE
+    bundles: Folders = (SHIPPED_BUNDLE,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=0, le=1024)] = 1

@@ -17,6 +17,7 @@ KEY_NAME = "clustnet.key"  # where the ASGI scope holds the name of the request'
 OPEN = frozenset(["/", "/docs.json", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
 OPEN_FOLDER = "/static/"
 METRICS = "/metrics"
+ADMIN_FOLDER = "/v2/repository/models/"  # loads and unloads
 FAULTS = {401: "There is no API key, or it is unknown.", 403: "The API key's scopes do not reach so far."}
 
 
@@ -24,7 +25,7 @@ def needed_scope(path: str, metrics_open: bool) -> str | None:
     """Return the scope that a key must have to ask for ``path``, None where it needs no key."""
     if path in OPEN or path.startswith(OPEN_FOLDER) or (metrics_open and path == METRICS):
         return None
-    return "admin" if path == METRICS else "predict"
+    return "admin" if path == METRICS or path.startswith(ADMIN_FOLDER) else "predict"
 
 
 class Access:

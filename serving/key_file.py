@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 from clustnet.errors import UserError
+from clustnet.files import stamp_of
 from clustnet.keys import Key, find_key, read_keys
 
 LOOK_SECONDS = 1.0
@@ -28,7 +29,7 @@ class KeyFile:
     def __init__(self, path: Path, look_seconds: float = LOOK_SECONDS) -> None:
         self.path = path
         self.look_seconds = look_seconds
-        self._stamp = _stamp(path)  # before it is read, so that a change meanwhile is seen
+        self._stamp = stamp_of(path)  # before it is read, so that a change meanwhile is seen
         self._keys = read_keys(path)
         self._looked = time.monotonic()
 
@@ -41,7 +42,7 @@ class KeyFile:
         if time.monotonic() - self._looked < self.look_seconds:
             return
         self._looked = time.monotonic()
-        stamp = _stamp(self.path)
+        stamp = stamp_of(self.path)
         if stamp == self._stamp:
             return
         self._stamp = stamp  # kept for a broken file too, so that it is told once
@@ -49,12 +50,3 @@ class KeyFile:
             self._keys = read_keys(self.path)
         except UserError as error:
             logger.error("The API keys stay as they were: %s", error)
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with a file's content, None without the file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -8,12 +8,14 @@ starts them with PROMETHEUS_MULTIPROC_DIR.
 import os
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clustnet.bundle import Manifest
@@ -29,22 +31,17 @@ INFERENCE_BUCKETS = (
     *(1.0, 2.5, 5.0),
 )
 
-MODEL = Gauge(
-    "clustnet_model_info",
-    "1 for the model that is served and what runs it.",
-    ["name", "version", "provider"],
-    multiprocess_mode="max",
-)
-BINARY = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["label"])
-EXPERT = Counter("clustnet_predictions_by_expert", "Images by their most probable expert.", ["expert"])
-GUESS = Counter("clustnet_predictions_by_class", "Images by guessed fine class.", ["label"])
+MODEL = ["name", "version", "provider"]
+BINARY = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
+EXPERT = Counter("clustnet_predictions_by_expert", "Images by their most probable expert.", ["model", "expert"])
+GUESS = Counter("clustnet_predictions_by_class", "Images by guessed fine class.", ["model", "label"])
 ENTROPY = Histogram(
     "clustnet_routing_entropy_nats", "Entropy of each image's routing distribution.", buckets=ENTROPY_BUCKETS
 )
 CONFIDENCE = Histogram(
     "clustnet_guess_confidence", "Probability of each image's guessed class.", buckets=CONFIDENCE_BUCKETS
 )
-ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.")
+ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.", ["model"])
 IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", buckets=IMAGES_BUCKETS)
 INFERENCE = Histogram(
     "clustnet_inference_seconds", "Time in onnxruntime for each prediction.", buckets=INFERENCE_BUCKETS
@@ -54,25 +51,26 @@ REQUESTS = Counter("clustnet_requests", "HTTP requests by path and status.", ["p
 SECONDS = Histogram("clustnet_request_seconds", "Time to answer an HTTP request.", ["path"])
 
 
-def announce(manifest: Manifest, provider: str) -> None:
-    """Publish the model, and start its counters at zero so that rates are right from the first image."""
-    MODEL.labels(manifest.name, manifest.version, provider).set(1)
+def announce(manifest: Manifest) -> None:
+    """Start a model's counters at zero, so that rates are right from the first image."""
+    ABSTAINED.labels(manifest.name)
     for label in manifest.coarse_labels:
-        BINARY.labels(label)
+        BINARY.labels(manifest.name, label)
     for expert in range(manifest.experts):
-        EXPERT.labels(str(expert))
+        EXPERT.labels(manifest.name, str(expert))
     for label in manifest.fine_classes:
-        GUESS.labels(label)
+        GUESS.labels(manifest.name, label)
 
 
 def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) -> None:
     """Count the outputs of one inference that took ``seconds``."""
     INFERENCE.observe(seconds)
     IMAGES.observe(len(outputs.routing))
-    _count(BINARY, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
-    _count(EXPERT, outputs.routing.argmax(axis=1), range(manifest.experts))
-    _count(GUESS, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
-    ABSTAINED.inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
+    name = manifest.name
+    _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
+    _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
+    _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
+    ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
     for entropy in routing_entropy(outputs.routing).tolist():
         ENTROPY.observe(entropy)
     for confidence in outputs.class_probability.max(axis=1).tolist():
@@ -84,11 +82,32 @@ def count_refusal(refusal: Refusal) -> None:
     REFUSED.labels(refusal.reason).inc()
 
 
-def exposition() -> bytes:
-    """Return the metrics of all workers in Prometheus' text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest()
+class ModelInfo(Collector):
+    """The models of this moment; a gauge would go on showing those that are unloaded, as the workers' files are kept.
+
+    Args:
+        models: the name, the version and the execution provider of each.
+    """
+
+    def __init__(self, models: Iterable[tuple[str, str, str]]) -> None:
+        self.models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the one metric, ``clustnet_model_info``."""
+        info = GaugeMetricFamily(
+            "clustnet_model_info", "1 for each model that is served and what runs it.", labels=MODEL
+        )
+        for model in self.models:
+            info.add_metric(model, 1)
+        yield info
+
+
+def exposition(models: Iterable[tuple[str, str, str]]) -> bytes:
+    """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
     registry = CollectorRegistry()
+    registry.register(ModelInfo(models))
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(registry) + generate_latest()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
@@ -129,8 +148,8 @@ class RequestMetrics:
         return next((label for label, pattern in self.patterns.items() if pattern.fullmatch(path)), "other")
 
 
-def _count(counter: Counter, chosen: NDArray[np.intp], labels: Sequence[object]) -> None:
-    """Add how often each label was chosen; ``chosen`` is [N], indices into ``labels``."""
+def _count(counter: Counter, model: str, chosen: NDArray[np.intp], labels: Sequence[object]) -> None:
+    """Add how often each label of a model was chosen; ``chosen`` is [N], indices into ``labels``."""
     for label, times in zip(labels, np.bincount(chosen, minlength=len(labels)).tolist(), strict=True):
         if times:
-            counter.labels(str(label)).inc(times)
+            counter.labels(model, str(label)).inc(times)

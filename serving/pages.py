@@ -12,7 +12,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.metrics import exposition
+from serving.metrics import count_refusal, exposition
+from serving.refusals import Refusal
+from serving.requests import choice_of
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -49,17 +51,23 @@ def show_page(_: Request) -> Response:
 
 
 def show_model(request: Request) -> Response:
-    """Answer the model's card, which the service stores once it knows its bundle."""
-    return JSONResponse(request.app.state.card)
+    """Answer a model's card: the one that the query names, or else the default model's."""
+    try:
+        model = request.app.state.models.now.find(*choice_of(request.query_params))
+    except Refusal as refusal:
+        count_refusal(refusal)
+        return refusal.response()
+    return JSONResponse(model.card)
 
 
-def show_metrics(_: Request) -> Response:
+def show_metrics(request: Request) -> Response:
     """Answer the metrics of all workers."""
-    return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
+    models = [model.info() for model in request.app.state.models.now.all()]
+    return Response(exposition(models), media_type=CONTENT_TYPE_LATEST)
 
 
 def show_document(request: Request) -> Response:
-    """Answer the OpenAPI document, which the service stores once it knows its bundle."""
+    """Answer the OpenAPI document, which the service stores whenever its models change."""
     return JSONResponse(request.app.state.document)
 
 

@@ -23,11 +23,13 @@ Reason = (
         "wrong_datatype",
         "wrong_bytes",
         "unknown_model",
+        "bad_bundle",
         "not_ready",
         "overloaded",
         "no_key",
         "unknown_key",
         "wrong_scope",
+        "no_keys_set",
     ]
 )
 

@@ -11,15 +11,23 @@ from typing import Any, Self
 import bentoml
 import numpy as np
 from numpy.typing import NDArray
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 
 @dataclass(frozen=True)
 class Body:
-    """An unread request body and its Content-Type, empty without one."""
+    """An unread request body, its Content-Type, empty without one, and the model and version that the query names."""
 
     content_type: str
     content: bytes
+    model: str | None = None
+    version: str | None = None
+
+
+def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
+    """Return the model and the version of ``?model=NAME&version=V``, None for what is not there or empty."""
+    return query.get("model") or None, query.get("version") or None
 
 
 class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped
@@ -28,7 +36,8 @@ class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it laz
     @classmethod
     async def from_http_request(cls, request: Request, _serde: Any) -> Self:
         """Hand the body on as it came; the endpoint reads it in a thread, off the event loop."""
-        body = Body(request.headers.get("content-type", ""), await request.body())
+        choice = choice_of(request.query_params)
+        body = Body(request.headers.get("content-type", ""), await request.body(), *choice)
         request_input: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, body))
         return request_input
 

@@ -1,4 +1,4 @@
-"""The service that ``bentoml serve`` finds: one bundle, predictions over HTTP."""
+"""The service that ``bentoml serve`` finds: bundles, predictions over HTTP."""
 
 import logging
 import sys
@@ -12,27 +12,26 @@ from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from clustnet.bundle import Bundle
 from clustnet.errors import UserError
-from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
 from serving.access import Access, needed_scope
-from serving.card import card_of
 from serving.inference import predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, count_refusal
+from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
 from serving.pages import PAGE_PATHS, pages
 from serving.refusals import Refusal
 from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
+from serving.shared import share_folder
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, ServedModel, protocol
+from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, protocol
 
 TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
@@ -73,81 +72,79 @@ def refusing(method: Callable[..., R]) -> Callable[..., R | JSONResponse]:
 
 
 class ClustNet:
-    """One bundle and the endpoints that ask it.
+    """The models and the endpoints that ask them.
 
     Args:
-        settings: the bundle, the device and the limits.
+        settings: the bundles, the device and the limits.
 
     Raises:
-        UserError: the bundle cannot be used.
+        UserError: a bundle cannot be used.
     """
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.settings = settings
-        self.predictor = Predictor(Bundle(settings.bundles), settings.device, settings.threads)
-        self.manifest = self.predictor.manifest
-        self.model = model_of(self.manifest)
-        self.fault = _device_fault(settings, self.predictor.provider)
-        if self.fault:
-            logger.error(self.fault)
-        announce(self.manifest, self.predictor.provider)
-        pages.state.document = describe(self.manifest, settings)
-        pages.state.card = card_of(self.predictor.bundle)
-        protocol.state.model = ServedModel(self.predictor, self.fault, settings.max_images, settings.max_body_bytes)
-        self.predictor.predict(np.zeros((1, *self.manifest.input.shape), np.uint8))  # the first run is slow
+        self.models = Models(settings, self._show)
+        pages.state.models = protocol.state.models = self.models
+        protocol.state.settings = settings
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
     @refusing
     def predict(self, images: Body) -> PredictResponse:
         """Predict the coarse label, the expert and the fine class of each image."""
-        self._check_ready()
+        model = self._ready_model(images)
         _check_json(images.content_type)
-        pixels = read_images(images.content, self.manifest.input.shape, self.settings.max_images)
-        return PredictResponse(model=self.model, predictions=self._predictions(pixels))
+        pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
+        return PredictResponse(model=model_of(model.manifest), predictions=_predictions(model, pixels))
 
     @bentoml.api(input_spec=PredictImageInput, output_spec=PredictImageResponse)  # type: ignore[untyped-decorator]
     @refusing
     def predict_image(self, image: Body) -> PredictImageResponse:
         """Prepare an image file as the model's training images were, and predict it."""
-        self._check_ready()
+        model = self._ready_model(image)
         try:
-            prepared = prepare(read_upload(image.content_type, image.content), self.manifest.input)
+            prepared = prepare(read_upload(image.content_type, image.content), model.manifest.input)
         except ImageError as error:
             raise Refusal(422, error.reason, str(error)) from None
-        (prediction,) = self._predictions(prepared[None])
-        return PredictImageResponse(model=self.model, prediction=prediction, prepared=prepared.tolist())
+        (prediction,) = _predictions(model, prepared[None])
+        return PredictImageResponse(model=model_of(model.manifest), prediction=prediction, prepared=prepared.tolist())
 
     async def __is_ready__(self) -> bool:  # BentoML's hook for /readyz
-        if self.fault:
-            raise HTTPException(503, self.fault)
+        fault = next((model.fault for model in self.models.now.all() if model.fault), None)
+        if fault:
+            raise HTTPException(503, fault)
         return True
 
-    def _predictions(self, images: NDArray[np.uint8]) -> list[Prediction]:
-        """Predict and count uint8 [N, *input shape]."""
-        return predictions_of(predict_counted(self.predictor, images), self.manifest)
+    def _ready_model(self, body: Body) -> ServedModel:
+        """Return the model that a request names, or the default one."""
+        model = self.models.now.find(body.model, body.version)
+        model.check_ready()
+        return model
 
-    def _check_ready(self) -> None:
-        if self.fault:
-            raise Refusal(503, "not_ready", self.fault)
+    def _show(self, catalogue: Catalogue) -> None:
+        """Tell the log, the metrics and the OpenAPI document of new models; without any the document stays."""
+        models = catalogue.all()
+        for fault in {model.fault for model in models if model.fault}:
+            logger.error(fault)
+        manifests = [model.manifest for model in models]
+        for manifest in manifests:
+            announce(manifest)
+        if manifests:
+            pages.state.document = describe(manifests[0], self.settings, *manifests[1:])
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
-    def check_bundle() -> None:
-        """Check the bundle once, before any worker starts and fails again and again."""
+    def check_bundles() -> None:
+        """Check the bundles once, before any worker starts and fails again and again, and agree on them."""
+        share_folder()
         try:
-            card_of(Predictor(Bundle(SETTINGS.bundles), "cpu").bundle)
+            Models(SETTINGS.model_copy(update={"device": "cpu"}))
         except UserError as error:
             stop(error)
 
 
-def _device_fault(settings: Settings, provider: str) -> str | None:
-    """Return why the service is not what its operator asked for, None where it is."""
-    if settings.device != "cuda" or provider == CUDA:
-        return None
-    return (
-        f"CLUSTNET_DEVICE is cuda, but onnxruntime fell back to {provider}; "
-        "install NVIDIA's driver, CUDA and cuDNN for onnxruntime, or set CLUSTNET_DEVICE to auto."
-    )
+def _predictions(model: ServedModel, images: NDArray[np.uint8]) -> list[Prediction]:
+    """Predict and count uint8 [N, *input shape]."""
+    return predictions_of(predict_counted(model.predictor, images), model.manifest)
 
 
 def computes(path: str) -> bool:

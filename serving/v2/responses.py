@@ -19,16 +19,20 @@ BINARY_TYPE = "application/octet-stream"
 
 def server_metadata() -> dict[str, Any]:
     """Return the answer of ``/v2``."""
-    return {"name": "clustnet", "version": clustnet.__version__, "extensions": ["binary_tensor_data"]}
+    return {
+        "name": "clustnet",
+        "version": clustnet.__version__,
+        "extensions": ["binary_tensor_data", "model_repository"],
+    }
 
 
-def model_metadata(manifest: Manifest) -> dict[str, Any]:
-    """Return the answer of ``/v2/models/NAME``; -1 stands for the number of images."""
+def model_metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
+    """Return the answer of ``/v2/models/NAME``, which has these versions; -1 stands for the number of images."""
     experts, classes = [manifest.experts], [len(manifest.fine_classes)]
     sizes = dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
     return {
         "name": manifest.name,
-        "versions": [manifest.version],
+        "versions": versions,
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *manifest.input.shape]}],
         "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, *size]} for name, size in sizes.items()],

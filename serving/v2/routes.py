@@ -1,63 +1,41 @@
 """The protocol's paths, as an application that is mounted beside the service's own."""
 
+import asyncio
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
-from clustnet.predictor import Predictor
+from clustnet.errors import UserError
+from clustnet.settings import Settings
+from serving.access import KEY_NAME
 from serving.inference import predict_counted
 from serving.inputs import quote
 from serving.metrics import count_refusal
+from serving.models import Catalogue, ServedModel
 from serving.refusals import Refusal
 from serving.responses import ERRORS
 from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
+from serving.v2.tensors import parameters_of, refusal
 
 INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
 INDEX = "/v2/repository/index"
 
 
-@dataclass(frozen=True)
-class ServedModel:
-    """A model and the limits of its requests.
-
-    Args:
-        predictor: answers; its manifest names the model.
-        fault: why the model is not ready, None where it is.
-        max_images: the most images in one request.
-        max_body_bytes: the largest body, packed or not.
-    """
-
-    predictor: Predictor
-    fault: str | None
-    max_images: int
-    max_body_bytes: int
-
-    def check_ready(self) -> None:
-        """Refuse with 503 while the model is not ready."""
-        if self.fault:
-            raise Refusal(503, "not_ready", self.fault)
-
-    def infer(self, content: bytes, headers: Headers) -> Response:
-        """Answer an inference request; it computes, so call it in a thread."""
-        manifest = self.predictor.manifest
-        body = decompress(content, headers.get("content-encoding", ""), self.max_body_bytes)
-        request = read_request(body, headers.get(HEADER_LENGTH), manifest.input.shape, self.max_images)
-        answer, fields = write_response(request, predict_counted(self.predictor, request.images), manifest)
-        encoding = accepted_encoding(headers.get("accept-encoding", ""))
-        if encoding:
-            answer, fields["content-encoding"] = compress(answer, encoding), encoding
-        return Response(answer, headers=fields)
+LOAD = "/repository/models/{name}/load"
+UNLOAD = "/repository/models/{name}/unload"
+LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
+CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
 
 
 async def show_server(_: Request) -> Response:
@@ -72,20 +50,23 @@ async def show_live(_: Request) -> Response:
 
 async def show_ready(request: Request) -> Response:
     """Answer whether every model is ready."""
-    _served(request).check_ready()
+    for model in _now(request).all():
+        model.check_ready()
     return JSONResponse({"ready": True})
 
 
 async def show_model(request: Request) -> Response:
     """Answer a model's inputs and outputs."""
-    return JSONResponse(model_metadata(_model(request).predictor.manifest))
+    model = _model(request)
+    versions = [other.manifest.version for other in reversed(_now(request).versions(model.manifest.name))]
+    return JSONResponse(model_metadata(model.manifest, versions))
 
 
 async def show_model_ready(request: Request) -> Response:
     """Answer whether one model is ready."""
     model = _model(request)
     model.check_ready()
-    return JSONResponse({"name": model.predictor.manifest.name, "ready": True})
+    return JSONResponse({"name": model.manifest.name, "ready": True})
 
 
 async def infer(request: Request) -> Response:
@@ -93,40 +74,81 @@ async def infer(request: Request) -> Response:
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    limiter: CapacityLimiter = request.app.state.limiter
-    return await to_thread.run_sync(model.infer, content, request.headers, limiter=limiter)
+    state = request.app.state
+    return await to_thread.run_sync(answer, model, state.settings, content, request.headers, limiter=state.limiter)
+
+
+def answer(model: ServedModel, settings: Settings, content: bytes, headers: Headers) -> Response:
+    """Answer an inference request; it computes, so call it in a thread."""
+    body = decompress(content, headers.get("content-encoding", ""), settings.max_body_bytes)
+    request = read_request(body, headers.get(HEADER_LENGTH), model.manifest.input.shape, settings.max_images)
+    written, fields = write_response(request, predict_counted(model.predictor, request.images), model.manifest)
+    encoding = accepted_encoding(headers.get("accept-encoding", ""))
+    if encoding:
+        written, fields["content-encoding"] = compress(written, encoding), encoding
+    return Response(written, headers=fields)
 
 
 async def show_index(request: Request) -> Response:
     """Answer the models of the repository; with ``{"ready": true}`` only those that are ready."""
+    document = await _document(request)
+    rows = _now(request).index()
+    if document.get("ready") is True:
+        rows = [row for row in rows if row["state"] == "READY"]
+    return JSONResponse(rows)
+
+
+async def load(request: Request) -> Response:
+    """Read a model's folders again and serve what they hold now; it is done when the answer comes."""
+    return await _change(request, request.app.state.models.load)
+
+
+async def unload(request: Request) -> Response:
+    """Stop serving all versions of a model."""
+    return await _change(request, request.app.state.models.unload)
+
+
+async def _change(request: Request, change: Callable[[str], None]) -> Response:
+    """Change what is served, in a thread; one change at a time, and the others wait."""
+    if KEY_NAME not in request.scope:  # Access, which checks the key's scope, is there only with a file of keys
+        message = (
+            "Models are loaded and unloaded only with an API key of the scope 'admin', and this service has no keys"
+        )
+        raise Refusal(403, "no_keys_set", f"{message}; set CLUSTNET_API_KEYS_FILE.")
+    _check_change(parameters_of(await _document(request), "The request"))
+    name = request.path_params["name"]
+    try:
+        await to_thread.run_sync(change, name, limiter=request.app.state.changes)
+    except Refusal:
+        raise
+    except UserError as error:
+        raise Refusal(400, "bad_bundle", str(error)) from None
+    versions = _now(request).models.get(name, ())
+    return JSONResponse({"name": name, "versions": [model.manifest.version for model in reversed(versions)]})
+
+
+def _check_change(parameters: dict[str, Any]) -> None:
+    for name in parameters:
+        if name.startswith(CHOSEN_BY_FOLDER):
+            message = f"The parameter {quote(name)} is not supported; a model is what its bundle's folder holds."
+            raise refusal("wrong_keys", message)
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """Return the JSON object of the body, empty without a body."""
     content = await request.body()
-    document = await to_thread.run_sync(read_object, content) if content.strip() else {}  # it may be large
-    only_ready = document.get("ready")
-    model = _served(request)
-    if model.fault and only_ready is True:
-        return JSONResponse([])
-    manifest = model.predictor.manifest
-    state = {"state": "UNAVAILABLE" if model.fault else "READY", "reason": model.fault or ""}
-    return JSONResponse([{"name": manifest.name, "version": manifest.version, **state}])
+    return await to_thread.run_sync(read_object, content) if content.strip() else {}  # it may be large
 
 
-def _served(request: Request) -> ServedModel:
-    """Return the model, which the service stores once it is loaded."""
-    model: ServedModel = request.app.state.model
-    return model
+def _now(request: Request) -> Catalogue:
+    """Return the models as they are at this moment."""
+    now: Catalogue = request.app.state.models.now
+    return now
 
 
 def _model(request: Request) -> ServedModel:
-    """Return the model that the path names, and its version, if it names one."""
-    model = _served(request)
-    manifest = model.predictor.manifest
-    name, version = request.path_params["name"], request.path_params.get("version", manifest.version)
-    if name != manifest.name:
-        raise Refusal(404, "unknown_model", f"There is no model {quote(name)}; this service has '{manifest.name}'.")
-    if version != manifest.version:
-        message = f"'{name}' has no version {quote(version)}; this service has '{manifest.version}'."
-        raise Refusal(404, "unknown_model", message)
-    return model
+    """Return the model that the path names, in the version that it names or else the newest."""
+    return _now(request).find(request.path_params["name"], request.path_params.get("version"))
 
 
 async def refuse(_: Request, refusal: Refusal) -> Response:
@@ -161,18 +183,37 @@ ROUTES = [
     *_at_model("/ready", show_model_ready, "GET"),
     *_at_model("/infer", infer, "POST"),
     Route(INDEX.removeprefix("/v2"), show_index, methods=["POST"]),
+    Route(LOAD, load, methods=["POST"]),
+    Route(UNLOAD, unload, methods=["POST"]),
 ]
 PROTOCOL_PATHS = ["/v2", *(f"/v2{route.path}" for route in ROUTES)]
 paths = Router(ROUTES, redirect_slashes=False)
 
 
+@asynccontextmanager
+async def following(application: Starlette) -> AsyncIterator[None]:
+    """Follow, as long as the service runs, what other workers load and unload."""
+    task = asyncio.create_task(_follow(application.state))
+    yield
+    task.cancel()
+
+
+async def _follow(state: State) -> None:
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        if state.models.behind():
+            await to_thread.run_sync(state.models.follow, limiter=state.changes)
+
+
 def application() -> Starlette:
-    """Return the protocol's application; it answers once its ``state.model`` is a ``ServedModel``."""
+    """Return the protocol's application; it answers once its ``state`` has ``models`` and ``settings``."""
     made = Starlette(
         routes=[Route("/v2", show_server), Mount("/v2", paths)],
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
+        lifespan=following,
     )
     made.state.limiter = CapacityLimiter(1)  # one computes at a time, as BentoML does with its own endpoints
+    made.state.changes = CapacityLimiter(1)  # beside it, so that no request waits for a model to be loaded
     return made
 
 

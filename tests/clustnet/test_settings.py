@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults_serve_the_shipped_bundle() -> None:
     settings = load_settings()
-    assert settings.bundles == Path(__file__).resolve().parents[2] / "models" / "mnist"
+    assert settings.bundles == (Path(__file__).resolve().parents[2] / "models" / "mnist",)
     assert (settings.device, settings.workers, settings.threads) == ("auto", 1, 1)
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
     assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
@@ -24,6 +25,14 @@ def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.Mo
     monkeypatch.setenv("CLUSTNET_WORKERS", "3")
     monkeypatch.setenv("CLUSTNET_DEVICE", "")
     assert (load_settings().workers, load_settings().device) == (3, "auto")
+
+
+@pytest.mark.parametrize(
+    ("value", "folders"), [("a", ["a"]), ("a:/b/c", ["a", "/b/c"]), (":a::b:", ["a", "b"]), ("a b", ["a b"])]
+)
+def test_bundles_are_a_search_path(monkeypatch: pytest.MonkeyPatch, value: str, folders: list[str]) -> None:
+    monkeypatch.setenv("CLUSTNET_BUNDLES", value.replace(":", os.pathsep))
+    assert load_settings().bundles == tuple(map(Path, folders))
 
 
 @pytest.mark.parametrize(

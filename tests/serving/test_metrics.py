@@ -1,11 +1,12 @@
 import math
+import re
 
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
 from clustnet.predictor import Predictions, Predictor
-from serving.metrics import announce, count_predictions, count_refusal
+from serving.metrics import announce, count_predictions, count_refusal, exposition
 from serving.refusals import Refusal
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -25,17 +26,17 @@ def value(metric: str, /, **labels: str) -> float:
 @pytest.mark.parametrize(
     ("name", "labels", "added"),
     [
-        ("predictions_by_binary_label_total", {"label": "5-9"}, 2),
-        ("predictions_by_binary_label_total", {"label": "0-4"}, 1),
-        ("predictions_by_expert_total", {"expert": "1"}, 2),
-        ("predictions_by_expert_total", {"expert": "0"}, 1),
-        ("predictions_by_class_total", {"label": "7"}, 2),
-        ("predictions_by_class_total", {"label": "2"}, 1),
-        ("predictions_by_class_total", {"label": "3"}, 0),
+        ("predictions_by_binary_label_total", {"model": "synthetic", "label": "5-9"}, 2),
+        ("predictions_by_binary_label_total", {"model": "synthetic", "label": "0-4"}, 1),
+        ("predictions_by_expert_total", {"model": "synthetic", "expert": "1"}, 2),
+        ("predictions_by_expert_total", {"model": "synthetic", "expert": "0"}, 1),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "7"}, 2),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "2"}, 1),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "3"}, 0),
         ("routing_entropy_nats_sum", {}, math.log(5)),
         ("routing_entropy_nats_bucket", {"le": "0.01"}, 2),
         ("guess_confidence_count", {}, 3),
-        ("abstentions_total", {}, 2),
+        ("abstentions_total", {"model": "synthetic"}, 2),
         ("images_per_request_sum", {}, 3),
         ("images_per_request_count", {}, 1),
         ("inference_seconds_bucket", {"le": "0.0005"}, 1),
@@ -54,9 +55,24 @@ def test_refusals_are_counted_by_reason() -> None:
     assert value("refused_requests_total", reason="wrong_shape") - before == 1
 
 
-def test_the_model_is_announced_with_its_counters_at_zero(predictor: Predictor) -> None:
-    announce(predictor.manifest, predictor.provider)
-    model = {"name": "synthetic", "version": "1", "provider": "CPUExecutionProvider"}
-    assert value("model_info", **model) == 1
-    labels = {"expert": "4"}
-    assert REGISTRY.get_sample_value("clustnet_predictions_by_expert_total", labels) is not None
+def test_a_models_counters_start_at_zero(predictor: Predictor) -> None:
+    announce(predictor.manifest.model_copy(update={"name": "new"}))
+    for series, labels in (
+        ("by_expert", {"expert": "4"}),
+        ("by_class", {"label": "9"}),
+        ("by_binary_label", {"label": "5-9"}),
+    ):
+        assert REGISTRY.get_sample_value(f"clustnet_predictions_{series}_total", {"model": "new", **labels}) == 0
+    assert REGISTRY.get_sample_value("clustnet_abstentions_total", {"model": "new"}) == 0
+
+
+def test_each_served_model_is_told_and_no_other() -> None:
+    models = [("mnist", "1", "CPUExecutionProvider"), ("mnist", "2", "CUDAExecutionProvider")]
+    for served in (models, models[:1], []):
+        told = re.findall(r'^clustnet_model_info{name="(.*)",provider="(.*)",version="(.*)"} 1.0$', shown(served), re.M)
+        assert [(name, version, provider) for name, provider, version in told] == served
+        assert "clustnet_images_per_request_count" in shown(served)
+
+
+def shown(models: list[tuple[str, str, str]]) -> str:
+    return exposition(models).decode()

@@ -7,6 +7,8 @@ from clustnet.predictor import Predictor
 from clustnet.settings import Settings
 from serving.openapi import describe
 
+ADMIN = {"/metrics", "/v2/repository/models/{name}/load", "/v2/repository/models/{name}/unload"}
+
 
 def manifest(predictor: Predictor, shape: tuple[int, ...]) -> Manifest:
     spec = predictor.manifest.input.model_copy(update={"shape": shape})
@@ -46,13 +48,16 @@ def test_keys_are_documented_where_they_are_needed(predictor: Predictor) -> None
             assert ({"401", "403"} <= set(operations[method]["responses"])) == (security is not None)
     open_to_all = {"/", "/livez", "/readyz", "/docs.json", "/v2/health/live", "/v2/health/ready"}
     assert {path for path, scope in scopes.items() if scope is None} == open_to_all
-    assert {path for path, scope in scopes.items() if scope == "admin"} == {"/metrics"}
+    assert {path for path, scope in scopes.items() if scope == "admin"} == ADMIN
     assert scopes["/predict"] == scopes["/v2/models/{name}/versions/{version}/infer"] == "predict"
 
 
 def test_without_keys_none_is_documented(predictor: Predictor) -> None:
-    text = json.dumps(describe(predictor.manifest, Settings()))
-    assert not any(word in text for word in ("securitySchemes", '"security"', '"401"', '"403"'))
+    document = describe(predictor.manifest, Settings())
+    text = json.dumps(document)
+    assert not any(word in text for word in ("securitySchemes", '"security"', '"401"'))
+    refused = {path for path in document["paths"] if '"403"' in json.dumps(document["paths"][path])}
+    assert refused == ADMIN - {"/metrics"}  # for want of keys
 
 
 def test_confidence_and_abstention_are_documented(predictor: Predictor) -> None:
@@ -61,3 +66,18 @@ def test_confidence_and_abstention_are_documented(predictor: Predictor) -> None:
     assert prediction["properties"]["abstain"]["type"] == "boolean"
     assert {"confidence", "abstain"} <= set(prediction["required"])
     assert "under the" in prediction["description"]
+
+
+def test_models_of_other_shapes_are_told_too(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(), predictor.manifest, manifest(predictor, (8, 9, 3)))
+    schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    heights = [either["properties"]["images"]["items"]["minItems"] for either in schema["anyOf"]]
+    assert heights == [28, 8]
+    assert "[N, 28, 28] or [N, 8, 9, 3]" in json.dumps(document["paths"]["/v2/models/{name}/infer"])
+
+
+def test_a_request_may_name_its_model(predictor: Predictor) -> None:
+    paths = describe(predictor.manifest, Settings())["paths"]
+    for path, method in (("/predict", "post"), ("/predict_image", "post"), ("/model.json", "get")):
+        assert [parameter["name"] for parameter in paths[path]["parameters"]] == ["model", "version"]
+        assert "404" in paths[path][method]["responses"]

@@ -57,7 +57,7 @@ def test_bentomls_client_sends_arrays_lists_and_files(server: Server, predictor:
 
 def test_the_workers_metrics_add_up(server: Server) -> None:
     counted = 'clustnet_requests_total{path="/predict",status="200"}'
-    classes = [f'clustnet_predictions_by_class_total{{label="{label}"}}' for label in range(10)]
+    classes = [f'clustnet_predictions_by_class_total{{label="{label}",model="synthetic"}}' for label in range(10)]
     requests, images = sample(server.url, counted), sum(sample(server.url, series) for series in classes)
     with ThreadPoolExecutor(4) as pool:  # each request in a connection of its own, so that both workers serve
         body = {"images": IMAGES.tolist()}

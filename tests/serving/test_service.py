@@ -59,7 +59,9 @@ def test_what_the_model_does_not_know_is_marked_and_counted(client: TestClient, 
 
 
 def abstentions(client: TestClient) -> float:
-    found = re.search(r"^clustnet_abstentions_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    found = re.search(
+        r'^clustnet_abstentions_total{model="synthetic"} (\S+)$', client.get("/metrics").text, re.MULTILINE
+    )
     assert found
     return float(found[1])
 
@@ -206,12 +208,12 @@ def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
     from starlette.exceptions import HTTPException
 
     from serving.requests import Body
-    from serving.service import ClustNet
-    from serving.v2.routes import protocol
+    from serving.service import ClustNet, pages, protocol
 
-    monkeypatch.setattr(protocol, "state", State())  # or the new service would take the place of the others' one
-    fallen = ClustNet(Settings(bundles=predictor.bundle.folder, device="cuda"))
-    if fallen.predictor.provider == CUDA:
+    for application in (pages, protocol):  # or the new service would take the place of the others' one
+        monkeypatch.setattr(application, "state", State())
+    fallen = ClustNet(Settings(bundles=(predictor.bundle.folder,), device="cuda"))
+    if fallen.models.now.find().predictor.provider == CUDA:
         pytest.skip("this machine has a GPU to run on")
     answer = fallen.predict(images=Body("application/json", b'{"images": []}'))
     assert answer.status_code == 503

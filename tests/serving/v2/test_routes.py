@@ -5,6 +5,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from clustnet.predictor import OUTPUTS, Predictor
+from clustnet.settings import Settings as ServiceSettings
+from serving.models import Catalogue, ServedModel
 from serving.v2 import routes
-from serving.v2.routes import INFER, ServedModel, application
+from serving.v2.routes import INFER, application
 from tests.serving.v2.bodies import LENGTH, binary_body, json_body
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
@@ -27,13 +30,15 @@ PLAIN = {"accept-encoding": "identity"}
 def alone(predictor: Predictor) -> Iterator[TestClient]:
     """The protocol's application by itself, with a model of its own."""
     made = application()
-    made.state.model = ServedModel(predictor, None, max_images=4, max_body_bytes=20_000)
+    made.state.settings = ServiceSettings(max_images=4, max_body_bytes=20_000)
+    serve(made, ServedModel(predictor))
     with TestClient(made, raise_server_exceptions=False) as client:
         yield client
 
 
-def serve(client: TestClient, model: ServedModel) -> None:
-    client.app.state.model = model  # type: ignore[attr-defined]
+def serve(application: Any, model: ServedModel) -> None:
+    name = model.manifest.name
+    application.state.models = SimpleNamespace(now=Catalogue(name, {name: (model,)}), behind=lambda: False)
 
 
 def metric(client: TestClient, series: str) -> float:
@@ -43,7 +48,7 @@ def metric(client: TestClient, series: str) -> float:
 
 def test_the_service_answers_beside_its_own_paths(client: TestClient) -> None:
     assert client.get("/v2").json() == client.get("/v2/").json()
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data"]
+    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
     assert client.get(MODEL).json() == client.get(f"{MODEL}/versions/1").json()
@@ -135,7 +140,7 @@ def test_more_images_than_allowed_are_refused(alone: TestClient) -> None:
 
 
 def test_a_model_that_is_not_ready_says_so(alone: TestClient, predictor: Predictor) -> None:
-    serve(alone, ServedModel(predictor, "The GPU is gone.", 4, 20_000))
+    serve(alone.app, ServedModel(predictor, "The GPU is gone."))
     for path in ("/v2/health/ready", f"{MODEL}/ready"):
         answer = alone.get(path)
         assert (answer.status_code, answer.json()) == (503, {"error": "The GPU is gone."})

@@ -1,0 +1,150 @@
+"""Where bundles are: the folders that ``CLUSTNET_BUNDLES`` names, and which of their versions is newer."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from clustnet.bundle import MANIFEST, Bundle, Name, read_manifest
+from clustnet.errors import UserError
+
+PARTS = re.compile(r"\d+|[A-Za-z]+")
+END = (1, -1)  # above a word, so that 1.0-rc1 is older than 1.0, and below a number, so that 1.0 is older than 1.0.1
+WORD, NUMBER = 0, 1
+NAMES = TypeAdapter(Name)
+HOW = "name bundle folders, or folders of NAME/VERSION bundles, in CLUSTNET_BUNDLES"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bundle folder, and the name and version that its path gives it, None where it gives none."""
+
+    folder: Path
+    name: str | None = None
+    version: str | None = None
+
+    def open(self) -> Bundle:
+        """Return the checked bundle.
+
+        Raises:
+            UserError: it cannot be used, or its manifest names another model or version than the path.
+        """
+        bundle = Bundle(self.folder)
+        found = bundle.manifest
+        for what, wanted, is_ in (("model", self.name, found.name), ("version", self.version, found.version)):
+            if wanted not in (None, is_):
+                message = f"The manifest of {self.folder} names the {what} '{is_}', but its path '{wanted}'"
+                raise UserError(f"{message}; rename the folder, or export the run again.")
+        return bundle
+
+
+class Repository:
+    """The bundles of several folders, each a bundle itself or a folder of ``NAME/`` or ``NAME/VERSION/`` bundles.
+
+    What has no name that a model can have, such as ``.hidden`` or ``lost+found``, is passed over in such a folder.
+
+    Args:
+        folders: bundles, and folders of them.
+
+    Raises:
+        UserError: a folder that is neither.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = [folder.absolute() for folder in folders]
+        # The last known name of each folder that is a bundle itself: one that is broken now is still that model's.
+        self._named = {folder: read_name(folder) for folder in self._folders if _is_bundle(folder)}
+        for folder in self._folders:
+            if folder not in self._named:
+                _check_repository(folder)
+
+    def names(self) -> list[str]:
+        """Return the names of all models, in the order of the folders; within one by the alphabet."""
+        names = (self._names_in(folder) for folder in self._folders)
+        return list(dict.fromkeys(name for some in names for name in some))
+
+    def places(self, name: str) -> list[Place]:
+        """Return where the versions of a model are now, empty where there are none.
+
+        Raises:
+            UserError: one of its folders is no bundle.
+        """
+        if not _is_name(name):  # such as '..'
+            return []
+        return [place for folder in self._folders for place in self._places_in(folder, name)]
+
+    def _names_in(self, folder: Path) -> list[str]:
+        named = self._named.get(folder)
+        return [path.name for path in _named_folders(folder)] if named is None else [named]
+
+    def _places_in(self, folder: Path, name: str) -> Iterator[Place]:
+        if folder not in self._named:
+            yield from _versions(folder / name)
+        elif self._name_now(folder, name) == name:
+            yield Place(folder)
+
+    def _name_now(self, folder: Path, asked: str) -> str:
+        """Read the name of a folder that is a bundle itself; a broken one matters only where its model is asked for."""
+        try:
+            self._named[folder] = read_name(folder)
+        except UserError:
+            if self._named[folder] == asked:
+                raise
+        return self._named[folder]
+
+
+def read_name(folder: Path) -> str:
+    """Return the name in a bundle's manifest."""
+    return read_manifest(folder / MANIFEST).name
+
+
+def newness(version: str) -> tuple[list[tuple[int, int | str]], str]:
+    """Return what sorts versions from old to new.
+
+    Runs of digits compare as numbers and runs of letters as words, whatever is between them: 9 < 10, 1.0 < 1.0.1. A
+    word is older than nothing and than a number: 1.0-rc1 < 1.0.
+    """
+    parts: list[tuple[int, int | str]] = [
+        (NUMBER, int(part)) if part.isdecimal() else (WORD, part.lower()) for part in PARTS.findall(version)
+    ]
+    return [*parts, END], version
+
+
+def _is_bundle(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def _check_repository(folder: Path) -> None:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a bundle: there is no such folder; {HOW}.")
+    models = _named_folders(folder)
+    if not models:
+        raise UserError(f"{folder} is not a bundle: it holds no {MANIFEST}, and no bundles either; {HOW}.")
+    for model in models:
+        if not _versions(model):
+            message = f"{model} is not a model of the repository {folder}: it holds no {MANIFEST}"
+            raise UserError(f"{message}, and no folders of versions; {HOW}.")
+
+
+def _versions(model: Path) -> list[Place]:
+    """Return the bundles of a model's folder in a repository: itself, or each folder in it."""
+    if _is_bundle(model):
+        return [Place(model, model.name)]
+    return [Place(folder, model.name, folder.name) for folder in _named_folders(model)]
+
+
+def _named_folders(folder: Path) -> list[Path]:
+    """Return the folders in ``folder`` that a model or a version can be named like."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _is_name(path.name) and path.is_dir())
+
+
+def _is_name(text: str) -> bool:
+    try:
+        NAMES.validate_python(text)
+    except ValidationError:
+        return False
+    return True
