@@ -1,6 +1,7 @@
 """Inference with onnxruntime over a checked bundle."""
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,11 @@ class Predictions:
 
 
 OUTPUTS = [field.name for field in fields(Predictions)]
+
+
+def joined(parts: Sequence[Predictions]) -> Predictions:
+    """Return the predictions of all parts, at least one, as one."""
+    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTPUTS))
 
 
 class Predictor:
@@ -78,8 +84,8 @@ class Predictor:
                 f"but got {images.dtype} images of {list(images.shape[1:])}."
             )
         starts = range(0, max(len(images), 1), batch_size)
-        parts = [self._session.run(OUTPUTS, {"image": images[i : i + batch_size]}) for i in starts]
-        return Predictions(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+        parts = [Predictions(*self._session.run(OUTPUTS, {"image": images[i : i + batch_size]})) for i in starts]
+        return parts[0] if len(parts) == 1 else joined(parts)
 
 
 def providers_for(device: Device) -> list[str]:

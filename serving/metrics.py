@@ -8,6 +8,7 @@ starts them with PROMETHEUS_MULTIPROC_DIR.
 import os
 import re
 import time
+from collections import Counter as Counts
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -19,9 +20,10 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clustnet.bundle import Manifest
-from clustnet.predictor import Predictions
+from clustnet.predictor import Predictions, joined
 from clustnet.routing import routing_entropy
 from serving.refusals import Refusal
+from serving.tally import Tally
 
 ENTROPY_BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 5.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -50,6 +52,8 @@ REFUSED = Counter("clustnet_refused_requests", "Requests without a prediction, b
 REQUESTS = Counter("clustnet_requests", "HTTP requests by path and status.", ["path", "status"])
 SECONDS = Histogram("clustnet_request_seconds", "Time to answer an HTTP request.", ["path"])
 
+TALLY = Tally()
+
 
 def announce(manifest: Manifest) -> None:
     """Start a model's counters at zero, so that rates are right from the first image."""
@@ -63,18 +67,8 @@ def announce(manifest: Manifest) -> None:
 
 
 def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) -> None:
-    """Count the outputs of one inference that took ``seconds``."""
-    INFERENCE.observe(seconds)
-    IMAGES.observe(len(outputs.routing))
-    name = manifest.name
-    _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
-    _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
-    _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
-    ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
-    for entropy in routing_entropy(outputs.routing).tolist():
-        ENTROPY.observe(entropy)
-    for confidence in outputs.class_probability.max(axis=1).tolist():
-        CONFIDENCE.observe(confidence)
+    """Count the outputs of one inference that took ``seconds``, a moment later."""
+    TALLY.add(_count_predictions, (outputs, manifest, seconds))
 
 
 def count_refusal(refusal: Refusal) -> None:
@@ -104,6 +98,7 @@ class ModelInfo(Collector):
 
 def exposition(models: Iterable[tuple[str, str, str]]) -> bytes:
     """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
+    TALLY.flush()
     registry = CollectorRegistry()
     registry.register(ModelInfo(models))
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
@@ -136,8 +131,7 @@ class RequestMetrics:
 
         async def observing(message: Message) -> None:
             if message["type"] == "http.response.start":
-                REQUESTS.labels(path, str(message["status"])).inc()
-                SECONDS.labels(path).observe(time.perf_counter() - start)
+                TALLY.add(_count_requests, (path, message["status"], time.perf_counter() - start))
             await send(message)
 
         await self.app(scope, receive, observing)
@@ -146,6 +140,47 @@ class RequestMetrics:
         if path in self.paths:
             return path
         return next((label for label, pattern in self.patterns.items() if pattern.fullmatch(path)), "other")
+
+
+def _count_requests(notes: list[tuple[str, int, float]]) -> None:
+    """Count answers: their path, status and seconds."""
+    for (path, status), times in Counts((path, status) for path, status, _ in notes).items():
+        REQUESTS.labels(path, str(status)).inc(times)
+    for path in {path for path, _, _ in notes}:
+        observe_all(SECONDS.labels(path), np.array([seconds for label, _, seconds in notes if label == path]))
+
+
+def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None:
+    """Count inferences: their outputs, the model's manifest and their seconds."""
+    observe_all(INFERENCE, np.array([seconds for _, _, seconds in notes]))
+    observe_all(IMAGES, np.array([len(outputs.routing) for outputs, _, _ in notes]))
+    for manifest in {id(manifest): manifest for _, manifest, _ in notes}.values():
+        parts = [outputs for outputs, other, _ in notes if other is manifest]
+        _count_outputs(joined(parts), manifest)
+
+
+def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
+    name = manifest.name
+    _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
+    _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
+    _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
+    ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
+    observe_all(ENTROPY, routing_entropy(outputs.routing))
+    observe_all(CONFIDENCE, outputs.class_probability.max(axis=1))
+
+
+def observe_all(histogram: Histogram, values: NDArray[np.float64]) -> None:
+    """Observe N values at once; prometheus_client itself writes to its file twice for each.
+
+    Args:
+        histogram: the metric, with its labels.
+        values: [N].
+    """
+    bounds = histogram._upper_bounds
+    counts = np.bincount(np.searchsorted(bounds, values), minlength=len(bounds))
+    for index in np.flatnonzero(counts).tolist():
+        histogram._buckets[index].inc(int(counts[index]))
+    histogram._sum.inc(float(values.sum()))
 
 
 def _count(counter: Counter, model: str, chosen: NDArray[np.intp], labels: Sequence[object]) -> None:

@@ -30,15 +30,18 @@ def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
     return query.get("model") or None, query.get("version") or None
 
 
+async def body_of(request: Request) -> Body:
+    """Return the body and what is said of it; the endpoint reads it."""
+    return Body(request.headers.get("content-type", ""), await request.body(), *choice_of(request.query_params))
+
+
 class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped
     """Base of inputs whose one field BentoML's clients see, and whose value is the request's ``Body``."""
 
     @classmethod
     async def from_http_request(cls, request: Request, _serde: Any) -> Self:
-        """Hand the body on as it came; the endpoint reads it in a thread, off the event loop."""
-        choice = choice_of(request.query_params)
-        body = Body(request.headers.get("content-type", ""), await request.body(), *choice)
-        request_input: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, body))
+        """Hand the body on as it came."""
+        request_input: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, await body_of(request)))
         return request_input
 
 

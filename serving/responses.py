@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions
@@ -70,6 +72,11 @@ class Error(BaseModel):
     """Why there is no prediction."""
 
     error: str
+
+
+async def fail(_: Request, __: Exception) -> Response:
+    """Answer a fault of this program, which Starlette raises again for the log."""
+    return JSONResponse({"error": ERRORS[500]}, 500)
 
 
 def model_of(manifest: Manifest) -> Model:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial, wraps
 from typing import Any, NoReturn, TypeVar
 
@@ -16,7 +16,8 @@ from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
 from serving.access import Access, needed_scope
-from serving.inference import predict_counted
+from serving.direct import PATH, direct
+from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
@@ -29,6 +30,7 @@ from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
 from serving.shared import share_folder
+from serving.short_cut import ShortCut
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
 from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, protocol
@@ -57,13 +59,13 @@ def _settings() -> tuple[Settings, KeyFile | None]:
 SETTINGS, KEYS = _settings()
 
 
-def refusing(method: Callable[..., R]) -> Callable[..., R | JSONResponse]:
+def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | JSONResponse]]:
     """Answer a ``Refusal`` with its reason; BentoML would log a traceback and wrap the reason in a list."""
 
     @wraps(method)
-    def answer(*args: Any, **kwargs: Any) -> R | JSONResponse:
+    async def answer(*args: Any, **kwargs: Any) -> R | JSONResponse:
         try:
-            return method(*args, **kwargs)
+            return await method(*args, **kwargs)
         except Refusal as refusal:
             count_refusal(refusal)
             return refusal.response()
@@ -86,20 +88,31 @@ class ClustNet:
         self.models = Models(settings, self._show)
         pages.state.models = protocol.state.models = self.models
         protocol.state.settings = settings
+        direct.state.answer = self.answer
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
-    @refusing
-    def predict(self, images: Body) -> PredictResponse:
+    async def predict(self, images: Body) -> PredictResponse | JSONResponse:
         """Predict the coarse label, the expert and the fine class of each image."""
+        return await self.answer(images)
+
+    @bentoml.api(input_spec=PredictImageInput, output_spec=PredictImageResponse)  # type: ignore[untyped-decorator]
+    @refusing
+    async def predict_image(self, image: Body) -> PredictImageResponse:
+        """Prepare an image file as the model's training images were, and predict it."""
+        return await compute(False, self._answer_image, image)  # a small file may hold a large image
+
+    @refusing
+    async def answer(self, images: Body) -> PredictResponse:
+        """Answer ``/predict``."""
+        return await compute(len(images.content) <= SMALL_BYTES, self._answer, images)
+
+    def _answer(self, images: Body) -> PredictResponse:
         model = self._ready_model(images)
         _check_json(images.content_type)
         pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
         return PredictResponse(model=model_of(model.manifest), predictions=_predictions(model, pixels))
 
-    @bentoml.api(input_spec=PredictImageInput, output_spec=PredictImageResponse)  # type: ignore[untyped-decorator]
-    @refusing
-    def predict_image(self, image: Body) -> PredictImageResponse:
-        """Prepare an image file as the model's training images were, and predict it."""
+    def _answer_image(self, image: Body) -> PredictImageResponse:
         model = self._ready_model(image)
         try:
             prepared = prepare(read_upload(image.content_type, image.content), model.manifest.input)
@@ -178,3 +191,5 @@ if KEYS:
     service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
+service.add_asgi_middleware(ShortCut, application=protocol, takes=lambda _, path: path.startswith("/v2/"))
+service.add_asgi_middleware(ShortCut, application=direct, takes=lambda *asked: asked == ("POST", PATH))

@@ -1,10 +1,10 @@
 """What the protocol answers: metadata, and outputs as JSON or binary data."""
 
-import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import to_json
 
 import clustnet
 from clustnet.bundle import Manifest
@@ -54,7 +54,7 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
         **({} if request.id is None else {"id": request.id}),
         "outputs": [_describe(name, array, request.outputs[name]) for name, array in arrays.items()],
     }
-    header = json.dumps(document, separators=(",", ":")).encode()
+    header = to_json(document)
     binary = [array.tobytes() for name, array in arrays.items() if request.outputs[name]]
     if not binary:
         return header, {"content-type": JSON_TYPE}

@@ -12,17 +12,17 @@ from starlette.datastructures import Headers, State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route, Router
+from starlette.routing import Route
 
 from clustnet.errors import UserError
 from clustnet.settings import Settings
 from serving.access import KEY_NAME
-from serving.inference import predict_counted
+from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote
 from serving.metrics import count_refusal
 from serving.models import Catalogue, ServedModel
 from serving.refusals import Refusal
-from serving.responses import ERRORS
+from serving.responses import fail
 from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
@@ -32,8 +32,8 @@ INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]
 INDEX = "/v2/repository/index"
 
 
-LOAD = "/repository/models/{name}/load"
-UNLOAD = "/repository/models/{name}/unload"
+LOAD = "/v2/repository/models/{name}/load"
+UNLOAD = "/v2/repository/models/{name}/unload"
 LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
 CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
 
@@ -70,12 +70,12 @@ async def show_model_ready(request: Request) -> Response:
 
 
 async def infer(request: Request) -> Response:
-    """Answer an inference request, in a thread; TakeTurns sees to it that not too many are here."""
+    """Answer an inference request; TakeTurns sees to it that not too many are here."""
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    state = request.app.state
-    return await to_thread.run_sync(answer, model, state.settings, content, request.headers, limiter=state.limiter)
+    small = len(content) <= SMALL_BYTES and "content-encoding" not in request.headers
+    return await compute(small, answer, model, request.app.state.settings, content, request.headers)
 
 
 def answer(model: ServedModel, settings: Settings, content: bytes, headers: Headers) -> Response:
@@ -164,30 +164,25 @@ async def explain(request: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": f"{quote(request.scope['path'])} {fault}."}, error.status_code, error.headers)
 
 
-async def fail(_: Request, __: Exception) -> Response:
-    """Answer a fault of this program, which Starlette raises again for the log."""
-    return JSONResponse({"error": ERRORS[500]}, 500)
-
-
 def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Route]:
     """Return the routes of one path below a model, without and with its version."""
-    models = ("/models/{name}", "/models/{name}/versions/{version}")
+    models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
     return [Route(model + path, endpoint, methods=[method]) for model in models]
 
 
 ROUTES = [
-    Route("/", show_server),
-    Route("/health/live", show_live),
-    Route("/health/ready", show_ready),
+    *_at_model("/infer", infer, "POST"),  # first, as it is asked most and they are tried in turn
     *_at_model("", show_model, "GET"),
     *_at_model("/ready", show_model_ready, "GET"),
-    *_at_model("/infer", infer, "POST"),
-    Route(INDEX.removeprefix("/v2"), show_index, methods=["POST"]),
+    Route("/v2", show_server),
+    Route("/v2/", show_server),
+    Route("/v2/health/live", show_live),
+    Route("/v2/health/ready", show_ready),
+    Route(INDEX, show_index, methods=["POST"]),
     Route(LOAD, load, methods=["POST"]),
     Route(UNLOAD, unload, methods=["POST"]),
 ]
-PROTOCOL_PATHS = ["/v2", *(f"/v2{route.path}" for route in ROUTES)]
-paths = Router(ROUTES, redirect_slashes=False)
+PROTOCOL_PATHS = [route.path for route in ROUTES]
 
 
 @asynccontextmanager
@@ -208,12 +203,12 @@ async def _follow(state: State) -> None:
 def application() -> Starlette:
     """Return the protocol's application; it answers once its ``state`` has ``models`` and ``settings``."""
     made = Starlette(
-        routes=[Route("/v2", show_server), Mount("/v2", paths)],
+        routes=ROUTES,
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
         lifespan=following,
     )
-    made.state.limiter = CapacityLimiter(1)  # one computes at a time, as BentoML does with its own endpoints
-    made.state.changes = CapacityLimiter(1)  # beside it, so that no request waits for a model to be loaded
+    made.router.redirect_slashes = False
+    made.state.changes = CapacityLimiter(1)  # beside the one that computes, so that no request waits for a load
     return made
 
 

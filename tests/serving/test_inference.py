@@ -3,9 +3,11 @@ from prometheus_client import REGISTRY
 
 from clustnet.predictor import Predictor
 from serving.inference import predict_counted
+from serving.metrics import TALLY
 
 
 def value(metric: str) -> float:
+    TALLY.flush()
     return REGISTRY.get_sample_value(metric) or 0.0
 
 

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from clustnet.predictor import Predictions, Predictor
-from serving.metrics import announce, count_predictions, count_refusal, exposition
+from serving.metrics import TALLY, announce, count_predictions, count_refusal, exposition
 from serving.refusals import Refusal
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -20,6 +20,7 @@ OUTPUTS = Predictions(
 
 
 def value(metric: str, /, **labels: str) -> float:
+    TALLY.flush()
     return REGISTRY.get_sample_value(f"clustnet_{metric}", labels) or 0.0
 
 

@@ -1,5 +1,6 @@
 """The service in this process, over ASGI."""
 
+import asyncio
 import json
 import re
 import socket
@@ -208,14 +209,14 @@ def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
     from starlette.exceptions import HTTPException
 
     from serving.requests import Body
-    from serving.service import ClustNet, pages, protocol
+    from serving.service import ClustNet, direct, pages, protocol
 
-    for application in (pages, protocol):  # or the new service would take the place of the others' one
+    for application in (direct, pages, protocol):  # or the new service would take the place of the others' one
         monkeypatch.setattr(application, "state", State())
     fallen = ClustNet(Settings(bundles=(predictor.bundle.folder,), device="cuda"))
     if fallen.models.now.find().predictor.provider == CUDA:
         pytest.skip("this machine has a GPU to run on")
-    answer = fallen.predict(images=Body("application/json", b'{"images": []}'))
+    answer = asyncio.run(fallen.answer(Body("application/json", b'{"images": []}')))
     assert answer.status_code == 503
     assert "CLUSTNET_DEVICE is cuda" in json.loads(answer.body)["error"]
     with pytest.raises(HTTPException, match="fell back to CPUExecutionProvider"):
