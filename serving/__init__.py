@@ -1,13 +1,15 @@
 """The serving room: a bundle becomes an HTTP service.
 
-Importing it turns telemetry off: onnxruntime is not loaded yet, and BentoML's command, which has asked
+Importing it has uvicorn read HTTP with a limit to headers, and turns telemetry off: onnxruntime is not loaded yet, and BentoML's command, which has asked
 the environment already and remembers the answer, is made to ask again before it reports anything.
 """
 
 import os
 
 from bentoml._internal.utils.analytics import usage_stats
+from uvicorn.config import HTTP_PROTOCOLS
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 usage_stats.do_not_track.cache_clear()
+HTTP_PROTOCOLS["auto"] = "serving.http_protocol:BoundedProtocol"  # BentoML starts uvicorn with no choice of its own
