@@ -7,11 +7,10 @@ A run of several restarts is a folder of runs; the table says which one stands f
     restarts.csv    label-free figures of each, and which was kept
 """
 
-import csv
 import math
 from pathlib import Path
 
-from clustnet.files import replacing
+from clustnet.files import write_table
 from training.loop import train
 from training.recipe import Recipe
 from training.run_folder import RESTARTS, Row, RunFolder
@@ -41,7 +40,7 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         runs.append(train(restart_recipe(recipe, number), folder, RunFolder(folder).exists()))
     scores = [rows[-1]["label_free/score"] for rows in runs]
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
-    _write_table(out / RESTARTS, runs, best)
+    write_table(out / RESTARTS, _table(runs, best))
     listed = ", ".join(f"{score:.4f}" for score in scores)
     print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
@@ -52,13 +51,9 @@ def restart_recipe(recipe: Recipe, number: int) -> Recipe:
     return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})
 
 
-def _write_table(path: Path, runs: list[list[Row]], best: int) -> None:
-    rows = [
+def _table(runs: list[list[Row]], best: int) -> list[Row]:
+    return [
         {"restart": number, "kept": int(number == best)}
         | {key: value for key, value in rows[-1].items() if key.startswith("label_free/")}
         for number, rows in enumerate(runs)
     ]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

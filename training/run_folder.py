@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from clustnet.errors import UserError
-from clustnet.files import replacing, write_text
+from clustnet.files import replacing, write_table, write_text
 from training.inference import Routed
 from training.recipe import Recipe, read_recipe
 
@@ -47,7 +47,7 @@ class RunFolder:
         """Return the run that stands for a folder: the kept restart, or the run itself."""
         if not (path / RESTARTS).is_file():
             return cls(path)
-        with (path / RESTARTS).open(newline="") as file:
+        with (path / RESTARTS).open(newline="", encoding="utf-8") as file:
             best = next(row["restart"] for row in csv.DictReader(file) if row["kept"] == "1")
         return cls(path / f"restart_{best}")
 
@@ -114,10 +114,7 @@ class RunFolder:
 
     def write_scores(self, rows: Sequence[Row]) -> None:
         """Write all epochs' scores."""
-        with replacing(self.path / "scores.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(self.path / "scores.csv", rows)
 
     def read_scores(self, up_to: int) -> list[Row]:
         """Read the scores of the epochs up to one, empty before the first.
@@ -130,7 +127,7 @@ class RunFolder:
         path = self.path / "scores.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing, so the run cannot go on; restore it or begin another run.")
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
         return [row for row in rows if row["epoch"] <= up_to]
 

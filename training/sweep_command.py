@@ -1,14 +1,13 @@
 """``clustnet sweep``: many runs of one recipe under one name, with one table and one plot across them."""
 
 import argparse
-import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clustnet.errors import UserError
-from clustnet.files import replacing
+from clustnet.files import write_table
 from training.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
 
 SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
@@ -93,8 +92,8 @@ def write_tables(out: Path, runs: Sequence[Run]) -> str:
         {"setting": name, "seed": seed, **rows[-1], "seconds": round(_seconds(rows), 1)} for name, seed, rows in runs
     ]
     summary = [_summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])]
-    _write_csv(out / "members.csv", finals)
-    _write_csv(out / "summary.csv", summary)
+    write_table(out / "members.csv", finals)
+    write_table(out / "summary.csv", summary)
     return format_table(summary)
 
 
@@ -131,15 +130,6 @@ def _summary(name: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the columns of all of them: settings that vary the experts have more or fewer loads."""
-    columns = dict.fromkeys(key for row in rows for key in row)
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _parser() -> argparse.ArgumentParser:
