@@ -117,8 +117,7 @@ def describe(found: LabelFree, recipe: Recipe) -> str:
         f"{most:.2f} nats, log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f} "
         f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
     ]
-    every = (recipe.model.experts, recipe.model.experts)
-    collapsed = found.collapse(recipe.data.grouping().labels, recipe.partition.clusters or every)
+    collapsed = found.collapse(recipe.data.grouping().labels, recipe.clusters())
     lines += [f"collapse: {words}" for words in collapsed]
     return "\n".join(lines if collapsed else [*lines, "no collapse: every expert is in use in both groups"])
 

@@ -213,8 +213,7 @@ class ClustNet:
         """Return the initial partition, made when it is first asked for."""
         if self.partition is None:
             recipe = self.recipe
-            clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
-            self.partition, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+            self.partition, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
             print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
         return self.partition
 
