@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
@@ -73,6 +72,7 @@ class ClustNet:
             ),
         }
         self.partition: Partition | None = None
+        self._expert_of_image: Tensor  # int64 [N], kept with the partition; -1 for images outside it
         self.stages = [
             Stage("pretrain", recipe.pretraining.epochs, self._reconstruct),
             Stage("imitate", recipe.partition.epochs, self._imitate),
@@ -99,7 +99,7 @@ class ClustNet:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if "partition" in state:
-            self.partition = Partition(**{name: part.numpy() for name, part in state["partition"].items()})
+            self._keep(Partition(**{name: part.numpy() for name, part in state["partition"].items()}))
 
     def _parts(self) -> dict[str, nn.Module | Optimizer]:
         networks = {"model": self.model, "network": self.network, "decoder": self.decoder}
@@ -136,7 +136,7 @@ class ClustNet:
     def _imitate(self, _: int, chosen: Tensor) -> Tensor:
         """Step gate and experts towards the initial partition on one batch and return the loss."""
         output = self._output(self._view(chosen))
-        wanted = torch.from_numpy(self._expert_of_image).to(chosen.device)[chosen]
+        wanted = self._expert_of_image[chosen]
         loss = self._loss(output, self.data.targets[chosen]) + nll_loss(output.log_routing, wanted)
         self._step(loss, ["gate", "experts"])
         self._average(0.0)
@@ -213,17 +213,17 @@ class ClustNet:
         """Return the initial partition, made when it is first asked for."""
         if self.partition is None:
             recipe = self.recipe
-            self.partition, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
+            parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
             print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
+            return self._keep(parted)
         return self.partition
 
-    @property
-    def _expert_of_image(self) -> NDArray[np.int64]:
-        """The expert that the partition gives each image, int64 [N], -1 for images outside it."""
-        parted = self._parted()
-        experts = np.full(len(self.data.images), -1)
-        experts[parted.indices] = parted.experts
-        return experts
+    def _keep(self, parted: Partition) -> Partition:
+        """Keep the initial partition, and the expert that it gives each image."""
+        experts = torch.full((len(self.data.images),), -1)
+        experts[torch.from_numpy(parted.indices)] = torch.from_numpy(parted.experts)
+        self.partition, self._expert_of_image = parted, experts.to(self.data.images.device)
+        return parted
 
 
 def _turn(index: int, period: int) -> list[str]:
