@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.inference import BATCH
+from training.inference import batches
 from training.models.mixture import MixtureOfExperts, MixtureOutput
 
 SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
@@ -81,8 +81,8 @@ def features(output: MixtureOutput, embeddings: Tensor) -> Tensor:
 def features_of(model: MixtureOfExperts, images: NDArray[np.uint8]) -> Tensor:
     """Return the features of images uint8 [N, ...], float32 [N, D + E]; the model is in evaluation mode."""
     found = []
-    for start in range(0, len(images), BATCH):
-        pixels = model.normalise(torch.from_numpy(images[start : start + BATCH].copy()))
+    for part in batches(images):
+        pixels = model.normalise(part)
         embeddings = model.encoder(pixels)
         found.append(features(model.route_embedded(pixels, embeddings), embeddings))
     return torch.cat(found)
