@@ -1,6 +1,6 @@
 """Run a mixture over many images, for scores and for fitting the class map."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clustnet.class_map import routing_weights
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import MixtureOfExperts, MixtureOutput
 
 BATCH = 128  # small enough for the activations to stay in cache; 1000 was twice as slow on 2 cores
 
@@ -28,6 +28,13 @@ class Routed:
     routing: NDArray[np.float32]
     expert_probability: NDArray[np.float32]
     weights: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, outputs: Sequence[MixtureOutput], hard: bool) -> "Routed":
+        """Join a model's outputs of several batches; ``hard`` if one expert alone decides."""
+        routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
+        probability = torch.cat([output.expert_logit.sigmoid() for output in outputs]).cpu().numpy()
+        return cls(routing, probability, routing_weights(routing, hard).astype(np.float32))
 
     @property
     def positive_probability(self) -> NDArray[np.float32]:
@@ -57,7 +64,4 @@ def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
 def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
     """Route images uint8 [N, ...] in batches, in evaluation mode, on the model's device."""
     with evaluating(model) as device:
-        outputs = [model(part.to(device)) for part in batches(images)]
-    routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
-    probability = torch.cat([output.expert_logit.sigmoid() for output in outputs]).cpu().numpy()
-    return Routed(routing, probability, routing_weights(routing, hard).astype(np.float32))
+        return Routed.of([model(part.to(device)) for part in batches(images)], hard)
