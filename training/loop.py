@@ -33,22 +33,23 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
         resume: go on from the last finished epoch; the weights then equal an uninterrupted run's.
 
     Raises:
-        UserError: data that cannot be read, or a folder that holds another run.
+        UserError: data that cannot be read, a folder that holds another run, or a recipe that cannot be trained;
+            where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     splits = [load_split(recipe.data, split) for split in ("train", "test")]
     seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
-    folder.begin(recipe, resume)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    method = METHODS[recipe.method](seen, recipe, Accelerator())
-    start = folder.last_epoch()
-    if start:
-        method.restore(folder.load_checkpoint(start))
-    try:
-        rows, found = _epochs(method, recipe, folder, splits, validation, start)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
+    with folder.begun(recipe, resume):
+        method = METHODS[recipe.method](seen, recipe, Accelerator())
+        start = folder.last_epoch()
+        if start:
+            method.restore(folder.load_checkpoint(start))
+        try:
+            rows, found = _epochs(method, recipe, folder, splits, validation, start)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
     print(describe(found, recipe), flush=True)
     return rows

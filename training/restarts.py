@@ -27,12 +27,17 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         resume: go on where training was stopped.
 
     Raises:
-        UserError: data that cannot be read, or a folder that holds another run.
+        UserError: as ``training.loop.train``.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     if recipe.restarts == 1:
         return train(recipe, out, resume)
-    RunFolder(out).begin(recipe, resume)
+    with RunFolder(out).begun(recipe, resume):
+        return _train_all(recipe, out)
+
+
+def _train_all(recipe: Recipe, out: Path) -> list[Row]:
+    """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
     runs: list[list[Row]] = []
     for number in range(recipe.restarts):
         folder = out / f"restart_{number}"

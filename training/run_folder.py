@@ -13,8 +13,10 @@ With restarts each is such a run in a folder of its own, beside recipe.yaml and 
 """
 
 import csv
+import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from training.recipe import Recipe, read_recipe
 
 Row = dict[str, Any]
 RESTARTS = "restarts.csv"  # which of a run's restarts was kept
+CHECKPOINTS = "checkpoints/epoch_*.pt"
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -76,6 +79,25 @@ class RunFolder:
         elif self.recipe().digest() != recipe.digest():
             raise UserError(f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}.")
 
+    @contextmanager
+    def begun(self, recipe: Recipe, resume: bool) -> Iterator[None]:
+        """Do as ``begin``, and take back all that was written if the block is refused before an epoch is finished.
+
+        So a run whose recipe cannot be trained does not stand in the way of the one with a mended recipe.
+
+        Raises:
+            UserError: as ``begin``, and what the block raises.
+        """
+        resumed, held = self.exists(), set(self.path.glob("*"))
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.begin(recipe, resume)
+        try:
+            yield
+        except UserError:
+            if not resumed and not any(self.path.rglob(CHECKPOINTS)):
+                _remove(set(self.path.glob("*")) - held, missing)
+            raise
+
     def recipe(self) -> Recipe:
         """Return the run's recipe.
 
@@ -93,7 +115,7 @@ class RunFolder:
 
     def last_epoch(self) -> int:
         """Return the last epoch with a checkpoint, 0 for none."""
-        found = (self.path / "checkpoints").glob("epoch_*.pt")
+        found = self.path.glob(CHECKPOINTS)
         return max((int(path.stem.removeprefix("epoch_")) for path in found), default=0)
 
     def load_checkpoint(self, epoch: int) -> dict[str, Any]:
@@ -153,6 +175,15 @@ class RunFolder:
 
     def _checkpoint(self, epoch: int) -> Path:
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Remove files and folders, then those of ``folders``, innermost first, that are empty."""
+    for entry in entries:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    with suppress(OSError):  # another run may be in one of them by now
+        for folder in folders:
+            folder.rmdir()
 
 
 def _check_crc(path: Path) -> None:

@@ -1,6 +1,7 @@
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,3 +68,22 @@ def test_resuming_trains_what_is_missing_only(tmp_path: Path, monkeypatch: pytes
     assert [row["label_free/score"] for row in parts] == [row["label_free/score"] for row in whole]
     with pytest.raises(UserError, match="already holds a run"):
         train_restarts(RECIPE, tmp_path / "parts")
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"partition.epochs": 1, "partition.images": 20}, "has 20 training images to part, too few for 3 clusters"),
+        ({"optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}, "diverged"),
+        ({"data.path": "absent"}, "is missing"),
+    ],
+)
+def test_a_recipe_that_cannot_be_trained_leaves_nothing(
+    tmp_path: Path, restarts: int, keys: dict[str, Any], sentence: str
+) -> None:
+    recipe = tiny_recipe({"restarts": restarts, **keys})
+    for _ in range(2):  # refused for the same reason each time, never for the folder
+        with pytest.raises(UserError, match=sentence):
+            train_restarts(recipe, tmp_path / "runs" / "run")
+        assert list(tmp_path.iterdir()) == []
