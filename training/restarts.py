@@ -4,7 +4,7 @@ A run of several restarts is a folder of runs; the table says which one stands f
 
     restart_0/      a run folder each
     restart_1/
-    restarts.csv    label-free figures of each, and which was kept
+    restarts.csv    label-free figures of each that did not diverge, and which was kept
 """
 
 import math
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clustnet.files import write_table
 from training.loop import train
+from training.methods.method import DivergedError
 from training.recipe import Recipe
 from training.run_folder import RESTARTS, Row, RunFolder
 
@@ -27,7 +28,7 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         resume: go on where training was stopped.
 
     Raises:
-        UserError: as ``training.loop.train``.
+        UserError: as ``training.loop.train``; one restart that diverges is left out, and refused are all together.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     if recipe.restarts == 1:
@@ -38,17 +39,28 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
 
 def _train_all(recipe: Recipe, out: Path) -> list[Row]:
     """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
-    runs: list[list[Row]] = []
+    runs = []
     for number in range(recipe.restarts):
-        folder = out / f"restart_{number}"
         print(f"restart {number + 1}/{recipe.restarts}", flush=True)
-        runs.append(train(restart_recipe(recipe, number), folder, RunFolder(folder).exists()))
-    scores = [rows[-1]["label_free/score"] for rows in runs]
+        runs.append(_train_one(recipe, out, number))
+    scores = [rows[-1]["label_free/score"] if rows else math.nan for rows in runs]
+    if all(map(math.isnan, scores)):
+        raise DivergedError(f"All {recipe.restarts} restarts diverged; lower optimisation.learning_rate.")
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
     write_table(out / RESTARTS, _table(runs, best))
     listed = ", ".join(f"{score:.4f}" for score in scores)
     print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
+
+
+def _train_one(recipe: Recipe, out: Path, number: int) -> list[Row]:
+    """Train one restart, or what is missing of it, and return its scores: none if it diverged."""
+    folder = out / f"restart_{number}"
+    try:
+        return train(restart_recipe(recipe, number), folder, RunFolder(folder).exists())
+    except DivergedError:
+        print(f"restart {number + 1}/{recipe.restarts} diverged and is left out", flush=True)
+        return []
 
 
 def restart_recipe(recipe: Recipe, number: int) -> Recipe:
@@ -59,6 +71,6 @@ def restart_recipe(recipe: Recipe, number: int) -> Recipe:
 def _table(runs: list[list[Row]], best: int) -> list[Row]:
     return [
         {"restart": number, "kept": int(number == best)}
-        | {key: value for key, value in rows[-1].items() if key.startswith("label_free/")}
+        | {key: value for row in rows[-1:] for key, value in row.items() if key.startswith("label_free/")}
         for number, rows in enumerate(runs)
     ]

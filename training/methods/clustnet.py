@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
-from clustnet.errors import UserError
 from training.augmentation import random_views
 from training.data import CoarseData
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
-from training.methods.method import EpochLosses, Progress, State
+from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.encoder import Decoder
 from training.models.mixture import MixtureOfExperts, MixtureOutput, straight_through
 from training.partition import Partition, partition
@@ -163,13 +162,15 @@ class ClustNet:
         """Route normalised images in the recipe's precision.
 
         Raises:
-            UserError: the weights have diverged.
+            DivergedError: the weights have diverged.
         """
         low = self.recipe.optimisation.precision == "bfloat16"
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
             output = MixtureOutput(*(part.float() for part in self.network.route(pixels)))
         if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
-            raise UserError("The training diverged: the model's outputs overflow; lower optimisation.learning_rate.")
+            raise DivergedError(
+                "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
+            )
         return output
 
     def _loss(self, output: MixtureOutput, targets: Tensor) -> Tensor:
