@@ -63,6 +63,13 @@ def _train_one(recipe: Recipe, out: Path, number: int) -> list[Row]:
         return []
 
 
+def train_seconds(run: Path) -> float:
+    """Return how long the finished epochs of a run were trained, in seconds: those of all its restarts together."""
+    folders = [RunFolder(path) for path in (run, *sorted(run.glob("restart_*")))]
+    rows = [row for folder in folders for row in folder.read_scores(folder.last_epoch())]
+    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "test")
+
+
 def restart_recipe(recipe: Recipe, number: int) -> Recipe:
     """Return the recipe of one restart; the first is the recipe's own single run."""
     return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})

@@ -13,7 +13,7 @@ from training.loop import train
 from training.methods.clustnet import ClustNet
 from training.methods.method import EpochLosses
 from training.recipe import Recipe
-from training.restarts import restart_recipe, train_restarts
+from training.restarts import restart_recipe, train_restarts, train_seconds
 from training.run_folder import Row, RunFolder
 
 RECIPE = tiny_recipe({"restarts": 2, "optimisation.epochs": 1})
@@ -102,6 +102,21 @@ def test_each_restart_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert restart_recipe(RECIPE, 0) == RECIPE.model_copy(update={"restarts": 1})
     states = [RunFolder(path).load_checkpoint(1) for path in (tmp_path / "plain", tmp_path / "run" / "restart_0")]
     assert same_state(*states)
+
+
+def test_seconds_are_those_of_all_restarts(tmp_path: Path) -> None:
+    def write(folder: RunFolder, seconds: list[float], finished: int) -> None:
+        rows = [
+            {"epoch": e, "split": s, "train_seconds": t} for e, t in enumerate(seconds, 1) for s in ("train", "test")
+        ]
+        folder.write_scores(rows)
+        folder.save_checkpoint(finished, {})
+
+    write(RunFolder(tmp_path / "plain"), [2.0, 3.0], finished=2)
+    assert train_seconds(tmp_path / "plain") == 5
+    write(RunFolder(tmp_path / "run" / "restart_0"), [2.0, 3.0], finished=2)
+    write(RunFolder(tmp_path / "run" / "restart_1"), [10.0, 20.0], finished=1)  # diverged, or stopped while it scored
+    assert train_seconds(tmp_path / "run") == 15
 
 
 def test_one_restart_is_a_plain_run(tmp_path: Path) -> None:
