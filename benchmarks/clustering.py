@@ -10,6 +10,7 @@ group, and the embedding of an autoencoder, the gate's encoder trained to recons
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,9 +79,7 @@ def _sample(train: LabelledImages, grouping: CoarseGrouping, images: int, seed: 
     generator, coarse = np.random.default_rng(seed), grouping.coarse(train.labels)
     members = [np.flatnonzero(coarse == group) for group in (0, 1)]
     chosen = np.concatenate([generator.choice(m, min(images, len(m)), replace=False) for m in members])
-    return LabelledImages(
-        train.name, train.split, train.images[chosen], train.labels[chosen], train.classes, train.mean, train.std
-    )
+    return replace(train, images=train.images[chosen], labels=train.labels[chosen])
 
 
 def _representations(

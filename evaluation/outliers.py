@@ -1,6 +1,6 @@
-"""How well a model's confidence tells images of another kind from those it was made for.
+"""How well a model's answers tell images of another kind from those it was made for.
 
-An energy (Liu et al., arXiv:2010.03759) is not among the confidences: it needs the logits' sum, which probabilities
+An energy (Liu et al., arXiv:2010.03759) is not among the scores: it needs the logits' sum, which probabilities
 have lost.
 """
 
@@ -18,42 +18,42 @@ from clustnet.scores import auroc
 from evaluation.sources import Answers, Source, answer_all, check_one_model
 
 
-class Confidence(NamedTuple):
-    """A number that is higher for the images a model is surer of, computed from its answers alone."""
+class OutlierScore(NamedTuple):
+    """A number that should be higher for the images a model was made for, computed from its answers alone."""
 
     title: str
     text: str
     of: Callable[[Answers], NDArray[np.floating]]
 
 
-CONFIDENCES = {
-    "own": Confidence(
-        "The model's own confidence",
+OUTLIER_SCORES = {
+    "confidence": OutlierScore(
+        "Confidence",
         "How near the image is to the training images by the gate's embedding and the experts' logits "
         "(after Lee et al., arXiv:1807.03888); the model abstains where it is low.",
-        lambda answers: answers.own_confidence,
-    ),
-    "guess": Confidence(
-        "Top class probability",
-        "The probability of the guess (Hendrycks and Gimpel, arXiv:1610.02136).",
         lambda answers: answers.confidence,
     ),
-    "class_entropy": Confidence(
+    "guess": OutlierScore(
+        "Top class probability",
+        "The probability of the guess (Hendrycks and Gimpel, arXiv:1610.02136).",
+        lambda answers: answers.guess_probability,
+    ),
+    "class_entropy": OutlierScore(
         "Class entropy",
         "Negative entropy of the class probabilities.",
         lambda answers: -routing_entropy(answers.class_probability),
     ),
-    "routing_entropy": Confidence(
+    "routing_entropy": OutlierScore(
         "Routing entropy",
         "Negative entropy of the routing distribution.",
         lambda answers: -routing_entropy(answers.routing),
     ),
-    "coarse": Confidence(
+    "coarse": OutlierScore(
         "Coarse probability",
         "The probability of the predicted coarse label.",
         lambda answers: answers.coarse_probability,
     ),
-    "cell": Confidence(
+    "cell": OutlierScore(
         "Top cell probability",
         "The probability of the chosen expert times that of the predicted coarse label.",
         lambda answers: answers.routing.max(axis=1) * answers.coarse_probability,
@@ -67,8 +67,8 @@ class Outliers:
 
     Args:
         data: the M outliers; their labels mean nothing here.
-        inliers: for each key of ``CONFIDENCES``, [N] the confidence in the evaluated images.
-        outliers: likewise, [M] the confidence in the outliers.
+        inliers: for each key of ``OUTLIER_SCORES``, [N] the score of the evaluated images.
+        outliers: likewise, [M] the score of the outliers.
         abstained: the share of the outliers that the model would rather not answer.
     """
 
@@ -79,7 +79,7 @@ class Outliers:
 
     @property
     def auroc(self) -> dict[str, float]:
-        """For each confidence, how well it tells the two apart: 0.5 chance, 1 perfectly."""
+        """For each score, how well it tells the two apart: 0.5 chance, 1 perfectly."""
         return {key: auroc(self.inliers[key], self.outliers[key]) for key in self.inliers}
 
 
@@ -105,7 +105,7 @@ def compare_outliers(
     outliers: LabelledImages,
     progress: Callable[[range], Iterable[int]] = iter,
 ) -> Outliers:
-    """Let a source answer outliers and compare its confidence in them with that in the evaluated images.
+    """Let a source answer outliers and compare their scores with those of the evaluated images.
 
     Args:
         source: who answers.
@@ -118,7 +118,5 @@ def compare_outliers(
     """
     answers = answer_all(source, outliers.images, progress)
     check_one_model([inliers, answers])
-    ours, theirs = (
-        {key: confidence.of(side) for key, confidence in CONFIDENCES.items()} for side in (inliers, answers)
-    )
+    ours, theirs = ({key: score.of(side) for key, score in OUTLIER_SCORES.items()} for side in (inliers, answers))
     return Outliers(outliers, ours, theirs, float(answers.abstain.mean()))

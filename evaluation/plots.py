@@ -87,8 +87,8 @@ def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
 
 
 def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
-    """Show the wrong guesses that the model was most confident of, the most confident first."""
-    failures = most_confident_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
+    """Show the wrong guesses that the model was surest of, the surest first."""
+    failures = surest_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
     rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
     figure, axes = new_figure(1.56 * rows, theme)
     axes.set_axis_off()
@@ -102,10 +102,10 @@ def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def most_confident_failures(evaluation: Evaluation, most: int) -> NDArray[np.int64]:
-    """Return the indices of at most ``most`` wrong guesses, the most confident first."""
+def surest_failures(evaluation: Evaluation, most: int) -> NDArray[np.int64]:
+    """Return the indices of at most ``most`` wrong guesses, the surest first."""
     wrong = np.flatnonzero(evaluation.answers.guess != evaluation.data.labels)
-    order = np.argsort(-evaluation.answers.confidence[wrong], kind="stable")
+    order = np.argsort(-evaluation.answers.guess_probability[wrong], kind="stable")
     return wrong[order[:most]]
 
 
@@ -142,7 +142,7 @@ def _show_failure(axes: Axes, evaluation: Evaluation, index: int, corner: tuple[
     x, y = corner
     names, answers = evaluation.data.classes, evaluation.answers
     axes.imshow(evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
-    sure = answers.confidence[index]
+    sure = answers.guess_probability[index]
     true, guess = (names[c][:LONGEST_NAME] for c in (evaluation.data.labels[index], answers.guess[index]))
     lines = ((f"true {true}", theme.ink), (f"guess {guess}", theme.failures), (f"{sure:.1%}", theme.failures))
     for line, (text, colour) in enumerate(lines):

@@ -63,8 +63,8 @@ def _rows(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) -> 
             f"{answers.coarse_probability[i]:.4f}",
             str(answers.expert[i]),
             classes[answers.guess[i]],
-            f"{answers.confidence[i]:.4f}",
-            f"{answers.own_confidence[i]:.4f}" + (" (abstains)" if answers.abstain[i] else ""),
+            f"{answers.guess_probability[i]:.4f}",
+            f"{answers.confidence[i]:.4f}" + (" (abstains)" if answers.abstain[i] else ""),
         )
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.class_map import class_probability, draw_reference, fit_class_map, routing_weights
+from clustnet.class_map import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.predictor import Predictor
+from clustnet.reference_budget import Draws, ExpertAnswers
 from evaluation.sources import BATCH
 
 DRAWS = 20
@@ -41,14 +42,6 @@ class ReferenceBudget:
             }
             for budget, row in zip(self.per_class, self.accuracy, strict=True)
         ]
-
-
-@dataclass(frozen=True)
-class _Routed:
-    """What a class map is fitted on and applied to: [N, E] both."""
-
-    weights: NDArray[np.floating]
-    expert_probability: NDArray[np.floating]
 
 
 def check_budgets(per_class: Sequence[int], training: LabelledImages) -> None:
@@ -85,34 +78,21 @@ def measure_budget(
         per_class: the budgets, labelled images of each class.
         progress: wraps the first index of each batch, to show how far it is.
     """
-    drawn = [[draw_reference(training.labels, budget, seed) for seed in range(DRAWS)] for budget in per_class]
-    pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
-    images = np.concatenate([training.images[pool], data.images])
-    routed = _route(predictor, images, progress)
-    scored = _part(routed, slice(len(pool), None))
-
-    def accuracy(draw: NDArray[np.int64]) -> float:
-        reference = _part(routed, np.searchsorted(pool, draw))
-        return _accuracy(reference, training.labels[draw], scored, data)
-
-    measured = np.array([[accuracy(draw) for draw in draws] for draws in drawn])
+    draws = Draws.of(training.labels, per_class, DRAWS)
+    answers = _answer(predictor, np.concatenate([training.images[draws.pool], data.images]), progress)
+    pooled, scored = (
+        ExpertAnswers(*(array[rows] for array in answers))
+        for rows in (slice(len(draws.pool)), slice(len(draws.pool), None))
+    )
+    measured = draws.accuracy(pooled, training.labels, scored, data.labels, len(data.classes))
     return ReferenceBudget(f"{training.name}:{training.split}", tuple(per_class), measured)
 
 
-def _accuracy(reference: _Routed, labels: NDArray[np.int64], scored: _Routed, data: LabelledImages) -> float:
-    """Fit a class map on the reference images and score its guesses."""
-    class_map = fit_class_map(reference.weights, reference.expert_probability, labels, len(data.classes))
-    guess = class_probability(scored.weights, scored.expert_probability, class_map).argmax(axis=1)
-    return float((guess == data.labels).mean())
-
-
-def _route(predictor: Predictor, images: NDArray[np.uint8], progress: Callable[[range], Iterable[int]]) -> _Routed:
+def _answer(
+    predictor: Predictor, images: NDArray[np.uint8], progress: Callable[[range], Iterable[int]]
+) -> ExpertAnswers:
     starts = range(0, len(images), BATCH)
     parts = [predictor.predict(images[start : start + BATCH], BATCH) for start in progress(starts)]
     routing = np.concatenate([part.routing for part in parts])
     weights = routing_weights(routing, predictor.manifest.routing == "hard")
-    return _Routed(weights, np.concatenate([part.expert_probability for part in parts]))
-
-
-def _part(routed: _Routed, rows: slice | NDArray[np.int64]) -> _Routed:
-    return _Routed(routed.weights[rows], routed.expert_probability[rows])
+    return ExpertAnswers(weights, np.concatenate([part.expert_probability for part in parts]))

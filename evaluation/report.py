@@ -15,7 +15,7 @@ from clustnet.errors import UserError
 from clustnet.files import replacing_folder
 from clustnet.scores import idle_experts
 from evaluation import plots
-from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.report_plots import PLOT_FILES, Plot, plots_of
 from evaluation.score_meanings import meaning, shown
@@ -108,12 +108,12 @@ def predictions_csv(evaluation: Evaluation) -> str:
         "image": range(len(data)),
         "true_class": names[data.labels],
         "guess": names[answers.guess],
-        "guess_probability": answers.confidence,
+        "guess_probability": answers.guess_probability,
         "true_coarse": coarse[evaluation.grouping.coarse(data.labels)],
         "coarse": answers.coarse_label,
         "coarse_probability": answers.coarse_probability,
         "expert": answers.expert,
-        "own_confidence": answers.own_confidence,
+        "confidence": answers.confidence,
         "abstain": answers.abstain.astype(int),
     }
     columns |= {f"routing/{e}": column for e, column in enumerate(answers.routing.T)}
@@ -171,10 +171,10 @@ def _outlier_rows(outliers: Outliers | None) -> list[dict[str, str]]:
     if outliers is None:
         return []
     areas = [
-        {"title": CONFIDENCES[key].title, "text": CONFIDENCES[key].text, "value": f"{area:.4f}"}
+        {"title": OUTLIER_SCORES[key].title, "text": OUTLIER_SCORES[key].text, "value": f"{area:.4f}"}
         for key, area in outliers.auroc.items()
     ]
-    told = "Outliers for which the model's own confidence is under its threshold."
+    told = "Outliers for which the model's confidence is under its threshold."
     return [*areas, {"title": "Abstained", "text": told, "value": f"{outliers.abstained:.2%}"}]
 
 

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from evaluation import plots
 from evaluation.budget_plot import budget_plot
-from evaluation.confidence_plots import class_reliability_plot, coarse_reliability_plot, outlier_plot
+from evaluation.outlier_plot import outlier_plot
 from evaluation.outliers import Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
+from evaluation.reliability_plots import class_reliability_plot, coarse_reliability_plot
 from evaluation.scoring import Evaluation
 
 OUTLIERS, BUDGET = "outliers.png", "reference_budget.png"
@@ -45,7 +46,7 @@ PLOTS = (
     Plot(
         "failures.png",
         "Where the model is surest and wrong",
-        "The wrong guesses with the highest confidence, the most confident first.",
+        "The wrong guesses of the highest probability, the surest first.",
         plots.failure_plot,
     ),
     Plot(
@@ -101,7 +102,7 @@ def _outlier_plot(outliers: Outliers) -> Plot:
     return Plot(
         OUTLIERS,
         "How the confidence sets outliers apart",
-        "The first confidence of the table below, in the evaluated images and in the outliers; each side adds up to "
+        "The first score of the table below, of the evaluated images and of the outliers; each side adds up to "
         "100%, on a logarithmic axis.",
         lambda _, theme: outlier_plot(outliers, theme),
     )

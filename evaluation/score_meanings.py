@@ -44,8 +44,8 @@ MEANINGS = {
         "Routing entropy",
         "Mean entropy of the routing distribution in nats: 0 when every image goes to one expert alone.",
     ),
-    "mean_confidence": Meaning(
-        "Mean confidence",
+    "mean_class_probability": Meaning(
+        "Mean class probability",
         "Mean probability of the guess; well calibrated when near class accuracy.",
         percent=True,
     ),
@@ -60,7 +60,7 @@ MEANINGS = {
     ),
     "abstained": Meaning(
         "Abstained",
-        "Images for which the model's own confidence is under its threshold; the scores above count them as well.",
+        "Images for which the model's confidence is under its threshold; the scores above count them as well.",
         percent=True,
     ),
 }

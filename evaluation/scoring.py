@@ -30,7 +30,7 @@ class Evaluation:
         grouping: the fine classes behind each coarse label.
         scores: see ``score``.
         source: the source in words, ready for JSON.
-        outliers: how the model's confidence in images of another kind compares, where that was asked.
+        outliers: how the model's answers to images of another kind compare, where that was asked.
         budget: the accuracy against the number of reference images, where that was asked.
     """
 
@@ -77,7 +77,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
 
     Returns:
         ``class_accuracy``, the share of guesses that are the true class; those of
-        ``clustnet.scores.routing_scores``; ``mean_confidence``, the guesses' mean probability;
+        ``clustnet.scores.routing_scores``; ``mean_class_probability``, the guesses' mean probability;
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
         ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
         ``abstained``, the share of images that the model would rather not answer, which the others count as well.
@@ -98,7 +98,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
     return {
         "class_accuracy": float((answers.guess == labels).mean()),
         **routing_scores(answers.routing, positive, labels, grouping),
-        "mean_confidence": float(answers.confidence.astype(np.float64).mean()),
+        "mean_class_probability": float(answers.guess_probability.astype(np.float64).mean()),
         "negative_log_likelihood": float(-log_likelihood.mean()),
         "calibration_error": class_reliability(answers, labels).error,
         "binary_calibration_error": coarse_reliability(answers, labels, grouping).error,
@@ -107,12 +107,12 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
 
 
 def class_reliability(answers: Answers, labels: NDArray[np.integer]) -> Reliability:
-    """Return the guesses' confidence beside their accuracy; ``labels`` are the N true fine classes."""
-    return reliability(answers.confidence, answers.guess == labels)
+    """Return the guesses' probability beside their accuracy; ``labels`` are the N true fine classes."""
+    return reliability(answers.guess_probability, answers.guess == labels)
 
 
 def coarse_reliability(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGrouping) -> Reliability:
-    """Return the coarse labels' confidence beside their accuracy; ``labels`` are the N true fine classes."""
+    """Return the coarse labels' probability beside their accuracy; ``labels`` are the N true fine classes."""
     true = np.array(grouping.labels)[grouping.coarse(labels)]
     return reliability(answers.coarse_probability, answers.coarse_label == true)
 

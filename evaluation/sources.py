@@ -30,7 +30,7 @@ class Answers:
         coarse_label: str [N] the predicted coarse label.
         coarse_probability: float32 [N] probability of that label, 0.5 to 1.
         class_probability: float32 [N, C] probability of each fine class.
-        own_confidence: float32 [N] the model's own confidence that an image is of the kind it was made for.
+        confidence: float32 [N] how like the training images an image is, above 0 to 1.
         abstain: bool [N] whether that is under the model's threshold.
     """
 
@@ -39,7 +39,7 @@ class Answers:
     coarse_label: NDArray[np.str_]
     coarse_probability: NDArray[np.float32]
     class_probability: NDArray[np.float32]
-    own_confidence: NDArray[np.float32]
+    confidence: NDArray[np.float32]
     abstain: NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Answers:
         return top
 
     @property
-    def confidence(self) -> NDArray[np.float32]:
+    def guess_probability(self) -> NDArray[np.float32]:
         """The probability of the guess, float32 [N]."""
         top: NDArray[np.float32] = self.class_probability.max(axis=1)
         return top
@@ -112,6 +112,6 @@ def _joined(parts: list[Answers]) -> Answers:
         np.concatenate([part.coarse_label for part in parts]),
         np.concatenate([part.coarse_probability for part in parts]),
         np.concatenate([part.class_probability for part in parts]),
-        np.concatenate([part.own_confidence for part in parts]),
+        np.concatenate([part.confidence for part in parts]),
         np.concatenate([part.abstain for part in parts]),
     )

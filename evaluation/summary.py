@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.score_meanings import meaning, shown
 from evaluation.scoring import Evaluation
@@ -22,8 +22,8 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
 
 def _outliers(outliers: Outliers) -> Iterator[str]:
     data = outliers.data
-    yield f"AUROC of the confidence against {len(data):,} outliers of {data.name}:{data.split}"
-    yield from _aligned([(CONFIDENCES[key].title, f"{area:.4f}") for key, area in outliers.auroc.items()])
+    yield f"AUROC against {len(data):,} outliers of {data.name}:{data.split}"
+    yield from _aligned([(OUTLIER_SCORES[key].title, f"{area:.4f}") for key, area in outliers.auroc.items()])
     yield f"Abstained from {outliers.abstained:.2%} of them"
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.inference import BATCH
+from training.inference import Routed, batches
 from training.models.mixture import MixtureOfExperts, MixtureOutput
 
 SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
@@ -78,11 +78,21 @@ def features(output: MixtureOutput, embeddings: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def features_of(model: MixtureOfExperts, images: NDArray[np.uint8]) -> Tensor:
-    """Return the features of images uint8 [N, ...], float32 [N, D + E]; the model is in evaluation mode."""
-    found = []
-    for start in range(0, len(images), BATCH):
-        pixels = model.normalise(torch.from_numpy(images[start : start + BATCH].copy()))
+def route_with_features(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> tuple[Routed, Tensor]:
+    """Route images and return their features as well; the model is in evaluation mode on the CPU.
+
+    Args:
+        model: the trained model.
+        images: uint8 [N, ...].
+        hard: whether one expert alone decides.
+
+    Returns:
+        What ``training.inference.route`` does, and the features, float32 [N, D + E].
+    """
+    outputs, found = [], []
+    for part in batches(images):
+        pixels = model.normalise(part)
         embeddings = model.encoder(pixels)
-        found.append(features(model.route_embedded(pixels, embeddings), embeddings))
-    return torch.cat(found)
+        outputs.append(model.route_embedded(pixels, embeddings))
+        found.append(features(outputs[-1], embeddings))
+    return Routed.of(outputs, hard), torch.cat(found)

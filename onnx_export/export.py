@@ -71,7 +71,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     evaluation = evaluate(found, test, model, recipe, train)
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
-        parity = check_parity(bundle, mixture, test.images)
+        parity = check_parity(bundle, mixture, test.images, found)
         (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
         manifest = _manifest(name, version, recipe, train, fitted, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from clustnet.bundle import Abstention, Calibration, ClassMap
 from clustnet.calibration import fit_temperature
@@ -12,7 +13,7 @@ from clustnet.class_map import class_probability, draw_reference, fit_class_map
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.scores import cells
-from onnx_export.confidence import Confidence, features_of, fit_confidence, threshold
+from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
 from training.inference import Routed, route
 from training.models.mixture import MixtureOfExperts
@@ -45,9 +46,9 @@ def fit(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> Fitte
     """
     class_map = fit_reference(model, recipe, train)
     some = _spread(train)
-    routed = route(model, some.images, recipe.routing == "hard")
+    routed, features = route_with_features(model, some.images, recipe.routing == "hard")
     coarse = recipe.data.grouping().coarse(some.labels)
-    confidence, abstention = fit_abstention(model, routed, some)
+    confidence, abstention = fit_abstention(routed, features, class_map.data)
     return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse), confidence, abstention)
 
 
@@ -88,22 +89,21 @@ def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse:
     return Calibration(temperature=temperature, data=class_map.data, images=len(coarse))
 
 
-def fit_abstention(model: MixtureOfExperts, routed: Routed, images: LabelledImages) -> tuple[Confidence, Abstention]:
+def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confidence, Abstention]:
     """Fit the confidence on every second image, and the threshold on the others, so that neither flatters the other.
 
     Args:
-        model: the trained model.
-        routed: what it says of the images, whose labels are not used.
-        images: training images, at least 2.
+        routed: what the model says of the images, at least 2 training images.
+        features: float32 [N, D] of the same images.
+        data: where they are from, for example ``mnist:train``.
     """
-    features = features_of(model, images.images)
     cell = cells(routed.routing, routed.positive_probability)
     confidence = fit_confidence(features[::2], cell[::2])
     others = confidence(features[1::2]).numpy()
     return confidence, Abstention(
         threshold=threshold(others, ABSTAINED),
         share=ABSTAINED,
-        data=f"{images.name}:{images.split}",
+        data=data,
         images=len(others),
     )
 

@@ -14,7 +14,7 @@ from clustnet.bundle import GATE, MIXTURE, expert_graph
 from clustnet.calibration import LEAST_PROBABILITY
 from clustnet.predictor import OUTPUTS, Predictions
 from onnx_export.confidence import Confidence, features
-from training.inference import BATCH
+from training.inference import batches
 from training.models.mixture import MixtureOfExperts
 
 OPSET = 18
@@ -86,7 +86,7 @@ class Mixture(nn.Module):
 @torch.no_grad()
 def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
     """Return what torch says of images uint8 [N, ...]; the mixture is in evaluation mode."""
-    parts = [mixture(torch.from_numpy(images[i : i + BATCH].copy())) for i in range(0, len(images), BATCH)]
+    parts = [mixture(part) for part in batches(images)]
     return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.class_map import class_probability, draw_reference, fit_class_map, routing_weights
+from clustnet.class_map import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
 from clustnet.predictor import Predictions
+from clustnet.reference_budget import Draws, ExpertAnswers
 from training.inference import route
 from training.models.mixture import MixtureOfExperts
 from training.recipe import Recipe
@@ -47,19 +48,11 @@ def measure_budget(
     """
     fewest = np.unique(train.labels, return_counts=True)[1].min()  # of the classes that there are
     budgets = [budget for budget in BUDGETS if budget <= fewest]
-    drawn = [[draw_reference(train.labels, budget, seed) for seed in range(DRAWS)] for budget in budgets]
-    pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
-    hard = recipe.routing == "hard"
-    routed, weights = route(model, train.images[pool], hard), routing_weights(found.routing, hard)
-
-    def accuracy(draw: NDArray[np.int64]) -> float:
-        rows = np.searchsorted(pool, draw)
-        reference = routed.weights[rows], routed.expert_probability[rows]
-        class_map = fit_class_map(*reference, train.labels[draw], len(train.classes))
-        guess = class_probability(weights, found.expert_probability, class_map).argmax(axis=1)
-        return float((guess == test.labels).mean())
-
-    measured = [[accuracy(draw) for draw in draws] for draws in drawn]
+    draws, hard = Draws.of(train.labels, budgets, DRAWS), recipe.routing == "hard"
+    routed = route(model, train.images[draws.pool], hard)
+    pooled = ExpertAnswers(routed.weights, routed.expert_probability)
+    scored = ExpertAnswers(routing_weights(found.routing, hard), found.expert_probability)
+    measured = draws.accuracy(pooled, train.labels, scored, test.labels, len(train.classes)).tolist()
     points = [_point(budget, values) for budget, values in zip(budgets, measured, strict=True)]
     return BudgetCurve(data=f"{train.name}:{train.split}", draws=DRAWS, points=points)
 

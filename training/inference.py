@@ -1,13 +1,16 @@
 """Run a mixture over many images, for scores and for fitting the class map."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from clustnet.class_map import routing_weights
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import MixtureOfExperts, MixtureOutput
 
 BATCH = 128  # small enough for the activations to stay in cache; 1000 was twice as slow on 2 cores
 
@@ -26,6 +29,13 @@ class Routed:
     expert_probability: NDArray[np.float32]
     weights: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, outputs: Sequence[MixtureOutput], hard: bool) -> "Routed":
+        """Join a model's outputs of several batches; ``hard`` if one expert alone decides."""
+        routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
+        probability = torch.cat([output.expert_logit.sigmoid() for output in outputs]).cpu().numpy()
+        return cls(routing, probability, routing_weights(routing, hard).astype(np.float32))
+
     @property
     def positive_probability(self) -> NDArray[np.float32]:
         """The mixture's probability of the positive coarse label, float32 [N]."""
@@ -33,17 +43,25 @@ class Routed:
         return probability
 
 
-@torch.no_grad()
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[torch.device]:
+    """Put a model into evaluation mode, without gradients, for the length of the block; yield its device."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield next(model.parameters()).device
+    finally:
+        model.train(was_training)
+
+
+def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
+    """Yield ``BATCH`` images at a time as tensors; they are copied, as torch takes no array that is read-only."""
+    for start in range(0, len(images), BATCH):
+        yield torch.from_numpy(images[start : start + BATCH].copy())
+
+
 def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
     """Route images uint8 [N, ...] in batches, in evaluation mode, on the model's device."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    outputs = [model(torch.from_numpy(part).to(device)) for part in _parts(images)]
-    model.train(was_training)
-    routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
-    probability = torch.cat([output.expert_logit.sigmoid() for output in outputs]).cpu().numpy()
-    return Routed(routing, probability, routing_weights(routing, hard).astype(np.float32))
-
-
-def _parts(images: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    return [images[i : i + BATCH].copy() for i in range(0, len(images), BATCH)]
+    with evaluating(model) as device:
+        return Routed.of([model(part.to(device)) for part in batches(images)], hard)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from training.augmentation import random_views
 from training.data import CoarseData
-from training.inference import BATCH, route
+from training.inference import BATCH, evaluating, route
 from training.losses.mutual_information import joint_routing, mutual_information
 from training.models.mixture import MixtureOfExperts
 from training.recipe import Augmentation, Recipe
@@ -117,20 +117,14 @@ def describe(found: LabelFree, recipe: Recipe) -> str:
         f"{most:.2f} nats, log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f} "
         f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
     ]
-    every = (recipe.model.experts, recipe.model.experts)
-    collapsed = found.collapse(recipe.data.grouping().labels, recipe.partition.clusters or every)
+    collapsed = found.collapse(recipe.data.grouping().labels, recipe.clusters())
     lines += [f"collapse: {words}" for words in collapsed]
     return "\n".join(lines if collapsed else [*lines, "no collapse: every expert is in use in both groups"])
 
 
-@torch.no_grad()
 def _route_views(model: MixtureOfExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
     """Return the routing of one random view of each image, float32 [N, E]."""
-    was_training, device = model.training, next(model.parameters()).device
-    model.eval()
-    with torch.random.fork_rng(devices=[]):
+    with evaluating(model) as device, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         parts = [random_views(model.normalise(part.to(device)), augmentation) for part in torch.split(images, BATCH)]
-    routing = torch.cat([model.route(part).log_routing.exp() for part in parts]).cpu()
-    model.train(was_training)
-    return routing
+        return torch.cat([model.route(part).log_routing.exp() for part in parts]).cpu()

@@ -15,7 +15,7 @@ from clustnet.datasets import LabelledImages
 from clustnet.scores import idle_experts, routing_scores
 from training.data import CoarseData, hide_fine_labels, hold_out, load_split
 from training.inference import route
-from training.label_free import describe, label_free
+from training.label_free import LabelFree, describe, label_free
 from training.methods import METHODS
 from training.methods.method import EpochLosses, Method
 from training.recipe import Recipe
@@ -33,23 +33,25 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
         resume: go on from the last finished epoch; the weights then equal an uninterrupted run's.
 
     Raises:
-        UserError: data that cannot be read, or a folder that holds another run.
+        UserError: data that cannot be read, a folder that holds another run, or a recipe that cannot be trained;
+            where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     splits = [load_split(recipe.data, split) for split in ("train", "test")]
     seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
-    folder.begin(recipe, resume)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    method = METHODS[recipe.method](seen, recipe, Accelerator())
-    start = folder.last_epoch()
-    if start:
-        method.restore(folder.load_checkpoint(start))
-    try:
-        rows = _epochs(method, recipe, folder, splits, validation, start)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
-    print(describe(label_free(method.model, validation, recipe), recipe), flush=True)
+    with folder.begun(recipe, resume):
+        method = METHODS[recipe.method](seen, recipe, Accelerator())
+        start = folder.last_epoch()
+        if start:
+            method.restore(folder.load_checkpoint(start))
+        try:
+            rows, found = _epochs(method, recipe, folder, splits, validation, start)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
+    found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
+    print(describe(found, recipe), flush=True)
     return rows
 
 
@@ -60,23 +62,24 @@ def _epochs(
     splits: list[LabelledImages],
     validation: CoarseData,
     start: int,
-) -> list[Row]:
-    rows = folder.read_scores(start)
+) -> tuple[list[Row], LabelFree | None]:
+    """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
+    rows, found = folder.read_scores(start), None
     if start == method.epochs:
-        return rows
+        return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
-            figures = label_free(method.model, validation, recipe).row()
-            new = [_score(method, recipe, folder, split, losses, seconds) | figures for split in splits]
+            found = label_free(method.model, validation, recipe)
+            new = [_score(method, recipe, folder, split, losses, seconds) | found.row() for split in splits]
             rows += new
             folder.write_scores(rows)
             _write_board(board, new)
             folder.save_checkpoint(losses.epoch, method.state())
             _report(new[-1], method.epochs)
             began = time.perf_counter()
-    return rows
+    return rows, found
 
 
 def _score(

@@ -188,6 +188,10 @@ class Recipe(Part):
     pretraining: Pretraining = Pretraining()
     reference: Reference = Reference()
 
+    def clusters(self) -> tuple[int, int]:
+        """Return how many clusters each coarse group should have; by default as many as there are experts."""
+        return self.partition.clusters or (self.model.experts, self.model.experts)
+
     def to_yaml(self) -> str:
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
         text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
@@ -231,9 +235,9 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
         raise UserError(f"{source}: {_explain(error)}") from None
     except UserError as error:
         raise UserError(f"{source}: data.{error}") from None
-    if max(recipe.partition.clusters or (0,)) > recipe.model.experts:
+    if max(recipe.clusters()) > recipe.model.experts:
         raise UserError(
-            f"{source}: partition.clusters is {list(recipe.partition.clusters or ())}, but there are only "
+            f"{source}: partition.clusters is {list(recipe.clusters())}, but there are only "
             f"{recipe.model.experts} experts; set model.experts to the larger."
         )
     return recipe

@@ -4,15 +4,15 @@ A run of several restarts is a folder of runs; the table says which one stands f
 
     restart_0/      a run folder each
     restart_1/
-    restarts.csv    label-free figures of each, and which was kept
+    restarts.csv    label-free figures of each that did not diverge, and which was kept
 """
 
-import csv
 import math
 from pathlib import Path
 
-from clustnet.files import replacing
+from clustnet.files import write_table
 from training.loop import train
+from training.methods.method import DivergedError
 from training.recipe import Recipe
 from training.run_folder import RESTARTS, Row, RunFolder
 
@@ -28,23 +28,46 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         resume: go on where training was stopped.
 
     Raises:
-        UserError: data that cannot be read, or a folder that holds another run.
+        UserError: as ``training.loop.train``; one restart that diverges is left out, and refused are all together.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     if recipe.restarts == 1:
         return train(recipe, out, resume)
-    RunFolder(out).begin(recipe, resume)
-    runs: list[list[Row]] = []
+    with RunFolder(out).begun(recipe, resume):
+        return _train_all(recipe, out)
+
+
+def _train_all(recipe: Recipe, out: Path) -> list[Row]:
+    """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
+    runs = []
     for number in range(recipe.restarts):
-        folder = out / f"restart_{number}"
         print(f"restart {number + 1}/{recipe.restarts}", flush=True)
-        runs.append(train(restart_recipe(recipe, number), folder, RunFolder(folder).exists()))
-    scores = [rows[-1]["label_free/score"] for rows in runs]
+        runs.append(_train_one(recipe, out, number))
+    scores = [rows[-1]["label_free/score"] if rows else math.nan for rows in runs]
+    if all(map(math.isnan, scores)):
+        raise DivergedError(f"All {recipe.restarts} restarts diverged; lower optimisation.learning_rate.")
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
-    _write_table(out / RESTARTS, runs, best)
+    write_table(out / RESTARTS, _table(runs, best))
     listed = ", ".join(f"{score:.4f}" for score in scores)
     print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
+
+
+def _train_one(recipe: Recipe, out: Path, number: int) -> list[Row]:
+    """Train one restart, or what is missing of it, and return its scores: none if it diverged."""
+    folder = out / f"restart_{number}"
+    try:
+        return train(restart_recipe(recipe, number), folder, RunFolder(folder).exists())
+    except DivergedError:
+        print(f"restart {number + 1}/{recipe.restarts} diverged and is left out", flush=True)
+        return []
+
+
+def train_seconds(run: Path) -> float:
+    """Return how long the finished epochs of a run were trained, in seconds: those of all its restarts together."""
+    folders = [RunFolder(path) for path in (run, *sorted(run.glob("restart_*")))]
+    rows = [row for folder in folders for row in folder.read_scores(folder.last_epoch())]
+    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "test")
 
 
 def restart_recipe(recipe: Recipe, number: int) -> Recipe:
@@ -52,13 +75,9 @@ def restart_recipe(recipe: Recipe, number: int) -> Recipe:
     return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})
 
 
-def _write_table(path: Path, runs: list[list[Row]], best: int) -> None:
-    rows = [
+def _table(runs: list[list[Row]], best: int) -> list[Row]:
+    return [
         {"restart": number, "kept": int(number == best)}
-        | {key: value for key, value in rows[-1].items() if key.startswith("label_free/")}
+        | {key: value for row in rows[-1:] for key, value in row.items() if key.startswith("label_free/")}
         for number, rows in enumerate(runs)
     ]
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

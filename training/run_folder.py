@@ -13,8 +13,10 @@ With restarts each is such a run in a folder of its own, beside recipe.yaml and 
 """
 
 import csv
+import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from clustnet.errors import UserError
-from clustnet.files import replacing, write_text
+from clustnet.files import replacing, write_table, write_text
 from training.inference import Routed
 from training.recipe import Recipe, read_recipe
 
 Row = dict[str, Any]
 RESTARTS = "restarts.csv"  # which of a run's restarts was kept
+CHECKPOINTS = "checkpoints/epoch_*.pt"
 SMALLEST_PROBABILITY = 1e-12
 
 
@@ -47,7 +50,7 @@ class RunFolder:
         """Return the run that stands for a folder: the kept restart, or the run itself."""
         if not (path / RESTARTS).is_file():
             return cls(path)
-        with (path / RESTARTS).open(newline="") as file:
+        with (path / RESTARTS).open(newline="", encoding="utf-8") as file:
             best = next(row["restart"] for row in csv.DictReader(file) if row["kept"] == "1")
         return cls(path / f"restart_{best}")
 
@@ -76,6 +79,25 @@ class RunFolder:
         elif self.recipe().digest() != recipe.digest():
             raise UserError(f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}.")
 
+    @contextmanager
+    def begun(self, recipe: Recipe, resume: bool) -> Iterator[None]:
+        """Do as ``begin``, and take back all that was written if the block is refused before an epoch is finished.
+
+        So a run whose recipe cannot be trained does not stand in the way of the one with a mended recipe.
+
+        Raises:
+            UserError: as ``begin``, and what the block raises.
+        """
+        resumed, held = self.exists(), set(self.path.glob("*"))
+        missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self.begin(recipe, resume)
+        try:
+            yield
+        except UserError:
+            if not resumed and not any(self.path.rglob(CHECKPOINTS)):
+                _remove(set(self.path.glob("*")) - held, missing)
+            raise
+
     def recipe(self) -> Recipe:
         """Return the run's recipe.
 
@@ -93,7 +115,7 @@ class RunFolder:
 
     def last_epoch(self) -> int:
         """Return the last epoch with a checkpoint, 0 for none."""
-        found = (self.path / "checkpoints").glob("epoch_*.pt")
+        found = self.path.glob(CHECKPOINTS)
         return max((int(path.stem.removeprefix("epoch_")) for path in found), default=0)
 
     def load_checkpoint(self, epoch: int) -> dict[str, Any]:
@@ -114,10 +136,7 @@ class RunFolder:
 
     def write_scores(self, rows: Sequence[Row]) -> None:
         """Write all epochs' scores."""
-        with replacing(self.path / "scores.csv") as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_table(self.path / "scores.csv", rows)
 
     def read_scores(self, up_to: int) -> list[Row]:
         """Read the scores of the epochs up to one, empty before the first.
@@ -130,7 +149,7 @@ class RunFolder:
         path = self.path / "scores.csv"
         if not path.is_file():
             raise UserError(f"{path} is missing, so the run cannot go on; restore it or begin another run.")
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
         return [row for row in rows if row["epoch"] <= up_to]
 
@@ -156,6 +175,15 @@ class RunFolder:
 
     def _checkpoint(self, epoch: int) -> Path:
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Remove files and folders, then those of ``folders``, innermost first, that are empty."""
+    for entry in entries:
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    with suppress(OSError):  # another run may be in one of them by now
+        for folder in folders:
+            folder.rmdir()
 
 
 def _check_crc(path: Path) -> None:

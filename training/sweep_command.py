@@ -1,14 +1,13 @@
 """``clustnet sweep``: many runs of one recipe under one name, with one table and one plot across them."""
 
 import argparse
-import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clustnet.errors import UserError
-from clustnet.files import replacing
+from clustnet.files import write_table
 from training.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
 
 SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
@@ -26,20 +25,22 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = _parser().parse_known_args(arguments)
     members = plan(options.config, parse_seeds(options.seeds), parse_overrides(overrides))
     out = options.out or Path("runs") / options.config.stem
-    from training.restarts import train_restarts  # here, so that --help does not load torch
+    from training.restarts import train_restarts, train_seconds  # here, so that --help does not load torch
     from training.run_folder import RunFolder
     from training.sweep_plot import plot_evolution, plot_label_free
 
     runs: list[Run] = []
+    seconds: list[float] = []
     for number, (name, seed, recipe) in enumerate(members, 1):
         print(f"[{number}/{len(members)}] {name} seed {seed}", flush=True)
         folder = out / f"{name}_seed{seed}"
         try:
             runs.append((name, seed, train_restarts(recipe, folder, resume=RunFolder(folder).exists())))
+            seconds.append(train_seconds(folder))
         except KeyboardInterrupt as stop:
             safe = f"{stop}; the" if stop.args else "The"
             raise KeyboardInterrupt(f"{safe} same command goes on.") from None
-    print(write_tables(out, runs))
+    print(write_tables(out, runs, seconds))
     plot_evolution(runs, out / "evolution.png")
     plot_label_free(runs, out / "label_free.png")
     print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
@@ -87,14 +88,21 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
     return members
 
 
-def write_tables(out: Path, runs: Sequence[Run]) -> str:
-    """Write the members' final test scores and their summary per setting; return the summary as text."""
+def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
+    """Write the members' final test scores and their summary per setting; return the summary as text.
+
+    Args:
+        out: the folder of the tables.
+        runs: all members.
+        seconds: how long each was trained, all its restarts together.
+    """
     finals = [
-        {"setting": name, "seed": seed, **rows[-1], "seconds": round(_seconds(rows), 1)} for name, seed, rows in runs
+        {"setting": name, "seed": seed, **rows[-1], "seconds": round(taken, 1)}
+        for (name, seed, rows), taken in zip(runs, seconds, strict=True)
     ]
     summary = [_summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])]
-    _write_csv(out / "members.csv", finals)
-    _write_csv(out / "summary.csv", summary)
+    write_table(out / "members.csv", finals)
+    write_table(out / "summary.csv", summary)
     return format_table(summary)
 
 
@@ -113,10 +121,6 @@ def _values(key: str, text: Any) -> list[Any]:
     return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
 
 
-def _seconds(rows: Sequence[dict[str, Any]]) -> float:
-    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "test")
-
-
 def _summary(name: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return mean, standard deviation over the seeds (n - 1) and worst of each score."""
     import numpy as np
@@ -131,15 +135,6 @@ def _summary(name: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _cell(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the columns of all of them: settings that vary the experts have more or fewer loads."""
-    columns = dict.fromkeys(key for row in rows for key in row)
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(columns))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -25,10 +26,9 @@ def plot_evolution(runs: Runs, path: Path) -> None:
         runs: name of the setting, seed and score rows of each run.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(12, 4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure, panels = _figure((12, 4), len(PANELS))
     colours = _colours([name for name, _, _ in runs])
-    for axes, (score, title) in zip(figure.subplots(1, len(PANELS)), PANELS.items(), strict=True):
+    for axes, (score, title) in zip(panels, PANELS.items(), strict=True):
         for name, _, rows in runs:
             tests = [row for row in rows if row["split"] == "test"]
             axes.plot(
@@ -43,8 +43,6 @@ def plot_evolution(runs: Runs, path: Path) -> None:
             )
         axes.set(title=title, xlabel="Epoch", ylabel="Accuracy", ylim=(0, 1.02))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one a setting
     title = f"{len(runs)} runs, test split"
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
@@ -58,17 +56,13 @@ def plot_label_free(runs: Runs, path: Path) -> None:
         runs: name of the setting, seed and score rows of each run.
         path: the PNG to write.
     """
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, (axes,) = _figure((6.5, 4.5), 1)
     colours = _colours([name for name, _, _ in runs])
     for name, seed, rows in runs:
         point = rows[-1]["label_free/score"], rows[-1]["cell_accuracy"]
         axes.scatter(*point, color=colours[name], label=name)
         axes.annotate(str(seed), point, textcoords="offset points", xytext=(5, 4), fontsize=8, color="dimgrey")
     axes.set(xlabel="Label-free score (nats)", ylabel="Clustering accuracy over cells, test split", title=_ranks(runs))
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(points.values(), points.keys(), frameon=False, fontsize=8)
     _save(figure, path)
@@ -81,6 +75,17 @@ def _ranks(runs: Runs) -> str:
     if len(pairs) < 3 or (pairs == pairs[0]).all(axis=0).any():
         return f"{len(finals)} runs (numbers: seeds)"
     return f"{len(finals)} runs (numbers: seeds), Spearman's rank correlation {spearmanr(pairs).statistic:.2f}"
+
+
+def _figure(size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many inches with panels side by side."""
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    found = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]
+    for axes in found:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, found
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clustnet.datasets.idx import parse_idx
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import replacing, sha256_of
@@ -44,9 +44,9 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
         UserError: a file is missing, cut short or altered.
     """
     raw = unpacked(path) / "MNIST" / "raw"
-    images = _read_idx(raw / f"{PREFIX[split]}-images-idx3-ubyte")
-    labels = _read_idx(raw / f"{PREFIX[split]}-labels-idx1-ubyte").astype(np.int64)
-    return LabelledImages("mnist", split, images, labels, CLASSES, MEAN, STD)
+    paths = [raw / f"{PREFIX[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
+    images, labels = (parse_idx(path.read_bytes(), str(path)) for path in paths)
+    return LabelledImages("mnist", split, images, labels.astype(np.int64), CLASSES, MEAN, STD)
 
 
 def unpacked(path: Path | None = None) -> Path:
@@ -99,11 +99,3 @@ def _unpack(packed: Path, target: Path, expected: str) -> None:
         temporary.write_bytes(content)
         if sha256_of(temporary) != expected:
             raise UserError(f"The MNIST file {packed} is altered: its SHA-256 is not the published one; {ADVICE}.")
-
-
-def _read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an IDX file of unsigned bytes whose hash has been checked."""
-    content = path.read_bytes()
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">u4", count=dimensions, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)

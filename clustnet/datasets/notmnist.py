@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.datasets.idx import parse_idx
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.errors import UserError
 
@@ -18,7 +19,6 @@ MEAN, STD = (0.4270,), (0.4590,)
 SIDE = 28
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 LARGEST_FILE = 64 * 2**20  # the images are 8 MB
-UNSIGNED_BYTES = b"\x00\x00\x08"  # how an IDX file of unsigned bytes begins
 
 
 def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
@@ -36,7 +36,7 @@ def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
     """
     if path is None:
         raise UserError(f"notMNIST is not part of this repository; name the folder of {IMAGES} as the data path.")
-    images, labels = _read_idx(path / IMAGES), _read_idx(path / LABELS).astype(np.int64)
+    images, labels = _read(path / IMAGES), _read(path / LABELS).astype(np.int64)
     if images.shape != (len(labels), SIDE, SIDE) or labels.ndim != 1:
         raise UserError(
             f"{path} holds images {list(images.shape)} and labels {list(labels.shape)}; "
@@ -58,7 +58,7 @@ def _members(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
     return np.sort(np.concatenate(kept))
 
 
-def _read_idx(path: Path) -> NDArray[np.uint8]:
+def _read(path: Path) -> NDArray[np.uint8]:
     """Read a gzipped IDX file of unsigned bytes."""
     try:
         with gzip.open(path) as file:
@@ -67,8 +67,4 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"The notMNIST file {path} is missing; name the folder that holds it.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"The notMNIST file {path} cannot be unpacked ({error}); get it again.") from None
-    dimensions = content[3] if len(content) > 3 and content[:3] == UNSIGNED_BYTES else 0
-    shape = np.frombuffer(content[4 : 4 + 4 * dimensions].ljust(4 * dimensions, b"\0"), ">u4")
-    if not dimensions or len(content) - 4 - 4 * dimensions != shape.prod(dtype=object):
-        raise UserError(f"{path} is not an IDX file of unsigned bytes, or cut short; get it again.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    return parse_idx(content, str(path))

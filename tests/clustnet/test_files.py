@@ -1,10 +1,11 @@
+import csv
 import hashlib
 import stat
 from pathlib import Path
 
 import pytest
 
-from clustnet.files import replacing, replacing_folder, sha256_of, write_text
+from clustnet.files import replacing, replacing_folder, sha256_of, write_table, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -36,6 +37,18 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         write_half_and_fail(temporary)
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path) == ["file"]
+
+
+def test_a_table_has_the_columns_of_all_rows(tmp_path: Path) -> None:
+    rows = [{"name": "a, \u00e9", "load/0": 0.1}, {"name": "line\nbreak", "load/1": float("nan")}]
+    write_table(tmp_path / "deep" / "table.csv", rows)
+    with (tmp_path / "deep" / "table.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [
+            ["name", "load/0", "load/1"],
+            ["a, \u00e9", "0.1", ""],
+            ["line\nbreak", "", "nan"],
+        ]
+    assert names(tmp_path / "deep") == ["table.csv"]
 
 
 def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
-from evaluation.outliers import CONFIDENCES, Outliers
+from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.scoring import Evaluation, score
 from evaluation.sources import Answers, Model
@@ -58,7 +58,7 @@ def evaluation(
 
 def complete(made: Evaluation, others: Evaluation, budgets: tuple[int, ...] = (1, 10, 100)) -> Evaluation:
     """The same evaluation with everything that may be asked for beside it; ``others`` are the outliers."""
-    sides = [{key: c.of(side.answers) for key, c in CONFIDENCES.items()} for side in (made, others)]
+    sides = [{key: c.of(side.answers) for key, c in OUTLIER_SCORES.items()} for side in (made, others)]
     accuracy = np.random.default_rng(0).uniform(0.5, 1, (len(budgets), DRAWS))
     budget = ReferenceBudget("made-up:train", budgets, accuracy)
     return replace(made, outliers=Outliers(others.data, *sides, 0.25), budget=budget)

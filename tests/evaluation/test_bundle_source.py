@@ -16,11 +16,11 @@ def test_answers_are_those_of_the_predictor(synthetic_bundle: Path, predictor: P
     answers, expected = BundleSource(synthetic_bundle, "cpu").answer(IMAGES), predictor.predict(IMAGES)
     np.testing.assert_array_equal(answers.routing, expected.routing)
     np.testing.assert_array_equal(answers.class_probability, expected.class_probability)
-    np.testing.assert_array_equal(answers.own_confidence, expected.confidence)
+    np.testing.assert_array_equal(answers.confidence, expected.confidence)
     np.testing.assert_array_equal(answers.abstain, expected.confidence < THRESHOLD)
     np.testing.assert_array_equal(answers.expert, expected.routing.argmax(axis=1))
     np.testing.assert_array_equal(answers.guess, expected.class_probability.argmax(axis=1))
-    np.testing.assert_array_equal(answers.confidence, expected.class_probability.max(axis=1))
+    np.testing.assert_array_equal(answers.guess_probability, expected.class_probability.max(axis=1))
     for label, probability, positive in zip(
         answers.coarse_label, answers.coarse_probability, expected.positive_probability, strict=True
     ):

@@ -122,7 +122,7 @@ def test_outliers_and_reference_budget_are_reported(
     more = ("--outliers", "mnist:test", "--reference-budget", "2,1", "--limit", 300)
     assert evaluate("--bundle", synthetic_bundle, "--out", tmp_path / "report", *more) == DONE
     shown = capsys.readouterr()
-    assert "AUROC of the confidence against 300 outliers of mnist:test" in shown.out
+    assert "AUROC against 300 outliers of mnist:test" in shown.out
     assert "Class accuracy by labelled images of each class, 20 draws from mnist:train" in shown.out
     assert "300 of 300 outliers" in shown.err
     content = json.loads((tmp_path / "report" / "scores.json").read_text())

@@ -6,7 +6,7 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 
 from clustnet.errors import UserError
-from evaluation.outliers import CONFIDENCES, check_outliers, compare_outliers
+from evaluation.outliers import OUTLIER_SCORES, check_outliers, compare_outliers
 from evaluation.sources import Answers, Model
 from tests.evaluation.made_up import evaluation
 
@@ -24,10 +24,10 @@ class Knows:
         return self.answers
 
 
-def test_each_confidence_is_what_it_says() -> None:
+def test_each_score_is_what_it_says() -> None:
     answers = OUTLIERS.answers
-    found = {key: confidence.of(answers) for key, confidence in CONFIDENCES.items()}
-    np.testing.assert_array_equal(found["own"], answers.own_confidence)
+    found = {key: score.of(answers) for key, score in OUTLIER_SCORES.items()}
+    np.testing.assert_array_equal(found["confidence"], answers.confidence)
     np.testing.assert_array_equal(found["guess"], answers.class_probability.max(axis=1))
     np.testing.assert_allclose(found["class_entropy"], -entropy(answers.class_probability, axis=1), rtol=1e-5)
     np.testing.assert_allclose(found["routing_entropy"], -entropy(answers.routing, axis=1), rtol=1e-5)
@@ -38,16 +38,16 @@ def test_each_confidence_is_what_it_says() -> None:
 def test_the_areas_are_those_of_scikit_learn() -> None:
     found = compare_outliers(Knows(OUTLIERS.answers), INLIERS.answers, OUTLIERS.data)  # type: ignore[arg-type]
     truth = [1] * 60 + [0] * 50
-    for key, confidence in CONFIDENCES.items():
-        values = [*confidence.of(INLIERS.answers), *confidence.of(OUTLIERS.answers)]
+    for key, score in OUTLIER_SCORES.items():
+        values = [*score.of(INLIERS.answers), *score.of(OUTLIERS.answers)]
         assert found.auroc[key] == pytest.approx(roc_auc_score(truth, values))
-    assert found.abstained == pytest.approx((OUTLIERS.answers.own_confidence < 0.6).mean())
+    assert found.abstained == pytest.approx((OUTLIERS.answers.confidence < 0.6).mean())
     assert found.auroc["guess"] == 1  # the inliers are certain, the outliers are not
 
 
 def test_the_same_images_cannot_be_told_apart() -> None:
     found = compare_outliers(Knows(INLIERS.answers), INLIERS.answers, INLIERS.data)  # type: ignore[arg-type]
-    assert found.auroc == pytest.approx(dict.fromkeys(CONFIDENCES, 0.5))
+    assert found.auroc == pytest.approx(dict.fromkeys(OUTLIER_SCORES, 0.5))
 
 
 def test_a_model_that_changed_is_told() -> None:

@@ -71,20 +71,20 @@ def test_the_histogram_counts_each_image_once() -> None:
     assert sum(bar.get_height() for bar in wrong) == (made.answers.guess != made.data.labels).sum()
 
 
-def test_failures_are_wrong_and_the_most_confident_first() -> None:
+def test_failures_are_wrong_and_the_surest_first() -> None:
     made = evaluation(400)
-    found = plots.most_confident_failures(made, 20)
-    confidence = made.answers.confidence[found]
+    found = plots.surest_failures(made, 20)
+    probability = made.answers.guess_probability[found]
     assert (made.answers.guess[found] != made.data.labels[found]).all()
-    assert (np.diff(confidence) <= 0).all()
+    assert (np.diff(probability) <= 0).all()
     others = np.setdiff1d(np.flatnonzero(made.answers.guess != made.data.labels), found)
-    assert made.answers.confidence[others].max() <= confidence.min()
+    assert made.answers.guess_probability[others].max() <= probability.min()
     figure = plots.failure_plot(made)
     assert len(figure.axes[0].images) == 20
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), made.data.images[found[0]])
     shown = [text.get_text() for text in figure.axes[0].texts[:3]]
     true, guess = made.data.labels[found[0]], made.answers.guess[found[0]]
-    assert shown == [f"true {true}", f"guess {guess}", f"{confidence[0]:.1%}"]
+    assert shown == [f"true {true}", f"guess {guess}", f"{probability[0]:.1%}"]
 
 
 def test_no_failures_say_so() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.errors import UserError
-from evaluation.outliers import CONFIDENCES
+from evaluation.outliers import OUTLIER_SCORES
 from evaluation.report import FILES, check_replaceable, predictions_csv, scores_json, write_report
 from evaluation.score_meanings import meaning, shown
 from evaluation.scoring import score
@@ -118,7 +118,7 @@ def test_what_was_asked_for_beside_the_scores_is_told(tmp_path: Path) -> None:
     assert budget == {"drawn_from": "made-up:train", "draws": 20, "class_accuracy": made.budget.rows()}
     text = " ".join(Page((tmp_path / "report" / "report.html").read_text()).text.split())
     for key, area in areas.items():
-        assert f"{CONFIDENCES[key].title}{area:.4f}{CONFIDENCES[key].text}" in text
+        assert f"{OUTLIER_SCORES[key].title}{area:.4f}{OUTLIER_SCORES[key].text}" in text
     assert "Abstained25.00%Outliers for which" in text
     for row in made.budget.rows():
         cells = [f"{row[key]:.2%}" for key in ("mean", "sd", "min", "max")]
@@ -153,8 +153,8 @@ def test_every_score_can_be_computed_from_the_lines_of_the_images() -> None:
     assert first["image"] == "0"
     assert int(first["expert"]) == made.answers.expert[0]
     assert int(first["guess"]) == made.answers.guess[0]
-    assert np.float32(first["guess_probability"]) == made.answers.confidence[0]
-    assert np.float32(first["own_confidence"]) == made.answers.own_confidence[0]
+    assert np.float32(first["guess_probability"]) == made.answers.guess_probability[0]
+    assert np.float32(first["confidence"]) == made.answers.confidence[0]
     assert np.float32(first["coarse_probability"]) == made.answers.coarse_probability[0]
     assert first["true_coarse"] == ("5-9" if labels[0] > 4 else "0-4")
 

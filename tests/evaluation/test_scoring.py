@@ -26,8 +26,8 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     assert made.scores["negative_log_likelihood"] == pytest.approx(
         log_loss(labels, _rows_of_one(answers.class_probability), labels=range(10)), rel=1e-5
     )
-    assert made.scores["abstained"] == pytest.approx((answers.own_confidence < 0.6).mean())
-    assert made.scores["mean_confidence"] == pytest.approx(answers.class_probability.max(axis=1).mean())
+    assert made.scores["abstained"] == pytest.approx((answers.confidence < 0.6).mean())
+    assert made.scores["mean_class_probability"] == pytest.approx(answers.class_probability.max(axis=1).mean())
     np.testing.assert_array_equal(
         counts(labels, answers.guess, (10, 10)), confusion_matrix(labels, answers.guess, labels=range(10))
     )
@@ -42,7 +42,7 @@ def _rows_of_one(probability: np.ndarray) -> np.ndarray:
 def test_calibration_errors_are_those_of_the_guess_and_of_the_coarse_label() -> None:
     made = evaluation(200)
     answers, labels = made.answers, made.data.labels
-    guess = reliability(answers.confidence, answers.guess == labels)
+    guess = reliability(answers.guess_probability, answers.guess == labels)
     coarse = reliability(answers.coarse_probability, (answers.coarse_label == "5-9") == (labels > 4))
     assert made.scores["calibration_error"] == pytest.approx(guess.error)
     assert made.scores["binary_calibration_error"] == pytest.approx(coarse.error)

@@ -1,4 +1,4 @@
-from evaluation.outliers import CONFIDENCES
+from evaluation.outliers import OUTLIER_SCORES
 from evaluation.summary import summary
 from tests.evaluation.made_up import complete, evaluation
 
@@ -15,11 +15,11 @@ def test_the_rest_follows_the_scores() -> None:
     assert made.outliers is not None
     assert made.budget is not None
     lines = list(summary(made))[1 + len(made.scores) :]
-    assert lines[0] == "AUROC of the confidence against 30 outliers of made-up:test"
+    assert lines[0] == "AUROC against 30 outliers of made-up:test"
     areas = made.outliers.auroc.values()
-    for line, confidence, area in zip(lines[1:], CONFIDENCES.values(), areas, strict=False):
-        assert line.split() == [*confidence.title.split(), f"{area:.4f}"]
-    abstained, heading, *rows = lines[1 + len(CONFIDENCES) :]
+    for line, score, area in zip(lines[1:], OUTLIER_SCORES.values(), areas, strict=False):
+        assert line.split() == [*score.title.split(), f"{area:.4f}"]
+    abstained, heading, *rows = lines[1 + len(OUTLIER_SCORES) :]
     assert abstained == "Abstained from 25.00% of them"
     assert heading == "Class accuracy by labelled images of each class, 20 draws from made-up:train"
     assert [int(row.split()[0]) for row in rows] == [1, 10, 100]

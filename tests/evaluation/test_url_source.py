@@ -40,7 +40,7 @@ def test_answers_are_the_models_to_the_last_bit(
     answers, expected = UrlSource(stub.url + "/", DIGITS).answer(IMAGES), predictor.predict(IMAGES)
     np.testing.assert_array_equal(answers.routing, expected.routing)
     np.testing.assert_array_equal(answers.class_probability, expected.class_probability)
-    np.testing.assert_array_equal(answers.own_confidence, expected.confidence)
+    np.testing.assert_array_equal(answers.confidence, expected.confidence)
     np.testing.assert_array_equal(answers.abstain, expected.confidence < THRESHOLD)
     np.testing.assert_array_equal(
         answers.coarse_probability,

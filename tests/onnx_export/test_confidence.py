@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
 
-from onnx_export.confidence import SHRINKAGE, Confidence, features_of, fit_confidence, threshold
+from onnx_export.confidence import SHRINKAGE, Confidence, fit_confidence, route_with_features, threshold
 from tests.training.tiny import noise, tiny_recipe
+from training.inference import route
 from training.models.mixture import MixtureOfExperts
 
 
@@ -91,6 +92,8 @@ def test_features_are_embeddings_and_expert_logits(expert: str) -> None:
     torch.manual_seed(0)
     model = MixtureOfExperts(tiny_recipe({"model.expert": expert}).model, (28, 28), (0.13,), (0.31,)).eval()
     images = noise(150)
-    found = features_of(model, images.numpy())
+    routed, found = route_with_features(model, images.numpy(), hard=True)
     plain = torch.cat([model.encoder(model.normalise(images)), model(images).expert_logit], dim=1)
     torch.testing.assert_close(found, plain)
+    for ours, theirs in zip(vars(routed).values(), vars(route(model, images.numpy(), hard=True)).values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

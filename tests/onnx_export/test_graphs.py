@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto
 
 from clustnet.predictor import CPU, OUTPUTS, open_graph
-from onnx_export.confidence import Confidence, features_of
+from onnx_export.confidence import Confidence, route_with_features
 from onnx_export.graphs import OPSET, Mixture, predict
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import noise, tiny_recipe
@@ -65,7 +65,7 @@ def test_the_mixture_is_the_documented_sum_over_experts(hard: bool) -> None:
     known = Confidence(torch.zeros(1, 19), torch.eye(19))
     found = predict(Mixture(model, torch.from_numpy(class_map), hard, 0.5, known), noise(6).numpy())
     positive, routing, probability, classes, confidence = (array.astype(float) for array in vars(found).values())
-    features = features_of(model, noise(6).numpy()).numpy()
+    features = route_with_features(model, noise(6).numpy(), hard)[1].numpy()
     np.testing.assert_allclose(confidence, 1 / (1 + (features**2).mean(axis=1)), rtol=1e-4)
     for n in range(6):
         weights = np.eye(3)[routing[n].argmax()] if hard else routing[n]

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from clustnet.predictor import OUTPUTS, Predictions
 from onnx_export.export import load_model
 from onnx_export.fitting import fit
-from onnx_export.graphs import Mixture
+from onnx_export.graphs import Mixture, predict
 from onnx_export.parity import TOLERANCE, ParityError, check_parity
 from tests.onnx_export.conftest import KINDS
 from training.data import load_split
@@ -37,7 +37,8 @@ def trained(bundle: Any, run: Callable[[str], Path], tmp_path: Path) -> Callable
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_graphs_agree_with_the_trained_model(trained: Callable[[str], Trained], bundle: Any, kind: str) -> None:
-    worst = check_parity(*trained(kind))
+    folder, mixture, images = trained(kind)
+    worst = check_parity(folder, mixture, images, predict(mixture, images))
     assert 0 <= worst <= TOLERANCE
     assert worst == pytest.approx(bundle(kind)[1].parity)
 
@@ -56,35 +57,35 @@ def test_a_graph_with_other_weights_is_refused(trained: Callable[[str], Trained]
     perturb(folder / graph, 1e-3)
     way = "mixture.onnx" if graph == "mixture.onnx" else "gate and experts"
     with pytest.raises(ParityError, match=f"^{way} at batch size 1 differs from torch by .*; no bundle was written"):
-        check_parity(folder, mixture, images)
+        check_parity(folder, mixture, images, predict(mixture, images))
 
 
 def test_a_mixture_with_another_class_map_is_refused(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
     mixture.class_map = mixture.class_map.flip(1)
     with pytest.raises(ParityError, match="in class_probability"):
-        check_parity(folder, mixture, images)
+        check_parity(folder, mixture, images, predict(mixture, images))
 
 
 def test_soft_graphs_are_refused_for_a_hard_model(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
     mixture.hard = True
     with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1"):
-        check_parity(folder, mixture, images)
+        check_parity(folder, mixture, images, predict(mixture, images))
 
 
 def test_another_temperature_is_refused(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
     mixture.temperature *= 1.01
     with pytest.raises(ParityError, match="in class_probability"):
-        check_parity(folder, mixture, images)
+        check_parity(folder, mixture, images, predict(mixture, images))
 
 
 def test_another_confidence_is_refused(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
     mixture.confidence.means += 0.01
     with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1 .* in confidence"):
-        check_parity(folder, mixture, images)
+        check_parity(folder, mixture, images, predict(mixture, images))
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -93,7 +94,6 @@ def test_an_output_that_is_nan_is_refused(
 ) -> None:
     folder, mixture, images = trained("soft")
     nan = {output: np.full(3, np.nan if output == name else 0.5) for output in OUTPUTS}
-    monkeypatch.setattr("onnx_export.parity.predict", lambda *_: Predictions(**nan))
     monkeypatch.setattr("onnx_export.parity._mixture_outputs", lambda *_: nan)
     with pytest.raises(ParityError, match=f"in {name}"):
-        check_parity(folder, mixture, images[:3])
+        check_parity(folder, mixture, images[:3], Predictions(**nan))

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.training.tiny import noise, tiny_recipe
-from training.inference import BATCH, Routed, route
+from training.inference import BATCH, Routed, batches, evaluating, route
 from training.models.mixture import MixtureOfExperts
 
 
@@ -41,3 +42,27 @@ def test_the_model_goes_on_in_the_mode_it_was_in(model: MixtureOfExperts, traini
     model.train(training)
     assert isinstance(route(model, noise(2).numpy(), hard=False), Routed)
     assert model.training is training
+
+
+def evaluate_and_fail(model: nn.Module) -> None:
+    with evaluating(model) as device:
+        assert not any(part.training for part in model.modules())
+        assert not model(torch.ones(1, 2, device=device)).requires_grad
+        raise KeyboardInterrupt
+
+
+def test_evaluation_is_over_after_a_failure_too() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_and_fail(model)
+    assert all(part.training for part in model.modules())
+    assert model(torch.ones(1, 2)).requires_grad
+
+
+@pytest.mark.parametrize("count", [1, BATCH, 2 * BATCH + 3])
+def test_batches_are_the_images_in_their_order(count: int) -> None:
+    images = noise(count).numpy()
+    images.setflags(write=False)
+    parts = list(batches(images))
+    assert [len(part) for part in parts] == [min(BATCH, count - start) for start in range(0, count, BATCH)]
+    np.testing.assert_array_equal(torch.cat(parts).numpy(), images)

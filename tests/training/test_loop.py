@@ -14,6 +14,7 @@ from clustnet.scores import routing_scores
 from tests.training.tiny import same_state, tiny_recipe
 from training import loop
 from training.inference import route
+from training.label_free import LabelFree, label_free
 from training.loop import train
 from training.models.mixture import MixtureOfExperts
 from training.run_folder import RunFolder
@@ -125,6 +126,24 @@ def test_a_finished_run_is_not_trained_again(finished_run: Path, tmp_path: Path)
     rows = train(tiny_recipe(), tmp_path / "run", resume=True)
     assert rows == RunFolder(finished_run).read_scores(2)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")} == before
+
+
+def test_the_label_free_figures_are_measured_once_an_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(*arguments: Any) -> LabelFree:
+        measured.append(label_free(*arguments))
+        return measured[-1]
+
+    monkeypatch.setattr(loop, "label_free", measure)
+    train(tiny_recipe(), tmp_path / "run")
+    assert len(measured) == 2
+    said = capsys.readouterr().out.splitlines()[2:]
+    train(tiny_recipe(), tmp_path / "run", resume=True)
+    assert len(measured) == 3
+    assert capsys.readouterr().out.splitlines() == said
 
 
 def test_a_damaged_checkpoint_stops_a_resume_with_a_sentence(finished_run: Path, tmp_path: Path) -> None:

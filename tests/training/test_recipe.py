@@ -201,3 +201,9 @@ def test_an_override_below_a_single_value_is_refused(write: Any) -> None:
 def test_a_mistyped_override_suggests_the_key(write: Any) -> None:
     with pytest.raises(UserError, match=r"did you mean 'optimisation.learning_rate'\?"):
         read_recipe(write("seed: 1"), {"optimisation.learning_rte": 1e-3})
+
+
+def test_a_group_has_a_cluster_for_each_expert_unless_told_otherwise() -> None:
+    assert validated({"model": {"experts": 7}}, "recipe").clusters() == (7, 7)
+    recipe = validated({"model": {"experts": 7}, "partition": {"clusters": [2, 6]}}, "recipe")
+    assert recipe.clusters() == (2, 6)

@@ -72,6 +72,49 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path / "file" / "run").begin(tiny_recipe(), resume=False)
 
 
+def refused(folder: RunFolder, epochs: int = 0, resume: bool = False) -> None:
+    """Begin a run that is refused after so many epochs."""
+    with folder.begun(tiny_recipe(), resume):
+        folder.tensorboard.mkdir(exist_ok=True)
+        for epoch in range(epochs):
+            folder.save_checkpoint(epoch + 1, STATE)
+        raise UserError("no")
+
+
+def test_what_is_refused_before_an_epoch_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no"):
+        refused(RunFolder(tmp_path / "runs" / "run"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_there_before_stays(tmp_path: Path) -> None:
+    for path in (tmp_path / "runs" / "other", tmp_path / "run" / "notes"):
+        path.mkdir(parents=True)
+    for name in ("runs/run", "run"):
+        with pytest.raises(UserError, match="no"):
+            refused(RunFolder(tmp_path / name))
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert found == {"runs", "runs/other", "run", "run/notes"}
+
+
+def test_a_run_that_is_refused_later_or_resumed_stays(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(UserError, match="no"):
+        refused(folder, epochs=1)
+    assert folder.last_epoch() == 1
+    folder._checkpoint(1).unlink()
+    with pytest.raises(UserError, match="no"):
+        refused(folder, resume=True)
+    assert folder.recipe() == tiny_recipe()
+
+
+def test_an_interrupted_run_stays(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt), folder.begun(tiny_recipe(), resume=False):
+        raise KeyboardInterrupt
+    assert folder.exists()
+
+
 def test_a_checkpoint_comes_back_and_the_last_counts(folder: RunFolder) -> None:
     for epoch in (2, 10, 1000):
         folder.save_checkpoint(epoch, STATE | {"epoch": epoch})

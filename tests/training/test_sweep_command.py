@@ -92,7 +92,7 @@ def rows(generator: np.random.Generator, epochs: int, experts: int) -> list[dict
 def test_tables_hold_the_last_test_scores_and_numpys_statistics(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     runs = [(name, seed, rows(generator, 2, experts)) for name, experts in (("a", 5), ("b", 3)) for seed in range(4)]
-    shown = write_tables(tmp_path, runs)
+    shown = write_tables(tmp_path, runs, [1.0, 2.0, 4.0, 5.0] * 2)
     members, summary = table(tmp_path / "members.csv"), table(tmp_path / "summary.csv")
     assert [(member["setting"], member["seed"]) for member in members] == [(n, str(s)) for n, s, _ in runs]
     assert [line["setting"] for line in summary] == ["a", "b"]
@@ -109,13 +109,13 @@ def test_tables_hold_the_last_test_scores_and_numpys_statistics(tmp_path: Path) 
 @pytest.mark.parametrize("order", [(2, 3), (3, 2)])
 def test_settings_with_other_numbers_of_experts_share_one_table(tmp_path: Path, order: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
-    write_tables(tmp_path, [(f"experts={e}", 0, rows(generator, 1, e)) for e in order])
+    write_tables(tmp_path, [(f"experts={e}", 0, rows(generator, 1, e)) for e in order], [1.0, 1.0])
     loads = {member["setting"]: member["expert_load/2"] for member in table(tmp_path / "members.csv")}
     assert loads == {"experts=2": "", "experts=3": str(1 / 3)}
 
 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:
-    write_tables(tmp_path, [("a", 0, rows(np.random.default_rng(0), 1, 2))])
+    write_tables(tmp_path, [("a", 0, rows(np.random.default_rng(0), 1, 2))], [1.0])
     assert math.isnan(float(table(tmp_path / "summary.csv")[0]["nmi_sd"]))
 
 
@@ -153,6 +153,18 @@ def test_a_sweep_end_to_end_and_again(
     assert cli.main(words) == cli.DONE
     assert capsys.readouterr().out.splitlines()[-4:] == first.splitlines()[-4:]
     assert (out / "members.csv").read_bytes() == members
+
+
+def test_the_seconds_are_those_of_all_restarts(config: Path, tmp_path: Path) -> None:
+    words = ["sweep", str(config), "--seeds", "0", "--out", str(tmp_path), "--restarts", "2"]
+    assert cli.main(words) == cli.DONE
+    for number, taken in enumerate((100.0, 20.0)):
+        folder = RunFolder(tmp_path / "tiny_seed0" / f"restart_{number}")
+        scores = folder.read_scores(2)
+        folder.write_scores([row | {"train_seconds": taken} for row in scores])
+    assert cli.main(words) == cli.DONE  # reads what is finished
+    assert table(tmp_path / "members.csv")[0]["seconds"] == "240.0"
+    assert table(tmp_path / "summary.csv")[0]["seconds"] == "240.0"
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(

@@ -13,18 +13,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
-from clustnet.errors import UserError
 from training.augmentation import random_views
 from training.data import CoarseData
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
-from training.methods.method import EpochLosses, Progress, State
+from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.encoder import Decoder
 from training.models.mixture import MixtureOfExperts, MixtureOutput, straight_through
 from training.partition import Partition, partition
@@ -73,6 +71,7 @@ class ClustNet:
             ),
         }
         self.partition: Partition | None = None
+        self._expert_of_image: Tensor  # int64 [N], kept with the partition; -1 for images outside it
         self.stages = [
             Stage("pretrain", recipe.pretraining.epochs, self._reconstruct),
             Stage("imitate", recipe.partition.epochs, self._imitate),
@@ -99,7 +98,7 @@ class ClustNet:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if "partition" in state:
-            self.partition = Partition(**{name: part.numpy() for name, part in state["partition"].items()})
+            self._keep(Partition(**{name: part.numpy() for name, part in state["partition"].items()}))
 
     def _parts(self) -> dict[str, nn.Module | Optimizer]:
         networks = {"model": self.model, "network": self.network, "decoder": self.decoder}
@@ -136,7 +135,7 @@ class ClustNet:
     def _imitate(self, _: int, chosen: Tensor) -> Tensor:
         """Step gate and experts towards the initial partition on one batch and return the loss."""
         output = self._output(self._view(chosen))
-        wanted = torch.from_numpy(self._expert_of_image).to(chosen.device)[chosen]
+        wanted = self._expert_of_image[chosen]
         loss = self._loss(output, self.data.targets[chosen]) + nll_loss(output.log_routing, wanted)
         self._step(loss, ["gate", "experts"])
         self._average(0.0)
@@ -163,13 +162,15 @@ class ClustNet:
         """Route normalised images in the recipe's precision.
 
         Raises:
-            UserError: the weights have diverged.
+            DivergedError: the weights have diverged.
         """
         low = self.recipe.optimisation.precision == "bfloat16"
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
             output = MixtureOutput(*(part.float() for part in self.network.route(pixels)))
         if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
-            raise UserError("The training diverged: the model's outputs overflow; lower optimisation.learning_rate.")
+            raise DivergedError(
+                "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
+            )
         return output
 
     def _loss(self, output: MixtureOutput, targets: Tensor) -> Tensor:
@@ -213,18 +214,17 @@ class ClustNet:
         """Return the initial partition, made when it is first asked for."""
         if self.partition is None:
             recipe = self.recipe
-            clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
-            self.partition, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+            parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
             print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
+            return self._keep(parted)
         return self.partition
 
-    @property
-    def _expert_of_image(self) -> NDArray[np.int64]:
-        """The expert that the partition gives each image, int64 [N], -1 for images outside it."""
-        parted = self._parted()
-        experts = np.full(len(self.data.images), -1)
-        experts[parted.indices] = parted.experts
-        return experts
+    def _keep(self, parted: Partition) -> Partition:
+        """Keep the initial partition, and the expert that it gives each image."""
+        experts = torch.full((len(self.data.images),), -1)
+        experts[torch.from_numpy(parted.indices)] = torch.from_numpy(parted.experts)
+        self.partition, self._expert_of_image = parted, experts.to(self.data.images.device)
+        return parted
 
 
 def _turn(index: int, period: int) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from clustnet.errors import UserError
 from training.models.mixture import MixtureOfExperts
 
 State = dict[str, Any]
@@ -24,6 +25,10 @@ class EpochLosses(NamedTuple):
     loss: float
 
 
+class DivergedError(UserError):
+    """The training diverged; with other random numbers it might not."""
+
+
 class Method(Protocol):
     """A way to train a mixture from coarse labels."""
 
@@ -34,7 +39,11 @@ class Method(Protocol):
         """All epochs of the method."""
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
-        """Train from epoch ``start + 1`` to the last and yield after each."""
+        """Train from epoch ``start + 1`` to the last and yield after each.
+
+        Raises:
+            UserError: data or a recipe that cannot be trained; a ``DivergedError`` if the weights overflow.
+        """
 
     def state(self) -> State:
         """Return everything that training goes on from, as tensors and plain values."""

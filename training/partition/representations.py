@@ -56,10 +56,9 @@ def coarse_error(rows: Floats, targets: NDArray[np.float32], seed: int) -> float
     """
     asked = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
     voters = NearestNeighbors(n_neighbors=min(VOTERS + 1, len(rows))).fit(rows)
-    nearest = voters.kneighbors(rows[asked], return_distance=False)[
-        :, 1:
-    ]  # the nearest is the image itself, or its copy
-    wrong = (targets[nearest].mean(axis=1) > 0.5) != targets[asked]
+    nearest = voters.kneighbors(rows[asked], return_distance=False)
+    others = nearest[:, 1:]  # the nearest is the image itself, or its copy
+    wrong = (targets[others].mean(axis=1) > 0.5) != targets[asked]
     groups = [wrong[targets[asked] == group] for group in (0, 1)]
     return float(np.mean([(group.sum() + 1) / (len(group) + 2) for group in groups]))
 

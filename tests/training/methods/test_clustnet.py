@@ -10,14 +10,13 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from clustnet.datasets import LabelledImages
-from clustnet.errors import UserError
 from tests.training.tiny import coarse, same_state, tiny_recipe
 from training.inference import route
 from training.loop import show_progress
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet import ClustNet
-from training.methods.method import EpochLosses
+from training.methods.method import DivergedError, EpochLosses
 
 T = TypeVar("T")
 
@@ -183,7 +182,7 @@ def _copy(value: Any) -> Any:
 @pytest.mark.parametrize("routing", ["soft", "hard"])
 def test_divergence_stops_with_what_to_lower(mnist_train: LabelledImages, routing: str) -> None:
     keys = {"routing": routing, "optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}
-    with pytest.raises(UserError, match=re.escape("The training diverged")) as caught:
+    with pytest.raises(DivergedError, match=re.escape("The training diverged")) as caught:
         trained(mnist_train, keys)
     assert "lower optimisation.learning_rate" in str(caught.value)
 

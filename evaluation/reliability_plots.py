@@ -1,4 +1,4 @@
-"""The report's plots of confidence: whether it is honest, and whether it tells outliers apart."""
+"""The report's reliability diagrams: whether a probability is what it says."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -6,11 +6,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from clustnet.scores import Reliability
-from evaluation.outliers import CONFIDENCES, Outliers
-from evaluation.plots import LIGHT, Theme, blank_figure, new_figure, styled
+from evaluation.plots import LIGHT, Theme, blank_figure, styled
 from evaluation.scoring import Evaluation, class_reliability, coarse_reliability
-
-OUTLIER_BINS = 40
 
 
 def class_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
@@ -23,23 +20,6 @@ def coarse_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Fig
     """Plot the coarse labels' accuracy in each bin of their probability, above the number of images in it."""
     found = coarse_reliability(evaluation.answers, evaluation.data.labels, evaluation.grouping)
     return _reliability_plot(found, "probability of the coarse label", theme)
-
-
-def outlier_plot(outliers: Outliers, theme: Theme = LIGHT) -> Figure:
-    """Plot the first confidence of ``CONFIDENCES`` over the evaluated images and over the outliers."""
-    key = next(iter(outliers.inliers))
-    sides = (outliers.inliers[key], outliers.outliers[key])
-    both = np.concatenate(sides)
-    bins = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), OUTLIER_BINS + 1).tolist()
-    figure, axes = new_figure(3.2, theme)
-    inside, outside = (np.full(len(values), 100 / len(values)) for values in sides)
-    axes.hist(sides[0], bins, weights=inside, color=theme.all_images, label=f"{len(inside):,} evaluated images")
-    name = f"{len(outside):,} outliers"
-    axes.hist(sides[1], bins, weights=outside, histtype="step", linewidth=2, color=theme.failures, label=name)
-    axes.set(xlabel=CONFIDENCES[key].title.lower(), ylabel="share of each", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}%")
-    figure.legend(frameon=False, labelcolor=theme.ink, fontsize=11, loc="outside upper left", ncols=2)
-    return figure
 
 
 def _reliability_plot(found: Reliability, label: str, theme: Theme) -> Figure:
