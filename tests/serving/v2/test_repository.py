@@ -1,5 +1,6 @@
 """Loading and unloading by the protocol: over ASGI, and with the real ``tritonclient`` on a real ``bentoml serve``."""
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 import tritonclient.http as triton
 from numpy.typing import NDArray
@@ -24,6 +26,7 @@ from clustnet.settings import Settings
 from serving.models import Models
 from serving.shared import FOLDER
 from serving.v2.routes import application
+from tests.serving.images import drawing
 from tests.serving.server import running_server
 from tests.serving.v2.bodies import json_body
 from tests.synthetic import write_bundle
@@ -68,6 +71,7 @@ class Service:
     url: str
     repository: Path
     key: str
+    pid: int
 
     @property
     def headers(self) -> dict[str, str]:
@@ -94,6 +98,14 @@ class Service:
         address = f"{self.url}/v2/repository/index"
         return httpx.post(address, json={"ready": True}, headers=self.headers, timeout=60).raise_for_status()
 
+    def is_up(self) -> bool:
+        """Tell whether workers answer."""
+        try:
+            self.everywhere()
+        except httpx.TransportError:
+            return False
+        return True
+
     def until(self, *served: str) -> None:
         """Wait until all workers serve these models."""
         deadline = time.monotonic() + FOLLOWED
@@ -104,7 +116,7 @@ class Service:
 @pytest.fixture(scope="module")
 def running(repository: Path, keys: dict[str, str]) -> Iterator[Service]:
     with running_server(repository, CLUSTNET_WORKERS=str(WORKERS), CLUSTNET_API_KEYS_FILE=keys["file"]) as server:
-        yield Service(server.url, repository, keys["operator"])
+        yield Service(server.url, repository, keys["operator"], server.process.pid)
         assert "Traceback" not in server.log.read_text()
 
 
@@ -154,6 +166,51 @@ def test_tritons_client_is_told_why_a_bundle_is_refused(service: Service, client
     with pytest.raises(InferenceServerException, match="The parameter 'config' is not supported"):
         client.load_model("two", headers=service.headers, config="{}")
     service.until("one/1", "two/1")
+
+
+def test_predictions_of_each_model_and_version(service: Service) -> None:
+    add(service.repository, "one", "2", seed=8)
+    service.change("load", "one").raise_for_status()
+    service.until("one/1", "one/2", "two/1")
+    body = {"images": IMAGES.tolist()}
+    for query, name, version in (
+        ("", "one", "2"),
+        ("?version=1", "one", "1"),
+        ("?model=two", "two", "1"),
+        ("?model=one&version=2", "one", "2"),
+    ):
+        answer = httpx.post(f"{service.url}/predict{query}", json=body, headers=service.headers).json()
+        assert answer["model"] == {"name": name, "version": version}
+        bundle = Bundle(service.repository / name / version)
+        said = Predictor(bundle, "cpu").predict(IMAGES).class_probability
+        np.testing.assert_allclose(probabilities(answer), said, rtol=1e-4)
+        card = httpx.get(f"{service.url}/model.json{query}", headers=service.headers).json()
+        assert (card["name"], card["version"]) == (name, version)
+        upload = httpx.post(f"{service.url}/predict_image{query}", files={"image": drawing()}, headers=service.headers)
+        assert upload.json()["model"] == {"name": name, "version": version}
+
+
+def test_without_its_default_model_the_service_says_so(service: Service) -> None:
+    service.change("unload", "one").raise_for_status()
+    service.until("two/1")
+    body = {"images": IMAGES.tolist()}
+    answer = httpx.post(f"{service.url}/predict", json=body, headers=service.headers)
+    assert (answer.status_code, "The model 'one' is unloaded; load it with" in answer.json()["error"]) == (404, True)
+    assert httpx.post(f"{service.url}/predict?model=two", json=body, headers=service.headers).status_code == 200
+    assert httpx.get(f"{service.url}/readyz").status_code == 200  # it can be told to load a model
+    told = re.findall(r'^clustnet_model_info{name="(.*?)"', httpx.get(f"{service.url}/metrics").text, re.MULTILINE)
+    assert told == ["two"]
+
+
+def test_a_worker_that_takes_the_place_of_a_killed_one_serves_what_the_others_do(service: Service) -> None:
+    service.change("unload", "two").raise_for_status()
+    service.until("one/1")
+    before = service.everywhere()
+    for process in psutil.Process(service.pid).children():
+        if "_bentoml_impl.worker.service" in process.cmdline():
+            process.kill()
+    wait_for(lambda: service.is_up() and not service.everywhere().keys() & before.keys())
+    assert list(service.everywhere().values()) == [{"one/1"}] * WORKERS
 
 
 def tensor() -> list[triton.InferInput]:
