@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
-from clustnet.settings import Settings, load_settings
+from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
 from serving.inference import predict_counted
 from serving.inputs import quote, read_images
@@ -135,6 +135,7 @@ class ClustNet:
     @staticmethod
     def check_bundles() -> None:
         """Check the bundles once, before any worker starts and fails again and again, and agree on them."""
+        hand_down_paths(SETTINGS)
         share_folder()
         try:
             Models(SETTINGS.model_copy(update={"device": "cpu"}))

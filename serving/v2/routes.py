@@ -194,8 +194,10 @@ paths = Router(ROUTES, redirect_slashes=False)
 async def following(application: Starlette) -> AsyncIterator[None]:
     """Follow, as long as the service runs, what other workers load and unload."""
     task = asyncio.create_task(_follow(application.state))
-    yield
-    task.cancel()
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _follow(state: State) -> None:
