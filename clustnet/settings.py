@@ -63,3 +63,12 @@ def load_settings() -> Settings:
         name = f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}"
         rule = fault["msg"][0].lower() + fault["msg"][1:]
         raise UserError(f"{name} is {fault['input']!r}, but the {rule}; change or unset it.") from None
+
+
+def hand_down_paths(settings: Settings) -> None:
+    """Make the paths in the environment absolute, for BentoML's workers, which run in another folder."""
+    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,)}
+    for name, some in paths.items():
+        text = os.pathsep.join(str(path.absolute()) for path in some if path)
+        if text:
+            os.environ[f"{PREFIX}{name}"] = text

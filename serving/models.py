@@ -275,9 +275,9 @@ def _served(model: ServedModel) -> Served:
 
 
 def _try(predictor: Predictor) -> None:
-    """Run a model once: the first run is slow, and a graph may load and not run."""
+    """Run a model once, on two images: the first run is slow, and a graph may load and not run, or only on one."""
     try:
-        predictor.predict(np.zeros((1, *predictor.manifest.input.shape), np.uint8))
+        predictor.predict(np.zeros((2, *predictor.manifest.input.shape), np.uint8))
     except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
         reason = str(error).splitlines()[0]
         raise UserError(f"The model in {predictor.bundle.folder} does not run ({reason}); export it again.") from None

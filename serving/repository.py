@@ -125,14 +125,15 @@ def _check_repository(folder: Path) -> None:
     for model in models:
         if not _versions(model):
             message = f"{model} is not a model of the repository {folder}: it holds no {MANIFEST}"
-            raise UserError(f"{message}, and no folders of versions; {HOW}.")
+            raise UserError(f"{message}, and no bundles either; {HOW}.")
 
 
 def _versions(model: Path) -> list[Place]:
-    """Return the bundles of a model's folder in a repository: itself, or each folder in it."""
+    """Return the bundles of a model's folder in a repository: itself, or all in it if one is a bundle."""
     if _is_bundle(model):
         return [Place(model, model.name)]
-    return [Place(folder, model.name, folder.name) for folder in _named_folders(model)]
+    folders = _named_folders(model)
+    return [Place(folder, model.name, folder.name) for folder in folders] if any(map(_is_bundle, folders)) else []
 
 
 def _named_folders(folder: Path) -> list[Path]:

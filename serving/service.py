@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 
 from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
-from clustnet.settings import Settings, load_settings
+from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
 from serving.direct import PATH, direct
 from serving.inference import SMALL_BYTES, compute, predict_counted
@@ -148,6 +148,7 @@ class ClustNet:
     @staticmethod
     def check_bundles() -> None:
         """Check the bundles once, before any worker starts and fails again and again, and agree on them."""
+        hand_down_paths(SETTINGS)
         share_folder()
         try:
             Models(SETTINGS.model_copy(update={"device": "cpu"}))

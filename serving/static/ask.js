@@ -1,6 +1,7 @@
 // Questions to the service; whatever goes wrong becomes a sentence.
 
 const PATIENCE = 35000; // milliseconds, a little more than the service's own
+const CHOICE = location.search; // ?model=NAME&version=V, which the service reads as this page does; empty for the first
 const GONE = "The service does not answer; is it still running?";
 
 /** Ask and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
@@ -17,11 +18,17 @@ export async function ask(path, options) {
   return { body, milliseconds: performance.now() - start };
 }
 
+/** Ask for the card of the model that the page's address names, or else of the service's first. */
+export const askModel = async () => JSON.parse((await ask(`model.json${CHOICE}`)).body);
+
+/** Ask which models there are. */
+export const askModels = async () => JSON.parse((await ask("v2/repository/index", { method: "POST" })).body);
+
 /** Ask what an image file shows: the prediction and the prepared pixels. */
 export async function askFile(file) {
   const form = new FormData();
   form.append("image", file, "image");
-  const { body, milliseconds } = await ask("predict_image", { method: "POST", body: form });
+  const { body, milliseconds } = await ask(`predict_image${CHOICE}`, { method: "POST", body: form });
   return { ...JSON.parse(body), milliseconds };
 }
 
@@ -32,7 +39,7 @@ export async function askPixels(pixels) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ images: [pixels] }),
   };
-  const { body, milliseconds } = await ask("predict", options);
+  const { body, milliseconds } = await ask(`predict${CHOICE}`, options);
   return { prediction: JSON.parse(body).predictions[0], prepared: pixels, milliseconds };
 }
 

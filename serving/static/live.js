@@ -28,7 +28,7 @@ export function startLive(frame, model) {
     looking = true;
     try {
       const { body } = await ask("metrics");
-      const now = { ...countersOf(parseMetrics(body), model.experts), at: performance.now() };
+      const now = { ...countersOf(parseMetrics(body), model), at: performance.now() };
       showRates(tiles, now, before);
       load.show(now);
       notes.textContent = noteOf(now);
@@ -104,10 +104,10 @@ function makeLoad(model) {
   return { card: make("section", { class: "card" }, make("h2", {}, "Expert load since start"), list), show };
 }
 
-function noteOf({ images, abstained, refused }) {
+function noteOf({ predicted, abstained, refused }) {
   const reasons = Object.entries(refused).map(([reason, count]) => `${reason.replaceAll("_", " ")} ${whole(count)}`);
   const refusals = reasons.length ? `Requests refused: ${reasons.join(", ")}.` : "No request was refused.";
-  return `The model abstained from ${whole(abstained)} of ${whole(images)} images. ${refusals}`;
+  return `The model abstained from ${whole(abstained)} of ${whole(predicted)} images. ${refusals}`;
 }
 
 const milliseconds = (seconds) => (1000 * seconds).toFixed(2);

@@ -18,17 +18,19 @@ export function sum(samples, name, keep = () => true) {
   return kept.reduce((total, sample) => total + sample.value, 0);
 }
 
-/** What the live view counts since the service's start. */
-export function countersOf(samples, experts) {
+/** What the live view counts since the service's start: of this model what it predicted, and all requests. */
+export function countersOf(samples, { name, experts }) {
+  const ofModel = (metric, keep = () => true) => sum(samples, metric, (labels) => labels.model === name && keep(labels));
   const asked = ({ path }) => path !== "other"; // this page's own look at the metrics is "other"
   const refused = samples.filter(({ name, value }) => name === "clustnet_refused_requests_total" && value > 0);
   return {
     requests: sum(samples, "clustnet_requests_total", asked),
     images: sum(samples, "clustnet_images_per_request_sum"),
     seconds: sum(samples, "clustnet_request_seconds_sum", asked),
-    abstained: sum(samples, "clustnet_abstentions_total"),
+    predicted: ofModel("clustnet_predictions_by_expert_total"),
+    abstained: ofModel("clustnet_abstentions_total"),
     refused: Object.fromEntries(refused.map(({ labels, value }) => [labels.reason, value])),
     load: Array.from({ length: experts }, (_, index) =>
-      sum(samples, "clustnet_predictions_by_expert_total", ({ expert }) => expert === String(index))),
+      ofModel("clustnet_predictions_by_expert_total", ({ expert }) => expert === String(index))),
   };
 }

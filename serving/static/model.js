@@ -5,7 +5,7 @@ import { cellLabel, make, percent, setShare, whole } from "./dom.js";
 
 const LOAD = "expert_load/";
 
-/** Fill the tab once; it does not change while the service runs. */
+/** Fill the tab once; a model that is loaded meanwhile shows when the page is loaded again. */
 export function showModel(frame, model) {
   frame.replaceChildren(...[cardOf(model), scoresOf(model), cellsOf(model), ...evaluationOf(model)].filter(Boolean));
 }

@@ -1,11 +1,12 @@
 // The page: finds out which model is served and connects its parts.
 
 import { makeAnswer } from "./answer.js";
-import { ask, askFile, askPixels, debounced, newestOnly } from "./ask.js";
+import { askFile, askModel, askModels, askPixels, debounced, newestOnly } from "./ask.js";
 import { byId } from "./dom.js";
 import { takeFiles } from "./files.js";
 import { startLive } from "./live.js";
 import { showModel } from "./model.js";
+import { readyOf, showChoice } from "./models.js";
 import { makePad } from "./pad.js";
 import { fillStrip } from "./strip.js";
 import { startTabs } from "./tabs.js";
@@ -67,7 +68,10 @@ async function startStrip(choose) {
 
 async function start() {
   try {
-    const model = JSON.parse((await ask("model.json")).body);
+    const ready = readyOf(await askModels());
+    showChoice(byId("models"), ready, null); // even if the model of this page is gone
+    const model = await askModel();
+    showChoice(byId("models"), ready, model);
     byId("model-name").textContent = `${model.name}, version ${model.version}`;
     startDrawing(model);
     showModel(byId("model"), model);

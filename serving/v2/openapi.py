@@ -33,6 +33,7 @@ CHANGE_FAULTS = {
     500: ERRORS[500],
     504: ERRORS[504],
 }
+IN_FORCE = "When the answer comes it is in force in the worker that answers; the others follow about a second later."
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
 PARAMETERS: Schema = {"type": "object"}
 
@@ -80,9 +81,9 @@ def _index() -> Schema:
 
 
 def _change(summary: str) -> Schema:
-    """Describe a load or an unload; what it answers is in force in this worker, and in the others a second later."""
+    """Describe a load or an unload."""
     body = {"content": {JSON_TYPE: {"schema": {"type": "object", "properties": {"parameters": PARAMETERS}}}}}
-    operation = _operation(summary, CHANGE_FAULTS) | {"requestBody": body}
+    operation = _operation(summary, CHANGE_FAULTS) | {"requestBody": body, "description": IN_FORCE}
     versions = {"type": "array", "items": {"type": "string"}}
     properties = {"name": {"type": "string"}, "versions": versions}
     answer = {"type": "object", "properties": properties, "required": list(properties)}

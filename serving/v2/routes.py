@@ -189,8 +189,10 @@ PROTOCOL_PATHS = [route.path for route in ROUTES]
 async def following(application: Starlette) -> AsyncIterator[None]:
     """Follow, as long as the service runs, what other workers load and unload."""
     task = asyncio.create_task(_follow(application.state))
-    yield
-    task.cancel()
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _follow(state: State) -> None:

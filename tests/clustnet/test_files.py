@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from clustnet.files import replacing, replacing_folder, sha256_of, write_table, write_text
+from clustnet.files import replacing, replacing_folder, sha256_of, stamp_of, write_table, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -20,6 +20,17 @@ def write_half_and_fail(path: Path) -> None:
 def test_sha256_is_hashlibs(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    stamps = [stamp_of(path)]
+    for text in ("a", "bb", "ccc"):
+        write_text(path, text)
+        stamps.append(stamp_of(path))
+        assert stamp_of(path) == stamps[-1]
+    assert stamps[0] is None
+    assert len(set(stamps)) == 4
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.settings import Settings, load_settings
+from clustnet.settings import Settings, hand_down_paths, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +51,19 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
         load_settings()
     assert str(caught.value).startswith(f"CLUSTNET_{name} is '{value}', but the input should be ")
     assert rule in str(caught.value)
+
+
+def test_paths_are_the_same_for_a_process_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTNET_BUNDLES", os.pathsep.join(["a", "/b"]))
+    monkeypatch.setenv("CLUSTNET_API_KEYS_FILE", "keys")
+    monkeypatch.chdir(tmp_path)
+    hand_down_paths(load_settings())
+    monkeypatch.chdir("/")
+    assert load_settings().bundles == (tmp_path / "a", Path("/b"))
+    assert load_settings().api_keys_file == tmp_path / "keys"
+
+
+def test_no_path_is_made_of_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTNET_BUNDLES", "a")
+    hand_down_paths(load_settings())
+    assert load_settings().api_keys_file is None

@@ -33,11 +33,11 @@ class Server:
 
 
 @contextmanager
-def running_server(bundle: Path, target: str = ".", ready: bool = True, **environment: str) -> Iterator[Server]:
+def running_server(bundle: Path | str, target: str = ".", ready: bool = True, **environment: str) -> Iterator[Server]:
     """Serve ``bundle`` with ``bentoml serve`` on a free port until the block ends.
 
     Args:
-        bundle: the bundle's folder.
+        bundle: the bundle's folder, or all that CLUSTNET_BUNDLES can be.
         target: what BentoML serves, by default the repository.
         ready: wait until /readyz is 200; else until /livez is.
         environment: settings, for example ``CLUSTNET_WORKERS="2"``.
@@ -62,7 +62,7 @@ def running_server(bundle: Path, target: str = ".", ready: bool = True, **enviro
 
 
 @contextmanager
-def running_service(bundle: Path, **environment: str) -> Iterator[str]:
+def running_service(bundle: Path | str, **environment: str) -> Iterator[str]:
     """Serve ``bundle`` as ``running_server`` does and yield its URL."""
     with running_server(bundle, **environment) as server:
         yield server.url
@@ -74,7 +74,7 @@ def serve_command(port: int, target: str = ".") -> list[str]:
     return [str(bentoml), "serve", target, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def serve_environment(bundle: Path, home: Path, **environment: str) -> dict[str, str]:
+def serve_environment(bundle: Path | str, home: Path, **environment: str) -> dict[str, str]:
     """Return an environment with a BENTOML_HOME of its own, as servers that share one mix their metrics."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLUSTNET_")}
     own = {"CLUSTNET_BUNDLES": str(bundle), "CLUSTNET_DEVICE": "cpu", "BENTOML_HOME": str(home)}

@@ -83,7 +83,16 @@ def test_without_a_known_key_the_answer_is_401(
         assert answer.json()["error"].startswith(says)
 
 
-@pytest.mark.parametrize(("has", "needs", "path"), [("predict", "admin", "/metrics"), ("admin", "predict", "/predict")])
+@pytest.mark.parametrize(
+    ("has", "needs", "path"),
+    [
+        ("predict", "admin", "/metrics"),
+        ("predict", "admin", "/v2/repository/models/m/load"),
+        ("predict", "admin", "/v2/repository/models/m/unload"),
+        ("admin", "predict", "/predict"),
+        ("admin", "predict", "/v2/repository/index"),
+    ],
+)
 def test_another_scope_is_403(asked: TestClient, secrets: dict[str, str], has: str, needs: str, path: str) -> None:
     answer = asked.get(path, headers={"X-API-Key": secrets[has]})
     assert answer.status_code == 403

@@ -1,6 +1,7 @@
 """The page in a real headless Chromium, over a real service that serves models/mnist."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from clustnet.bundle import Bundle
 from clustnet.evaluation_file import EVALUATION
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
-from tests.synthetic import with_evaluation
+from tests.synthetic import with_evaluation, write_bundle
 
 CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60_000  # milliseconds; a busy machine is no fault
@@ -266,3 +267,41 @@ def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page
     (pixels,) = json.loads(asked.value.post_data or "")["images"]
     assert (len(pixels), {len(row) for row in pixels}) == (28, {28})
     assert (pixels[0][14], pixels[27][14]) == (0, 0)
+
+
+def test_one_model_is_no_choice(open_page: Open) -> None:
+    expect(open_page().locator("#models")).to_be_hidden()
+
+
+def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: Path) -> None:
+    mnist = REPOSITORY / "models" / "mnist"
+    other = write_bundle(tmp_path / "other", name="other", version="3", fine_classes=[f"c{i}" for i in range(10)])
+    with running_service(os.pathsep.join(map(str, (mnist, other)))) as url, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        faults: list[str] = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{url}/#model")
+        models = page.get_by_role("navigation", name="Models").get_by_role("link")
+        expect(models).to_have_text(["mnist 1", "other 3"])
+        expect(models.first).to_have_attribute("aria-current", "page")
+        models.last.focus()
+        page.keyboard.press("Enter")
+        expect(page.locator("#model-name")).to_have_text("other, version 3")
+        expect(page.get_by_role("tab", selected=True)).to_have_text("Model")
+        expect(page.get_by_role("tabpanel").get_by_text("c0, c1, c2")).to_be_visible()
+        expect(models.last).to_have_attribute("aria-current", "page")
+        httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 50})  # the first model, which must not count
+        page.get_by_role("tab", name="Draw").click()
+        for ask in (lambda: page.get_by_role("button", name="Test digit 7").first.click(), lambda: draw(page, SEVEN)):
+            with page.expect_response(re.compile("/predict")) as asked:
+                ask()
+            assert asked.value.json()["model"] == {"name": "other", "version": "3"}
+            expect(page.locator("#guess")).to_have_text(re.compile("c[0-9]"))
+        page.get_by_role("tab", name="Live").click()
+        counted = re.compile(r"The model abstained from \d of [2-9] images")  # a stroke may be asked twice
+        expect(page.locator("#live")).to_have_text(counted)
+        page.goto(f"{url}/?model=gone")
+        expect(page.get_by_role("alert")).to_have_text("There is no model 'gone'; this service has 'mnist', 'other'.")
+        expect(models).to_have_count(2)
+        assert faults == []

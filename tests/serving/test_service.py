@@ -179,6 +179,33 @@ def test_urls_from_clients_are_never_fetched(client: TestClient) -> None:
     assert seen == []
 
 
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ("?model=mnist", "There is no model 'mnist'; this service has 'synthetic'."),
+        ("?model=synthetic&version=2", "'synthetic' has no version '2'; this service has '1'."),
+        ("?version=2", "'synthetic' has no version '2'"),
+        ("?model=" + "x" * 999, "There is no model 'xxx"),
+    ],
+)
+def test_an_unknown_model_in_the_query_is_404(client: TestClient, query: str, says: str) -> None:
+    for answer in (
+        client.post(f"/predict{query}", json={"images": [PAPER]}),
+        client.post(f"/predict_image{query}", files={"image": drawing()}),
+        client.get(f"/model.json{query}"),
+    ):
+        assert answer.status_code == 404
+        assert says in answer.json()["error"]
+        assert len(answer.json()["error"]) < 200
+
+
+@pytest.mark.parametrize("query", ["", "?model=", "?model=&version=", "?version=1", "?model=synthetic", "?other=1"])
+def test_the_query_may_name_the_model(client: TestClient, query: str) -> None:
+    answer = client.post(f"/predict{query}", json={"images": [PAPER]})
+    assert answer.json()["model"] == {"name": "synthetic", "version": "1"}
+    assert client.get(f"/model.json{query}").json()["name"] == "synthetic"
+
+
 def test_other_paths_and_methods(client: TestClient) -> None:
     assert client.get("/nothing").status_code == 404
     assert client.get("/predict").status_code == 405
