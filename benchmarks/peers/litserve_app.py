@@ -16,7 +16,7 @@ from benchmarks.peers.graph import OUTPUTS, open_session
 class Digits(litserve.LitAPI):  # type: ignore[misc]
     """Reads ``{"images": [...]}`` or ``{"pixels": base64}``."""
 
-    def setup(self, device: str) -> None:
+    def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe names it
         """Load the graph."""
         self.session = open_session()
 

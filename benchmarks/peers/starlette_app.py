@@ -1,26 +1,23 @@
-"""The least that answers the Open Inference Protocol with Starlette and onnxruntime: nothing is checked, counted or limited.
+"""The least that answers with Starlette and onnxruntime: nothing is checked, counted or limited.
 
-``uvicorn benchmarks.peers.starlette_app:app`` serves the bundle that ``CLUSTNET_BUNDLES`` names.
+``python -m benchmarks.peers.starlette_app PORT``, in the service's own environment.
 """
 
 import json
-import os
+import sys
 
 import numpy as np
-import onnxruntime
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-OUTPUTS = ["positive_probability", "routing", "expert_probability", "class_probability", "confidence"]
+from benchmarks.peers.graph import OUTPUTS, open_session
+
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = 1
-session = onnxruntime.InferenceSession(
-    os.path.join(os.environ["CLUSTNET_BUNDLES"], "mixture.onnx"), options, providers=["CPUExecutionProvider"]
-)
+session = open_session()
 
 
 async def infer(request: Request) -> Response:
@@ -50,6 +47,8 @@ app = Starlette(
     routes=[
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/predict", predict, methods=["POST"]),
-        Route("/readyz", lambda _: Response()),
     ]
 )
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")

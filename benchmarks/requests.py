@@ -1,0 +1,65 @@
+"""The requests that the servers are asked with: MNIST test images, as each server takes them."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from clustnet.datasets import load
+
+INFER = "/v2/models/mnist/infer"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A POST request.
+
+    Args:
+        path: where to.
+        body: its bytes.
+        headers: its fields, but the length.
+    """
+
+    path: str
+    body: bytes
+    headers: dict[str, str]
+
+
+def binary_v2(images: int) -> Request:
+    """The pixels as binary data of the Open Inference Protocol, and so the answer."""
+    parameters = {"binary_data_size": images * 784}
+    put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28], "parameters": parameters}
+    header = json.dumps({"inputs": [put], "parameters": {"binary_data_output": True}}).encode()
+    length = {"Inference-Header-Content-Length": str(len(header))}
+    return Request(INFER, header + _pixels(images).tobytes(), {"Content-Type": "application/octet-stream"} | length)
+
+
+def json_v2(images: int) -> Request:
+    """The pixels as numbers, in the protocol's JSON."""
+    data = _pixels(images).ravel().tolist()
+    put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28], "data": data}
+    return _json(INFER, {"inputs": [put]})
+
+
+def json_images(images: int) -> Request:
+    """The pixels as nested lists, which ``/predict`` takes."""
+    return _json("/predict", {"images": _pixels(images).tolist()})
+
+
+def base64_pixels(images: int) -> Request:
+    """The pixels as base64 in JSON."""
+    return _json("/predict", {"pixels": base64.b64encode(_pixels(images).tobytes()).decode()})
+
+
+def raw_pixels(images: int) -> Request:
+    """The pixels and nothing else."""
+    return Request("/predict", _pixels(images).tobytes(), {"Content-Type": "application/octet-stream"})
+
+
+def _json(path: str, document: object) -> Request:
+    return Request(path, json.dumps(document).encode(), {"Content-Type": "application/json"})
+
+
+def _pixels(images: int) -> np.ndarray:
+    return load("mnist:test").images[:images]

@@ -1,0 +1,229 @@
+"""The service beside its peers: ``make bench-serving`` prints the tables of benchmarks/README.md.
+
+Every server answers the same images with the same graph, with one onnxruntime thread, from core 0; the clients ask
+from core 1. Servers take turns, and a ratio is the median of the turns' ratios.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from benchmarks.inference import processor
+from benchmarks.load import Answers, steady_load, top_load
+from benchmarks.requests import Request, binary_v2, json_images
+from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
+
+SERVER_CORE, CLIENT_CORE = (0,), (1,)
+BOTH = (0, 1)
+CLIENTS, BATCH = 4, 64
+PART = 0.7  # of the top load, at which latency and memory are measured
+OVERLOAD = 3
+SAMPLE_SECONDS = 5
+
+
+def main() -> None:
+    """Print the tables that are asked for, by default all but the soak."""
+    options = _options()
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, CPUExecutionProvider, bundle {options.bundle}")
+    for name in options.tables:
+        print(f"\n### {name}\n", flush=True)
+        TABLES[name](options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("benchmarks.serving", description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=Path("models/mnist"))
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name != "soak"])
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
+    parser.add_argument("--minutes", type=float, default=10, help="of the soak")
+    return parser.parse_args()
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Print what each server takes at most, from one core."""
+    servers = [server for server in (STARLETTE, CLUSTNET, LITSERVE, MLSERVER, RAY) if _is_there(server)]
+    found: dict[str, list[list[float]]] = {server.name: [] for server in servers}
+    found["onnxruntime, a loop"] = []
+    for _ in range(options.turns):
+        loop = [_raw_loop(options, batch, SERVER_CORE) for batch in (BATCH, 1)]
+        found["onnxruntime, a loop"].append([*loop, float("nan")])
+        for server in servers:
+            found[server.name].append(_top_loads(server, options))
+    print(
+        "| one core | 64 images, images/s | ClustNet / it | one image | ClustNet / it | one image, JSON | ClustNet / it |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    ours = np.array(found[CLUSTNET.name])
+    for name, turns in sorted(found.items(), key=lambda item: -item[1][0][0]):
+        theirs = np.array(turns)
+        cells = [
+            f"{rate:,.0f} | {ratio:.2f}" for rate, ratio in zip(_median(theirs), _median(ours / theirs), strict=True)
+        ]
+        print(f"| {name} | {' | '.join(cells).replace('nan', '-')} |")
+
+
+def workers(options: argparse.Namespace) -> None:
+    """Print what a second worker gives, beside a second loop of onnxruntime, on both cores with the client."""
+    request, turns = binary_v2(BATCH), []
+    for _ in range(options.turns):
+        loops = [sum(_raw_loops(options, count)) for count in (1, 2)]
+        rates = []
+        for count in (1, 2):
+            with running(CLUSTNET, options.bundle, BOTH, {"CLUSTNET_WORKERS": str(count)}) as (url, _):
+                rates.append(BATCH * top_load(url, request, CLIENTS, options.seconds, BOTH))
+        turns.append([*rates, rates[1] / rates[0], *loops, loops[1] / loops[0]])
+    print("| batches of 64, two cores | one, images/s | two, images/s | two / one |\n|---|---|---|---|")
+    one, two, ratio, loop, loops_, bare = _median(np.array(turns))
+    print(f"| workers of ClustNet | {one:,.0f} | {two:,.0f} | {ratio:.2f} |")
+    print(f"| loops of onnxruntime | {loop:,.0f} | {loops_:,.0f} | {bare:.2f} |")
+
+
+def latency(options: argparse.Namespace) -> None:
+    """Print the latency at 70 % of the top load, and of the very first request."""
+    print("| one image | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first request / p50 |")
+    print("|---|---|---|---|---|---|---|")
+    for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
+        turns = [_latency(options, request) for _ in range(options.turns)]
+        top, rate, p50, p99, ratio, first = _median(np.array(turns))
+        print(f"| {name} | {top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f} |", flush=True)
+
+
+def _latency(options: argparse.Namespace, request: Request) -> list[float]:
+    first = _first_request(options, request)
+    with running(CLUSTNET, options.bundle, SERVER_CORE) as (url, _):
+        top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+        alone = [_seconds(url, request) for _ in range(100)]
+        answers = steady_load(url, request, PART * top, 4 * options.seconds)
+    _only(answers, 200)
+    p50, p99 = answers.percentile(50), answers.percentile(99)
+    return [top, PART * top, p50, p99, p99 / p50, first / statistics.median(alone)]
+
+
+def _first_request(options: argparse.Namespace, request: Request) -> float:
+    """Return the seconds of the first prediction of a server that is ready."""
+    with running(CLUSTNET, options.bundle, SERVER_CORE, ready=Request("/readyz", b"", {})) as (url, _):
+        return _seconds(url, request)
+
+
+def overload(options: argparse.Namespace) -> None:
+    """Print what is still answered at three times the top load."""
+    print(
+        "| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others | p99 of 200, ms |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    kinds = (
+        ("binary V2, 64 images", binary_v2(BATCH)),
+        ("binary V2, 1 image", binary_v2(1)),
+        ("`/predict`, 1 image", json_images(1)),
+    )
+    for name, request in kinds:
+        turns = [_overload(options, request) for _ in range(options.turns)]
+        top, asked, good, part, refused, others, p99 = _median(np.array(turns))
+        cells = f"{top:,.0f} | {asked:,.0f} | {good:,.0f} | {part:.2f} | {refused:,.0f} | {others:,.0f} | {p99:,.0f}"
+        print(f"| {name} | {cells} |", flush=True)
+
+
+def _overload(options: argparse.Namespace, request: Request) -> list[float]:
+    with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"}) as (url, _):
+        top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+        answers = steady_load(url, request, OVERLOAD * top, 2 * options.seconds)
+    total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
+    rates = [total / answers.seconds, good / answers.seconds, good / answers.seconds / top]
+    return [top, *rates, refused, total - good - refused, answers.percentile(99)]
+
+
+def soak(options: argparse.Namespace) -> None:
+    """Print how the memory of all processes goes at 70 % of the top load."""
+    request = json_images(1)
+    with running(CLUSTNET, options.bundle, SERVER_CORE) as (url, process):
+        rate = PART * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+        steady_load(url, request, rate, 60)  # what is allocated once
+        minutes, megabytes, statuses = [], [], Answers().statuses
+        start = time.monotonic()
+        while time.monotonic() < start + 60 * options.minutes:
+            statuses += steady_load(url, request, rate, SAMPLE_SECONDS, seed=len(minutes)).statuses
+            minutes.append((time.monotonic() - start) / 60)
+            megabytes.append(_memory(process) / 2**20)
+    slope, error = _slope(minutes, megabytes)
+    print("| asked a second | minutes | answers 200 | others | memory at start, MB | at the end | slope, MB a minute |")
+    print("|---|---|---|---|---|---|---|")
+    good, total = statuses[200], statuses.total()
+    cells = f"{rate:,.0f} | {options.minutes:g} | {good:,} | {total - good} | {megabytes[0]:.1f} | {megabytes[-1]:.1f}"
+    print(f"| {cells} | {slope:.3f} ± {error:.3f} |")
+
+
+TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "compare": compare,
+    "workers": workers,
+    "latency": latency,
+    "overload": overload,
+    "soak": soak,
+}
+
+
+def _is_there(server: Server) -> bool:
+    if not server.python.exists():
+        print(f"({server.name} is left out: it has no environment; 'make bench-serving' installs it)\n", flush=True)
+    return server.python.exists()
+
+
+def _top_loads(server: Server, options: argparse.Namespace) -> list[float]:
+    """Return images per second in batches of 64, and requests per second of one image, in bytes and in JSON."""
+    with running(server, options.bundle, SERVER_CORE) as (url, _):
+        asked = ((BATCH, server.bytes_of(BATCH)), (1, server.bytes_of(1)), (1, server.json_of(1)))
+        return [n * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for n, request in asked]
+
+
+def _raw_loop(options: argparse.Namespace, batch: int, cores: Sequence[int]) -> float:
+    return float(_start_loop(options, batch, cores).communicate()[0])
+
+
+def _raw_loops(options: argparse.Namespace, count: int) -> list[float]:
+    """Return the images per second of so many loops at the same time, each on a core of its own."""
+    return [float(loop.communicate()[0]) for loop in [_start_loop(options, BATCH, [core]) for core in BOTH[:count]]]
+
+
+def _start_loop(options: argparse.Namespace, batch: int, cores: Sequence[int]) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "benchmarks.peers.raw_loop", str(batch), str(options.seconds)]
+    own = environment(options.bundle, ".")
+    return subprocess.Popen(pinned(command, cores), env=own, stdout=subprocess.PIPE, text=True)
+
+
+def _seconds(url: str, request: Request) -> float:
+    start = time.perf_counter()
+    ask(url, request).raise_for_status()
+    return time.perf_counter() - start
+
+
+def _only(answers: Answers, status: int) -> None:
+    if set(answers.statuses) != {status}:
+        raise RuntimeError(f"There were answers other than {status}: {dict(answers.statuses)}")
+
+
+def _memory(process: "subprocess.Popen[bytes]") -> int:
+    """Return the resident bytes of a process and all its children."""
+    first = psutil.Process(process.pid)
+    return sum(each.memory_info().rss for each in (first, *first.children(recursive=True)))
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """Return the slope of a line through the points, and its standard error."""
+    (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
+
+
+def _median(turns: np.ndarray) -> np.ndarray:
+    return np.median(turns, axis=0)
+
+
+if __name__ == "__main__":
+    main()
