@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clustnet.bundle import Manifest
@@ -79,9 +80,10 @@ def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) 
         CONFIDENCE.observe(confidence)
 
 
-def count_refusal(refusal: Refusal) -> None:
-    """Count a request that got no prediction."""
+def refused(refusal: Refusal) -> Response:
+    """Count a request that gets no prediction, and return its answer."""
     REFUSED.labels(refusal.reason).inc()
+    return refusal.response()
 
 
 def exposition() -> bytes:

@@ -10,7 +10,7 @@ import bentoml
 import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from clustnet.bundle import Bundle
 from clustnet.errors import UserError
@@ -23,7 +23,7 @@ from serving.inference import predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_refusal
+from serving.metrics import RequestMetrics, announce, refused
 from serving.openapi import describe
 from serving.pages import PAGE_PATHS, pages
 from serving.refusals import Refusal
@@ -58,16 +58,15 @@ def _settings() -> tuple[Settings, KeyFile | None]:
 SETTINGS, KEYS = _settings()
 
 
-def refusing(method: Callable[..., R]) -> Callable[..., R | JSONResponse]:
+def refusing(method: Callable[..., R]) -> Callable[..., R | Response]:
     """Answer a ``Refusal`` with its reason; BentoML would log a traceback and wrap the reason in a list."""
 
     @wraps(method)
-    def answer(*args: Any, **kwargs: Any) -> R | JSONResponse:
+    def answer(*args: Any, **kwargs: Any) -> R | Response:
         try:
             return method(*args, **kwargs)
         except Refusal as refusal:
-            count_refusal(refusal)
-            return refusal.response()
+            return refused(refusal)
 
     return answer
 

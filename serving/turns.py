@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.limits import replaying
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.refusals import Refusal
 
 MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
@@ -110,8 +110,7 @@ class TakeTurns:
             if not await self.turns.begin(gone):
                 return
         except Refusal as refusal:
-            count_refusal(refusal)
-            await refusal.response()(scope, receive, send)
+            await refused(refusal)(scope, receive, send)
             return
         await self._in_turn(scope, replaying(body, receive), send)
 

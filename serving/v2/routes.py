@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route, Router
 from clustnet.predictor import Predictor
 from serving.inference import predict_counted
 from serving.inputs import quote
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.refusals import Refusal
 from serving.responses import ERRORS
 from serving.v2.compression import accepted_encoding, compress, decompress
@@ -131,8 +131,7 @@ def _model(request: Request) -> ServedModel:
 
 async def refuse(_: Request, refusal: Refusal) -> Response:
     """Answer a ``Refusal`` with its reason."""
-    count_refusal(refusal)
-    return refusal.response()
+    return refused(refusal)
 
 
 async def explain(request: Request, error: HTTPException) -> Response:
