@@ -5,6 +5,7 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -13,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import exposition
+from serving.paths import explain
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -69,10 +71,13 @@ ROUTES = [
     Route("/metrics", show_metrics),
     Route("/docs.json", show_document),
 ]
-PAGE_PATHS = [*(route.path for route in ROUTES), "/static/{file}"]
+PAGES = [route.path for route in ROUTES]
+FILES = "/static/"
+PAGE_PATHS = [*PAGES, f"{FILES}{{file}}"]
 
 pages = Starlette(
     routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
     middleware=[Middleware(SafeHeaders)],
+    exception_handlers={HTTPException: explain},  # type: ignore[dict-item]
 )
 pages.router.redirect_slashes = False  # a redirect would repeat the host that the client named

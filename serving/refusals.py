@@ -28,6 +28,10 @@ Reason = (
         "no_key",
         "unknown_key",
         "wrong_scope",
+        "unknown_path",
+        "wrong_method",
+        "too_slow",
+        "failed",
     ]
 )
 

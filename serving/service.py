@@ -10,6 +10,7 @@ import bentoml
 import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from clustnet.bundle import Bundle
@@ -19,22 +20,26 @@ from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, load_settings
 from serving.access import Access, needed_scope
 from serving.card import card_of
+from serving.cors import cors_options
+from serving.deadline import Deadline
 from serving.inference import predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, refused
 from serving.openapi import describe
-from serving.pages import PAGE_PATHS, pages
+from serving.pages import FILES, PAGE_PATHS, PAGES, pages
+from serving.paths import GET, POST, KnownPaths
 from serving.refusals import Refusal
 from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, ServedModel, protocol
+from serving.v2.routes import INDEX, INFER, PROTOCOL, PROTOCOL_PATHS, ServedModel, protocol
 
-TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
+TIMEOUT_SECONDS = 30.0
+LAST_RESORT_SECONDS = 35.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -162,21 +167,26 @@ def _check_json(content_type: str) -> None:
 service = bentoml.service(
     name="clustnet",
     workers=SETTINGS.workers,
-    traffic={"timeout": TIMEOUT_SECONDS},
+    traffic={"timeout": LAST_RESORT_SECONDS},
     # Each of these costs a request more than its inference does; serving/metrics.py counts the requests.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )(ClustNet)
 PREDICT = frozenset(f"/{name}" for name in service.apis)
-HEALTH = ("/livez", "/readyz", "/healthz")  # BentoML's own
-PATHS = PathPatterns([*PREDICT, *HEALTH, *PAGE_PATHS, *PROTOCOL_PATHS])
+BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its client asks for the last
+PATHS = PathPatterns([*PREDICT, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
+METHODS = dict.fromkeys(PREDICT, POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
 service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
+if SETTINGS.cors_origins:  # outside all that refuses, so that a page can read why
+    service.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.cors_origins))
+service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
 if KEYS:
     service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
+service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/", FILES))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole

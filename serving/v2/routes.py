@@ -17,6 +17,7 @@ from clustnet.predictor import Predictor
 from serving.inference import predict_counted
 from serving.inputs import quote
 from serving.metrics import refused
+from serving.paths import explain
 from serving.refusals import Refusal
 from serving.responses import ERRORS
 from serving.v2.compression import accepted_encoding, compress, decompress
@@ -24,6 +25,7 @@ from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
 
 INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
+PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 
 
@@ -132,13 +134,6 @@ def _model(request: Request) -> ServedModel:
 async def refuse(_: Request, refusal: Refusal) -> Response:
     """Answer a ``Refusal`` with its reason."""
     return refused(refusal)
-
-
-async def explain(request: Request, error: HTTPException) -> Response:
-    """Answer a path or a method that is none of the protocol's."""
-    allowed = (error.headers or {}).get("Allow")
-    fault = f"does not take {request.method}; it takes {allowed}" if allowed else "is none of the protocol's paths"
-    return JSONResponse({"error": f"{quote(request.scope['path'])} {fault}."}, error.status_code, error.headers)
 
 
 async def fail(_: Request, __: Exception) -> Response:
