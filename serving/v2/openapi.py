@@ -1,11 +1,13 @@
 """The protocol's part of the OpenAPI document."""
 
+from copy import deepcopy
 from typing import Any
 
 from clustnet.bundle import Manifest
 from clustnet.predictor import OUTPUTS
 from clustnet.settings import Settings
 from serving.responses import ERRORS
+from serving.v2.compression import WINDOW_BITS
 from serving.v2.requests import HEADER_LENGTH
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
@@ -24,77 +26,135 @@ INFER_FAULTS = {
     503: ERRORS[503],
     504: ERRORS[504],
 }
+RETRY_AFTER: Schema = {
+    "Retry-After": {
+        "description": "Seconds, where too many requests wait.",
+        "schema": {"type": "integer"},
+    }
+}
+STRING: Schema = {"type": "string"}
+STRINGS: Schema = {"type": "array", "items": STRING}
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
+NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
 PARAMETERS: Schema = {"type": "object"}
 
 
 def describe_protocol(manifest: Manifest, settings: Settings) -> Schema:
     """Return the protocol's paths for one bundle, for the ``paths`` of an OpenAPI 3.1 document."""
+    true = {"const": True}
+    server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
+    model_ready = _object({"name": STRING, "ready": true})
     return {
-        "/v2": {"get": _operation("The server's name, version and extensions.")},
-        "/v2/health/live": {"get": _operation("The process is alive.")},
-        "/v2/health/ready": {"get": _operation("Every model is ready.", NOT_READY)},
+        "/v2": {"get": _operation("The server's name, version and extensions.", server)},
+        "/v2/health/live": {"get": _operation("The process is alive.", _object({"live": true}))},
+        "/v2/health/ready": {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
         "/v2/repository/index": {"post": _index()},
-        **_at_model("", "get", _operation("The model's inputs and outputs.", NO_MODEL)),
-        **_at_model("/ready", "get", _operation("The model is ready.", NOT_READY | NO_MODEL)),
+        **_at_model("", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
+        **_at_model("/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
         **_at_model("/infer", "post", _infer(manifest, settings)),
     }
 
 
 def _at_model(path: str, method: str, operation: Schema) -> Schema:
     """Describe one path below a model, without and with its version."""
-    name, version = (
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in ("name", "version")
-    )
+    name, version = ({"name": name, "in": "path", "required": True, "schema": STRING} for name in ("name", "version"))
     return {
-        f"/v2/models/{{name}}{path}": {method: operation, "parameters": [name]},
+        f"/v2/models/{{name}}{path}": {method: deepcopy(operation), "parameters": [name]},
         f"/v2/models/{{name}}/versions/{{version}}{path}": {method: operation, "parameters": [name, version]},
     }
 
 
-def _operation(summary: str, faults: dict[int, str] | None = None) -> Schema:
+def _operation(summary: str, answer: Schema, faults: dict[int, str] | None = None) -> Schema:
     error = {JSON_TYPE: {"schema": {"$ref": "#/components/schemas/Error"}}}
-    responses: Schema = {"200": {"description": "OK", "content": {JSON_TYPE: {"schema": {}}}}}
+    responses: Schema = {"200": {"description": "OK", "content": {JSON_TYPE: {"schema": answer}}}}
     responses |= {str(status): {"description": text, "content": error} for status, text in (faults or {}).items()}
     return {"summary": summary, "responses": responses}
+
+
+def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
+    """Describe an operation that takes turns with others."""
+    operation = _operation(summary, answer, faults)
+    operation["responses"]["503"]["headers"] = RETRY_AFTER.copy()
+    return operation
+
+
+def _metadata() -> Schema:
+    tensors = _list({"name": STRING, "datatype": STRING, "shape": INTEGERS}, ["name", "datatype", "shape"])
+    return _object(
+        {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
+    )
 
 
 def _index() -> Schema:
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     body = {"content": {JSON_TYPE: {"schema": schema}}}
     faults = {status: INFER_FAULTS[status] for status in (400, 408, 413, 503)}
-    return _operation("The models and their states.", faults) | {"requestBody": body}
+    entry = {"name": STRING, "version": STRING, "state": {"enum": ["READY", "UNAVAILABLE"]}, "reason": STRING}
+    operation = _computing("The models and their states.", _list(entry, list(entry)), faults)
+    return operation | {"requestBody": body}
 
 
 def _infer(manifest: Manifest, settings: Settings) -> Schema:
     """Describe an inference; binary data can only be told in words."""
     limit = f"At most {settings.max_body_bytes} bytes, unpacked, and {settings.max_images} images. "
-    limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}."
-    content = {JSON_TYPE: {"schema": _request(manifest)}, BINARY_TYPE: {"schema": {}}}
-    operation = _operation("The outputs of the mixture of experts for each image.", INFER_FAULTS)
-    operation["responses"]["200"]["content"][BINARY_TYPE] = {"schema": {}}
+    limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}. "
+    limit += "With the header Content-Encoding the body is packed with gzip or deflate; so is the answer, if "
+    limit += "Accept-Encoding says so."
+    content = {JSON_TYPE: {"schema": _request(manifest, settings.max_images)}, BINARY_TYPE: {}}
+    operation = _computing("The outputs of the mixture of experts for each image.", _response(), INFER_FAULTS)
+    answer = operation["responses"]["200"]
+    answer["content"][BINARY_TYPE] = {}
+    answer["headers"] = {
+        HEADER_LENGTH: {"description": "With binary data.", "schema": {"type": "integer"}},
+        "Content-Encoding": {"schema": {"enum": list(WINDOW_BITS)}},
+    }
     header = {"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 1}}
     body = {"required": True, "description": limit, "content": content}
     return operation | {"parameters": [header], "requestBody": body}
 
 
-def _request(manifest: Manifest) -> Schema:
-    shape = ", ".join(["N", *map(str, manifest.input.shape)])
+def _request(manifest: Manifest, most: int) -> Schema:
+    lengths = [{"type": "integer", "minimum": 1, "maximum": most}, *({"const": n} for n in manifest.input.shape)]
+    shape = {
+        "type": "array",
+        "prefixItems": lengths,
+        "minItems": len(lengths),
+        "maxItems": len(lengths),
+        "description": f"[{', '.join(['N', *map(str, manifest.input.shape)])}]",
+    }
     tensor = {
         "name": {"const": INPUT},
         "datatype": {"enum": list(DTYPES)},
-        "shape": INTEGERS | {"description": f"[{shape}]"},
+        "shape": shape,
         "parameters": PARAMETERS,
         "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested as the shape."},
     }
     output = {"name": {"enum": OUTPUTS}, "parameters": PARAMETERS}
     properties = {
-        "id": {"type": "string"},
+        "id": STRING,
         "parameters": PARAMETERS,
         "inputs": _list(tensor, ["name", "datatype", "shape"]) | {"minItems": 1, "maxItems": 1},
-        "outputs": _list(output, ["name"]),
+        "outputs": _list(output, ["name"]) | {"maxItems": len(OUTPUTS)},
     }
     return {"type": "object", "properties": properties, "required": ["inputs"]}
+
+
+def _response() -> Schema:
+    """Describe an answer; tensors that are asked for as binary data have parameters in the place of data."""
+    tensor = {
+        "name": {"enum": OUTPUTS},
+        "datatype": {"const": "FP32"},
+        "shape": INTEGERS,
+        "data": NUMBERS,
+        "parameters": PARAMETERS,
+    }
+    outputs = _list(tensor, ["name", "datatype", "shape"])
+    properties = {"model_name": STRING, "model_version": STRING, "id": STRING, "outputs": outputs}
+    return {"type": "object", "properties": properties, "required": ["model_name", "model_version", "outputs"]}
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _list(properties: Schema, required: list[str]) -> Schema:

@@ -1,7 +1,18 @@
 import pytest
 from starlette.testclient import TestClient
 
-UNKNOWN = ["/nothing", "/predict/", "/PREDICT", "/assets/index.html", "/static", "/é%00", "/v2x", "/v2/nothing"]
+UNKNOWN = [
+    "/nothing",
+    "/predict/",
+    "/PREDICT",
+    "/assets/index.html",
+    "/static",
+    "/é%00",
+    "/v2x",
+    "/v2/nothing",
+    "/v2/a%0Ab",
+    "/static/a%0A",
+]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
