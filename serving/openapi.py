@@ -7,6 +7,7 @@ from pydantic.json_schema import models_json_schema
 from clustnet.bundle import Manifest
 from clustnet.settings import Settings
 from serving.access import API_KEY, FAULTS, needed_scope
+from serving.pages import STATIC
 from serving.request_log import REQUEST_ID, SANE
 from serving.responses import ERRORS, Error, PredictImageResponse, PredictResponse
 from serving.v2.openapi import RETRY_AFTER, describe_protocol
@@ -69,21 +70,18 @@ def _predictions(manifest: Manifest, settings: Settings) -> Schema:
 
 def _pages() -> Schema:
     """Describe what is asked with GET."""
-    files = {media_type: {} for media_type in ("text/javascript", "text/css", "image/png", "image/svg+xml")}
+    files = {
+        media_type: {} for media_type in ("text/javascript", "text/css", "text/html", "image/png", "image/svg+xml")
+    }
     file = _get("A file of the web page.", TEXT, NO_FILE)
     file["get"]["responses"]["200"]["content"] = files
     file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
-    name = {
-        "name": "file",
-        "in": "path",
-        "required": True,
-        "schema": {"type": "string"},
-    }
+    names = {"enum": sorted(path.name for path in STATIC.iterdir())}
     ready = _get("The service is ready; else 503 and the reason.", TEXT)
     ready["get"]["responses"]["503"] = _answer("The service is not ready.", TEXT)
     return {
         "/": _get("The web page.", "text/html"),
-        "/static/{file}": file | {"parameters": [name]},
+        "/static/{file}": file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
         "/model.json": _get("The model: manifest, scores and the evaluation it carries.", JSON),
         "/livez": _get("The process is alive.", TEXT),
         "/healthz": _get("The process is alive.", TEXT),

@@ -1,5 +1,6 @@
 """The protocol's part of the OpenAPI document."""
 
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -49,15 +50,18 @@ def describe_protocol(manifest: Manifest, settings: Settings) -> Schema:
         "/v2/health/live": {"get": _operation("The process is alive.", _object({"live": true}))},
         "/v2/health/ready": {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
         "/v2/repository/index": {"post": _index()},
-        **_at_model("", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
-        **_at_model("/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
-        **_at_model("/infer", "post", _infer(manifest, settings)),
+        **_at_model(manifest, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
+        **_at_model(manifest, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
+        **_at_model(manifest, "/infer", "post", _infer(manifest, settings)),
     }
 
 
-def _at_model(path: str, method: str, operation: Schema) -> Schema:
+def _at_model(manifest: Manifest, path: str, method: str, operation: Schema) -> Schema:
     """Describe one path below a model, without and with its version."""
-    name, version = ({"name": name, "in": "path", "required": True, "schema": STRING} for name in ("name", "version"))
+    name, version = (
+        {"name": key, "in": "path", "required": True, "schema": {"enum": [value]}}
+        for key, value in (("name", manifest.name), ("version", manifest.version))
+    )
     return {
         f"/v2/models/{{name}}{path}": {method: deepcopy(operation), "parameters": [name]},
         f"/v2/models/{{name}}/versions/{{version}}{path}": {method: operation, "parameters": [name, version]},
@@ -100,7 +104,8 @@ def _infer(manifest: Manifest, settings: Settings) -> Schema:
     limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}. "
     limit += "With the header Content-Encoding the body is packed with gzip or deflate; so is the answer, if "
     limit += "Accept-Encoding says so."
-    content = {JSON_TYPE: {"schema": _request(manifest, settings.max_images)}, BINARY_TYPE: {}}
+    schema = _request(manifest, settings.max_images)
+    content = {JSON_TYPE: {"schema": schema, "example": _blank(manifest)}, BINARY_TYPE: {}}
     operation = _computing("The outputs of the mixture of experts for each image.", _response(), INFER_FAULTS)
     answer = operation["responses"]["200"]
     answer["content"][BINARY_TYPE] = {}
@@ -137,6 +142,13 @@ def _request(manifest: Manifest, most: int) -> Schema:
         "outputs": _list(output, ["name"]) | {"maxItems": len(OUTPUTS)},
     }
     return {"type": "object", "properties": properties, "required": ["inputs"]}
+
+
+def _blank(manifest: Manifest) -> Schema:
+    """Return a request with one blank image."""
+    shape = manifest.input.shape
+    image = {"name": INPUT, "datatype": "UINT8", "shape": [1, *shape], "data": [0] * math.prod(shape)}
+    return {"inputs": [image]}
 
 
 def _response() -> Schema:
