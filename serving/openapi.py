@@ -70,7 +70,7 @@ def _predictions(manifest: Manifest, settings: Settings) -> Schema:
 
 def _pages() -> Schema:
     """Describe what is asked with GET."""
-    files = {
+    files: Schema = {
         media_type: {} for media_type in ("text/javascript", "text/css", "text/html", "image/png", "image/svg+xml")
     }
     file = _get("A file of the web page.", TEXT, NO_FILE)

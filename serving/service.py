@@ -1,6 +1,7 @@
 """The service that ``bentoml serve`` finds: one bundle, predictions over HTTP."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
@@ -137,7 +138,12 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundle() -> None:
-        """Check the bundle once, before any worker starts and fails again and again."""
+        """Check the bundle once, before any worker starts and fails again and again.
+
+        BentoML calls this just before it sets up the workers; in a container that it has built it would not replace
+        one that dies, and leave a service that is silent.
+        """
+        os.environ.pop("BENTOML_CONTAINERIZED", None)
         try:
             card_of(Predictor(Bundle(SETTINGS.bundles), "cpu").bundle)
         except UserError as error:
