@@ -4,6 +4,7 @@ import { makeAnswer } from "./answer.js";
 import { ask, askFile, askPixels, debounced, newestOnly } from "./ask.js";
 import { byId } from "./dom.js";
 import { takeFiles } from "./files.js";
+import { takeKey } from "./key.js";
 import { startLive } from "./live.js";
 import { showModel } from "./model.js";
 import { makePad } from "./pad.js";
@@ -12,6 +13,8 @@ import { startTabs } from "./tabs.js";
 
 const NO_DIGITS = "The test digits could not be loaded; drawing works without them.";
 const DEBOUNCE = 80; // milliseconds between two questions while a stroke is drawn
+
+let started = false; // once the model is known
 
 function tell(sentence) {
   byId("fault").textContent = sentence;
@@ -69,6 +72,7 @@ async function start() {
   try {
     const model = JSON.parse((await ask("model.json")).body);
     byId("model-name").textContent = `${model.name}, version ${model.version}`;
+    started = true;
     startDrawing(model);
     showModel(byId("model"), model);
     const live = startLive(byId("live"), model);
@@ -78,4 +82,8 @@ async function start() {
   }
 }
 
+takeKey(byId("key-form"), byId("key"), () => {
+  tell("");
+  if (!started) start();
+});
 start();

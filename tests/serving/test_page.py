@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from clustnet.bundle import Bundle
 from clustnet.evaluation_file import EVALUATION
+from clustnet.keys import make_key
+from clustnet.settings import SHIPPED_BUNDLE
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
 from tests.synthetic import with_evaluation
@@ -266,3 +268,41 @@ def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page
     (pixels,) = json.loads(asked.value.post_data or "")["images"]
     assert (len(pixels), {len(row) for row in pixels}) == (28, {28})
     assert (pixels[0][14], pixels[27][14]) == (0, 0)
+
+
+def test_a_service_with_keys_is_asked_with_the_one_that_is_entered(browser: Browser, tmp_path: Path) -> None:
+    secret, key = make_key("page", ["predict"])
+    (tmp_path / "keys").write_text(f"{key.line()}\n")
+    settings = {"CLUSTNET_API_KEYS_FILE": str(tmp_path / "keys"), "CLUSTNET_METRICS_OPEN": "false"}
+    faults: list[str] = []
+    with running_service(SHIPPED_BUNDLE, **settings) as url, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: said.text.startswith(STARTED_WRONG) or faults.append(said.text))
+        page.on("request", lambda request: secret in request.url and faults.append(request.url))
+        page.goto(url)
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^This needs an API key"))
+        enter(page, "guess")
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^The API key is unknown"))
+        enter(page, secret)
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+        expect(page.get_by_label("API key")).to_be_hidden()
+        page.get_by_role("button", name="Test digit 7").first.click()
+        expect(page.locator("#guess")).to_have_text("7")
+        draw(page, SEVEN)
+        expect(page.locator("#time")).to_have_text(re.compile("Answered"))
+        page.get_by_role("tab", name="Live").click()
+        lacks = "The API key lacks the scope 'admin'; use a key that has it."
+        expect(page.locator("#live .fault")).to_have_text(lacks)
+        expect(page.get_by_label("API key")).to_be_visible()
+        page.reload()
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+    assert faults == []
+
+
+def enter(page: Page, secret: str) -> None:
+    field = page.get_by_label("API key")
+    expect(field).to_have_attribute("type", "password")
+    field.fill(secret)
+    field.press("Enter")
