@@ -15,11 +15,11 @@ from clustnet.bundle import Bundle
 from clustnet.evaluation_file import EVALUATION
 from clustnet.keys import make_key
 from clustnet.settings import SHIPPED_BUNDLE
+from tests.serving.drawing import CHROMIUM, draw
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
 from tests.synthetic import with_evaluation
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60_000  # milliseconds; a busy machine is no fault
 SEVEN = [(0.25, 0.22), (0.72, 0.2), (0.58, 0.5), (0.44, 0.84)]
 STARTED_WRONG = "Failed to load resource"  # what Chromium itself says of every answer that is not 2xx
@@ -72,20 +72,6 @@ def open_page(browser: Browser, url: str) -> Iterator[Open]:
 def change_model(route: Route, changes: dict[str, Any]) -> None:
     answer = route.fetch()
     route.fulfill(response=answer, json=answer.json() | changes)
-
-
-def draw(page: Page, points: list[tuple[float, float]]) -> None:
-    """Draw a stroke through points, shares of the pad's width and height."""
-    pad = page.locator("#pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=5)
-    page.mouse.up()
 
 
 def widths(page: Page) -> list[float]:
