@@ -24,6 +24,7 @@ USER 10001
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:3000/readyz', timeout=2)"]
-# The exec form makes the server process 1, so that SIGTERM reaches it and accepted requests finish.
+# The exec form makes the server process 1, so that SIGTERM reaches it and accepted requests finish, within 35 seconds;
+# give `docker stop --time` and Kubernetes' terminationGracePeriodSeconds a few more.
 STOPSIGNAL SIGTERM
-CMD ["bentoml", "serve", "--host", "0.0.0.0", "--port", "3000"]
+CMD ["bentoml", "serve", "--host", "0.0.0.0", "--port", "3000", "--timeout-graceful-shutdown", "35"]

@@ -3,6 +3,8 @@ export BENTOML_DO_NOT_TRACK = True
 export ORT_DISABLE_TELEMETRY = 1
 
 PORT ?= 3000
+# Seconds that accepted requests have after SIGTERM; a little more than the service's own deadline.
+GRACE ?= 35
 RECIPE ?= configs/mnist_hard.yaml
 BUNDLE ?= models/mnist
 DATA ?= mnist:test
@@ -20,7 +22,7 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
-	$(SERVING)/bin/bentoml serve --port $(PORT)
+	$(SERVING)/bin/bentoml serve --port $(PORT) --timeout-graceful-shutdown $(GRACE)
 
 test: $(ALL)/.installed  ## run all tests
 	$(ALL)/bin/pytest

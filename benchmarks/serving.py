@@ -59,7 +59,7 @@ def compare(options: argparse.Namespace) -> None:
         for server in servers:
             found[server.name].append(_top_loads(server, options))
     print(
-        "| one core | 64 images, images/s | ClustNet / it | one image | ClustNet / it | one image, JSON | ClustNet / it |"
+        "| one core | 64 images, images/s | ClustNet / it | one image | ClustNet / it | in JSON | ClustNet / it |"
     )
     print("|---|---|---|---|---|---|---|")
     ours = np.array(found[CLUSTNET.name])
@@ -116,9 +116,7 @@ def _first_request(options: argparse.Namespace, request: Request) -> float:
 
 def overload(options: argparse.Namespace) -> None:
     """Print what is still answered at three times the top load."""
-    print(
-        "| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others | p99 of 200, ms |"
-    )
+    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others | p99 of 200, ms |")
     print("|---|---|---|---|---|---|---|---|")
     kinds = (
         ("binary V2, 64 images", binary_v2(BATCH)),

@@ -1,15 +1,18 @@
 """Settings from the environment, typed; the README lists them."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clustnet.errors import UserError
 
 PREFIX = "CLUSTNET_"
+ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")  # as browsers send it: no path, and no slash at the end
 SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
 
 
@@ -19,6 +22,17 @@ def _split(folders: Any) -> Any:
 
 
 Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+
+
+def _origins(value: object) -> object:
+    """Split what an environment variable holds."""
+    if not isinstance(value, str):
+        return value
+    origins = tuple(part.strip() for part in value.split(","))
+    if not all(map(ORIGIN.fullmatch, origins)):
+        rule = "Input should be origins such as https://example.org, separated by commas, or *"
+        raise PydanticCustomError("origins", rule)
+    return origins
 
 
 class Settings(BaseSettings):
@@ -34,6 +48,7 @@ class Settings(BaseSettings):
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service asks for none.
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
+        cors_origins: the origins whose pages may ask this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
     """
 
@@ -47,6 +62,7 @@ class Settings(BaseSettings):
     max_images: Annotated[int, Field(ge=1)] = 1024
     api_keys_file: Path | None = None
     metrics_open: bool = True
+    cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     log_requests: Literal["errors", "all", "none"] = "errors"
 
 

@@ -1,12 +1,13 @@
-"""Take docs/page.png of a running service, with a digit drawn. Run by hand: python docs/screenshot.py [URL]."""
+"""Take docs/page.png of a running service, with a digit drawn. Run by hand: python -m docs.screenshot [URL]."""
 
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
+
+from tests.serving.drawing import CHROMIUM, draw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-CHROMIUM = "/usr/bin/chromium"
 SERVICE = "http://127.0.0.1:3000"
 # A three, as shares of the pad's side.
 STROKE = (
@@ -22,23 +23,11 @@ def main(url: str) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 850}, device_scale_factor=1.5)
         page.goto(url)
         page.locator("#strip button").last.wait_for()
-        draw(page)
+        draw(page, STROKE)
         page.get_by_text("Answered in").wait_for()
         page.wait_for_timeout(1000)  # the bars have come to rest
         page.screenshot(path=REPOSITORY / "docs" / "page.png")
         browser.close()
-
-
-def draw(page: Page) -> None:
-    """Draw the stroke with the mouse."""
-    pad = page.locator("#pad").bounding_box()
-    assert pad  # noqa: S101 - it is on the page
-    places = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in STROKE]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=3)
-    page.mouse.up()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ What is heavy is imported where it is used, so that ``--help`` and wrong argumen
 """
 
 import argparse
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -120,9 +121,9 @@ def _with_budget(evaluation: "Evaluation", options: argparse.Namespace, training
 @contextmanager
 def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Iterator[Source]":
     if options.url is not None:
-        from evaluation.url_source import UrlSource
+        from evaluation.url_source import API_KEY_VARIABLE, UrlSource
 
-        with closing(UrlSource(options.url, data.classes)) as service:
+        with closing(UrlSource(options.url, data.classes, os.environ.get(API_KEY_VARIABLE, "").strip())) as service:
             yield service
         return
     from evaluation.bundle_source import BundleSource
@@ -147,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--bundle", type=Path, help="the bundle's folder")
-    source.add_argument("--url", help="the running service's address, as in http://127.0.0.1:3000")
+    source.add_argument(
+        "--url",
+        help="the running service's address, as in http://127.0.0.1:3000; its API key is CLUSTNET_API_KEY's value",
+    )
     parser.add_argument(
         "--data",
         required=True,

@@ -16,10 +16,12 @@ from clustnet.errors import UserError
 from evaluation.coarse_option import grouping_from_labels
 from evaluation.sources import Answers, Model
 
+API_KEY_VARIABLE = "CLUSTNET_API_KEY"  # never an argument: those are seen in the list of processes
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 RETRIES = 5
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever the service asks for
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+LOCKED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 LONGEST_REASON = 300  # characters of an error page that are worth showing
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
@@ -55,17 +57,20 @@ class UrlSource:
     Args:
         url: the service's root, for example ``http://127.0.0.1:3000``.
         classes: the names of the data's fine classes, in the order of their indices.
+        key: the API key, empty for none.
 
     Raises:
-        UserError: not an HTTP address.
+        UserError: not an HTTP address, or not a key.
     """
 
-    def __init__(self, url: str, classes: Sequence[str]) -> None:
+    def __init__(self, url: str, classes: Sequence[str], key: str = "") -> None:
         self._url = url.rstrip("/")
         self._classes = tuple(classes)
         if not self._url.startswith(("http://", "https://")):
             raise UserError(f"The address {url!r} must begin with http:// or https://.")
-        self._client = httpx.Client(timeout=TIMEOUT)
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"{API_KEY_VARIABLE} holds more than an API key; set it to what 'clustnet key' has shown.")
+        self._client = httpx.Client(timeout=TIMEOUT, headers={"X-API-Key": key} if key else {})
 
     def close(self) -> None:
         """Close the connections to the service."""
@@ -79,7 +84,7 @@ class UrlSource:
         """
         response = self._post({"images": images.tolist()})
         if response.status_code != HTTPStatus.OK:
-            raise UserError(f"The service at {self._url} {_refusal(response)}")
+            raise UserError(f"The service at {self._url} {_refusal(response)}{_key_hint(response.status_code)}")
         try:
             answer = _Answer.model_validate_json(response.content)
             answers = _arrays(answer, len(images))
@@ -190,6 +195,11 @@ def _refusal(response: httpx.Response) -> str:
     if reason in ("", response.reason_phrase) or reason.startswith("<"):  # a page that says no more
         return f"answered POST /predict with {status}; check --url and the service's log."
     return f"answered POST /predict with {status}: {reason[:LONGEST_REASON]}"
+
+
+def _key_hint(status: int) -> str:
+    hint = f" (set the environment variable {API_KEY_VARIABLE} to a key with the scope 'predict')"
+    return hint if status in LOCKED else ""
 
 
 def _first_line(error: ValueError) -> str:

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clustnet.keys import Key
 from serving.key_file import KeyFile
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.refusals import Refusal
 
 API_KEY = "X-API-Key"
@@ -53,8 +53,7 @@ class Access:
             scope[KEY_NAME] = key.name
             _check_scope(key, needed)
         except Refusal as refusal:
-            count_refusal(refusal)
-            await refusal.response()(scope, receive, send)
+            await refused(refusal)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 

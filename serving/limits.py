@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.refusals import Refusal
 
 BODY_SECONDS = 20.0  # under the service's timeout, so that a slow client is told 408 and not 504
@@ -40,8 +40,7 @@ class BodyLimits:
         except ClientDisconnect:
             return
         except Refusal as refusal:
-            count_refusal(refusal)
-            await refusal.response()(scope, receive, send)
+            await refused(refusal)(scope, receive, send)
             return
         await self.app(scope, replaying(body, receive), send)
 

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, gen
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clustnet.bundle import Manifest
@@ -71,9 +72,10 @@ def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) 
     TALLY.add(_count_predictions, (outputs, manifest, seconds))
 
 
-def count_refusal(refusal: Refusal) -> None:
-    """Count a request that got no prediction."""
+def refused(refusal: Refusal) -> Response:
+    """Count a request that gets no prediction, and return its answer."""
     REFUSED.labels(refusal.reason).inc()
+    return refusal.response()
 
 
 class ModelInfo(Collector):

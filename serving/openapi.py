@@ -8,73 +8,121 @@ from pydantic.json_schema import models_json_schema
 from clustnet.bundle import Manifest
 from clustnet.settings import Settings
 from serving.access import API_KEY, FAULTS, needed_scope
+from serving.pages import STATIC
+from serving.request_log import REQUEST_ID, SANE
 from serving.responses import ERRORS, Error, PredictImageResponse, PredictResponse
-from serving.v2.openapi import NO_MODEL, describe_protocol
+from serving.v2.openapi import NO_MODEL, RETRY_AFTER, describe_protocol, shapes_of
 
 Schema = dict[str, Any]
 
-
-def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schema:
-    """Return the OpenAPI 3.1 document of the service for its default model and the others."""
-    shapes = list(dict.fromkeys(model.input.shape for model in (manifest, *others)))
-    models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, Error)]
-    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-    limit = f"At most {settings.max_body_bytes} bytes."
-    document: Schema = {
-        "openapi": "3.1.0",
-        "info": {"title": f"ClustNet: {manifest.name}", "version": manifest.version},
-        "servers": [{"url": "."}],
-        "paths": {
-            "/predict": _post(
-                "Predict the coarse label, the expert and the fine class of each image.",
-                {"application/json": {"schema": _images(shapes, settings.max_images)}},
-                limit,
-                "PredictResponse",
-            ),
-            "/predict_image": _post(
-                "Prepare an image file as the model's training images were, and predict it.",
-                {"multipart/form-data": {"schema": _upload(), "encoding": _UPLOAD_ENCODING}},
-                limit,
-                "PredictImageResponse",
-            ),
-            "/": _get("The web page.", "text/html"),
-            "/model.json": _of_a_model(
-                _get("A model: manifest, scores and the evaluation it carries.", "application/json", NO_MODEL)
-            ),
-            "/livez": _get("The process is alive.", "text/plain"),
-            "/readyz": _get(
-                "The service is ready; else 503 and the reason.", "text/plain", {503: "The service is not ready."}
-            ),
-            "/metrics": _get("Metrics in Prometheus' text format.", "text/plain"),
-            "/docs.json": _get("This document.", "application/json"),
-            **describe_protocol(shapes, settings),
-        },
-        "components": {"schemas": schemas["$defs"]},
-    }
-    return _with_keys(document, settings.metrics_open) if settings.api_keys_file else document
-
-
+JSON, TEXT = "application/json", "text/plain"
+ANY_REQUEST = (408, 413, 415, 500, 504)  # what any path may answer, as the body is read before the path is looked at
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": API_KEY},
 }
+NO_FILE = {404: "There is no such file."}
+NOTE = "Other paths are answered with 404, and other methods with 405, both with the schema Error."
 _UPLOAD_ENCODING = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
 
 
-def _with_keys(document: Schema, metrics_open: bool) -> Schema:
-    """Add the API keys to the paths that need one."""
-    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schema:
+    """Return the OpenAPI 3.1 document of the service for its default model and the others."""
+    models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, Error)]
+    _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+    document: Schema = {
+        "openapi": "3.1.0",
+        "info": {"title": f"ClustNet: {manifest.name}", "version": manifest.version, "description": NOTE},
+        "servers": [{"url": "."}],
+        "paths": {
+            **_predictions((manifest, *others), settings),
+            **_pages(),
+            **describe_protocol((manifest, *others), settings),
+        },
+        "components": {
+            "schemas": schemas["$defs"],
+            "headers": {"RequestId": _string(f"The request's own {REQUEST_ID}, or a new one.", SANE.pattern)},
+            "parameters": {"RequestId": {"name": REQUEST_ID, "in": "header", "schema": {"type": "string"}}},
+        },
+    }
     for path, operations in document["paths"].items():
-        needed = needed_scope(path, metrics_open)
-        for operation in (operations[method] for method in ("get", "post") if needed and method in operations):
-            operation["security"] = [{scheme: [needed]} for scheme in SECURITY_SCHEMES]
-            operation["responses"] |= {str(status): _refusal(text) for status, text in FAULTS.items()}
+        for method in operations.keys() & {"get", "post"}:
+            _complete(operations[method], needed_scope(path, settings.metrics_open) if settings.api_keys_file else None)
+        if "get" in operations:
+            operations["head"] = _head(operations["get"])
+    if settings.api_keys_file:
+        document["components"]["securitySchemes"] = SECURITY_SCHEMES
     return document
 
 
-def _refusal(description: str) -> Schema:
-    headers = {"WWW-Authenticate": {"schema": {"type": "string"}}}
-    return _answer(description, "application/json", "Error") | {"headers": headers}
+def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
+    shapes = shapes_of(manifests)
+    limit = f"At most {settings.max_body_bytes} bytes."
+    return {
+        "/predict": _post(
+            "Predict the coarse label, the expert and the fine class of each image.",
+            {JSON: {"schema": _images(shapes, settings.max_images)}},
+            limit,
+            "PredictResponse",
+        ),
+        "/predict_image": _post(
+            "Prepare an image file as the model's training images were, and predict it.",
+            {"multipart/form-data": {"schema": _upload(), "encoding": _UPLOAD_ENCODING}},
+            limit,
+            "PredictImageResponse",
+        ),
+    }
+
+
+def _pages() -> Schema:
+    """Describe what is asked with GET."""
+    files: Schema = {
+        media_type: {} for media_type in ("text/javascript", "text/css", "text/html", "image/png", "image/svg+xml")
+    }
+    file = _get("A file of the web page.", TEXT, NO_FILE)
+    file["get"]["responses"]["200"]["content"] = files
+    file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
+    names = {"enum": sorted(path.name for path in STATIC.iterdir())}
+    ready = _get("The service is ready; else 503 and the reason.", TEXT)
+    ready["get"]["responses"]["503"] = _answer("The service is not ready.", TEXT)
+    return {
+        "/": _get("The web page.", "text/html"),
+        "/static/{file}": file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
+        "/model.json": _of_a_model(_get("A model: manifest, scores and the evaluation it carries.", JSON, NO_MODEL)),
+        "/livez": _get("The process is alive.", TEXT),
+        "/healthz": _get("The process is alive.", TEXT),
+        "/readyz": ready,
+        "/metrics": _get("Metrics in Prometheus' text format.", TEXT),
+        "/docs.json": _get("This document.", JSON),
+        "/schema.json": _get("What BentoML's clients read.", JSON),
+    }
+
+
+def _complete(operation: Schema, needed: str | None) -> None:
+    """Add what all operations have: the request id, the faults of any request, and the API key, if one is needed."""
+    responses: Schema = operation["responses"]
+    for status in ANY_REQUEST:
+        responses.setdefault(str(status), _answer(ERRORS[status], JSON, "Error"))
+    if needed:
+        operation["security"] = [{scheme: [needed]} for scheme in SECURITY_SCHEMES]
+        challenge = {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}}}}
+        responses |= {str(status): _answer(text, JSON, "Error") | challenge for status, text in FAULTS.items()}
+    for response in responses.values():
+        response.setdefault("headers", {})[REQUEST_ID] = {"$ref": "#/components/headers/RequestId"}
+    operation.setdefault("parameters", []).append({"$ref": "#/components/parameters/RequestId"})
+
+
+def _head(operation: Schema) -> Schema:
+    """Describe the same request by HEAD, which is answered without a body."""
+    responses = {
+        status: {key: value for key, value in response.items() if key != "content"}
+        for status, response in operation["responses"].items()
+    }
+    return operation | {"responses": responses}
+
+
+def _string(description: str, pattern: str) -> Schema:
+    return {"description": description, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
 
 
 def _images(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
@@ -104,9 +152,9 @@ def _object(properties: Schema) -> Schema:
 
 
 def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:
-    responses = {"200": _answer("The prediction.", "application/json", answer)}
-    responses |= {str(status): _answer(text, "application/json", "Error") for status, text in ERRORS.items()}
-    responses |= {str(status): _answer(text, "application/json", "Error") for status, text in NO_MODEL.items()}
+    responses = {"200": _answer("The prediction.", JSON, answer)}
+    responses |= {str(status): _answer(text, JSON, "Error") for status, text in (ERRORS | NO_MODEL).items()}
+    responses["503"]["headers"] = RETRY_AFTER.copy()
     body = {"required": True, "description": limit, "content": content}
     return _of_a_model({"post": {"summary": summary, "requestBody": body, "responses": responses}})
 
@@ -121,10 +169,10 @@ def _of_a_model(path: Schema) -> Schema:
 
 def _get(summary: str, media_type: str, faults: dict[int, str] | None = None) -> Schema:
     responses = {"200": _answer("OK", media_type)}
-    responses |= {str(status): _answer(text, media_type) for status, text in (faults or {}).items()}
+    responses |= {str(status): _answer(text, JSON, "Error") for status, text in (faults or {}).items()}
     return {"get": {"summary": summary, "responses": responses}}
 
 
 def _answer(description: str, media_type: str, model: str | None = None) -> Schema:
-    schema: Schema = {"$ref": f"#/components/schemas/{model}"} if model else {}
-    return {"description": description, "content": {media_type: {"schema": schema}}}
+    media: Schema = {"schema": {"$ref": f"#/components/schemas/{model}"}} if model else {}
+    return {"description": description, "content": {media_type: media}}

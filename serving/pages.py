@@ -5,6 +5,7 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -12,7 +13,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.metrics import count_refusal, exposition
+from serving.metrics import exposition, refused
+from serving.paths import explain
 from serving.refusals import Refusal
 from serving.requests import choice_of
 
@@ -29,13 +31,18 @@ HEADERS = {
 
 
 class SafeHeaders:
-    """ASGI middleware that adds ``HEADERS``: a page loads nothing from elsewhere and runs nothing written into it."""
+    """ASGI middleware that adds ``HEADERS``: a page loads nothing from elsewhere and runs nothing written into it.
+
+    Files are always answered whole.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
+        # Parts of files this small are never needed, and Starlette refuses wrong ones without a sentence.
+        scope["headers"] = [field for field in scope.get("headers", ()) if field[0] != b"range"]
 
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -55,8 +62,7 @@ def show_model(request: Request) -> Response:
     try:
         model = request.app.state.models.now.find(*choice_of(request.query_params))
     except Refusal as refusal:
-        count_refusal(refusal)
-        return refusal.response()
+        return refused(refusal)
     return JSONResponse(model.card)
 
 
@@ -77,10 +83,13 @@ ROUTES = [
     Route("/metrics", show_metrics),
     Route("/docs.json", show_document),
 ]
-PAGE_PATHS = [*(route.path for route in ROUTES), "/static/{file}"]
+PAGES = [route.path for route in ROUTES]
+FILES = "/static/"
+PAGE_PATHS = [*PAGES, f"{FILES}{{file}}"]
 
 pages = Starlette(
     routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
     middleware=[Middleware(SafeHeaders)],
+    exception_handlers={HTTPException: explain},  # type: ignore[dict-item]
 )
 pages.router.redirect_slashes = False  # a redirect would repeat the host that the client named

@@ -30,6 +30,10 @@ Reason = (
         "unknown_key",
         "wrong_scope",
         "no_keys_set",
+        "unknown_path",
+        "wrong_method",
+        "too_slow",
+        "failed",
     ]
 )
 

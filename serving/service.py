@@ -1,6 +1,7 @@
 """The service that ``bentoml serve`` finds: bundles, predictions over HTTP."""
 
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
@@ -10,21 +11,25 @@ import bentoml
 import numpy as np
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 
 from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
+from serving.cors import cors_options
+from serving.deadline import Deadline
 from serving.direct import PATH, direct
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_refusal
+from serving.metrics import RequestMetrics, announce, refused
 from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
-from serving.pages import PAGE_PATHS, pages
+from serving.pages import FILES, PAGE_PATHS, PAGES, pages
+from serving.paths import GET, POST, KnownPaths
 from serving.refusals import Refusal
 from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
@@ -33,9 +38,10 @@ from serving.shared import share_folder
 from serving.short_cut import ShortCut
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INDEX, INFER, PROTOCOL_PATHS, protocol
+from serving.v2.routes import INDEX, INFER, PROTOCOL, PROTOCOL_PATHS, protocol
 
-TIMEOUT_SECONDS = 30.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
+TIMEOUT_SECONDS = 30.0
+LAST_RESORT_SECONDS = 35.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -59,16 +65,15 @@ def _settings() -> tuple[Settings, KeyFile | None]:
 SETTINGS, KEYS = _settings()
 
 
-def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | JSONResponse]]:
+def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | Response]]:
     """Answer a ``Refusal`` with its reason; BentoML would log a traceback and wrap the reason in a list."""
 
     @wraps(method)
-    async def answer(*args: Any, **kwargs: Any) -> R | JSONResponse:
+    async def answer(*args: Any, **kwargs: Any) -> R | Response:
         try:
             return await method(*args, **kwargs)
         except Refusal as refusal:
-            count_refusal(refusal)
-            return refusal.response()
+            return refused(refusal)
 
     return answer
 
@@ -91,7 +96,7 @@ class ClustNet:
         direct.state.answer = self.answer
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
-    async def predict(self, images: Body) -> PredictResponse | JSONResponse:
+    async def predict(self, images: Body) -> PredictResponse | Response:
         """Predict the coarse label, the expert and the fine class of each image."""
         return await self.answer(images)
 
@@ -147,7 +152,12 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundles() -> None:
-        """Check the bundles once, before any worker starts and fails again and again, and agree on them."""
+        """Check the bundles once, before any worker starts and fails again and again, and agree on them.
+
+        BentoML calls this just before it sets up the workers; in a container that it has built it would not replace
+        one that dies, and leave a service that is silent.
+        """
+        os.environ.pop("BENTOML_CONTAINERIZED", None)
         hand_down_paths(SETTINGS)
         share_folder()
         try:
@@ -174,23 +184,28 @@ def _check_json(content_type: str) -> None:
 service = bentoml.service(
     name="clustnet",
     workers=SETTINGS.workers,
-    traffic={"timeout": TIMEOUT_SECONDS},
+    traffic={"timeout": LAST_RESORT_SECONDS},
     # Each of these costs a request more than its inference does; serving/metrics.py counts the requests.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},
 )(ClustNet)
 PREDICT = frozenset(f"/{name}" for name in service.apis)
-HEALTH = ("/livez", "/readyz", "/healthz")  # BentoML's own
-PATHS = PathPatterns([*PREDICT, *HEALTH, *PAGE_PATHS, *PROTOCOL_PATHS])
+BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its client asks for the last
+PATHS = PathPatterns([*PREDICT, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
+METHODS = dict.fromkeys(PREDICT, POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
 service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
+if SETTINGS.cors_origins:  # outside all that refuses, so that a page can read why
+    service.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.cors_origins))
+service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
 if KEYS:
     service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
+service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/", FILES))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
-service.add_asgi_middleware(ShortCut, application=protocol, takes=lambda _, path: path.startswith("/v2/"))
+service.add_asgi_middleware(ShortCut, application=protocol, takes=lambda _, path: path.startswith(f"{PROTOCOL}/"))
 service.add_asgi_middleware(ShortCut, application=direct, takes=lambda *asked: asked == ("POST", PATH))

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.limits import replaying
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.refusals import Refusal
 
 MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
 MOST_WAITING = 64  # more would only meet the service's timeout
+MOST_WAITING_BYTES = 64 * 2**20  # of bodies: 64 that are full of images would wait past the deadline, and hold 1 GB
 RETRY_SECONDS = 1
 
 
@@ -21,19 +22,25 @@ class Turns:
     Args:
         most_running: how many have a turn at the same time.
         most_waiting: how many may wait for theirs.
+        most_bytes: how many bytes the bodies of those that wait may have together; one alone may wait with any.
     """
 
-    def __init__(self, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(
+        self, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING, most_bytes: int = MOST_WAITING_BYTES
+    ) -> None:
         self.most_running = most_running
         self.most_waiting = most_waiting
+        self.most_bytes = most_bytes
         self._running = 0
         self._waiting: deque[asyncio.Future[bool]] = deque()
+        self._waiting_bytes = 0
 
-    async def begin(self, gone: Callable[[], Awaitable[None]]) -> bool:
+    async def begin(self, gone: Callable[[], Awaitable[None]], size: int = 0) -> bool:
         """Wait for a turn, which ``end`` gives back; false, and no turn, if the client goes away before it.
 
         Args:
             gone: an asynchronous function that returns when the client goes away; it is called only if there is a wait.
+            size: the bytes of the request's body.
 
         Raises:
             Refusal: 503, at once, if too many wait already.
@@ -41,10 +48,10 @@ class Turns:
         if self._running < self.most_running:
             self._running += 1
             return True
-        if len(self._waiting) >= self.most_waiting:
-            message = f"{self.most_waiting} requests wait already; ask again in {RETRY_SECONDS} second."
+        if self._full(size):
+            message = f"{len(self._waiting)} requests wait already; ask again in {RETRY_SECONDS} second."
             raise Refusal(503, "overloaded", message, {"Retry-After": str(RETRY_SECONDS)})
-        return await self._wait(gone)
+        return await self._wait(gone, size)
 
     def end(self) -> None:
         """Give a turn back: the next that waits takes it over."""
@@ -55,9 +62,14 @@ class Turns:
                 return
         self._running -= 1
 
-    async def _wait(self, gone: Callable[[], Awaitable[None]]) -> bool:
+    def _full(self, size: int) -> bool:
+        heavy = bool(self._waiting) and self._waiting_bytes + size > self.most_bytes
+        return heavy or len(self._waiting) >= self.most_waiting
+
+    async def _wait(self, gone: Callable[[], Awaitable[None]], size: int) -> bool:
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        self._waiting_bytes += size
         watch = asyncio.ensure_future(_watch(gone, turn))
         try:
             return await turn
@@ -67,6 +79,7 @@ class Turns:
             raise
         finally:
             watch.cancel()
+            self._waiting_bytes -= size
             if turn in self._waiting:
                 self._waiting.remove(turn)
 
@@ -107,11 +120,10 @@ class TakeTurns:
                 pass
 
         try:
-            if not await self.turns.begin(gone):
+            if not await self.turns.begin(gone, len(body)):
                 return
         except Refusal as refusal:
-            count_refusal(refusal)
-            await refusal.response()(scope, receive, send)
+            await refused(refusal)(scope, receive, send)
             return
         await self._in_turn(scope, replaying(body, receive), send)
 

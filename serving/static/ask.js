@@ -1,19 +1,22 @@
 // Questions to the service; whatever goes wrong becomes a sentence.
 
+import { askForKey, keyHeaders } from "./key.js";
+
 const PATIENCE = 35000; // milliseconds, a little more than the service's own
 const CHOICE = location.search; // ?model=NAME&version=V, which the service reads as this page does; empty for the first
 const GONE = "The service does not answer; is it still running?";
 
 /** Ask and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
-export async function ask(path, options) {
+export async function ask(path, { headers, ...options } = {}) {
   const start = performance.now();
   let response, body;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
+    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), headers: { ...headers, ...keyHeaders() }, ...options });
     body = await response.text();
   } catch {
     throw new Error(GONE);
   }
+  if (response.status === 401 || response.status === 403) askForKey();
   if (!response.ok) throw new Error(sentence(response.status, body));
   return { body, milliseconds: performance.now() - start };
 }

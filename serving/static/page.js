@@ -4,6 +4,7 @@ import { makeAnswer } from "./answer.js";
 import { askFile, askModel, askModels, askPixels, debounced, newestOnly } from "./ask.js";
 import { byId } from "./dom.js";
 import { takeFiles } from "./files.js";
+import { takeKey } from "./key.js";
 import { startLive } from "./live.js";
 import { showModel } from "./model.js";
 import { readyOf, showChoice } from "./models.js";
@@ -13,6 +14,8 @@ import { startTabs } from "./tabs.js";
 
 const NO_DIGITS = "The test digits could not be loaded; drawing works without them.";
 const DEBOUNCE = 80; // milliseconds between two questions while a stroke is drawn
+
+let started = false; // once the model is known
 
 function tell(sentence) {
   byId("fault").textContent = sentence;
@@ -73,6 +76,7 @@ async function start() {
     const model = await askModel();
     showChoice(byId("models"), ready, model);
     byId("model-name").textContent = `${model.name}, version ${model.version}`;
+    started = true;
     startDrawing(model);
     showModel(byId("model"), model);
     const live = startLive(byId("live"), model);
@@ -82,4 +86,8 @@ async function start() {
   }
 }
 
+takeKey(byId("key-form"), byId("key"), () => {
+  tell("");
+  if (!started) start();
+});
 start();

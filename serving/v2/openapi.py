@@ -1,11 +1,15 @@
 """The protocol's part of the OpenAPI document."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any
 
+from clustnet.bundle import Manifest
 from clustnet.predictor import OUTPUTS
 from clustnet.settings import Settings
 from serving.responses import ERRORS
+from serving.v2.compression import WINDOW_BITS
 from serving.v2.requests import HEADER_LENGTH
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
@@ -34,92 +38,169 @@ CHANGE_FAULTS = {
     504: ERRORS[504],
 }
 IN_FORCE = "When the answer comes it is in force in the worker that answers; the others follow about a second later."
+RETRY_AFTER: Schema = {
+    "Retry-After": {
+        "description": "Seconds, where too many requests wait.",
+        "schema": {"type": "integer"},
+    }
+}
+STRING: Schema = {"type": "string"}
+STRINGS: Schema = {"type": "array", "items": STRING}
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
+NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
 PARAMETERS: Schema = {"type": "object"}
 
 
-def describe_protocol(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
-    """Return the protocol's paths for models that read images of these shapes, for an OpenAPI 3.1 document."""
+def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Schema:
+    """Return the protocol's paths for these models, for the ``paths`` of an OpenAPI 3.1 document."""
+    true = {"const": True}
+    server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
+    model_ready = _object({"name": STRING, "ready": true})
     return {
-        "/v2": {"get": _operation("The server's name, version and extensions.")},
-        "/v2/health/live": {"get": _operation("The process is alive.")},
-        "/v2/health/ready": {"get": _operation("Every model is ready.", NOT_READY)},
+        "/v2": {"get": _operation("The server's name, version and extensions.", server)},
+        "/v2/health/live": {"get": _operation("The process is alive.", _object({"live": true}))},
+        "/v2/health/ready": {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
         "/v2/repository/index": {"post": _index()},
-        **_at_model("", "get", _operation("The model's inputs and outputs.", NO_MODEL)),
-        **_at_model("/ready", "get", _operation("The model is ready.", NOT_READY | NO_MODEL)),
-        **_at_model("/infer", "post", _infer(shapes, settings)),
-        "/v2/repository/models/{name}/load": _change("Read a model's folders again and serve what they hold now."),
-        "/v2/repository/models/{name}/unload": _change("Stop serving all versions of a model."),
+        **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
+        **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
+        **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
+        "/v2/repository/models/{name}/load": _change(
+            manifests, "Read a model's folders again and serve what they hold now."
+        ),
+        "/v2/repository/models/{name}/unload": _change(manifests, "Stop serving all versions of a model."),
     }
 
 
-def _at_model(path: str, method: str, operation: Schema) -> Schema:
+def _at_model(manifests: Sequence[Manifest], path: str, method: str, operation: Schema) -> Schema:
     """Describe one path below a model, without and with its version."""
-    name, version = map(_in_path, ("name", "version"))
+    names = _in_path("name", [manifest.name for manifest in manifests])
+    versions = _in_path("version", [manifest.version for manifest in manifests])
     return {
-        f"/v2/models/{{name}}{path}": {method: operation, "parameters": [name]},
-        f"/v2/models/{{name}}/versions/{{version}}{path}": {method: operation, "parameters": [name, version]},
+        f"/v2/models/{{name}}{path}": {method: deepcopy(operation), "parameters": [names]},
+        f"/v2/models/{{name}}/versions/{{version}}{path}": {method: operation, "parameters": [names, versions]},
     }
 
 
-def _in_path(name: str) -> Schema:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+def _in_path(name: str, values: Iterable[str]) -> Schema:
+    return {"name": name, "in": "path", "required": True, "schema": {"enum": list(dict.fromkeys(values))}}
 
 
-def _operation(summary: str, faults: dict[int, str] | None = None) -> Schema:
+def shapes_of(manifests: Iterable[Manifest]) -> list[tuple[int, ...]]:
+    """Return the shapes of image that these models read, each once."""
+    return list(dict.fromkeys(manifest.input.shape for manifest in manifests))
+
+
+def _operation(summary: str, answer: Schema, faults: dict[int, str] | None = None) -> Schema:
     error = {JSON_TYPE: {"schema": {"$ref": "#/components/schemas/Error"}}}
-    responses: Schema = {"200": {"description": "OK", "content": {JSON_TYPE: {"schema": {}}}}}
+    responses: Schema = {"200": {"description": "OK", "content": {JSON_TYPE: {"schema": answer}}}}
     responses |= {str(status): {"description": text, "content": error} for status, text in (faults or {}).items()}
     return {"summary": summary, "responses": responses}
+
+
+def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
+    """Describe an operation that takes turns with others."""
+    operation = _operation(summary, answer, faults)
+    operation["responses"]["503"]["headers"] = RETRY_AFTER.copy()
+    return operation
+
+
+def _metadata() -> Schema:
+    tensors = _list({"name": STRING, "datatype": STRING, "shape": INTEGERS}, ["name", "datatype", "shape"])
+    return _object(
+        {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
+    )
 
 
 def _index() -> Schema:
     schema = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
     body = {"content": {JSON_TYPE: {"schema": schema}}}
     faults = {status: INFER_FAULTS[status] for status in (400, 408, 413, 503)}
-    return _operation("The models and their states.", faults) | {"requestBody": body}
+    entry = {"name": STRING, "version": STRING, "state": {"enum": ["READY", "UNAVAILABLE"]}, "reason": STRING}
+    operation = _computing("The models and their states.", _list(entry, list(entry)), faults)
+    return operation | {"requestBody": body}
 
 
-def _change(summary: str) -> Schema:
+def _change(manifests: Sequence[Manifest], summary: str) -> Schema:
     """Describe a load or an unload."""
     body = {"content": {JSON_TYPE: {"schema": {"type": "object", "properties": {"parameters": PARAMETERS}}}}}
-    operation = _operation(summary, CHANGE_FAULTS) | {"requestBody": body, "description": IN_FORCE}
-    versions = {"type": "array", "items": {"type": "string"}}
-    properties = {"name": {"type": "string"}, "versions": versions}
-    answer = {"type": "object", "properties": properties, "required": list(properties)}
-    operation["responses"]["200"]["content"][JSON_TYPE]["schema"] = answer
-    return {"post": operation, "parameters": [_in_path("name")]}
+    operation = _operation(summary, _object({"name": STRING, "versions": STRINGS}), CHANGE_FAULTS)
+    names = _in_path("name", [manifest.name for manifest in manifests])
+    return {"post": operation | {"requestBody": body, "description": IN_FORCE}, "parameters": [names]}
 
 
-def _infer(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
+def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     """Describe an inference; binary data can only be told in words."""
+    shapes = shapes_of(manifests)
     limit = f"At most {settings.max_body_bytes} bytes, unpacked, and {settings.max_images} images. "
-    limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}."
-    content = {JSON_TYPE: {"schema": _request(shapes)}, BINARY_TYPE: {"schema": {}}}
-    operation = _operation("The outputs of the mixture of experts for each image.", INFER_FAULTS)
-    operation["responses"]["200"]["content"][BINARY_TYPE] = {"schema": {}}
+    limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}. "
+    limit += "With the header Content-Encoding the body is packed with gzip or deflate; so is the answer, if "
+    limit += "Accept-Encoding says so."
+    schema = _request(shapes, settings.max_images)
+    content = {JSON_TYPE: {"schema": schema, "example": _blank(shapes[0])}, BINARY_TYPE: {}}
+    operation = _computing("The outputs of the mixture of experts for each image.", _response(), INFER_FAULTS)
+    answer = operation["responses"]["200"]
+    answer["content"][BINARY_TYPE] = {}
+    answer["headers"] = {
+        HEADER_LENGTH: {"description": "With binary data.", "schema": {"type": "integer"}},
+        "Content-Encoding": {"schema": {"enum": list(WINDOW_BITS)}},
+    }
     header = {"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 1}}
     body = {"required": True, "description": limit, "content": content}
     return operation | {"parameters": [header], "requestBody": body}
 
 
-def _request(shapes: Sequence[tuple[int, ...]]) -> Schema:
-    described = " or ".join(str(["N", *shape]).replace("'", "") for shape in shapes)
+def _request(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
+    tensors = [_shape(shape, most) for shape in shapes]
     tensor = {
         "name": {"const": INPUT},
         "datatype": {"enum": list(DTYPES)},
-        "shape": INTEGERS | {"description": described},
+        "shape": tensors[0] if len(tensors) == 1 else {"anyOf": tensors},
         "parameters": PARAMETERS,
         "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested as the shape."},
     }
     output = {"name": {"enum": OUTPUTS}, "parameters": PARAMETERS}
     properties = {
-        "id": {"type": "string"},
+        "id": STRING,
         "parameters": PARAMETERS,
         "inputs": _list(tensor, ["name", "datatype", "shape"]) | {"minItems": 1, "maxItems": 1},
-        "outputs": _list(output, ["name"]),
+        "outputs": _list(output, ["name"]) | {"maxItems": len(OUTPUTS)},
     }
     return {"type": "object", "properties": properties, "required": ["inputs"]}
+
+
+def _shape(shape: tuple[int, ...], most: int) -> Schema:
+    lengths = [{"type": "integer", "minimum": 1, "maximum": most}, *({"const": n} for n in shape)]
+    return {
+        "type": "array",
+        "prefixItems": lengths,
+        "minItems": len(lengths),
+        "maxItems": len(lengths),
+        "description": f"[{', '.join(['N', *map(str, shape)])}]",
+    }
+
+
+def _blank(shape: tuple[int, ...]) -> Schema:
+    """Return a request with one blank image."""
+    image = {"name": INPUT, "datatype": "UINT8", "shape": [1, *shape], "data": [0] * math.prod(shape)}
+    return {"inputs": [image]}
+
+
+def _response() -> Schema:
+    """Describe an answer; tensors that are asked for as binary data have parameters in the place of data."""
+    tensor = {
+        "name": {"enum": OUTPUTS},
+        "datatype": {"const": "FP32"},
+        "shape": INTEGERS,
+        "data": NUMBERS,
+        "parameters": PARAMETERS,
+    }
+    outputs = _list(tensor, ["name", "datatype", "shape"])
+    properties = {"model_name": STRING, "model_version": STRING, "id": STRING, "outputs": outputs}
+    return {"type": "object", "properties": properties, "required": ["model_name", "model_version", "outputs"]}
+
+
+def _object(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "required": list(properties)}
 
 
 def _list(properties: Schema, required: list[str]) -> Schema:

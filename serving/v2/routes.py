@@ -19,8 +19,9 @@ from clustnet.settings import Settings
 from serving.access import KEY_NAME
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote
-from serving.metrics import count_refusal
+from serving.metrics import refused
 from serving.models import Catalogue, ServedModel
+from serving.paths import explain
 from serving.refusals import Refusal
 from serving.responses import fail
 from serving.v2.compression import accepted_encoding, compress, decompress
@@ -29,6 +30,7 @@ from serving.v2.responses import model_metadata, server_metadata, write_response
 from serving.v2.tensors import parameters_of, refusal
 
 INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
+PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 
 
@@ -153,15 +155,7 @@ def _model(request: Request) -> ServedModel:
 
 async def refuse(_: Request, refusal: Refusal) -> Response:
     """Answer a ``Refusal`` with its reason."""
-    count_refusal(refusal)
-    return refusal.response()
-
-
-async def explain(request: Request, error: HTTPException) -> Response:
-    """Answer a path or a method that is none of the protocol's."""
-    allowed = (error.headers or {}).get("Allow")
-    fault = f"does not take {request.method}; it takes {allowed}" if allowed else "is none of the protocol's paths"
-    return JSONResponse({"error": f"{quote(request.scope['path'])} {fault}."}, error.status_code, error.headers)
+    return refused(refusal)
 
 
 def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Route]:

@@ -27,6 +27,14 @@ def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.Mo
     assert (load_settings().workers, load_settings().device) == (3, "auto")
 
 
+def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().cors_origins == ()
+    monkeypatch.setenv("CLUSTNET_CORS_ORIGINS", "https://a.example, http://127.0.0.1:8000")
+    assert load_settings().cors_origins == ("https://a.example", "http://127.0.0.1:8000")
+    monkeypatch.setenv("CLUSTNET_CORS_ORIGINS", "*")
+    assert load_settings().cors_origins == ("*",)
+
+
 @pytest.mark.parametrize(
     ("value", "folders"), [("a", ["a"]), ("a:/b/c", ["a", "/b/c"]), (":a::b:", ["a", "b"]), ("a b", ["a b"])]
 )
@@ -43,6 +51,9 @@ def test_bundles_are_a_search_path(monkeypatch: pytest.MonkeyPatch, value: str, 
         ("DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
         ("METRICS_OPEN", "perhaps", "valid boolean"),
         ("MAX_BODY_BYTES", "10", "greater than or equal to 1024"),
+        ("CORS_ORIGINS", "https://a.example/", "origins such as https://example.org, separated by commas, or *"),
+        ("CORS_ORIGINS", "a.example", "origins such as"),
+        ("CORS_ORIGINS", "https://a.example,,", "origins such as"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, rule: str) -> None:

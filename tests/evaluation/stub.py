@@ -33,6 +33,7 @@ class Stub:
     instead: list[Reply] = field(default_factory=list)
     change: Callable[[Document], Any] = lambda document: document
     batches: list[int] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
     url: str = ""
 
     def reply(self, body: bytes) -> Reply:
@@ -73,6 +74,7 @@ def running(stub: Stub) -> Iterator[Stub]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            stub.keys.append(self.headers["X-API-Key"])
             body = self.rfile.read(int(self.headers["Content-Length"]))
             reply = stub.reply(body) if self.path == "/predict" else Reply(404, "no such page")
             content = reply.body.encode()

@@ -195,3 +195,11 @@ except SystemExit as done:
     help_text, _, modules = shown.rpartition("\n0 ")
     assert help_text.startswith(f"usage: clustnet {command}")
     assert not {"onnxruntime", "matplotlib", "scipy", "sklearn", "httpx", "PIL"} & set(modules.split())
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_the_key_comes_from_the_environment(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLUSTNET_API_KEY", "secret\n")
+    assert evaluate("--url", stub.url, "--out", tmp_path / "report", "--limit", 300) == DONE
+    assert set(stub.keys) == {"secret"}
+    assert not any("secret" in path.read_text() for path in tmp_path.rglob("*.[jh]*"))

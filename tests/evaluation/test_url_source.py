@@ -161,3 +161,23 @@ def test_what_is_no_http_address_is_refused(url: str) -> None:
 def test_a_misspelt_address_is_refused(url: str) -> None:
     with pytest.raises(UserError, match="cannot be reached"):
         UrlSource(url, DIGITS).answer(IMAGES)
+
+
+def test_the_key_is_sent_if_there_is_one(stub: Stub) -> None:
+    UrlSource(stub.url, DIGITS, "secret").answer(IMAGES)
+    UrlSource(stub.url, DIGITS).answer(IMAGES)
+    assert stub.keys == ["secret", None]
+
+
+@pytest.mark.parametrize("key", ["a\nb", "clé"])
+def test_what_is_no_key_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=r"^CLUSTNET_API_KEY holds more than an API key; set it to"):
+        UrlSource("http://127.0.0.1", DIGITS, key)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_service_that_asks_for_a_key_is_told_apart(stub: Stub, status: int) -> None:
+    stub.instead = [Reply(status, '{"error": "No key."}')]
+    said = rf"with {status} \w+: No key\. \(set the environment variable CLUSTNET_API_KEY to a key with the scope"
+    with pytest.raises(UserError, match=said):
+        UrlSource(stub.url, DIGITS).answer(IMAGES)

@@ -33,20 +33,23 @@ class Server:
 
 
 @contextmanager
-def running_server(bundle: Path | str, target: str = ".", ready: bool = True, **environment: str) -> Iterator[Server]:
+def running_server(
+    bundle: Path | str, target: str = ".", ready: bool = True, options: tuple[str, ...] = (), **environment: str
+) -> Iterator[Server]:
     """Serve ``bundle`` with ``bentoml serve`` on a free port until the block ends.
 
     Args:
         bundle: the bundle's folder, or all that CLUSTNET_BUNDLES can be.
         target: what BentoML serves, by default the repository.
         ready: wait until /readyz is 200; else until /livez is.
+        options: more of the command's.
         environment: settings, for example ``CLUSTNET_WORKERS="2"``.
     """
     with tempfile.TemporaryDirectory(prefix="clustnet-serve-") as home, free_port() as port:
         log = Path(home) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                serve_command(port, target),
+                [*serve_command(port, target), *options],
                 cwd=REPOSITORY,
                 env=serve_environment(bundle, Path(home), **environment),
                 stdout=output,

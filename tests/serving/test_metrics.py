@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from clustnet.predictor import Predictions, Predictor
-from serving.metrics import TALLY, announce, count_predictions, count_refusal, exposition
+from serving.metrics import TALLY, announce, count_predictions, exposition, refused
 from serving.refusals import Refusal
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -50,9 +50,10 @@ def test_predictions_are_counted(predictor: Predictor, name: str, labels: dict[s
     assert value(name, **labels) - before == pytest.approx(added, abs=1e-5)
 
 
-def test_refusals_are_counted_by_reason() -> None:
+def test_refusals_are_counted_by_reason_and_answered() -> None:
     before = value("refused_requests_total", reason="wrong_shape")
-    count_refusal(Refusal(422, "wrong_shape", "images[0]: it is null."))
+    answer = refused(Refusal(422, "wrong_shape", "images[0]: it is null."))
+    assert (answer.status_code, bytes(answer.body)) == (422, b'{"error":"images[0]: it is null."}')
     assert value("refused_requests_total", reason="wrong_shape") - before == 1
 
 

@@ -2,6 +2,8 @@ import json
 import re
 from pathlib import Path
 
+from starlette.testclient import TestClient
+
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictor
 from clustnet.settings import Settings
@@ -42,11 +44,12 @@ def test_keys_are_documented_where_they_are_needed(predictor: Predictor) -> None
     assert set(document["components"]["securitySchemes"]) == {"bearer", "header"}
     scopes = {}
     for path, operations in document["paths"].items():
-        for method in operations.keys() & {"get", "post"}:
+        for method in operations.keys() & {"get", "head", "post"}:
             security = operations[method].get("security")
             scopes[path] = security and security[0]["bearer"][0]
             assert ({"401", "403"} <= set(operations[method]["responses"])) == (security is not None)
-    open_to_all = {"/", "/livez", "/readyz", "/docs.json", "/v2/health/live", "/v2/health/ready"}
+    open_to_all = {"/", "/static/{file}", "/livez", "/readyz", "/healthz", "/docs.json"}
+    open_to_all |= {"/v2/health/live", "/v2/health/ready"}
     assert {path for path, scope in scopes.items() if scope is None} == open_to_all
     assert {path for path, scope in scopes.items() if scope == "admin"} == ADMIN
     assert scopes["/predict"] == scopes["/v2/models/{name}/versions/{version}/infer"] == "predict"
@@ -81,3 +84,26 @@ def test_a_request_may_name_its_model(predictor: Predictor) -> None:
     for path, method in (("/predict", "post"), ("/predict_image", "post"), ("/model.json", "get")):
         assert [parameter["name"] for parameter in paths[path]["parameters"]] == ["model", "version"]
         assert "404" in paths[path][method]["responses"]
+
+
+def test_every_answer_tells_its_request_id_and_every_queue_when_to_ask_again(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(api_keys_file=Path("keys")))
+    told = set()
+    for path, operations in document["paths"].items():
+        for method in operations.keys() & {"get", "head", "post"}:
+            responses = operations[method]["responses"]
+            assert {"200", "408", "413", "415", "500", "504"} <= set(responses)
+            assert all("X-Request-Id" in response["headers"] for response in responses.values())
+            if "Retry-After" in responses.get("503", {"headers": {}})["headers"]:
+                told.add(path)
+    infer = ["/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"]
+    assert told == {"/predict", "/predict_image", "/v2/repository/index", *infer}
+
+
+def test_all_that_the_service_answers_is_documented(client: TestClient) -> None:
+    from serving.service import METHODS, PATHS
+
+    paths = client.get("/docs.json").json()["paths"]
+    assert {PATHS.of(path) for path in paths} == set(paths)
+    for path, methods in METHODS.items():
+        assert {method.lower() for method in methods} == set(paths[path])

@@ -14,11 +14,13 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from clustnet.bundle import Bundle
 from clustnet.evaluation_file import EVALUATION
+from clustnet.keys import make_key
+from clustnet.settings import SHIPPED_BUNDLE
+from tests.serving.drawing import CHROMIUM, draw
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
 from tests.synthetic import with_evaluation, write_bundle
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE = 60_000  # milliseconds; a busy machine is no fault
 SEVEN = [(0.25, 0.22), (0.72, 0.2), (0.58, 0.5), (0.44, 0.84)]
 STARTED_WRONG = "Failed to load resource"  # what Chromium itself says of every answer that is not 2xx
@@ -71,20 +73,6 @@ def open_page(browser: Browser, url: str) -> Iterator[Open]:
 def change_model(route: Route, changes: dict[str, Any]) -> None:
     answer = route.fetch()
     route.fulfill(response=answer, json=answer.json() | changes)
-
-
-def draw(page: Page, points: list[tuple[float, float]]) -> None:
-    """Draw a stroke through points, shares of the pad's width and height."""
-    pad = page.locator("#pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=5)
-    page.mouse.up()
 
 
 def widths(page: Page) -> list[float]:
@@ -305,3 +293,41 @@ def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: P
         expect(page.get_by_role("alert")).to_have_text("There is no model 'gone'; this service has 'mnist', 'other'.")
         expect(models).to_have_count(2)
         assert faults == []
+
+
+def test_a_service_with_keys_is_asked_with_the_one_that_is_entered(browser: Browser, tmp_path: Path) -> None:
+    secret, key = make_key("page", ["predict"])
+    (tmp_path / "keys").write_text(f"{key.line()}\n")
+    settings = {"CLUSTNET_API_KEYS_FILE": str(tmp_path / "keys"), "CLUSTNET_METRICS_OPEN": "false"}
+    faults: list[str] = []
+    with running_service(SHIPPED_BUNDLE, **settings) as url, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda said: said.text.startswith(STARTED_WRONG) or faults.append(said.text))
+        page.on("request", lambda request: secret in request.url and faults.append(request.url))
+        page.goto(url)
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^This needs an API key"))
+        enter(page, "guess")
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^The API key is unknown"))
+        enter(page, secret)
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+        expect(page.get_by_label("API key")).to_be_hidden()
+        page.get_by_role("button", name="Test digit 7").first.click()
+        expect(page.locator("#guess")).to_have_text("7")
+        draw(page, SEVEN)
+        expect(page.locator("#time")).to_have_text(re.compile("Answered"))
+        page.get_by_role("tab", name="Live").click()
+        lacks = "The API key lacks the scope 'admin'; use a key that has it."
+        expect(page.locator("#live .fault")).to_have_text(lacks)
+        expect(page.get_by_label("API key")).to_be_visible()
+        page.reload()
+        expect(page.locator("#model-name")).to_have_text(re.compile("version"))
+    assert faults == []
+
+
+def enter(page: Page, secret: str) -> None:
+    field = page.get_by_label("API key")
+    expect(field).to_have_attribute("type", "password")
+    field.fill(secret)
+    field.press("Enter")

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -139,6 +141,25 @@ def test_wrong_files_are_refused_with_a_reason(client: TestClient, content: byte
     answer = upload(client, content)
     assert answer.status_code == 422
     assert says in answer.json()["error"]
+
+
+FILES = {kind: drawing(kind=kind) for kind in ("PNG", "JPEG", "WEBP", "BMP")}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged metadata and reads on
+@given(
+    kind=st.sampled_from(sorted(FILES)),
+    start=st.integers(0, 2000),
+    end=st.integers(0, 2000),
+    inserted=st.binary(max_size=9),
+)
+def test_a_damaged_file_gets_a_prediction_or_422(
+    client: TestClient, kind: str, start: int, end: int, inserted: bytes
+) -> None:
+    file = FILES[kind]
+    answer = upload(client, file[:start] + inserted + file[end:])
+    assert answer.status_code in (200, 422)
+    assert list(answer.json()) == (["error"] if answer.status_code == 422 else ["model", "prediction", "prepared"])
 
 
 @contextmanager

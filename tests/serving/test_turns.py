@@ -53,6 +53,27 @@ def test_turns_come_in_order_and_too_many_are_refused_at_once() -> None:
     asyncio.run(ask())
 
 
+def test_bodies_that_are_large_together_are_too_many_as_well() -> None:
+    async def ask() -> None:
+        turns = Turns(most_running=1, most_waiting=9, most_bytes=10)
+        assert await turns.begin(never, 99)  # it does not wait
+        alone = asyncio.create_task(turns.begin(never, 99))
+        await settle()
+        with pytest.raises(Refusal, match=r"^1 requests wait already"):
+            await turns.begin(never, 1)
+        turns.end()
+        assert await alone
+        small = [asyncio.create_task(turns.begin(never, 5)) for _ in range(2)]
+        await settle()
+        with pytest.raises(Refusal, match=r"^2 requests wait already"):
+            await turns.begin(never, 1)
+        for _ in range(2):
+            turns.end()
+        assert await asyncio.gather(*small) == [True, True]
+
+    asyncio.run(ask())
+
+
 def test_a_client_that_goes_away_leaves_the_queue() -> None:
     async def ask() -> None:
         turns = Turns(most_running=1, most_waiting=1)
