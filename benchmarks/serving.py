@@ -58,9 +58,7 @@ def compare(options: argparse.Namespace) -> None:
         found["onnxruntime, a loop"].append([*loop, float("nan")])
         for server in servers:
             found[server.name].append(_top_loads(server, options))
-    print(
-        "| one core | 64 images, images/s | ClustNet / it | one image | ClustNet / it | in JSON | ClustNet / it |"
-    )
+    print("| one core | 64 images, images/s | ClustNet / it | one image | ClustNet / it | in JSON | ClustNet / it |")
     print("|---|---|---|---|---|---|---|")
     ours = np.array(found[CLUSTNET.name])
     for name, turns in sorted(found.items(), key=lambda item: -item[1][0][0]):

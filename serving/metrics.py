@@ -78,6 +78,11 @@ def refused(refusal: Refusal) -> Response:
     return refusal.response()
 
 
+def count_unadmitted(path: str) -> None:
+    """Count a request that was refused under overload; ``path`` is one that computes, as ``REQUESTS`` names it."""
+    TALLY.add(_count_unadmitted, path)
+
+
 class ModelInfo(Collector):
     """The models of this moment; a gauge would go on showing those that are unloaded, as the workers' files are kept.
 
@@ -128,7 +133,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = self._label(scope["path"])
+        path = label_of(scope["path"], self.paths, self.patterns)
         start = time.perf_counter()
 
         async def observing(message: Message) -> None:
@@ -138,10 +143,12 @@ class RequestMetrics:
 
         await self.app(scope, receive, observing)
 
-    def _label(self, path: str) -> str:
-        if path in self.paths:
-            return path
-        return next((label for label, pattern in self.patterns.items() if pattern.fullmatch(path)), "other")
+
+def label_of(path: str, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> str:
+    """Return a path itself if it is one of ``paths``, the name of the pattern that it matches, or ``other``."""
+    if path in paths:
+        return path
+    return next((label for label, pattern in patterns.items() if pattern.fullmatch(path)), "other")
 
 
 def _count_requests(notes: list[tuple[str, int, float]]) -> None:
@@ -150,6 +157,12 @@ def _count_requests(notes: list[tuple[str, int, float]]) -> None:
         REQUESTS.labels(path, str(status)).inc(times)
     for path in {path for path, _, _ in notes}:
         observe_all(SECONDS.labels(path), np.array([seconds for label, _, seconds in notes if label == path]))
+
+
+def _count_unadmitted(paths: list[str]) -> None:
+    REFUSED.labels("overloaded").inc(len(paths))
+    for path, times in Counts(paths).items():
+        REQUESTS.labels(path, "503").inc(times)
 
 
 def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None:

@@ -70,7 +70,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        request_id = choose_id(Headers(scope=scope).get(REQUEST_ID, ""))
         status, size = 0, 0
 
         async def observing(message: Message) -> None:
@@ -135,5 +135,6 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile("[^/]+".join(re.escape(part) for part in re.split(r"\{\w+\}", pattern)))
 
 
-def _request_id(sent: str) -> str:
+def choose_id(sent: str) -> str:
+    """Return a request's own id, if it can be repeated, or a new one."""
     return sent if SANE.fullmatch(sent) else f"{PROCESS}{next(NUMBERS):016x}"

@@ -1,5 +1,6 @@
 """The service that ``bentoml serve`` finds: bundles, predictions over HTTP."""
 
+import gc
 import logging
 import os
 import sys
@@ -18,14 +19,16 @@ from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
+from serving.admission import Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
 from serving.direct import PATH, direct
+from serving.http_protocol import BoundedProtocol
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, refused
+from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused
 from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
@@ -94,6 +97,8 @@ class ClustNet:
         pages.state.models = protocol.state.models = self.models
         protocol.state.settings = settings
         direct.state.answer = self.answer
+        gc.collect()
+        gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
     async def predict(self, images: Body) -> PredictResponse | Response:
@@ -195,6 +200,8 @@ BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its clie
 PATHS = PathPatterns([*PREDICT, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
 METHODS = dict.fromkeys(PREDICT, POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
+if not SETTINGS.cors_origins:  # whose refusals need headers that only CORSMiddleware gives
+    BoundedProtocol.admission = Admission(computes, lambda path: count_unadmitted(label_of(path, PREDICT, INFER)))
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)

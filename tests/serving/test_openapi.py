@@ -76,7 +76,8 @@ def test_models_of_other_shapes_are_told_too(predictor: Predictor) -> None:
     schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     heights = [either["properties"]["images"]["items"]["minItems"] for either in schema["anyOf"]]
     assert heights == [28, 8]
-    assert "[N, 28, 28] or [N, 8, 9, 3]" in json.dumps(document["paths"]["/v2/models/{name}/infer"])
+    protocol = json.dumps(document["paths"]["/v2/models/{name}/infer"])
+    assert all(shape in protocol for shape in ('"[N, 28, 28]"', '"[N, 8, 9, 3]"'))
 
 
 def test_a_request_may_name_its_model(predictor: Predictor) -> None:
@@ -106,4 +107,4 @@ def test_all_that_the_service_answers_is_documented(client: TestClient) -> None:
     paths = client.get("/docs.json").json()["paths"]
     assert {PATHS.of(path) for path in paths} == set(paths)
     for path, methods in METHODS.items():
-        assert {method.lower() for method in methods} == set(paths[path])
+        assert {method.lower() for method in methods} == set(paths[path]) - {"parameters"}

@@ -1,15 +1,14 @@
 from clustnet.predictor import OUTPUTS, Predictor
 from clustnet.settings import Settings
 from serving.openapi import describe
-from serving.v2.routes import paths
+from serving.v2.routes import ROUTES
 
 
 def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
     documented = describe(predictor.manifest, Settings())["paths"]
-    for route in paths.routes:
-        path = f"/v2{route.path}".removesuffix("/")  # type: ignore[attr-defined]
-        methods = {method.lower() for method in route.methods}  # type: ignore[attr-defined]
-        assert methods == set(documented[path]) - {"parameters"}
+    for route in ROUTES:
+        methods = {method.lower() for method in route.methods or ()}
+        assert methods == set(documented[route.path.removesuffix("/")]) - {"parameters"}
 
 
 def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:

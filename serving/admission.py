@@ -1,0 +1,46 @@
+"""Admission: under overload, requests that compute are refused while they are read, before much is spent on them."""
+
+from collections.abc import Callable
+
+from serving.request_log import REQUEST_ID, choose_id
+from serving.turns import MOST_RUNNING, MOST_WAITING, RETRY_SECONDS
+
+BUSY = b'{"error":"%d requests wait already; ask again in %d second."}'
+HEAD = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
+    b"%b: %b\r\ncontent-length: %d\r\n\r\n"
+)
+
+
+class Admission:
+    """How many requests of this worker are whole and not yet answered, and whether another may come.
+
+    To refuse one in ``TakeTurns`` costs a third of a small prediction, so that at three times the top load a worker
+    would do little else.
+
+    Args:
+        computes: tells by its path whether a request computes; all others are admitted.
+        refused: called with the path of each that is refused, to count it.
+        most: how many there may be.
+    """
+
+    def __init__(
+        self, computes: Callable[[str], bool], refused: Callable[[str], None], most: int = MOST_RUNNING + MOST_WAITING
+    ) -> None:
+        self.computes = computes
+        self.most = most
+        self.count = 0
+        self._refused = refused
+
+    @property
+    def full(self) -> bool:
+        """Tell whether the next request that computes must be refused."""
+        return self.count >= self.most
+
+    def refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Return the answer to a request that is not admitted, in bytes, and count it."""
+        self._refused(path)
+        own = next((value for name, value in headers if name == REQUEST_ID.lower().encode()), b"")
+        request_id = choose_id(own.decode("latin-1")).encode()
+        body = BUSY % (self.count, RETRY_SECONDS)
+        return HEAD % (RETRY_SECONDS, REQUEST_ID.lower().encode(), request_id, len(body)) + body
