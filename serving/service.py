@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
@@ -22,7 +23,6 @@ from serving.access import Access, needed_scope
 from serving.admission import Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
-from serving.direct import PATH, direct
 from serving.http_protocol import BoundedProtocol
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
@@ -38,10 +38,10 @@ from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
 from serving.shared import share_folder
-from serving.short_cut import ShortCut
+from serving.short_cut import ShortCut, predict
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
-from serving.v2.routes import INDEX, INFER, PROTOCOL, PROTOCOL_PATHS, protocol
+from serving.v2.routes import INDEX, INFER, INFER_PATH, PROTOCOL, PROTOCOL_PATHS, infer, protocol
 
 TIMEOUT_SECONDS = 30.0
 LAST_RESORT_SECONDS = 35.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
@@ -96,7 +96,7 @@ class ClustNet:
         self.models = Models(settings, self._show)
         pages.state.models = protocol.state.models = self.models
         protocol.state.settings = settings
-        direct.state.answer = self.answer
+        protocol.state.answer = self.answer
         gc.collect()
         gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
@@ -214,5 +214,6 @@ if KEYS:
 service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/", FILES))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
-service.add_asgi_middleware(ShortCut, application=protocol, takes=lambda _, path: path.startswith(f"{PROTOCOL}/"))
-service.add_asgi_middleware(ShortCut, application=direct, takes=lambda *asked: asked == ("POST", PATH))
+service.add_asgi_middleware(
+    ShortCut, application=protocol, endpoints={re.compile("/predict"): predict, INFER_PATH: infer}
+)

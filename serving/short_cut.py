@@ -1,25 +1,57 @@
-"""The short way to an application beside BentoML's."""
+"""The short way to the endpoints that are asked most: past BentoML's routing and Starlette's."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.metrics import refused
+from serving.refusals import Refusal
+from serving.requests import body_of
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class ShortCut:
-    """ASGI middleware that takes requests past BentoML's inner layers, which cost as much as a small model's inference.
+    """ASGI middleware that answers some paths itself: the way there costs as much as a small model's inference.
 
     Args:
-        app: BentoML's layers.
-        application: what answers instead; if it is mounted with ``mount_asgi_app`` too, that starts and stops it.
-        takes: tells by method and path whether it does.
+        app: what answers all others.
+        application: what the requests see as theirs, with its state.
+        endpoints: answer POST requests whose whole path matches; named groups are path parameters.
     """
 
-    def __init__(self, app: ASGIApp, application: ASGIApp, takes: Callable[[str, str], bool]) -> None:
+    def __init__(self, app: ASGIApp, application: Starlette, endpoints: Mapping[re.Pattern[str], Endpoint]) -> None:
         self.app = app
         self.application = application
-        self.takes = takes
+        self.endpoints = endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        short = scope["type"] == "http" and self.takes(scope["method"], scope["path"])
-        await (self.application if short else self.app)(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "POST":
+            for pattern, endpoint in self.endpoints.items():
+                found = pattern.fullmatch(scope["path"])
+                if found:
+                    named = {name: value for name, value in found.groupdict().items() if value is not None}
+                    scope.update(app=self.application, path_params=named)
+                    await (await _answer(endpoint, Request(scope, receive)))(scope, receive, send)
+                    return
+        await self.app(scope, receive, send)
+
+
+async def predict(request: Request) -> Response:
+    """Answer ``/predict`` as the endpoint does that BentoML knows."""
+    answer = await request.app.state.answer(await body_of(request))
+    if isinstance(answer, Response):
+        return answer
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
+async def _answer(endpoint: Endpoint, request: Request) -> Response:
+    try:
+        return await endpoint(request)
+    except Refusal as refusal:
+        return refused(refusal)

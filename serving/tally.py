@@ -1,6 +1,7 @@
 """Notes that are counted together: to write a metric costs more than the rest of a small request's bookkeeping."""
 
 import atexit
+import logging
 import threading
 import time
 from collections import defaultdict, deque
@@ -10,6 +11,8 @@ from typing import Any
 SECONDS = 0.2
 
 Count = Callable[[list[Any]], None]
+
+logger = logging.getLogger("bentoml.clustnet")
 
 
 class Tally:
@@ -42,7 +45,7 @@ class Tally:
                 count, note = self._notes.popleft()
                 notes[count].append(note)
             for count, some in notes.items():
-                count(some)
+                _count(count, some)
 
     def _start(self) -> None:
         """Start the thread with the first note, in the process that serves and not in the one that starts it."""
@@ -56,3 +59,11 @@ class Tally:
             time.sleep(self._seconds)
             self._some.clear()
             self.flush()
+
+
+def _count(count: Count, notes: list[Any]) -> None:
+    """Count, whatever comes of it: the thread must live on, or all notes would be kept for ever."""
+    try:
+        count(notes)
+    except Exception:
+        logger.exception("Some of what happened could not be counted.")

@@ -29,7 +29,8 @@ from serving.v2.requests import HEADER_LENGTH, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
 from serving.v2.tensors import parameters_of, refusal
 
-INFER = {"/v2/models/{name}/infer": re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")}  # for the metrics
+INFER_PATH = re.compile("/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer")
+INFER = {"/v2/models/{name}/infer": INFER_PATH}  # for the metrics
 PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 

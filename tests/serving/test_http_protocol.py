@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import uvicorn
@@ -14,6 +14,7 @@ from starlette.routing import Route
 from uvicorn.config import HTTP_PROTOCOLS
 
 import serving
+from serving.admission import Admission
 from serving.http_protocol import MOST_OVERHEAD, BoundedProtocol
 
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
@@ -25,30 +26,34 @@ async def echo_size(request: Request) -> PlainTextResponse:
     return PlainTextResponse(str(len(await request.body())))
 
 
+def echo() -> Starlette:
+    return Starlette(routes=[Route("/", echo_size, methods=["POST"])])
+
+
 @asynccontextmanager
-async def connection() -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    application = Starlette(routes=[Route("/", echo_size, methods=["POST"])])
+async def listening(application: Starlette) -> AsyncIterator[tuple[str, int]]:
     config = uvicorn.Config(application, port=0, lifespan="off", log_level="error")
     server = uvicorn.Server(config)
     serve = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
     assert issubclass(config.http_protocol_class, BoundedProtocol)  # type: ignore[arg-type]
-    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
-    yield reader, writer
-    writer.close()
+    yield server.servers[0].sockets[0].getsockname()
     server.should_exit = True
     await serve
 
 
 async def sent(*packets: bytes) -> bytes:
     """Send packets one after the other and return what the server answers till it closes."""
-    async with connection() as (reader, writer):
+    async with listening(echo()) as address:
+        reader, writer = await asyncio.open_connection(*address)
         for packet in packets:
             writer.write(packet)
             await writer.drain()
             await asyncio.sleep(0.01)  # so that the server reads it by itself
-        return await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return answer
 
 
 def answered(*packets: bytes) -> bytes:
@@ -89,3 +94,94 @@ def test_small_chunks_pass() -> None:
     chunks = 20_000 * b"5\r\naaaaa\r\n"
     start = HEAD + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert answered(start, chunks, b"0\r\n\r\n").endswith(b"100000")
+
+
+class Gate:
+    """An application whose answers to POST wait until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = asyncio.Event()
+        self.application = Starlette(routes=[Route("/{path}", self.wait, methods=["GET", "POST"])])
+
+    async def wait(self, request: Request) -> PlainTextResponse:
+        await request.body()
+        if request.method == "POST":
+            await self.opened.wait()
+        return PlainTextResponse("done")
+
+
+@contextmanager
+def admitting(most: int) -> Iterator[tuple[Admission, list[str]]]:
+    """Admit so many requests to /predict at a time, and list the paths that are refused."""
+    refused: list[str] = []
+    BoundedProtocol.admission = Admission(lambda path: path == "/predict", refused.append, most)
+    try:
+        yield BoundedProtocol.admission, refused
+    finally:
+        BoundedProtocol.admission = None
+
+
+def request(path: str = "/predict", method: str = "POST", body: bytes = b"ab", more: bytes = b"") -> bytes:
+    return b"%b %b HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n%b\r\n%b" % (
+        method.encode(), path.encode(), len(body), more, body,
+    )  # fmt: skip
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    lines = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode().splitlines()
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:-1])}
+    return int(lines[0].split()[1]), fields, await reader.readexactly(int(fields["content-length"]))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def overload() -> None:
+    gate = Gate()
+    with admitting(2) as (admission, refused):
+        async with listening(gate.application) as address:
+            first, second, third = [await asyncio.open_connection(*address) for _ in range(3)]
+            first[1].write(request())
+            second[1].write(request("/predict?model=a"))
+            await until(lambda: admission.full)
+            third[1].write(request(more=b"X-Request-Id: mine\r\n"))
+            status, fields, body = await answer_of(third[0])
+            assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
+            assert json.loads(body) == {"error": "2 requests wait already; ask again in 1 second."}
+            third[1].write(request("/livez", "GET", b""))  # what does not compute is always admitted
+            assert (await answer_of(third[0]))[0] == 200
+            third[1].write(request(body=b"")[:-2])  # neither is one that has not begun refused
+            second[1].close()
+            await until(lambda: not admission.full)  # a client that has gone makes room
+            third[1].write(b"\r\n")
+            await until(lambda: admission.full)
+            gate.opened.set()
+            assert [(await answer_of(reader))[0] for reader, _ in (first, third)] == [200, 200]
+            await until(lambda: admission.count == 0)
+            for _, writer in (first, third):
+                writer.close()
+    assert refused == ["/predict"]
+
+
+def test_under_overload_requests_that_compute_are_refused_as_they_are_read() -> None:
+    asyncio.run(overload())
+
+
+async def bodies_of_the_refused() -> None:
+    gate = Gate()
+    with admitting(0):
+        async with listening(gate.application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(request(body=100_000 * b"a") + request("/x", "GET", b""))
+            assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 200]
+            writer.write(request(more=b"Connection: close\r\n"))
+            assert (await answer_of(reader))[0] == 503
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+
+
+def test_the_body_of_a_refused_request_is_passed_over() -> None:
+    asyncio.run(bodies_of_the_refused())

@@ -1,8 +1,11 @@
+import asyncio
+import threading
+
 import numpy as np
 from prometheus_client import REGISTRY
 
 from clustnet.predictor import Predictor
-from serving.inference import predict_counted
+from serving.inference import compute, predict_counted
 from serving.metrics import TALLY
 
 
@@ -18,3 +21,11 @@ def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -
     outputs = predict_counted(predictor, images)
     np.testing.assert_array_equal(outputs.class_probability, predictor.predict(images).class_probability)
     assert [value(name) for name in series] == [before[0] + 4, before[1] + 1]
+
+
+def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> None:
+    async def threads() -> tuple[int, int]:
+        return await compute(True, threading.get_ident), await compute(False, threading.get_ident)
+
+    here, beside = asyncio.run(threads())
+    assert here == threading.get_ident() != beside

@@ -3,10 +3,10 @@ import re
 
 import numpy as np
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, Histogram
 
 from clustnet.predictor import Predictions, Predictor
-from serving.metrics import TALLY, announce, count_predictions, exposition, refused
+from serving.metrics import TALLY, announce, count_predictions, count_unadmitted, exposition, observe_all, refused
 from serving.refusals import Refusal
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -78,3 +78,24 @@ def test_each_served_model_is_told_and_no_other() -> None:
 
 def shown(models: list[tuple[str, str, str]]) -> str:
     return exposition(models).decode()
+
+
+def test_many_values_are_observed_as_if_one_by_one() -> None:
+    buckets = (0.1, 0.25, 1.0)
+    together, alone = (Histogram(name, name, buckets=buckets, registry=None) for name in ("together", "alone"))
+    values = np.array([0.05, 0.1, 0.1000001, 0.25, 0.5, 1.0, 7.0])
+    observe_all(together, values)
+    for each in values:
+        alone.observe(each)
+    for mine, theirs in zip(together.collect(), alone.collect(), strict=True):
+        for ours, expected in zip(mine.samples, theirs.samples, strict=True):
+            if not ours.name.endswith("_created"):
+                assert (ours.labels, ours.value) == (expected.labels, pytest.approx(expected.value))
+
+
+def test_requests_that_were_not_admitted_are_counted() -> None:
+    before = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
+    count_unadmitted("/x")
+    count_unadmitted("/x")
+    after = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
+    assert after == [number + 2 for number in before]

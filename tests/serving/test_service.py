@@ -257,9 +257,9 @@ def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
     from starlette.exceptions import HTTPException
 
     from serving.requests import Body
-    from serving.service import ClustNet, direct, pages, protocol
+    from serving.service import ClustNet, pages, protocol
 
-    for application in (direct, pages, protocol):  # or the new service would take the place of the others' one
+    for application in (pages, protocol):  # or the new service would take the place of the others' one
         monkeypatch.setattr(application, "state", State())
     fallen = ClustNet(Settings(bundles=(predictor.bundle.folder,), device="cuda"))
     if fallen.models.now.find().predictor.provider == CUDA:

@@ -1,0 +1,45 @@
+import re
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+
+from serving.refusals import Refusal
+from serving.short_cut import ShortCut
+
+
+async def long_way(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("the long way")(scope, receive, send)
+
+
+async def show(request: Request) -> JSONResponse:
+    if (await request.body()) == b"bad":
+        raise Refusal(422, "wrong_value", "It is bad.")
+    return JSONResponse([request.app.state.name, request.path_params])
+
+
+@pytest.fixture
+def client() -> Any:
+    application = Starlette()
+    application.state.name = "mine"
+    path = re.compile("/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer")
+    return TestClient(ShortCut(long_way, application, {path: show}))
+
+
+def test_endpoints_answer_with_their_applications_state_and_the_paths_parameters(client: TestClient) -> None:
+    assert client.post("/models/a/infer").json() == ["mine", {"name": "a"}]
+    assert client.post("/models/a/versions/2/infer").json() == ["mine", {"name": "a", "version": "2"}]
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/models/a/infer"), ("POST", "/models/a"), ("POST", "/")])
+def test_all_else_goes_the_long_way(client: TestClient, method: str, path: str) -> None:
+    assert client.request(method, path).text == "the long way"
+
+
+def test_a_refusal_is_answered_with_its_reason(client: TestClient) -> None:
+    answer = client.post("/models/a/infer", content=b"bad")
+    assert (answer.status_code, answer.json()) == (422, {"error": "It is bad."})

@@ -1,0 +1,54 @@
+import threading
+
+import pytest
+
+from serving.tally import Tally
+
+
+def test_notes_are_counted_together_by_kind() -> None:
+    tally = Tally(seconds=60)
+    numbers: list[list[int]] = []
+    words: list[list[str]] = []
+    count_numbers, count_words = numbers.append, words.append
+    for number, word in ((1, "a"), (2, "b")):
+        tally.add(count_numbers, number)
+        tally.add(count_words, word)
+    tally.flush()
+    tally.flush()
+    assert (numbers, words) == ([[1, 2]], [["a", "b"]])
+
+
+def test_notes_are_counted_by_themselves_soon_after() -> None:
+    counted = threading.Event()
+    Tally(seconds=0.01).add(lambda _: counted.set(), None)
+    assert counted.wait(30)
+
+
+def test_no_note_of_many_threads_is_lost() -> None:
+    tally, seen = Tally(seconds=0.001), []
+    count = seen.extend
+
+    def add() -> None:
+        for number in range(2000):
+            tally.add(count, number)
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tally.flush()
+    assert sorted(seen) == sorted(4 * list(range(2000)))
+
+
+def test_a_count_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+    tally, seen = Tally(seconds=60), []
+
+    def fail(_: list[int]) -> None:
+        raise ZeroDivisionError
+
+    tally.add(fail, 1)
+    tally.add(seen.extend, 2)
+    tally.flush()
+    assert seen == [2]
+    assert "ZeroDivisionError" in caplog.text
