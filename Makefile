@@ -13,13 +13,14 @@ PYTHON ?= python3
 ALL := .venv/all
 SERVING := .venv/serving
 UV := .venv/uv/bin/uv
+PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help serve test check train evaluate bench lock clean
+.PHONY: help serve test check train evaluate bench bench-serving lock clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
 	$(SERVING)/bin/bentoml serve --port $(PORT) --timeout-graceful-shutdown $(GRACE)
@@ -43,6 +44,9 @@ evaluate: $(ALL)/.installed  ## score BUNDLE on DATA into reports/
 bench: $(ALL)/.installed  ## measure inference beside its peers
 	$(ALL)/bin/python -m benchmarks.inference --bundle $(BUNDLE)
 
+bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its peers (needs h2load)
+	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
+
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --extra serving --output-file requirements/serving.txt
 	$(LOCK) --upgrade pyproject.toml --extra dev --output-file requirements/all.txt
@@ -53,6 +57,11 @@ clean:  ## remove environments, caches, runs and reports
 $(UV): requirements/uv.txt
 	$(PYTHON) -m venv .venv/uv
 	.venv/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/peers/%: benchmarks/peers/%.txt | $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $@
+	$(UV) pip install --quiet --python $@ -r $<
 	touch $@
 
 $(SERVING)/.installed: requirements/serving.txt | $(UV)

@@ -1,7 +1,8 @@
 """The service beside its peers: ``make bench-serving`` prints the tables of benchmarks/README.md.
 
 Every server answers the same images with the same graph, with one onnxruntime thread, from core 0; the clients ask
-from core 1. Servers take turns, and a ratio is the median of the turns' ratios.
+from core 1. Servers take turns, and a ratio is the median of the turns' ratios. ``--device cuda`` prints the one table
+of a GPU instead.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from benchmarks.inference import processor
 from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
 from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
+from clustnet.predictor import CUDA
 
 SERVER_CORE, CLIENT_CORE = (0,), (1,)
 BOTH = (0, 1)
 CLIENTS, BATCH = 4, 64
+GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 SAMPLE_SECONDS = 5
@@ -32,8 +35,8 @@ SAMPLE_SECONDS = 5
 def main() -> None:
     """Print the tables that are asked for, by default all but the soak."""
     options = _options()
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, CPUExecutionProvider, bundle {options.bundle}")
-    for name in options.tables:
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {options.device}, bundle {options.bundle}")
+    for name in ["gpu"] if options.device == "cuda" else options.tables:
         print(f"\n### {name}\n", flush=True)
         TABLES[name](options)
 
@@ -41,7 +44,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("benchmarks.serving", description=__doc__)
     parser.add_argument("--bundle", type=Path, default=Path("models/mnist"))
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=[name for name in TABLES if name != "soak"])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--tables", nargs="+", choices=CPU_TABLES, default=[n for n in CPU_TABLES if n != "soak"])
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5, help="of each measurement")
     parser.add_argument("--minutes", type=float, default=10, help="of the soak")
@@ -157,13 +161,24 @@ def soak(options: argparse.Namespace) -> None:
     print(f"| {cells} | {slope:.3f} ± {error:.3f} |")
 
 
-TABLES: dict[str, Callable[[argparse.Namespace], None]] = {
-    "compare": compare,
-    "workers": workers,
-    "latency": latency,
-    "overload": overload,
-    "soak": soak,
-}
+def gpu(options: argparse.Namespace) -> None:
+    """Print the speed on a GPU; nothing is printed of what fell back to the CPU."""
+    print("| batch | onnxruntime, images/s | IO binding | CUDA graph | ClustNet, images/s | ClustNet / onnxruntime |")
+    print("|---|---|---|---|---|---|")
+    settings = {"CLUSTNET_DEVICE": "cuda"}
+    for batch in GPU_BATCHES:
+        ways = ("run", "binding", "graph")
+        loops = [_raw_loop(options, batch, SERVER_CORE, way) for way in ways]
+        ready = Request("/readyz", b"", {})  # 200 only if CUDA is in use
+        with running(CLUSTNET, options.bundle, SERVER_CORE, settings, ready) as (url, _):
+            _check_provider(ask(url, Request("/metrics", b"", {})).text)
+            ours = batch * top_load(url, binary_v2(batch), CLIENTS, options.seconds, CLIENT_CORE)
+        cells = " | ".join(f"{rate:,.0f}" for rate in (*loops, ours))
+        print(f"| {batch} | {cells} | {ours / loops[0]:.2f} |", flush=True)
+
+
+CPU_TABLES = {"compare": compare, "workers": workers, "latency": latency, "overload": overload, "soak": soak}
+TABLES: dict[str, Callable[[argparse.Namespace], None]] = {**CPU_TABLES, "gpu": gpu}
 
 
 def _is_there(server: Server) -> bool:
@@ -179,19 +194,39 @@ def _top_loads(server: Server, options: argparse.Namespace) -> list[float]:
         return [n * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for n, request in asked]
 
 
-def _raw_loop(options: argparse.Namespace, batch: int, cores: Sequence[int]) -> float:
-    return float(_start_loop(options, batch, cores).communicate()[0])
+def _raw_loop(options: argparse.Namespace, batch: int, cores: Sequence[int], way: str = "run") -> float:
+    return _rate(options, _start_loop(options, batch, cores, way))
 
 
 def _raw_loops(options: argparse.Namespace, count: int) -> list[float]:
     """Return the images per second of so many loops at the same time, each on a core of its own."""
-    return [float(loop.communicate()[0]) for loop in [_start_loop(options, BATCH, [core]) for core in BOTH[:count]]]
+    loops = [_start_loop(options, BATCH, [core]) for core in BOTH[:count]]
+    return [_rate(options, loop) for loop in loops]
 
 
-def _start_loop(options: argparse.Namespace, batch: int, cores: Sequence[int]) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "benchmarks.peers.raw_loop", str(batch), str(options.seconds)]
+def _start_loop(
+    options: argparse.Namespace, batch: int, cores: Sequence[int], way: str = "run"
+) -> "subprocess.Popen[str]":
+    what = [str(batch), str(options.seconds), options.device, way]
+    command = [sys.executable, "-m", "benchmarks.peers.raw_loop", *what]
     own = environment(options.bundle, ".")
     return subprocess.Popen(pinned(command, cores), env=own, stdout=subprocess.PIPE, text=True)
+
+
+def _rate(options: argparse.Namespace, loop: "subprocess.Popen[str]") -> float:
+    """Return what a loop has measured."""
+    output, _ = loop.communicate()
+    if loop.returncode:
+        raise SystemExit("The loop of onnxruntime failed; its error stands above.")
+    provider, rate = output.splitlines()[-1].split()  # onnxruntime may complain before
+    if options.device == "cuda":
+        _check_provider(provider)
+    return float(rate)
+
+
+def _check_provider(text: str) -> None:
+    if CUDA not in text:
+        raise SystemExit("onnxruntime fell back to the CPU; install NVIDIA's driver, CUDA and cuDNN for it.")
 
 
 def _seconds(url: str, request: Request) -> float:

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn reads it with httptools, which is twice as fast as in Python but sets no limit to headers."""
+"""HTTP as uvicorn reads it with httptools, which is faster than in Python but sets no limit to headers."""
 
 from typing import Any, ClassVar
 

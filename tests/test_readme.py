@@ -74,8 +74,17 @@ def test_commands_print_what_the_readme_shows(command: str, shown: str, workplac
         assert numbers(printed) == pytest.approx(numbers(shown), abs=0.01)
 
 
-def test_the_python_example_prints_what_the_readme_shows(workplace: Path, service: str) -> None:
-    (code, shown) = re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL)[0]
+def python_examples() -> list[tuple[str, str]]:
+    """Return every example with the output that the README shows."""
+    return re.findall(r"```python\n(.*?)```\n\n```\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_python_block_has_its_output() -> None:
+    assert len(python_examples()) == README.count("```python") > 1
+
+
+@pytest.mark.parametrize(("code", "shown"), python_examples())
+def test_python_examples_print_what_the_readme_shows(code: str, shown: str, workplace: Path, service: str) -> None:
     (workplace / "example.py").write_text(code.replace(PLACE, service))
     assert run(f"{sys.executable} example.py", workplace) == shown
 
