@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route, Router
 
 from clustnet.errors import UserError
 from clustnet.settings import Settings
@@ -35,8 +35,6 @@ PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 
 
-LOAD = "/v2/repository/models/{name}/load"
-UNLOAD = "/v2/repository/models/{name}/unload"
 LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
 CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
 
@@ -161,23 +159,25 @@ async def refuse(_: Request, refusal: Refusal) -> Response:
 
 def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Route]:
     """Return the routes of one path below a model, without and with its version."""
-    models = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+    models = ("/models/{name}", "/models/{name}/versions/{version}")
     return [Route(model + path, endpoint, methods=[method]) for model in models]
 
 
+REPOSITORY = {
+    INDEX: show_index,
+    "/v2/repository/models/{name}/load": load,
+    "/v2/repository/models/{name}/unload": unload,
+}
 ROUTES = [
-    *_at_model("/infer", infer, "POST"),  # first, as it is asked most and they are tried in turn
+    Route("/", show_server),
+    Route("/health/live", show_live),
+    Route("/health/ready", show_ready),
     *_at_model("", show_model, "GET"),
     *_at_model("/ready", show_model_ready, "GET"),
-    Route("/v2", show_server),
-    Route("/v2/", show_server),
-    Route("/v2/health/live", show_live),
-    Route("/v2/health/ready", show_ready),
-    Route(INDEX, show_index, methods=["POST"]),
-    Route(LOAD, load, methods=["POST"]),
-    Route(UNLOAD, unload, methods=["POST"]),
+    *_at_model("/infer", infer, "POST"),  # the service's ShortCut comes first
+    *(Route(path.removeprefix(PROTOCOL), endpoint, methods=["POST"]) for path, endpoint in REPOSITORY.items()),
 ]
-PROTOCOL_PATHS = [route.path for route in ROUTES]
+PROTOCOL_PATHS = [PROTOCOL, *(f"{PROTOCOL}{route.path}" for route in ROUTES)]
 
 
 @asynccontextmanager
@@ -200,11 +200,10 @@ async def _follow(state: State) -> None:
 def application() -> Starlette:
     """Return the protocol's application; it answers once its ``state`` has ``models`` and ``settings``."""
     made = Starlette(
-        routes=ROUTES,
+        routes=[Route(PROTOCOL, show_server), Mount(PROTOCOL, Router(ROUTES, redirect_slashes=False))],
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
         lifespan=following,
     )
-    made.router.redirect_slashes = False
     made.state.changes = CapacityLimiter(1)  # beside the one that computes, so that no request waits for a load
     return made
 
