@@ -1,16 +1,21 @@
 """The serving room: a bundle becomes an HTTP service.
 
-Importing it has uvicorn read HTTP with a limit to headers, and turns telemetry off: onnxruntime is not
+Importing it has uvicorn read HTTP with a limit to headers, and accept connections so that workers share
+them. It turns telemetry off: onnxruntime is not
 loaded yet, and BentoML's command, which has asked the environment already and remembers the answer, is
 made to ask again before it reports anything.
 """
 
 import os
+from importlib.util import find_spec
 
 from bentoml._internal.utils.analytics import usage_stats
-from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 usage_stats.do_not_track.cache_clear()
-HTTP_PROTOCOLS["auto"] = "serving.http_protocol:BoundedProtocol"  # BentoML starts uvicorn with no choice of its own
+# BentoML starts uvicorn without a choice of its own.
+HTTP_PROTOCOLS["auto"] = "serving.http_protocol:BoundedProtocol"
+if find_spec("uvloop"):
+    LOOP_FACTORIES["auto"] = "serving.accepting:loop_factory"
