@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from clustnet.predictor import OUTPUTS
+from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
 from clustnet.settings import Settings
 from serving.responses import ERRORS
 from serving.v2.requests import HEADER_LENGTH
@@ -95,7 +95,7 @@ def _infer(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
     """Describe an inference; binary data can only be told in words."""
     limit = f"At most {settings.max_body_bytes} bytes, unpacked, and {settings.max_images} images. "
     limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}."
-    content = {JSON_TYPE: {"schema": _request(shapes)}, BINARY_TYPE: {"schema": {}}}
+    content = {JSON_TYPE: {"schema": _request(shapes, settings)}, BINARY_TYPE: {"schema": {}}}
     operation = _operation("The outputs of the mixture of experts for each image.", INFER_FAULTS)
     operation["responses"]["200"]["content"][BINARY_TYPE] = {"schema": {}}
     header = {"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 1}}
@@ -103,7 +103,7 @@ def _infer(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
     return operation | {"parameters": [header], "requestBody": body}
 
 
-def _request(shapes: Sequence[tuple[int, ...]]) -> Schema:
+def _request(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
     described = " or ".join(str(["N", *shape]).replace("'", "") for shape in shapes)
     tensor = {
         "name": {"const": INPUT},
@@ -112,7 +112,8 @@ def _request(shapes: Sequence[tuple[int, ...]]) -> Schema:
         "parameters": PARAMETERS,
         "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested as the shape."},
     }
-    output = {"name": {"enum": OUTPUTS}, "parameters": PARAMETERS}
+    names = CONDITIONAL_OUTPUTS if settings.experts == "chosen" else OUTPUTS
+    output = {"name": {"enum": names}, "parameters": PARAMETERS}
     properties = {
         "id": {"type": "string"},
         "parameters": PARAMETERS,
