@@ -151,16 +151,23 @@ def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_
         image_shape: shape of one image.
     """
     (folder / "experts").mkdir()
-    _write(folder / GATE, Gate(model), ["routing"], image_shape)
+    write_graph(folder / GATE, Gate(model), ["routing"], image_shape)
     for index in range(len(model.experts)):
-        _write(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
-    _write(folder / MIXTURE, mixture, OUTPUTS, image_shape)
+        write_graph(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
+    write_graph(folder / MIXTURE, mixture, OUTPUTS, image_shape)
     if mixture.hard:
-        _write(folder / CONDITIONAL, Conditional(mixture), CONDITIONAL_OUTPUTS, image_shape)
+        write_graph(folder / CONDITIONAL, Conditional(mixture), CONDITIONAL_OUTPUTS, image_shape)
 
 
-def _write(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
-    """Trace one module and check the graph with onnx's own checker."""
+def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
+    """Trace one module that reads ``image`` and check the graph with onnx's own checker.
+
+    Args:
+        path: the file.
+        module: on the CPU.
+        outputs: the names of what it returns.
+        image_shape: shape of one image.
+    """
     example = torch.zeros((2, *image_shape), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

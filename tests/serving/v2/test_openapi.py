@@ -1,15 +1,14 @@
 from clustnet.predictor import OUTPUTS, Predictor
 from clustnet.settings import Settings
 from serving.openapi import describe
-from serving.v2.routes import paths
+from serving.v2.routes import ROUTES
 
 
 def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
     documented = describe(predictor.manifest, Settings())["paths"]
-    for route in paths.routes:
-        path = f"/v2{route.path}".removesuffix("/")  # type: ignore[attr-defined]
-        methods = {method.lower() for method in route.methods - {"HEAD"}}  # type: ignore[attr-defined]
-        assert methods == set(documented[path]) - {"parameters"}
+    for route in ROUTES:
+        methods = {method.lower() for method in (route.methods or set()) - {"HEAD"}}
+        assert methods == set(documented[route.path.removesuffix("/")]) - {"parameters"}
 
 
 def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:
@@ -20,3 +19,10 @@ def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -
     properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert properties["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"
     assert properties["outputs"]["items"]["properties"]["name"]["enum"] == OUTPUTS
+
+
+def test_outputs_of_the_chosen_expert_alone_are_told(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(experts="chosen"))
+    body = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    names = body["schema"]["properties"]["outputs"]["items"]["properties"]["name"]["enum"]
+    assert names == [name for name in OUTPUTS if name != "expert_probability"]
