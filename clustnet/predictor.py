@@ -68,9 +68,11 @@ class Predictor:
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 1, experts: Experts = "all") -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
+        graph = MIXTURE
         if experts == "chosen":
             _check_conditional(bundle)
-        graph, signatures = (CONDITIONAL if experts == "chosen" else MIXTURE), _signatures(self.manifest)
+            graph = CONDITIONAL
+        signatures = _signatures(self.manifest)
         self.outputs = signatures.pop(graph)  # names, and shapes after the batch dimension
         for name, outputs in signatures.items():  # opened once and let go
             _check_signature(name, open_graph(bundle.path(name), [CPU]), self.manifest, outputs)
