@@ -1,6 +1,7 @@
 """Images per second of the Predictor beside a bare onnxruntime session on the same graph.
 
-Both run in turns in this process, on the same images and threads; the ratio is the median of the turns' ratios.
+All run in turns in this process, on the same images and threads; a ratio is the median of the turns' ratios. A bundle
+with ``conditional.onnx`` is measured with the chosen experts alone as well, beside the Predictor with all of them.
 """
 
 import argparse
@@ -8,20 +9,23 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import MIXTURE, Bundle
+from clustnet.bundle import CONDITIONAL, MIXTURE, Bundle
 from clustnet.datasets import load
-from clustnet.predictor import OUTPUTS, Predictor, open_graph, providers_for
+from clustnet.predictor import OUTPUTS, Device, Predictor, open_graph, providers_for
 
 BATCH_SIZES = (1, 8, 64, 256, 1024)
 IMAGES_A_TURN = 2048
 TURNS = 7
+ALL, BARE, CHOSEN = "Predictor", "onnxruntime", "chosen experts alone"
+
+Way = Callable[[NDArray[np.uint8]], object]
 
 
 def main() -> None:
@@ -31,30 +35,41 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     options = parser.parse_args()
     predictor = Predictor(Bundle(options.bundle), options.device)
-    session = open_graph(options.bundle / MIXTURE, providers_for(options.device))
+    ways = _ways(predictor, options.device)
     images = load("mnist:test").images[:IMAGES_A_TURN]
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {predictor.provider}, 1 thread, bundle {options.bundle}")
     print(f"{TURNS} turns of {len(images)} MNIST test images; medians\n")
-    print("| batch | Predictor, images/s | onnxruntime, images/s | ratio |\n|---|---|---|---|")
+    ratios = {"ratio": (ALL, BARE), "chosen to all": (CHOSEN, ALL)} if CHOSEN in ways else {"ratio": (ALL, BARE)}
+    print("| " + " | ".join(["batch", *(f"{way}, images/s" for way in ways), *ratios]) + " |")
+    print("|---" * (1 + len(ways) + len(ratios)) + "|")
     for size in BATCH_SIZES:
-        ours, bare, ratio = _compare(predictor, session, images, size)
-        print(f"| {size} | {ours:,.0f} | {bare:,.0f} | {ratio:.2f} |", flush=True)
+        speeds = _speeds(ways, images, size)
+        cells = [f"{statistics.median(speeds[way]):,.0f}" for way in ways]
+        cells += [f"{_ratio(speeds[one], speeds[other]):.2f}" for one, other in ratios.values()]
+        print("| " + " | ".join([str(size), *cells]) + " |", flush=True)
 
 
-def _compare(predictor: Predictor, session: object, images: NDArray[np.uint8], size: int) -> tuple[float, float, float]:
-    """Return both speeds in images per second and the median ratio."""
-
-    def bare(batch: NDArray[np.uint8]) -> object:
-        return session.run(OUTPUTS, {"image": batch})  # type: ignore[attr-defined]
-
-    pairs = []
-    for _ in range(TURNS + 1):
-        pairs.append((_speed(predictor.predict, images, size), _speed(bare, images, size)))
-    ours, theirs = zip(*pairs[1:], strict=True)  # the first turn warms up
-    return statistics.median(ours), statistics.median(theirs), statistics.median(a / b for a, b in pairs[1:])
+def _ways(predictor: Predictor, device: Device) -> dict[str, Way]:
+    """Return what is measured, by its name."""
+    bundle = predictor.bundle
+    session = open_graph(bundle.path(MIXTURE), providers_for(device))
+    ways: dict[str, Way] = {ALL: predictor.predict, BARE: lambda batch: session.run(OUTPUTS, {"image": batch})}
+    if CONDITIONAL in bundle.manifest.files:
+        ways[CHOSEN] = Predictor(bundle, device, experts="chosen").predict
+    return ways
 
 
-def _speed(run: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8], size: int) -> float:
+def _speeds(ways: Mapping[str, Way], images: NDArray[np.uint8], size: int) -> dict[str, list[float]]:
+    """Return the speed of each way in each turn, in images per second."""
+    turns = [{name: _speed(way, images, size) for name, way in ways.items()} for _ in range(TURNS + 1)]
+    return {name: [turn[name] for turn in turns[1:]] for name in ways}  # the first turn warms up
+
+
+def _ratio(speeds: list[float], others: list[float]) -> float:
+    return statistics.median(one / other for one, other in zip(speeds, others, strict=True))
+
+
+def _speed(run: Way, images: NDArray[np.uint8], size: int) -> float:
     began = time.perf_counter()
     for start in range(0, len(images), size):
         run(images[start : start + size])

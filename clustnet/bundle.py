@@ -16,6 +16,7 @@ SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
+CONDITIONAL = "conditional.onnx"
 LARGEST_MANIFEST = 16 * 2**20
 
 RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
@@ -105,7 +106,8 @@ class Manifest(Strict):
     """The contents of ``manifest.json``.
 
     ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by
-    its most probable expert alone. ``files`` maps every other file of the bundle to its SHA-256.
+    its most probable expert alone. ``files`` maps every other file of the bundle to its SHA-256;
+    ``conditional.onnx`` is among them for hard routing, but for bundles that were exported before there was one.
     """
 
     schema_version: Literal[2]
@@ -146,7 +148,7 @@ class Manifest(Strict):
         return self
 
     def graphs(self) -> list[str]:
-        """Return the bundle's graphs, relative to its folder."""
+        """Return the graphs that every bundle has, relative to its folder."""
         return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
 
     def grouping(self) -> CoarseGrouping:

@@ -10,10 +10,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from clustnet.bundle import GATE, MIXTURE, Bundle, Manifest
+from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, Bundle, Manifest, expert_graph
 from clustnet.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]
+Experts = Literal["all", "chosen"]
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
 WARNINGS_AND_WORSE_HIDDEN = 3  # onnxruntime's log level "error"
@@ -21,12 +22,13 @@ WARNINGS_AND_WORSE_HIDDEN = 3  # onnxruntime's log level "error"
 
 @dataclass(frozen=True)
 class Predictions:
-    """The outputs of ``mixture.onnx`` for N images, all float32.
+    """The outputs of ``mixture.onnx`` or ``conditional.onnx`` for N images, all float32.
 
     Args:
         positive_probability: [N] probability of the positive coarse label.
         routing: [N, E] routing distribution.
-        expert_probability: [N, E] each expert's probability of the positive coarse label.
+        expert_probability: [N, E] each expert's probability of the positive coarse label; [N, 0] of
+            ``conditional.onnx``, which does not ask every expert.
         class_probability: [N, C] probability of each fine class, calibrated.
         confidence: [N] how like the training images an image is, above 0 to 1; see ``Manifest.abstention``.
     """
@@ -39,6 +41,7 @@ class Predictions:
 
 
 OUTPUTS = [field.name for field in fields(Predictions)]
+CONDITIONAL_OUTPUTS = [name for name in OUTPUTS if name != "expert_probability"]
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
@@ -54,17 +57,27 @@ class Predictor:
         device: ``auto`` takes CUDA where it works and the CPU elsewhere; ``cuda`` asks for CUDA, and
             ``provider`` tells whether it came, as onnxruntime falls back to the CPU in silence.
         threads: threads inside one inference; 1 is fastest on a few cores, 0 takes all cores.
+        experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which asks for each image only
+            the expert that decides.
 
     Raises:
-        UserError: a graph that cannot be read or whose inputs or outputs are not the bundle's.
+        UserError: a graph that cannot be read or whose inputs or outputs are not the bundle's; or ``chosen`` with a
+            bundle of soft routing, or without ``conditional.onnx``.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 1) -> None:
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 1, experts: Experts = "all") -> None:
         self.bundle = bundle
         self.manifest = bundle.manifest
-        _check_parts(bundle)
-        self._session = open_graph(bundle.path(MIXTURE), providers_for(device), threads)
-        _check_signature(MIXTURE, self._session, self.manifest, _mixture_outputs(self.manifest))
+        graph = MIXTURE
+        if experts == "chosen":
+            _check_conditional(bundle)
+            graph = CONDITIONAL
+        signatures = _signatures(self.manifest)
+        self.outputs = signatures.pop(graph)  # names, and shapes after the batch dimension
+        for name, outputs in signatures.items():  # opened once and let go
+            _check_signature(name, open_graph(bundle.path(name), [CPU]), self.manifest, outputs)
+        self._session = open_graph(bundle.path(graph), providers_for(device), threads)
+        _check_signature(graph, self._session, self.manifest, self.outputs)
         self.provider: str = self._session.get_providers()[0]
 
     def predict(self, images: NDArray[np.uint8], batch_size: int = 256) -> Predictions:
@@ -84,8 +97,12 @@ class Predictor:
                 f"but got {images.dtype} images of {list(images.shape[1:])}."
             )
         starts = range(0, max(len(images), 1), batch_size)
-        parts = [Predictions(*self._session.run(OUTPUTS, {"image": images[i : i + batch_size]})) for i in starts]
+        parts = [self._predict(images[i : i + batch_size]) for i in starts]
         return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _predict(self, images: NDArray[np.uint8]) -> Predictions:
+        arrays = dict(zip(self.outputs, self._session.run(list(self.outputs), {"image": images}), strict=True))
+        return Predictions(**{"expert_probability": np.empty((len(images), 0), np.float32)} | arrays)
 
 
 def providers_for(device: Device) -> list[str]:
@@ -122,18 +139,27 @@ def _has_nvidia_driver() -> bool:
     return True
 
 
-def _check_parts(bundle: Bundle) -> None:
-    """Check the graphs that the mixture was composed of; they are opened once and let go."""
-    manifest = bundle.manifest
-    gate, *experts = [name for name in manifest.graphs() if name != MIXTURE]
-    _check_signature(gate, open_graph(bundle.path(GATE), [CPU]), manifest, {"routing": [manifest.experts]})
-    for name in experts:
-        _check_signature(name, open_graph(bundle.path(name), [CPU]), manifest, {"positive_probability": []})
+def _check_conditional(bundle: Bundle) -> None:
+    """Check that one expert alone decides, and that the bundle has the graph that asks only this one."""
+    if bundle.manifest.routing != "hard":
+        fault = "has soft routing, where every expert has a say"
+        raise UserError(f"The bundle {bundle.folder} {fault}; set CLUSTNET_EXPERTS to all.")
+    if CONDITIONAL not in bundle.manifest.files:
+        fault = f"has no {CONDITIONAL}, which asks only the chosen expert"
+        raise UserError(f"The bundle {bundle.folder} {fault}; export the run again, or set CLUSTNET_EXPERTS to all.")
 
 
-def _mixture_outputs(manifest: Manifest) -> dict[str, list[int]]:
+def _signatures(manifest: Manifest) -> dict[str, dict[str, list[int]]]:
+    """Return the outputs of each of the bundle's graphs and their shapes after the batch dimension."""
     experts, classes = [manifest.experts], [len(manifest.fine_classes)]
-    return dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
+    mixture = dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
+    conditional = {name: mixture[name] for name in CONDITIONAL_OUTPUTS}
+    return {
+        GATE: {"routing": experts},
+        **{expert_graph(index): {"positive_probability": []} for index in range(manifest.experts)},
+        MIXTURE: mixture,
+        **({CONDITIONAL: conditional} if CONDITIONAL in manifest.files else {}),
+    }
 
 
 def _check_signature(name: str, session: Any, manifest: Manifest, outputs: dict[str, list[int]]) -> None:

@@ -44,6 +44,7 @@ class Settings(BaseSettings):
         device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
+        experts: ``chosen`` asks for each image the one expert that decides, which takes bundles of hard routing.
         max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service asks for none.
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
+    experts: Literal["all", "chosen"] = "all"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_images: Annotated[int, Field(ge=1)] = 1024
     api_keys_file: Path | None = None

@@ -69,12 +69,31 @@ def threshold(confidence: NDArray[np.float32], share: float) -> float:
     return float(np.float32(np.quantile(confidence, share)))
 
 
-def features(output: MixtureOutput, embeddings: Tensor) -> Tensor:
-    """Return what tells images apart, float32 [N, D + E]: the gate's embeddings and the experts' logits.
+def features(embeddings: Tensor, logits: Tensor) -> Tensor:
+    """Return what tells images apart: the gate's embeddings and the logits of the experts that decide.
 
     The experts help where the gate alone has learnt little.
+
+    Args:
+        embeddings: float32 [N, D].
+        logits: float32 [N, E], or [N, 1], see ``deciding_logits``.
+
+    Returns:
+        float32 [N, D + E], or [N, D + 1].
     """
-    return torch.cat([embeddings, output.expert_logit], dim=1)
+    return torch.cat([embeddings, logits], dim=1)
+
+
+def deciding_logits(output: MixtureOutput, hard: bool) -> Tensor:
+    """Return all experts' logits, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed."""
+    if not hard:
+        return output.expert_logit
+    return output.expert_logit.gather(1, chosen_expert(output.log_routing.exp())[:, None])
+
+
+def chosen_expert(routing: Tensor) -> Tensor:
+    """Return the most probable expert of each image, int64 [N], of the routing distribution, float32 [N, E]."""
+    return routing.argmax(dim=1)
 
 
 @torch.no_grad()
@@ -87,12 +106,12 @@ def route_with_features(model: MixtureOfExperts, images: NDArray[np.uint8], hard
         hard: whether one expert alone decides.
 
     Returns:
-        What ``training.inference.route`` does, and the features, float32 [N, D + E].
+        What ``training.inference.route`` does, and ``features``.
     """
     outputs, found = [], []
     for part in batches(images):
         pixels = model.normalise(part)
         embeddings = model.encoder(pixels)
         outputs.append(model.route_embedded(pixels, embeddings))
-        found.append(features(outputs[-1], embeddings))
+        found.append(features(embeddings, deciding_logits(outputs[-1], hard)))
     return Routed.of(outputs, hard), torch.cat(found)

@@ -1,4 +1,4 @@
-"""The bundle's ONNX graphs: gate, experts and mixture, all reading raw uint8 images."""
+"""The bundle's ONNX graphs: gate, experts, mixture and its conditional form, all reading raw uint8 images."""
 
 import logging
 import warnings
@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.calibration import LEAST_PROBABILITY
-from clustnet.predictor import OUTPUTS, Predictions
-from onnx_export.confidence import Confidence, features
+from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
+from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features
 from training.inference import batches
 from training.models.mixture import MixtureOfExperts
 
@@ -75,12 +75,61 @@ class Mixture(nn.Module):
         embeddings = self.model.encoder(pixels)
         output = self.model.route_embedded(pixels, embeddings)
         routing, probability = output.log_routing.exp(), output.expert_logit.sigmoid()
-        experts = routing.shape[1]
-        weights = nn.functional.one_hot(routing.argmax(dim=1), experts).float() if self.hard else routing
+        weights = one_hot(chosen_expert(routing), routing.shape[1]) if self.hard else routing
+        positive, classes = self.combine(weights, probability)
+        confidence = self.confidence(features(embeddings, deciding_logits(output, self.hard)))
+        return positive, routing, probability, classes, confidence
+
+    def combine(self, weights: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the positive probability, [N], and the class probabilities, [N, C].
+
+        Args:
+            weights: float32 [N, E] the experts' weights.
+            probability: float32 [N, E] the experts' probabilities, or [N, 1] that of the one expert that decides.
+        """
         positive = weights * probability
         mixed = positive @ self.class_map[:, 1] + (weights - positive) @ self.class_map[:, 0]
         classes = (mixed.clamp(min=LEAST_PROBABILITY).log() / self.temperature).softmax(dim=1)
-        return positive.sum(dim=1), routing, probability, classes, self.confidence(features(output, embeddings))
+        return positive.sum(dim=1), classes
+
+
+class Conditional(nn.Module):
+    """What a ``Mixture`` of hard routing says, with each expert asked only about the images that it decides.
+
+    The conditional computation of Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic
+    Neurons for Conditional Computation", arXiv:1308.3432.
+
+    Args:
+        mixture: the whole model; one expert alone decides.
+    """
+
+    def __init__(self, mixture: Mixture) -> None:
+        super().__init__()
+        self.mixture = mixture
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the arrays of ``Predictions`` but for the experts' probabilities, in its order."""
+        mixture, model = self.mixture, self.mixture.model
+        pixels = model.normalise(image)
+        embeddings = model.encoder(pixels)
+        routing = model.head(embeddings).log_softmax(dim=1).exp()
+        chosen = chosen_expert(routing)
+        logit = self._ask(chosen, embeddings if model.shared else pixels)
+        positive, classes = mixture.combine(one_hot(chosen, routing.shape[1]), logit.sigmoid())
+        return positive, routing, classes, mixture.confidence(features(embeddings, logit))
+
+    def _ask(self, chosen: Tensor, evidence: Tensor) -> Tensor:
+        """Return the logit of each image's chosen expert, float32 [N, 1]; an expert may have no image at all."""
+        logit = evidence.new_zeros(evidence.shape[0], 1)  # len() would fix the number of images in the graph
+        for index, expert in enumerate(self.mixture.model.experts):
+            images = (chosen == index).nonzero().squeeze(1)
+            logit = logit.index_put((images,), expert(evidence[images]))
+        return logit
+
+
+def one_hot(chosen: Tensor, experts: int) -> Tensor:
+    """Return the weights, float32 [N, E], of the experts that were chosen, int64 [N]."""
+    return nn.functional.one_hot(chosen, experts).float()
 
 
 @torch.no_grad()
@@ -93,6 +142,8 @@ def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
 def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
     """Write ``gate.onnx``, ``experts/expert_I.onnx`` and ``mixture.onnx`` with a dynamic batch.
 
+    If one expert alone decides, write ``conditional.onnx`` as well.
+
     Args:
         folder: the bundle's folder.
         model: the trained mixture, in evaluation mode on the CPU.
@@ -100,14 +151,23 @@ def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_
         image_shape: shape of one image.
     """
     (folder / "experts").mkdir()
-    _write(folder / GATE, Gate(model), ["routing"], image_shape)
+    write_graph(folder / GATE, Gate(model), ["routing"], image_shape)
     for index in range(len(model.experts)):
-        _write(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
-    _write(folder / MIXTURE, mixture, OUTPUTS, image_shape)
+        write_graph(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
+    write_graph(folder / MIXTURE, mixture, OUTPUTS, image_shape)
+    if mixture.hard:
+        write_graph(folder / CONDITIONAL, Conditional(mixture), CONDITIONAL_OUTPUTS, image_shape)
 
 
-def _write(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
-    """Trace one module and check the graph with onnx's own checker."""
+def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
+    """Trace one module that reads ``image`` and check the graph with onnx's own checker.
+
+    Args:
+        path: the file.
+        module: on the CPU.
+        outputs: the names of what it returns.
+        image_shape: shape of one image.
+    """
     example = torch.zeros((2, *image_shape), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():

@@ -52,10 +52,11 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
 
 def _certainty(manifest: Manifest) -> str:
     calibration, abstention = manifest.calibration, manifest.abstention
+    logits = "the chosen expert's logit" if manifest.routing == "hard" else "the experts' logits"
     return (
         f"The class probabilities have the temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
         f"{calibration.images:,} images of {calibration.data}. The confidence is 1 / (1 + d), where d is the mean "
-        "squared, whitened distance of the gate's embedding and the experts' logits to the nearest cell's mean; "
+        f"squared, whitened distance of the gate's embedding and {logits} to the nearest cell's mean; "
         f"it is under {abstention.threshold:.4f}, and the model abstains, for {abstention.share:.1%} of "
         f"{abstention.images:,} images of {abstention.data} that its means were not fitted on."
     )

@@ -1,14 +1,15 @@
 """Proof that the graphs compute what the trained model does."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import GATE, MIXTURE, expert_graph
+from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.calibration import tempered
 from clustnet.class_map import class_probability, routing_weights
-from clustnet.predictor import CPU, OUTPUTS, Predictions, open_graph
+from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
 from onnx_export.graphs import Mixture
 
 IMAGES = 1000
@@ -23,7 +24,7 @@ class ParityError(RuntimeError):
 
 
 def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], predicted: Predictions) -> float:
-    """Compare torch, the separate graphs composed by hand, and ``mixture.onnx``.
+    """Compare torch, the separate graphs composed by hand, ``mixture.onnx`` and, if hard, ``conditional.onnx``.
 
     Args:
         folder: the folder of the graphs.
@@ -42,18 +43,28 @@ def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], pred
     compared = _decided(expected["routing"]) if mixture.hard else np.full(len(chosen), True)
     worst = 0.0
     for size in BATCH_SIZES:
-        for way, outputs in (
-            ("mixture.onnx", _mixture_outputs(folder, chosen, size)),
-            ("gate and experts", _composed_outputs(folder, mixture, chosen, size)),
-        ):
-            difference, name = _largest_difference(expected, outputs, compared)
+        for way, found, other, wanted in _comparisons(folder, mixture, chosen, size, expected):
+            difference, name = _largest_difference(wanted, found, compared)
             if difference > TOLERANCE:
                 raise ParityError(
-                    f"{way} at batch size {size} differs from torch by {difference:.2g} in {name}, "
+                    f"{way} at batch size {size} differs from {other} by {difference:.2g} in {name}, "
                     f"more than {TOLERANCE:g}; no bundle was written."
                 )
             worst = max(worst, difference)
     return worst
+
+
+def _comparisons(
+    folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int, expected: Arrays
+) -> Iterator[tuple[str, Arrays, str, Arrays]]:
+    """Yield what computes some outputs, the outputs, what computes them too, and all that it says."""
+    whole = _mixture_outputs(folder, images, size)
+    yield MIXTURE, whole, "torch", expected
+    yield "gate and experts", _composed_outputs(folder, mixture, images, size), "torch", expected
+    if mixture.hard:
+        conditional = _conditional_outputs(folder, images, size)
+        yield CONDITIONAL, conditional, "torch", expected
+        yield CONDITIONAL, conditional, MIXTURE, whole
 
 
 def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -67,6 +78,11 @@ def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 def _mixture_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
     return vars(Predictions(*_run(folder / MIXTURE, OUTPUTS, images, size)))
+
+
+def _conditional_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
+    arrays = _run(folder / CONDITIONAL, CONDITIONAL_OUTPUTS, images, size)
+    return dict(zip(CONDITIONAL_OUTPUTS, arrays, strict=True))
 
 
 def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:

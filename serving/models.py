@@ -255,7 +255,7 @@ class Models:
     def _open(self, place: Place) -> ServedModel:
         """Open a bundle, and try it."""
         bundle = place.open()
-        predictor = Predictor(bundle, self._settings.device, self._settings.threads)
+        predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
         _try(predictor)
         model = ServedModel(predictor, _device_fault(self._settings, predictor.provider), card_of(bundle))
         if place.open().manifest != bundle.manifest:

@@ -38,6 +38,12 @@ def synthetic_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hard_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a random bundle of hard routing; do not change it."""
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "hard", hard=True, name="hard")
+
+
+@pytest.fixture(scope="session")
 def predictor(synthetic_bundle: Path) -> Predictor:
     return Predictor(Bundle(synthetic_bundle), "cpu")
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from clustnet.bundle import GATE, MANIFEST, MIXTURE, expert_graph
+from clustnet.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, expert_graph
 from clustnet.evaluation_file import EVALUATION
 from clustnet.files import sha256_of
 
@@ -18,8 +18,11 @@ TEMPERATURE, THRESHOLD = 0.5, 0.5
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
 
-def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """Write a bundle of a random linear gate and experts; ``changes`` replace manifest entries."""
+def write_bundle(folder: Path, seed: int = 0, hard: bool = False, **changes: Any) -> Path:
+    """Write a bundle of a random linear gate and experts; ``changes`` replace manifest entries.
+
+    If ``hard``, one expert alone decides, and ``conditional.onnx`` says the same as the mixture.
+    """
     generator = np.random.default_rng(seed)
     gate = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
     experts = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
@@ -28,7 +31,10 @@ def write_bundle(folder: Path, seed: int = 0, **changes: Any) -> Path:
     onnx.save(_gate(gate), folder / GATE)
     for index in range(EXPERTS):
         onnx.save(_expert(experts[:, index : index + 1]), folder / expert_graph(index))
-    onnx.save(_mixture(gate, experts, class_map), folder / MIXTURE)
+    mixture = _mixture(gate, experts, class_map, hard)
+    onnx.save(mixture, folder / MIXTURE)
+    if hard:
+        onnx.save(_conditional(mixture), folder / CONDITIONAL)
     manifest = _manifest(folder, class_map) | changes
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
@@ -62,13 +68,14 @@ def with_evaluation(folder: Path, **changes: Any) -> Path:
 
 
 def _manifest(folder: Path, class_map: np.ndarray) -> dict[str, Any]:
-    graphs = [GATE, MIXTURE, *(expert_graph(i) for i in range(EXPERTS))]
+    hard = (folder / CONDITIONAL).exists()
+    graphs = [GATE, MIXTURE, *(expert_graph(i) for i in range(EXPERTS)), *([CONDITIONAL] if hard else [])]
     return {
         "schema_version": 2,
         "name": "synthetic",
         "version": "1",
         "method": "clustnet",
-        "routing": "soft",
+        "routing": "hard" if hard else "soft",
         "created": "2026-01-01T00:00:00Z",
         "source_commit": None,
         "config_hash": "0" * 64,
@@ -135,13 +142,34 @@ def _expert(expert: np.ndarray) -> onnx.ModelProto:
     return model
 
 
-def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray) -> onnx.ModelProto:
+def _weights(hard: bool) -> list[onnx.NodeProto]:
+    """Return the nodes of the experts' weights: the routing, or 1 for its maximum and 0 for the others."""
+    if not hard:
+        return [helper.make_node("Identity", ["routing"], ["weights"])]
+    return [
+        helper.make_node("ReduceMax", ["routing", "axis"], ["largest"], keepdims=1),
+        helper.make_node("Equal", ["routing", "largest"], ["is_largest"]),
+        helper.make_node("Cast", ["is_largest"], ["weights"], to=FLOAT),
+    ]
+
+
+def _conditional(mixture: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the mixture without its output of the experts' probabilities; it still computes them all."""
+    conditional = onnx.ModelProto()
+    conditional.CopyFrom(mixture)
+    (unasked,) = (put for put in conditional.graph.output if put.name == "expert_probability")
+    conditional.graph.output.remove(unasked)
+    return conditional
+
+
+def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray, hard: bool) -> onnx.ModelProto:
     nodes = [
         *_routing(),
+        *_weights(hard),
         helper.make_node("MatMul", ["flat", "experts"], ["expert_logits"]),
         helper.make_node("Sigmoid", ["expert_logits"], ["expert_probability"]),
-        helper.make_node("Mul", ["routing", "expert_probability"], ["positive"]),
-        helper.make_node("Sub", ["routing", "positive"], ["negative"]),
+        helper.make_node("Mul", ["weights", "expert_probability"], ["positive"]),
+        helper.make_node("Sub", ["weights", "positive"], ["negative"]),
         helper.make_node("MatMul", ["positive", "positive_map"], ["positive_part"]),
         helper.make_node("MatMul", ["negative", "negative_map"], ["negative_part"]),
         helper.make_node("Add", ["positive_part", "negative_part"], ["mixed"]),

@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from clustnet.bundle import Manifest
-from clustnet.predictor import OUTPUTS
+from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
 from clustnet.settings import Settings
 from serving.responses import ERRORS
 from serving.v2.compression import WINDOW_BITS
@@ -135,7 +135,7 @@ def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}. "
     limit += "With the header Content-Encoding the body is packed with gzip or deflate; so is the answer, if "
     limit += "Accept-Encoding says so."
-    schema = _request(shapes, settings.max_images)
+    schema = _request(shapes, settings)
     content = {JSON_TYPE: {"schema": schema, "example": _blank(shapes[0])}, BINARY_TYPE: {}}
     operation = _computing("The outputs of the mixture of experts for each image.", _response(), INFER_FAULTS)
     answer = operation["responses"]["200"]
@@ -149,8 +149,8 @@ def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     return operation | {"parameters": [header], "requestBody": body}
 
 
-def _request(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
-    tensors = [_shape(shape, most) for shape in shapes]
+def _request(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
+    tensors = [_shape(shape, settings.max_images) for shape in shapes]
     tensor = {
         "name": {"const": INPUT},
         "datatype": {"enum": list(DTYPES)},
@@ -158,12 +158,13 @@ def _request(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
         "parameters": PARAMETERS,
         "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested as the shape."},
     }
-    output = {"name": {"enum": OUTPUTS}, "parameters": PARAMETERS}
+    names = CONDITIONAL_OUTPUTS if settings.experts == "chosen" else OUTPUTS
+    output = {"name": {"enum": names}, "parameters": PARAMETERS}
     properties = {
         "id": STRING,
         "parameters": PARAMETERS,
         "inputs": _list(tensor, ["name", "datatype", "shape"]) | {"minItems": 1, "maxItems": 1},
-        "outputs": _list(output, ["name"]) | {"maxItems": len(OUTPUTS)},
+        "outputs": _list(output, ["name"]) | {"maxItems": len(names)},
     }
     return {"type": "object", "properties": properties, "required": ["inputs"]}
 

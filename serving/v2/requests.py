@@ -1,5 +1,6 @@
 """Inference requests: a JSON object, alone or followed by the bytes of the binary tensor data extension."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,13 @@ class InferRequest:
     id: str | None
 
 
-def read_request(content: bytes, header_length: str | None, image_shape: tuple[int, ...], most: int) -> InferRequest:
+def read_request(
+    content: bytes,
+    header_length: str | None,
+    image_shape: tuple[int, ...],
+    most: int,
+    known: Collection[str] = tuple(OUTPUTS),
+) -> InferRequest:
     """Read the body of an inference request; keys and parameters that the protocol does not know are tolerated.
 
     Args:
@@ -37,6 +44,7 @@ def read_request(content: bytes, header_length: str | None, image_shape: tuple[i
         header_length: the header Inference-Header-Content-Length, None if the whole body is JSON.
         image_shape: the shape of one image.
         most: the most images allowed.
+        known: the names of the outputs that the model has.
 
     Raises:
         Refusal: 400, naming the fault, or 413 for JSON with more values than the images have.
@@ -44,7 +52,7 @@ def read_request(content: bytes, header_length: str | None, image_shape: tuple[i
     header, binary = _split(content, header_length)
     check_values(header, image_shape, most)
     document = _document(header)
-    outputs = _outputs(document)
+    outputs = _outputs(document, known)
     inputs = document.get("inputs")
     if not isinstance(inputs, list):
         raise refusal("wrong_keys", f'The key "inputs" is {quote(inputs)}; send a list with one input.')
@@ -89,27 +97,27 @@ def _document(header: bytes) -> dict[str, Any]:
     return document
 
 
-def _outputs(document: dict[str, Any]) -> dict[str, bool]:
+def _outputs(document: dict[str, Any], known: Collection[str]) -> dict[str, bool]:
     """Return the requested outputs; all of them where the request names none."""
     binary = _flag(parameters_of(document, "The request"), "binary_data_output", default=False)
     requested = document.get("outputs")
     if requested is None or requested == []:
-        return dict.fromkeys(OUTPUTS, binary)
+        return dict.fromkeys(known, binary)
     if not isinstance(requested, list):
         raise refusal("wrong_keys", f'The key "outputs" is {quote(requested)}; send a list of objects with a name.')
     outputs: dict[str, bool] = {}
     for output in requested:
-        name = _output_name(output)
+        name = _output_name(output, known)
         if name in outputs:
             raise refusal("wrong_keys", f"The output {quote(name)} is asked for twice; name it once.")
         outputs[name] = _output_flag(output, name, binary)
     return outputs
 
 
-def _output_name(output: Any) -> str:
+def _output_name(output: Any, known: Collection[str]) -> str:
     name = output.get("name") if isinstance(output, dict) else output
-    if not isinstance(output, dict) or not isinstance(name, str) or name not in OUTPUTS:
-        raise refusal("wrong_keys", f"The output {quote(name)} is unknown; the model has {', '.join(OUTPUTS)}.")
+    if not isinstance(output, dict) or not isinstance(name, str) or name not in known:
+        raise refusal("wrong_keys", f"The output {quote(name)} is unknown; the model has {', '.join(known)}.")
     return name
 
 

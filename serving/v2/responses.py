@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 import clustnet
 from clustnet.bundle import Manifest
-from clustnet.predictor import OUTPUTS, Predictions
+from clustnet.predictor import Predictions, Predictor
 from serving.v2.requests import HEADER_LENGTH, InferRequest
 from serving.v2.tensors import BINARY_SIZE, INPUT
 
@@ -26,16 +26,17 @@ def server_metadata() -> dict[str, Any]:
     }
 
 
-def model_metadata(manifest: Manifest, versions: list[str]) -> dict[str, Any]:
+def model_metadata(predictor: Predictor, versions: list[str]) -> dict[str, Any]:
     """Return the answer of ``/v2/models/NAME``, which has these versions; -1 stands for the number of images."""
-    experts, classes = [manifest.experts], [len(manifest.fine_classes)]
-    sizes = dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
+    manifest = predictor.manifest
     return {
         "name": manifest.name,
         "versions": versions,
         "platform": "onnxruntime_onnx",
         "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, *manifest.input.shape]}],
-        "outputs": [{"name": name, "datatype": "FP32", "shape": [-1, *size]} for name, size in sizes.items()],
+        "outputs": [
+            {"name": name, "datatype": "FP32", "shape": [-1, *size]} for name, size in predictor.outputs.items()
+        ],
     }
 
 

@@ -60,7 +60,7 @@ async def show_model(request: Request) -> Response:
     """Answer a model's inputs and outputs."""
     model = _model(request)
     versions = [other.manifest.version for other in reversed(_now(request).versions(model.manifest.name))]
-    return JSONResponse(model_metadata(model.manifest, versions))
+    return JSONResponse(model_metadata(model.predictor, versions))
 
 
 async def show_model_ready(request: Request) -> Response:
@@ -82,7 +82,8 @@ async def infer(request: Request) -> Response:
 def answer(model: ServedModel, settings: Settings, content: bytes, headers: Headers) -> Response:
     """Answer an inference request; it computes, so call it in a thread."""
     body = decompress(content, headers.get("content-encoding", ""), settings.max_body_bytes)
-    request = read_request(body, headers.get(HEADER_LENGTH), model.manifest.input.shape, settings.max_images)
+    shape, outputs = model.manifest.input.shape, model.predictor.outputs
+    request = read_request(body, headers.get(HEADER_LENGTH), shape, settings.max_images, outputs)
     written, fields = write_response(request, predict_counted(model.predictor, request.images), model.manifest)
     encoding = accepted_encoding(headers.get("accept-encoding", ""))
     if encoding:

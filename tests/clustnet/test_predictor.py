@@ -1,8 +1,16 @@
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from clustnet.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
+from clustnet.class_map import routing_weights
 from clustnet.errors import UserError
-from clustnet.predictor import CPU, Predictor, providers_for
+from clustnet.files import sha256_of
+from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Experts, Predictor, providers_for
+from tests.synthetic import write_bundle
 
 SHAPES = {
     "positive_probability": (),
@@ -48,3 +56,65 @@ def test_the_provider_is_told(predictor: Predictor) -> None:
     assert predictor.provider == CPU
     assert providers_for("cpu") == [CPU]
     assert providers_for("cuda")[-1] == CPU  # to fall back on, which the provider then tells
+
+
+@pytest.mark.parametrize("count", [0, 1, 9])
+def test_the_chosen_expert_alone_says_the_same(hard_bundle: Path, count: int) -> None:
+    whole = Predictor(Bundle(hard_bundle), "cpu").predict(images(count), batch_size=4)
+    alone = Predictor(Bundle(hard_bundle), "cpu", experts="chosen").predict(images(count), batch_size=4)
+    for name in CONDITIONAL_OUTPUTS:
+        np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name))
+    assert (alone.expert_probability.shape, alone.expert_probability.dtype) == ((count, 0), np.float32)
+    assert whole.expert_probability.shape == (count, 5)
+    chosen = (routing_weights(whole.routing, hard=True) * whole.expert_probability).sum(axis=1)
+    np.testing.assert_allclose(alone.positive_probability, chosen, atol=1e-6)
+
+
+def put(folder: Path, name: str, file: Path) -> None:
+    """Put a file into a bundle in the place of ``name``."""
+    shutil.copy(file, folder / name)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"][name] = sha256_of(folder / name)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_the_setting_chooses_the_graph(hard_bundle: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(hard_bundle, tmp_path / "bundle")
+    other = write_bundle(tmp_path / "other", seed=1, hard=True)
+    put(folder, CONDITIONAL, other / CONDITIONAL)
+    for experts, wanted, names in (("all", hard_bundle, OUTPUTS), ("chosen", other, CONDITIONAL_OUTPUTS)):
+        predictor = Predictor(Bundle(folder), "cpu", experts=experts)  # type: ignore[arg-type]
+        expected = Predictor(Bundle(wanted), "cpu").predict(images(3))
+        assert list(predictor.outputs) == names
+        np.testing.assert_array_equal(predictor.predict(images(3)).class_probability, expected.class_probability)
+
+
+def test_chosen_experts_need_hard_routing(synthetic_bundle: Path) -> None:
+    said = "synthetic has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
+    with pytest.raises(UserError, match=said):
+        Predictor(Bundle(synthetic_bundle), "cpu", experts="chosen")
+
+
+def test_a_hard_bundle_without_the_conditional_graph_is_for_all_experts(tmp_path: Path) -> None:
+    bundle = Bundle(write_bundle(tmp_path / "old", routing="hard"))
+    assert Predictor(bundle, "cpu").predict(images(2)).expert_probability.shape == (2, 5)
+    said = r"old has no conditional\.onnx, which asks only the chosen expert; export the run again, or set CLUSTNET_EXP"
+    with pytest.raises(UserError, match=said):
+        Predictor(bundle, "cpu", experts="chosen")
+
+
+@pytest.mark.parametrize("experts", ["all", "chosen"])
+@pytest.mark.parametrize(
+    ("name", "other", "said"),
+    [
+        (CONDITIONAL, MIXTURE, r"conditional\.onnx has expert_probability .* wants class_probability"),
+        (MIXTURE, CONDITIONAL, r"mixture\.onnx has class_probability .* wants expert_probability"),
+    ],
+)
+def test_both_whole_graphs_are_checked(
+    hard_bundle: Path, tmp_path: Path, experts: Experts, name: str, other: str, said: str
+) -> None:
+    folder = shutil.copytree(hard_bundle, tmp_path / "bundle")
+    put(folder, name, hard_bundle / other)
+    with pytest.raises(UserError, match=said):
+        Predictor(Bundle(folder), "cpu", experts=experts)

@@ -16,7 +16,7 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_serve_the_shipped_bundle() -> None:
     settings = load_settings()
     assert settings.bundles == (Path(__file__).resolve().parents[2] / "models" / "mnist",)
-    assert (settings.device, settings.workers, settings.threads) == ("auto", 1, 1)
+    assert (settings.device, settings.workers, settings.threads, settings.experts) == ("auto", 1, 1, "all")
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
     assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
 
@@ -49,6 +49,7 @@ def test_bundles_are_a_search_path(monkeypatch: pytest.MonkeyPatch, value: str, 
         ("WORKERS", "0", "greater than or equal to 1"),
         ("WORKERS", "two", "valid integer"),
         ("DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
+        ("EXPERTS", "top", "'all' or 'chosen'"),
         ("METRICS_OPEN", "perhaps", "valid boolean"),
         ("MAX_BODY_BYTES", "10", "greater than or equal to 1024"),
         ("CORS_ORIGINS", "https://a.example/", "origins such as https://example.org, separated by commas, or *"),

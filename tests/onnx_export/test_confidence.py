@@ -86,14 +86,17 @@ def test_a_threshold_leaves_the_share_under_it_and_survives_json(values: list[fl
     assert (confidence <= np.nextafter(np.float32(found), np.float32(1))).mean() >= share - 1 / len(values)
 
 
+@pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("expert", ["linear", "shared"])
 @torch.no_grad()
-def test_features_are_embeddings_and_expert_logits(expert: str) -> None:
+def test_features_are_embeddings_and_the_logits_that_decide(expert: str, hard: bool) -> None:
     torch.manual_seed(0)
     model = MixtureOfExperts(tiny_recipe({"model.expert": expert}).model, (28, 28), (0.13,), (0.31,)).eval()
     images = noise(150)
-    routed, found = route_with_features(model, images.numpy(), hard=True)
-    plain = torch.cat([model.encoder(model.normalise(images)), model(images).expert_logit], dim=1)
+    routed, found = route_with_features(model, images.numpy(), hard)
+    embeddings, output = model.encoder(model.normalise(images)), model(images)
+    chosen = torch.stack([output.expert_logit[n, output.log_routing[n].argmax()] for n in range(150)])
+    plain = torch.cat([embeddings, chosen[:, None] if hard else output.expert_logit], dim=1)
     torch.testing.assert_close(found, plain)
-    for ours, theirs in zip(vars(routed).values(), vars(route(model, images.numpy(), hard=True)).values(), strict=True):
+    for ours, theirs in zip(vars(routed).values(), vars(route(model, images.numpy(), hard)).values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)

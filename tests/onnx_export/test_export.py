@@ -12,7 +12,7 @@ import torch
 from clustnet.bundle import Bundle
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import Predictor
+from clustnet.predictor import CONDITIONAL_OUTPUTS, Predictor
 from clustnet.scores import reliability, routing_scores
 from onnx_export import export as room
 from onnx_export.export import export, load_model, score_test
@@ -51,6 +51,15 @@ def test_a_served_bundle_predicts_what_the_trained_model_does(bundle: Any, run: 
     np.testing.assert_allclose(predictions.routing, routing, atol=1e-5)
     np.testing.assert_allclose(predictions.expert_probability, probability, atol=1e-5)
     np.testing.assert_allclose(predictions.positive_probability, (weights * probability).sum(axis=1), atol=1e-5)
+
+
+def test_a_served_bundle_says_the_same_with_the_chosen_experts_alone(bundle: Any, run: Run) -> None:
+    folder, _ = bundle("hard")
+    images = load_split(RunFolder(run("hard")).recipe().data, "test").images
+    whole = Predictor(Bundle(folder), "cpu").predict(images)
+    alone = Predictor(Bundle(folder), "cpu", experts="chosen").predict(images)
+    for name in CONDITIONAL_OUTPUTS:
+        np.testing.assert_allclose(getattr(alone, name), getattr(whole, name), atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)

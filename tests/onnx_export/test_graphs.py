@@ -1,3 +1,4 @@
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -5,11 +6,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto
 
-from clustnet.predictor import CPU, OUTPUTS, open_graph
+from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
 from onnx_export.confidence import Confidence, route_with_features
-from onnx_export.graphs import OPSET, Mixture, predict
+from onnx_export.graphs import OPSET, Conditional, Mixture, predict, write_graph
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import noise, tiny_recipe
 from training.models.mixture import MixtureOfExperts
@@ -41,6 +44,8 @@ def test_graphs_have_the_documented_inputs_and_outputs(bundle: Any, kind: str) -
         **{f"experts/expert_{e}.onnx": {"positive_probability": ["N"]} for e in range(experts)},
         "mixture.onnx": shapes,
     }
+    if kind == "hard":
+        outputs["conditional.onnx"] = {name: shapes[name] for name in OUTPUTS if name != "expert_probability"}
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")) == sorted(outputs)
     for name, expected in outputs.items():
         model = onnx.load(folder / name)
@@ -62,7 +67,8 @@ def test_the_mixture_is_the_documented_sum_over_experts(hard: bool) -> None:
     torch.manual_seed(0)
     model = MixtureOfExperts(tiny_recipe().model, (28, 28), (0.13,), (0.31,)).eval()
     class_map = np.random.default_rng(0).dirichlet(np.ones(10), (3, 2))
-    known = Confidence(torch.zeros(1, 19), torch.eye(19))
+    size = 17 if hard else 19
+    known = Confidence(torch.zeros(1, size), torch.eye(size))
     found = predict(Mixture(model, torch.from_numpy(class_map), hard, 0.5, known), noise(6).numpy())
     positive, routing, probability, classes, confidence = (array.astype(float) for array in vars(found).values())
     features = route_with_features(model, noise(6).numpy(), hard)[1].numpy()
@@ -88,3 +94,79 @@ def test_no_graph_tells_where_it_was_made(bundle: Any) -> None:
     folder, _ = bundle("soft")
     for path in folder.rglob("*.onnx"):
         assert b".py" not in path.read_bytes()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A mixture of hard routing whose five experts are all in use, and its conditional graph.
+
+    Args:
+        mixture: in torch.
+        session: the graph in onnxruntime.
+        images: uint8 [257, ...].
+        expected: what torch says of them.
+    """
+
+    mixture: Mixture
+    session: Any
+    images: np.ndarray
+    expected: Predictions
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """The expert of each image, [257]."""
+        return self.expected.routing.argmax(axis=1)
+
+    def check(self, which: np.ndarray) -> None:
+        """Compare the graph with torch on some of the images."""
+        found = self.session.run(CONDITIONAL_OUTPUTS, {"image": self.images[which]})
+        for name, values in zip(CONDITIONAL_OUTPUTS, found, strict=True):
+            np.testing.assert_allclose(values, getattr(self.expected, name)[which], atol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module", params=["linear", "small_cnn", "large_cnn", "shared"])
+def spread(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Spread:
+    torch.manual_seed(0)
+    shape = (32, 32, 3) if request.param == "small_cnn" else (28, 28)
+    keys = {"model.expert": request.param, "model.experts": 5}
+    model = MixtureOfExperts(tiny_recipe(keys).model, shape, (0.13,) * len(shape[2:] or (1,)), (0.31,)).eval()
+    images = noise(257, shape)
+    with torch.no_grad():
+        routed = model.head(model.encoder(model.normalise(images)))
+        model.head.bias -= routed.mean(dim=0)  # without it one expert takes nearly all noise
+    known = Confidence(torch.zeros(1, 17), torch.eye(17))
+    class_map = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), (5, 2)))
+    mixture = Mixture(model, class_map, True, 0.5, known).eval()
+    path = tmp_path_factory.mktemp("conditional") / "conditional.onnx"
+    write_graph(path, Conditional(mixture), CONDITIONAL_OUTPUTS, shape)
+    return Spread(mixture, open_graph(path, [CPU]), images.numpy(), predict(mixture, images.numpy()))
+
+
+def test_the_conditional_graph_says_what_the_mixture_does(spread: Spread) -> None:
+    assert np.bincount(spread.chosen, minlength=5).min() > 5
+    spread.check(np.arange(257))
+    for n in range(10):
+        spread.check(np.array([n]))
+    spread.check(np.array([], int))
+
+
+@pytest.mark.parametrize("absent", range(5))
+def test_an_expert_may_have_no_image_or_all(spread: Spread, absent: int) -> None:
+    spread.check(np.flatnonzero(spread.chosen != absent))
+    spread.check(np.flatnonzero(spread.chosen == absent))
+
+
+@given(which=st.lists(st.integers(0, 256), max_size=20))
+def test_any_batch_in_any_order_is_answered_rightly(spread: Spread, which: list[int]) -> None:
+    spread.check(np.array(which, int))
+
+
+@torch.no_grad()
+def test_each_expert_is_asked_about_its_own_images_alone(spread: Spread) -> None:
+    asked: list[int] = []
+    experts = spread.mixture.model.experts
+    hooks = [expert.register_forward_hook(lambda _, evidence, __: asked.append(len(evidence[0]))) for expert in experts]
+    Conditional(spread.mixture)(torch.from_numpy(spread.images))
+    for hook in hooks:
+        hook.remove()
+    assert asked == np.bincount(spread.chosen, minlength=5).tolist()

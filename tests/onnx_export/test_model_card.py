@@ -21,6 +21,12 @@ def test_every_score_stands_there_with_images_split_and_protocol(card: str, bund
             assert f"| {score.name} | {score.value:.4f} | {score.protocol} |" in card
 
 
+@pytest.mark.parametrize(("kind", "logits"), [("soft", "the experts' logits"), ("hard", "the chosen expert's logit")])
+def test_it_says_what_the_confidence_is_made_of(bundle: Any, kind: str, logits: str) -> None:
+    text = (bundle(kind)[0] / "README.md").read_text(encoding="utf-8")
+    assert f"distance of the gate's embedding and {logits} to the nearest cell's mean" in text
+
+
 def test_each_cell_shows_its_most_probable_class(card: str, bundle: Any) -> None:
     manifest = bundle("soft")[1].manifest
     for expert, pair in enumerate(manifest.class_map.array()):

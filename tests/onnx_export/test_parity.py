@@ -1,14 +1,18 @@
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 from clustnet.predictor import OUTPUTS, Predictions
+from onnx_export import parity
+from onnx_export.confidence import Confidence
 from onnx_export.export import load_model
 from onnx_export.fitting import fit
 from onnx_export.graphs import Mixture, predict
@@ -60,6 +64,32 @@ def test_a_graph_with_other_weights_is_refused(trained: Callable[[str], Trained]
         check_parity(folder, mixture, images, predict(mixture, images))
 
 
+def test_a_conditional_graph_with_other_weights_is_refused(trained: Callable[[str], Trained]) -> None:
+    folder, mixture, images = trained("hard")
+    perturb(folder / "conditional.onnx", 1e-3)
+    with pytest.raises(
+        ParityError, match=r"^conditional\.onnx at batch size 1 differs from torch by .*; no bundle was"
+    ):
+        check_parity(folder, mixture, images, predict(mixture, images))
+
+
+def test_the_conditional_graph_and_the_mixture_may_not_stray_apart(
+    trained: Callable[[str], Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is within the tolerance of torch, on different sides."""
+    folder, mixture, images = trained("hard")
+    for name, shift in (("_mixture_outputs", 0.7), ("_conditional_outputs", -0.7)):
+        exact = getattr(parity, name)
+
+        def shifted(*args: Any, exact: Any = exact, shift: float = shift) -> dict[str, np.ndarray]:
+            arrays = exact(*args)
+            return arrays | {"confidence": arrays["confidence"].astype(float) + shift * TOLERANCE}
+
+        monkeypatch.setattr(parity, name, shifted)
+    with pytest.raises(ParityError, match=r"^conditional\.onnx at .* differs from mixture\.onnx by .* in confidence"):
+        check_parity(folder, mixture, images, predict(mixture, images))
+
+
 def test_a_mixture_with_another_class_map_is_refused(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
     mixture.class_map = mixture.class_map.flip(1)
@@ -69,9 +99,11 @@ def test_a_mixture_with_another_class_map_is_refused(trained: Callable[[str], Tr
 
 def test_soft_graphs_are_refused_for_a_hard_model(trained: Callable[[str], Trained]) -> None:
     folder, mixture, images = trained("soft")
-    mixture.hard = True
+    soft = predict(mixture, images)
+    mixture.hard, mixture.confidence = True, Confidence(torch.zeros(1, 17), torch.eye(17))
+    hard = replace(predict(mixture, images), confidence=soft.confidence)  # which differs anyway
     with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1"):
-        check_parity(folder, mixture, images, predict(mixture, images))
+        check_parity(folder, mixture, images, hard)
 
 
 def test_another_temperature_is_refused(trained: Callable[[str], Trained]) -> None:

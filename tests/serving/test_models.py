@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.bundle import MANIFEST, MIXTURE
+from clustnet.bundle import MANIFEST, MIXTURE, Bundle
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
+from clustnet.predictor import Predictor
 from clustnet.settings import Settings
 from serving import models
 from serving.models import Models
@@ -165,6 +166,25 @@ def test_a_bundle_that_changes_while_it_is_read_is_refused(
     monkeypatch.setattr(models, "_try", lambda _: add(bundles, "a", "1", seed=5))
     with pytest.raises(UserError, match="changed while it was read"):
         worker.load("a")
+
+
+def test_chosen_experts_alone_take_hard_routing_at_the_start_and_on_load(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(FOLDER, raising=False)
+    settings = Settings(bundles=(bundles,), device="cpu", experts="chosen")
+    said = "a/1 has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
+    with pytest.raises(UserError, match=said):
+        Models(settings)
+    hard = write_bundle(tmp_path / "hard" / "a", hard=True, name="a")
+    serving = Models(settings.model_copy(update={"bundles": (hard.parent,)}))
+    before = serving.now
+    assert answer(serving, "a") == Predictor(Bundle(hard), "cpu").predict(IMAGES).class_probability.ravel().tolist()
+    shutil.rmtree(hard)
+    write_bundle(hard, name="a", routing="hard")
+    with pytest.raises(UserError, match=r"a has no conditional\.onnx"):
+        serving.load("a")
+    assert serving.now is before
 
 
 def test_unloading_and_loading_again(worker: Models) -> None:

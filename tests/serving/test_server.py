@@ -117,6 +117,7 @@ def test_cuda_without_cuda_is_alive_but_not_ready(synthetic_bundle: Path) -> Non
             "CLUSTNET_DEVICE is 'tpu', but the input should be 'auto', 'cpu' or 'cuda'",
         ),
         ({"CLUSTNET_BUNDLES": "/nowhere"}, "/nowhere is not a bundle"),
+        ({"CLUSTNET_EXPERTS": "chosen"}, "The bundle "),  # of soft routing
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from clustnet.bundle import MIXTURE
+from clustnet.bundle import MIXTURE, Bundle
 from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import prepare
 from clustnet.settings import Settings
+from serving.models import Models
+from serving.responses import predictions_of
 from tests.serving.images import drawing, encoded
+from tests.serving.v2.bodies import json_body
 from tests.synthetic import THRESHOLD
 
 PAPER: Any = np.zeros((28, 28)).tolist()
@@ -50,6 +54,45 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
     np.testing.assert_allclose([p["confidence"] for p in predictions], confidence, rtol=1e-5)
     keys = ["binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
     assert list(predictions[0]) == keys
+
+
+@pytest.fixture
+def chosen(client: TestClient, hard_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
+    """The same service with a model of hard routing, of which the chosen experts alone are asked."""
+    from serving.direct import direct
+
+    from serving.v2.routes import protocol
+
+    models = Models(Settings(bundles=(hard_bundle,), device="cpu", experts="chosen"))
+    monkeypatch.setattr(direct.state.answer.__self__, "models", models)
+    monkeypatch.setitem(protocol.state._state, "models", models)  # as setattr could not take it back
+    return client
+
+
+def test_the_chosen_experts_alone_answer_as_all_do(chosen: TestClient, hard_bundle: Path) -> None:
+    whole = Predictor(Bundle(hard_bundle), "cpu")
+    expected = [prediction.model_dump() for prediction in predictions_of(whole.predict(IMAGES), whole.manifest)]
+    answer = chosen.post("/predict", json={"images": IMAGES.tolist()})
+    assert (answer.status_code, answer.json()["model"]["name"]) == (200, "hard")
+    assert answer.json()["predictions"] == expected
+    uploaded = upload(chosen, drawing()).json()
+    (prediction,) = chosen.post("/predict", json={"images": [uploaded["prepared"]]}).json()["predictions"]
+    assert uploaded["prediction"] == prediction
+
+
+def test_of_chosen_experts_alone_the_protocol_has_no_probability_of_each(chosen: TestClient, hard_bundle: Path) -> None:
+    outputs = chosen.get("/v2/models/hard").json()["outputs"]
+    expected = Predictor(Bundle(hard_bundle), "cpu").predict(IMAGES)
+    names = [name for name in vars(expected) if name != "expert_probability"]
+    assert [output["name"] for output in outputs] == names
+    answer = chosen.post("/v2/models/hard/infer", json=json_body(IMAGES)).json()
+    assert [output["name"] for output in answer["outputs"]] == names
+    for output in answer["outputs"]:
+        values = np.array(output["data"], np.float32).reshape(output["shape"])
+        np.testing.assert_allclose(values, getattr(expected, output["name"]), rtol=1e-5)
+    refused = chosen.post("/v2/models/hard/infer", json=json_body(IMAGES, outputs=[{"name": "expert_probability"}]))
+    assert refused.status_code == 400
+    assert refused.json()["error"] == f"The output 'expert_probability' is unknown; the model has {', '.join(names)}."
 
 
 def test_what_the_model_does_not_know_is_marked_and_counted(client: TestClient, predictor: Predictor) -> None:

@@ -19,3 +19,10 @@ def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -
     properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert properties["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"
     assert properties["outputs"]["items"]["properties"]["name"]["enum"] == OUTPUTS
+
+
+def test_outputs_of_the_chosen_expert_alone_are_told(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(experts="chosen"))
+    body = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    names = body["schema"]["properties"]["outputs"]["items"]["properties"]["name"]["enum"]
+    assert names == [name for name in OUTPUTS if name != "expert_probability"]

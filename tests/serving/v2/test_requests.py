@@ -107,6 +107,15 @@ def test_wrong_requests_are_refused_with_the_fault(changes: Any, says: str) -> N
     assert refusal.value.status == 400
 
 
+def test_an_output_that_the_model_does_not_compute_is_unknown() -> None:
+    known = ["routing", "confidence"]
+    bare = json.dumps(json_body(IMAGES)).encode()
+    assert read_request(bare, None, SHAPE, 4, known).outputs == dict.fromkeys(known, False)
+    asking = json.dumps(json_body(IMAGES, outputs=[{"name": "expert_probability"}])).encode()
+    with pytest.raises(Refusal, match="'expert_probability' is unknown; the model has routing, confidence"):
+        read_request(asking, None, SHAPE, 4, known)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"a": ' * 5000, b"1" * 5000])
 def test_what_is_not_json_is_refused(content: bytes) -> None:
     with pytest.raises(Refusal, match="JSON cannot be read"):

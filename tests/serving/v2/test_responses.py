@@ -43,7 +43,7 @@ def test_binary_outputs_follow_the_json_in_the_order_asked_for(predictor: Predic
 
 
 def test_the_metadata_tell_the_shapes_of_the_outputs(predictor: Predictor) -> None:
-    metadata = model_metadata(predictor.manifest, ["1", "2"])
+    metadata = model_metadata(predictor, ["1", "2"])
     outputs: Predictions = predictor.predict(IMAGES)
     for output in metadata["outputs"]:
         assert [-1, *getattr(outputs, output["name"]).shape[1:]] == output["shape"]
