@@ -59,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._turned_away:
             self._wait_for_another()
             return
-        if self._computes and self.admission:
+        if self._computes and self.admission and not self._answered():  # as one of too many bytes is, before its end
             self._admitted += 1
             self.admission.count += 1
         super().on_message_complete()

@@ -185,3 +185,24 @@ async def bodies_of_the_refused() -> None:
 
 def test_the_body_of_a_refused_request_is_passed_over() -> None:
     asyncio.run(bodies_of_the_refused())
+
+
+async def an_early_answer() -> None:
+    async def refuse(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("no", 413)
+
+    with admitting(1) as (admission, _):
+        async with listening(Starlette(routes=[Route("/predict", refuse, methods=["POST"])])) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            for _ in range(2):
+                writer.write(request(body=10 * b"a")[:-5])
+                assert (await answer_of(reader))[0] == 413
+                writer.write(5 * b"a")
+            writer.write(request())
+            assert (await answer_of(reader))[0] == 413
+            assert admission.count == 0
+            writer.close()
+
+
+def test_a_request_that_is_answered_before_its_end_takes_no_room() -> None:
+    asyncio.run(an_early_answer())
