@@ -48,7 +48,7 @@ class Answers:
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
         milliseconds: of each 2xx, from the moment that it was due to be asked.
-        seconds: how long it was asked.
+        seconds: how long it was asked and answered.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -74,8 +74,8 @@ async def _ask_steadily(url: str, request: Request, rate: float, seconds: float,
         delay = due - time.perf_counter()
         await asyncio.sleep(max(delay, 0))
         idle.ask(due, answers)
-    answers.seconds = time.perf_counter() - start
     await idle.close()
+    answers.seconds = time.perf_counter() - start
     return answers
 
 
@@ -125,7 +125,7 @@ class Idle:
         """Wait for the last answers, and close."""
         deadline = time.perf_counter() + ANSWER_SECONDS
         while len(self._idle) < self._open and time.perf_counter() < deadline:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         for connection in list(self._idle):
             connection.transport.close()
 

@@ -137,7 +137,7 @@ def _overload(options: argparse.Namespace, request: Request) -> list[float]:
         top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
         answers = steady_load(url, request, OVERLOAD * top, 2 * options.seconds)
     total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
-    rates = [total / answers.seconds, good / answers.seconds, good / answers.seconds / top]
+    rates = [OVERLOAD * top, good / answers.seconds, good / answers.seconds / top]
     return [top, *rates, refused, total - good - refused, answers.percentile(99)]
 
 
