@@ -154,11 +154,12 @@ def soak(options: argparse.Namespace) -> None:
             minutes.append((time.monotonic() - start) / 60)
             megabytes.append(_memory(process) / 2**20)
     slope, error = _slope(minutes, megabytes)
-    print("| asked a second | minutes | answers 200 | others | memory at start, MB | at the end | slope, MB a minute |")
-    print("|---|---|---|---|---|---|---|")
-    good, total = statuses[200], statuses.total()
-    cells = f"{rate:,.0f} | {options.minutes:g} | {good:,} | {total - good} | {megabytes[0]:.1f} | {megabytes[-1]:.1f}"
-    print(f"| {cells} | {slope:.3f} ± {error:.3f} |")
+    print("| asked a second | minutes | 200 | 503 | others | memory at start, MB | at the end | slope, MB a minute |")
+    print("|---|---|---|---|---|---|---|---|")
+    good, refused = statuses[200], statuses[503]
+    answers = f"{good:,} | {refused:,} | {statuses.total() - good - refused:,}"
+    memory = f"{megabytes[0]:.1f} | {megabytes[-1]:.1f} | {slope:.4f} ± {error:.4f}"
+    print(f"| {rate:,.0f} | {options.minutes:g} | {answers} | {memory} |")
 
 
 def gpu(options: argparse.Namespace) -> None:
