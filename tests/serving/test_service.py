@@ -59,12 +59,10 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
 @pytest.fixture
 def chosen(client: TestClient, hard_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """The same service with a model of hard routing, of which the chosen experts alone are asked."""
-    from serving.direct import direct
-
     from serving.v2.routes import protocol
 
     models = Models(Settings(bundles=(hard_bundle,), device="cpu", experts="chosen"))
-    monkeypatch.setattr(direct.state.answer.__self__, "models", models)
+    monkeypatch.setattr(protocol.state.answer.__self__, "models", models)
     monkeypatch.setitem(protocol.state._state, "models", models)  # as setattr could not take it back
     return client
 
