@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
+import uvloop
 
 from benchmarks.requests import Request
 from benchmarks.servers import pinned
@@ -62,7 +63,7 @@ class Answers:
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
     """Ask ``rate`` times a second, at random moments (a Poisson process), whether or not the server keeps up."""
-    return asyncio.run(_ask_steadily(url, request, rate, seconds, seed))
+    return uvloop.run(_ask_steadily(url, request, rate, seconds, seed))
 
 
 async def _ask_steadily(url: str, request: Request, rate: float, seconds: float, seed: int) -> Answers:
