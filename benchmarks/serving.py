@@ -9,7 +9,9 @@ import argparse
 import statistics
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,7 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 SAMPLE_SECONDS = 5
+WARM_UP_SECONDS = 30  # of the soak
 
 
 def main() -> None:
@@ -143,16 +146,11 @@ def _overload(options: argparse.Namespace, request: Request) -> list[float]:
 
 def soak(options: argparse.Namespace) -> None:
     """Print how the memory of all processes goes at 70 % of the top load."""
-    request = json_images(1)
+    request, statuses = json_images(1), Counter[int]()
     with running(CLUSTNET, options.bundle, SERVER_CORE) as (url, process):
         rate = PART * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
-        steady_load(url, request, rate, 60)  # what is allocated once
-        minutes, megabytes, statuses = [], [], Answers().statuses
-        start = time.monotonic()
-        while time.monotonic() < start + 60 * options.minutes:
-            statuses += steady_load(url, request, rate, SAMPLE_SECONDS, seed=len(minutes)).statuses
-            minutes.append((time.monotonic() - start) / 60)
-            megabytes.append(_memory(process) / 2**20)
+        steady_load(url, request, rate, WARM_UP_SECONDS)  # what is allocated once
+        minutes, megabytes = _watched(process, lambda: statuses.update(_statuses(url, request, rate, options)))
     slope, error = _slope(minutes, megabytes)
     print("| asked a second | minutes | 200 | 503 | others | memory at start, MB | at the end | slope, MB a minute |")
     print("|---|---|---|---|---|---|---|---|")
@@ -239,6 +237,22 @@ def _seconds(url: str, request: Request) -> float:
 def _only(answers: Answers, status: int) -> None:
     if set(answers.statuses) != {status}:
         raise RuntimeError(f"There were answers other than {status}: {dict(answers.statuses)}")
+
+
+def _statuses(url: str, request: Request, rate: float, options: argparse.Namespace) -> Counter[int]:
+    return steady_load(url, request, rate, 60 * options.minutes).statuses
+
+
+def _watched(process: "subprocess.Popen[bytes]", work: Callable[[], None]) -> tuple[list[float], list[float]]:
+    """Return the minutes and the process's megabytes while ``work`` is done."""
+    minutes, megabytes = [], []
+    thread, start = threading.Thread(target=work), time.monotonic()
+    thread.start()
+    while thread.is_alive():
+        minutes.append((time.monotonic() - start) / 60)
+        megabytes.append(_memory(process) / 2**20)
+        thread.join(SAMPLE_SECONDS)
+    return minutes, megabytes
 
 
 def _memory(process: "subprocess.Popen[bytes]") -> int:
