@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from serving.request_log import REQUEST_ID, choose_id
-from serving.turns import MOST_RUNNING, MOST_WAITING, RETRY_SECONDS
+from serving.turns import MOST_RUNNING, MOST_WAITING, RETRY_SECONDS, busy
 
-BUSY = b'{"error":"%d requests wait already; ask again in %d second."}'
-HEAD = (
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: %d\r\n"
-    b"%b: %b\r\ncontent-length: %d\r\n\r\n"
+NAME = REQUEST_ID.lower().encode()
+ANSWER = (  # made by hand, as a Response would cost more
+    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {}\r\n"
+    "{}: {}\r\ncontent-length: {}\r\n\r\n{}"
 )
 
 
@@ -40,7 +40,6 @@ class Admission:
     def refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the answer to a request that is not admitted, in bytes, and count it."""
         self._refused(path)
-        own = next((value for name, value in headers if name == REQUEST_ID.lower().encode()), b"")
-        request_id = choose_id(own.decode("latin-1")).encode()
-        body = BUSY % (self.count, RETRY_SECONDS)
-        return HEAD % (RETRY_SECONDS, REQUEST_ID.lower().encode(), request_id, len(body)) + body
+        request_id = choose_id(next((value for name, value in headers if name == NAME), b"").decode("latin-1"))
+        body = f'{{"error":"{busy(self.count)}"}}'
+        return ANSWER.format(RETRY_SECONDS, REQUEST_ID.lower(), request_id, len(body), body).encode()

@@ -16,6 +16,11 @@ MOST_WAITING_BYTES = 64 * 2**20  # of bodies: 64 that are full of images would w
 RETRY_SECONDS = 1
 
 
+def busy(waiting: int) -> str:
+    """Return what a client is told while so many requests wait."""
+    return f"{waiting} requests wait already; ask again in {RETRY_SECONDS} second."
+
+
 class Turns:
     """Hands out turns in the order they are asked for; all calls come from one event loop.
 
@@ -49,8 +54,7 @@ class Turns:
             self._running += 1
             return True
         if self._full(size):
-            message = f"{len(self._waiting)} requests wait already; ask again in {RETRY_SECONDS} second."
-            raise Refusal(503, "overloaded", message, {"Retry-After": str(RETRY_SECONDS)})
+            raise Refusal(503, "overloaded", busy(len(self._waiting)), {"Retry-After": str(RETRY_SECONDS)})
         return await self._wait(gone, size)
 
     def end(self) -> None:
