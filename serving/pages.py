@@ -13,8 +13,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.metrics import exposition, refused
-from serving.paths import explain
+from serving.metrics import exposition
+from serving.paths import explain, refuse
 from serving.refusals import Refusal
 from serving.requests import choice_of
 
@@ -59,11 +59,7 @@ def show_page(_: Request) -> Response:
 
 def show_model(request: Request) -> Response:
     """Answer a model's card: the one that the query names, or else the default model's."""
-    try:
-        model = request.app.state.models.now.find(*choice_of(request.query_params))
-    except Refusal as refusal:
-        return refused(refusal)
-    return JSONResponse(model.card)
+    return JSONResponse(request.app.state.models.now.find(*choice_of(request.query_params)).card)
 
 
 def show_metrics(request: Request) -> Response:
@@ -90,6 +86,6 @@ PAGE_PATHS = [*PAGES, f"{FILES}{{file}}"]
 pages = Starlette(
     routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
     middleware=[Middleware(SafeHeaders)],
-    exception_handlers={HTTPException: explain},  # type: ignore[dict-item]
+    exception_handlers={HTTPException: explain, Refusal: refuse},  # type: ignore[dict-item]
 )
 pages.router.redirect_slashes = False  # a redirect would repeat the host that the client named

@@ -52,6 +52,11 @@ async def explain(request: Request, error: HTTPException) -> Response:
     return refused(wrong_method(path, request.method, allowed.split(", ")) if known else unknown_path(path))
 
 
+async def refuse(_: Request, refusal: Refusal) -> Response:
+    """Answer a ``Refusal`` with its reason, in an application that is mounted."""
+    return refused(refusal)
+
+
 def unknown_path(path: str) -> Refusal:
     """Return the refusal of a path that is none of the service's."""
     return Refusal(404, "unknown_path", f"{quote(path)} is none of this service's paths; see /docs.json.")

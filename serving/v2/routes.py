@@ -19,9 +19,8 @@ from clustnet.settings import Settings
 from serving.access import KEY_NAME
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote
-from serving.metrics import refused
 from serving.models import Catalogue, ServedModel
-from serving.paths import explain
+from serving.paths import explain, refuse
 from serving.refusals import Refusal
 from serving.responses import fail
 from serving.v2.compression import accepted_encoding, compress, decompress
@@ -151,11 +150,6 @@ def _now(request: Request) -> Catalogue:
 def _model(request: Request) -> ServedModel:
     """Return the model that the path names, in the version that it names or else the newest."""
     return _now(request).find(request.path_params["name"], request.path_params.get("version"))
-
-
-async def refuse(_: Request, refusal: Refusal) -> Response:
-    """Answer a ``Refusal`` with its reason."""
-    return refused(refusal)
 
 
 def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Route]:
