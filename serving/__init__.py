@@ -1,9 +1,8 @@
 """The serving room: a bundle becomes an HTTP service.
 
 Importing it has uvicorn read HTTP with a limit to headers, and accept connections so that workers share
-them. It turns telemetry off: onnxruntime is not
-loaded yet, and BentoML's command, which has asked the environment already and remembers the answer, is
-made to ask again before it reports anything.
+them. It turns telemetry off: onnxruntime is not loaded yet, and BentoML's command, which has asked the
+environment already and remembers the answer, is made to ask again before it reports anything.
 """
 
 import os
