@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
+from functools import lru_cache, partial, wraps
 from typing import Any, NoReturn, TypeVar
 
 import bentoml
@@ -28,7 +28,7 @@ from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused
+from serving.metrics import MOST_PATHS, RequestMetrics, announce, count_unadmitted, label_of, refused
 from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
@@ -176,6 +176,7 @@ def _predictions(model: ServedModel, images: NDArray[np.uint8]) -> list[Predicti
     return predictions_of(predict_counted(model.predictor, images), model.manifest)
 
 
+@lru_cache(MOST_PATHS)
 def computes(path: str) -> bool:
     """Tell whether requests to ``path`` are more than a look-up, so that they take turns."""
     return path in PREDICT or path == INDEX or any(pattern.fullmatch(path) for pattern in INFER.values())
