@@ -198,7 +198,7 @@ def test_variables_are_settings_with_values_that_they_take(overlay: str, monkeyp
 
 def test_ports_are_the_one_that_the_image_serves(overlay: str) -> None:
     port = int(re.search(r"^EXPOSE (\d+)", DOCKERFILE, re.MULTILINE).group(1))
-    assert f'"--port", "{port}"' in DOCKERFILE
+    assert re.search(rf'"--port", "{port}"|BENTOML_PORT={port}\b', DOCKERFILE)
     (container_port,) = container_of(overlay)["ports"]
     assert container_port["containerPort"] == port
     assert {probe["port"] for probe in probes_of(overlay)} <= {port, container_port["name"]}
@@ -299,6 +299,30 @@ def test_the_in_flight_metric_is_made_of_one_that_the_service_has() -> None:
         assert 0 < int(metric["target"]["averageValue"]) < MOST_RUNNING + MOST_WAITING
 
 
+@pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool (Debian's package prometheus)")
+def test_the_adapters_query_adds_up_a_pods_paths(tmp_path: Path) -> None:
+    """One pod spends 4 and 2 seconds of requests a second, another 1; the adapter fills in what is in << >>."""
+    (rule,) = yaml.safe_load((FOLDER / "prometheus" / "adapter-values.yaml").read_text())["rules"]["custom"]
+    series = rule["seriesQuery"].partition("{")[0]
+    filling = {"<<.Series>>": series, "<<.LabelMatchers>>": 'namespace="clustnet",pod=~"a|b"', "<<.GroupBy>>": "pod"}
+    query = rule["metricsQuery"]
+    for gap, filled in filling.items():
+        query = query.replace(gap, filled)
+    seconds = {("a", "/predict"): 60, ("a", "/v2/infer"): 30, ("b", "/predict"): 15, ("c", "/predict"): 15}
+    given = [
+        {"series": f'{series}{{namespace="clustnet",pod="{pod}",path="{path}"}}', "values": f"0+{each}x8"}
+        for (pod, path), each in seconds.items()
+    ]
+    wanted = [{"labels": '{pod="a"}', "value": 6}, {"labels": '{pod="b"}', "value": 1}]
+    test = {"interval": "15s", "input_series": given}
+    test["promql_expr_test"] = [{"expr": query, "eval_time": "2m", "exp_samples": wanted}]
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"evaluation_interval": "15s", "tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", tmp_path / "test.yaml"], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def autoscaler_metrics(overlay: str) -> list[Manifest]:
     return the("HorizontalPodAutoscaler", built(overlay))["spec"]["metrics"]
 
@@ -323,6 +347,7 @@ def test_kserve_finds_the_model_by_its_name_and_protocol() -> None:
     service = the("InferenceService", built("kserve"))
     bundle = json.loads((REPOSITORY / "models" / "mnist" / "manifest.json").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    assert service["metadata"]["annotations"] == {"serving.kserve.io/deploymentMode": "Standard"}
     assert service["metadata"]["name"] == bundle["name"]
     assert container_of("kserve")["name"] == "kserve-container"
     assert environment_of("kserve")["PROTOCOL"] == "v2"
