@@ -57,7 +57,7 @@ def _fail(message: str) -> int:
 
 
 def _is_first(variable: str) -> bool:
-    """Tell whether this is the first of the processes that torchrun or accelerate numbers by an environment variable."""
+    """Tell whether this is the first of the processes that torchrun or accelerate number by a variable."""
     return os.environ.get(variable, "0") == "0"
 
 

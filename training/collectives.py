@@ -1,9 +1,9 @@
 """What several processes compute together: the whole batch's loss, and its gradient.
 
-Each process takes its share of a batch through the networks and gathers the outputs of all, with their gradients. So each
-computes the loss of the whole batch, with whatever statistics of the batch are in it, and the gradient of the weights is
-the mean over the processes: gradients pass through ``total`` to every process, which counts each as often as there are
-processes. Weights and scores are then those of one process, up to rounding.
+Each process takes its share of a batch through the networks and gathers the outputs of all, with their gradients. So
+each computes the loss of the whole batch, with whatever statistics of the batch are in it. All of these losses are alike,
+and each sends its gradient to every process; the weights' gradient is therefore the mean over the processes. Weights and
+scores are then those of one process, up to rounding.
 
 With one process every function returns what it is given.
 """
@@ -24,7 +24,7 @@ Rows = TypeVar("Rows", Tensor, range, list[Any])
 
 
 def share(rows: Rows) -> Rows:
-    """Return this process's share of rows: neighbours, in the order of the processes, of sizes that differ by 1 at most."""
+    """Return this process's share of rows: neighbours, in the processes' order, as many as the others have or 1 less."""
     start, stop = (len(rows) * number // processes() for number in (rank(), rank() + 1))
     return rows[start:stop]
 
@@ -33,7 +33,7 @@ def total(values: Tensor) -> Tensor:
     """Return the sum over the processes of tensors of one shape, with its gradient."""
     if processes() == 1:
         return values
-    whole: Tensor = _Total.apply(values)  # type: ignore[no-untyped-call]
+    whole: Tensor = _Total.apply(values)
     return whole
 
 
@@ -84,7 +84,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    means = (flat / processes()).split([gradient.numel() for gradient in gradients])
+    means = torch.split(flat / processes(), [gradient.numel() for gradient in gradients])
     for gradient, mean in zip(gradients, means, strict=True):
         gradient.copy_(mean.view_as(gradient))
 

@@ -63,7 +63,7 @@ def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
 
 
 def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
-    """Route images uint8 [N, ...] in batches, in evaluation mode, on the model's device; processes share the batches."""
+    """Route images uint8 [N, ...] in evaluation mode, on the model's device, in batches that processes share."""
     with evaluating(model) as device:
         starts = range(0, len(images), BATCH)
         both = in_shares(lambda start: torch.cat(model(_batch(images, start).to(device)), dim=1), starts)

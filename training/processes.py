@@ -1,4 +1,4 @@
-"""Training in several processes, as ``torchrun`` and ``accelerate launch`` start them; with one, nothing here does anything.
+"""Training in several processes, as ``torchrun`` and ``accelerate launch`` start them; with one this does nothing.
 
 Each takes its share of every batch through the networks, and ``training.collectives`` joins what they compute. All of
 them take the same decisions; the first alone reads and writes the run's folder and speaks.
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class _CtrlC:
-    """Ctrl-C among several processes: whoever notices it, all stop at the same place, so that none waits for another."""
+    """Ctrl-C among several processes: whoever notices it, all stop at the same place, and none waits for another."""
 
     noted = False
     at_once = False  # where no other process is in the middle of something
@@ -87,7 +87,7 @@ def check_batch_size(size: int) -> None:
     count = processes()
     if size % count:
         raise UserError(
-            f"optimisation.batch_size is {size}, which counts the images of all {count} processes together and must be a "
+            f"optimisation.batch_size is {size}, which counts the images of all {count} processes and must be a "
             f"multiple of {count}; set it to {-(-size // count) * count}."
         )
 
@@ -107,7 +107,8 @@ def on_first(work: Callable[[], T]) -> T:
     _CtrlC.at_once = is_first()
     outcome = _outcome(work) if is_first() else {}
     _CtrlC.at_once = False
-    return _settled(_broadcast(outcome, 0))
+    result: T = _settled(_broadcast(outcome, 0))
+    return result
 
 
 def agreed(work: Callable[[], T]) -> T:
@@ -124,7 +125,8 @@ def agreed(work: Callable[[], T]) -> T:
     dist.all_reduce(failed, dist.ReduceOp.MIN)
     if failed < processes():
         _settled(_broadcast(outcome, int(failed)))
-    return _settled(outcome)
+    result: T = _settled(outcome)
+    return result
 
 
 def stop_if_asked() -> None:
@@ -161,7 +163,7 @@ def _settled(outcome: dict[str, Any]) -> Any:
 
 
 def _broadcast(outcome: dict[str, Any], source: int) -> dict[str, Any]:
-    """Return the outcome of one process in all, packed as checkpoints are: only tensors and plain values get through."""
+    """Return the outcome of one process in all, packed as checkpoints are: tensors and plain values get through."""
     packed, device = io.BytesIO(), PartialState().device
     if rank() == source:
         torch.save(outcome, packed)

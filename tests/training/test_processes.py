@@ -27,10 +27,11 @@ from training import collectives
 from training.collectives import average_gradients, gathered, share
 from training.data import CoarseData
 from training.inference import route
-from training.loop import show_progress, train
+from training.loop import show_progress
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
+from training.methods import clustnet
 from training.methods.clustnet import ClustNet
 from training.methods.method import DivergedError
 from training.models.batch_norm import BatchNorm1d, BatchNorm2d
@@ -198,6 +199,32 @@ def test_what_is_refused_in_one_is_refused_in_all(tmp_path: Path) -> None:
     assert found == [["0", "0", *refused], ["1", "0", *refused]]
 
 
+def parted() -> tuple[int, list[int]]:
+    """Return how often this process made the initial partition, which depends on its number, and what it has of it."""
+    made = []
+
+    class Silent:
+        def lines(self, _: object) -> list[str]:
+            return []
+
+    def make(data: CoarseData, *_: object) -> tuple[Partition, Silent]:
+        made.append(rank())
+        return Partition(np.arange(len(data.images)), np.arange(len(data.images)) % (rank() + 2)), Silent()
+
+    data = CoarseData(noise(20), torch.arange(20) % 2.0, (0.5,), (0.3,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clustnet, "partition", make)
+        method = ClustNet(data, tiny_recipe({"partition.epochs": 1}), Accelerator())
+        next(method.run(0, show_progress))
+    assert method.partition is not None
+    return len(made), method.partition.experts.tolist()
+
+
+def test_the_first_alone_makes_the_initial_partition(tmp_path: Path) -> None:
+    experts = [0, 1] * 10
+    assert together(tmp_path, 2, parted) == [(1, experts), (0, experts)]
+
+
 def routed(images: int) -> list[Tensor]:
     torch.manual_seed(0)
     found = route(MixtureOfExperts(tiny_recipe().model, (28, 28), (0.5,), (0.3,)), noise(images).numpy(), hard=False)
@@ -243,34 +270,35 @@ def same_run(one: Path, other: Path) -> None:
     kept = [RunFolder.kept(run) for run in (one, other)]
     assert kept[0].path.name == kept[1].path.name
     last = kept[1].last_epoch()
-    torch.testing.assert_close(
-        *(folder.load_checkpoint(last)["model"] for folder in kept), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(*(folder.load_checkpoint(last)["model"] for folder in kept), atol=1e-5, rtol=1e-4)
     rows = [[{k: v for k, v in row.items() if k != "train_seconds"} for row in f.read_scores(last)] for f in kept]
     for row, expected in zip(*rows, strict=True):
         assert row == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_run_is_written_once_is_stopped_by_all_and_goes_on_with_another_number(tmp_path: Path) -> None:
+def test_a_run_is_written_once_and_stopped_by_all_and_goes_on(tmp_path: Path) -> None:
     alone = run(tmp_path / "alone", resume=False)
     first, second = together(tmp_path, 2, run, tmp_path / "team", False, 2)
     place = tmp_path / "team" / "restart_0"
     assert first[-1] == second[-1] == f"1 of 3 epochs are safe in {place}"
     assert second == second[-1:]  # it says nothing else
     assert first[0] == "restart 1/2"
-    assert [line for line in first if line.startswith("epoch")][0].startswith("epoch  1/3")
-    first, second, third = together(tmp_path, 3, run, tmp_path / "other", False)
-    assert first == second == third[:1] or "must be a multiple of 3; set it to 51" in first[-1]
-    assert not (tmp_path / "other").exists()
+    assert first[1].startswith("epoch  1/3")
     first, second = together(tmp_path, 2, run, tmp_path / "team", True)
     assert second == []
     assert first[-1] == alone[-1]
     same_run(tmp_path / "team", tmp_path / "alone")
 
 
+def test_batches_that_cannot_be_shared_evenly_are_refused(tmp_path: Path) -> None:
+    found = together(tmp_path, 3, run, tmp_path / "run", False)
+    sentence = "optimisation.batch_size is 50, which counts the images of all 3 processes and must be a multiple of 3; "
+    assert [said[-1] for said in found] == [sentence + "set it to 51."] * 3
+    assert not (tmp_path / "run").exists()
+
+
 def test_torchrun_trains_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
     words = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(), "--optimisation.epochs", "6"]
-    words += ["--partition.epochs", "1", "--partition.images", "60"]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clustnet", "train"]
     out = tmp_path / "team"
     with subprocess.Popen(
@@ -284,14 +312,14 @@ def test_torchrun_trains_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if line.startswith("epoch  2/7"):
+            if line.startswith("epoch  2/6"):
                 process.send_signal(signal.SIGINT)
         assert process.stderr is not None
         errors = process.stderr.read()
     safe = RunFolder(out).last_epoch()
-    assert [line[:9] for line in lines if line.startswith("epoch")] == [f"epoch  {e + 1}" for e in range(safe)]
-    assert 2 <= safe < 7
-    told = f"clustnet: stopped. {safe} of 7 epochs are safe in {out}; go on with the same command and --resume."
+    assert [line[:8] for line in lines if line.startswith("epoch")] == [f"epoch  {e + 1}" for e in range(safe)]
+    assert 2 <= safe < 6
+    told = f"clustnet: stopped. {safe} of 6 epochs are safe in {out}; go on with the same command and --resume."
     assert errors.count(told) == 1
     assert cli.main(["train", *words, "--out", str(out), "--resume"]) == cli.DONE
     assert cli.main(["train", *words, "--out", str(tmp_path / "alone")]) == cli.DONE

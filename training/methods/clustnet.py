@@ -157,7 +157,7 @@ class ClustNet:
         return loss.detach()
 
     def _view(self, chosen: Tensor) -> Tensor:
-        """Return this process's share of the chosen images, normalised, each in a random view if the recipe asks for it.
+        """Return this process's share of the chosen images, normalised, in random views if the recipe asks for them.
 
         Random numbers are drawn for all of them, so that a view does not depend on the number of processes.
         """

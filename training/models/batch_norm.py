@@ -12,12 +12,16 @@ from training.processes import processes
 
 
 class _AcrossProcesses(_BatchNorm):
+    momentum: float  # torch would also allow none, and no running statistics
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def forward(self, rows: Tensor) -> Tensor:
         """Normalise rows [N, C, ...]; in one process, and in evaluation, this is torch's own layer."""
         if not self.training or processes() == 1:
             normalised: Tensor = super().forward(rows)
             return normalised
-        self._check_input_dim(rows)
         return self._normalise(rows.float()).to(rows.dtype)
 
     def _normalise(self, rows: Tensor) -> Tensor:
@@ -36,11 +40,9 @@ class _AcrossProcesses(_BatchNorm):
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics towards the batch's."""
-        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None  # noqa: S101
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked += 1
+        self.num_batches_tracked += 1
 
 
 class BatchNorm1d(_AcrossProcesses, nn.BatchNorm1d):
