@@ -1,9 +1,9 @@
 """What several processes compute together: the whole batch's loss, and its gradient.
 
 Each process takes its share of a batch through the networks and gathers the outputs of all, with their gradients. So
-each computes the loss of the whole batch, with whatever statistics of the batch are in it. All of these losses are alike,
-and each sends its gradient to every process; the weights' gradient is therefore the mean over the processes. Weights and
-scores are then those of one process, up to rounding.
+each computes the loss of the whole batch, with whatever statistics of the batch are in it. All of these losses are
+alike, and each sends its gradient to every process; the weights' gradient is therefore the mean over the processes.
+Weights and scores are then those of one process, up to rounding.
 
 With one process every function returns what it is given.
 """
@@ -24,7 +24,7 @@ Rows = TypeVar("Rows", Tensor, range, list[Any])
 
 
 def share(rows: Rows) -> Rows:
-    """Return this process's share of rows: neighbours, in the processes' order, as many as the others have or 1 less."""
+    """Return this process's share of rows: neighbours, in the processes' order, the sizes alike up to 1."""
     start, stop = (len(rows) * number // processes() for number in (rank(), rank() + 1))
     return rows[start:stop]
 

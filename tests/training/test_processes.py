@@ -268,7 +268,7 @@ def same_run(one: Path, other: Path) -> None:
     assert files[0] == files[1]
     assert len(list(one.rglob("events.*"))) <= len(list(other.rglob("events.*"))) + 1  # one more where it was resumed
     kept = [RunFolder.kept(run) for run in (one, other)]
-    assert kept[0].path.name == kept[1].path.name
+    assert kept[0].path.relative_to(one) == kept[1].path.relative_to(other)
     last = kept[1].last_epoch()
     torch.testing.assert_close(*(folder.load_checkpoint(last)["model"] for folder in kept), atol=1e-5, rtol=1e-4)
     rows = [[{k: v for k, v in row.items() if k != "train_seconds"} for row in f.read_scores(last)] for f in kept]
