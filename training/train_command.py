@@ -22,10 +22,12 @@ def main(arguments: Sequence[str]) -> None:
     if options.print_config:
         print(recipe.to_yaml(), end="")
         return
-    from training.restarts import train_restarts  # here, so that --help and --print_config do not load torch
+    from training.processes import joined  # here, so that --help and --print_config do not load torch
+    from training.restarts import train_restarts
 
     try:
-        train_restarts(recipe, options.out or default_folder(options.config, recipe), options.resume)
+        with joined():
+            train_restarts(recipe, options.out or default_folder(options.config, recipe), options.resume)
     except KeyboardInterrupt as stop:
         if not stop.args:  # before the first epoch there is nothing to go on from
             raise
