@@ -156,6 +156,13 @@ class ClustNet:
             raise HTTPException(503, fault)
         return True
 
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def finish(self) -> None:
+        """Write and send what waits for it; uvicorn ends by the signal itself, so that no atexit would."""
+        Tracing.finish()
+        if self.feedback:
+            self.feedback.close()
+
     def _ready_model(self, body: Body) -> ServedModel:
         """Return the model that a request names, or the default one."""
         model = self.models.now.find(body.model, body.version)

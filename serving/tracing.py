@@ -50,13 +50,13 @@ def exporter_names() -> list[str]:
     return names
 
 
-def tracer() -> Tracer:
-    """Return a new tracer that hands its spans on in a thread of its own, as the environment says."""
+def new_provider() -> TracerProvider:
+    """Return what makes spans, and hands them on in a thread of its own, as the environment says."""
     named = Resource.create({SERVICE_NAME: "clustnet", SERVICE_VERSION: clustnet.__version__})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
     for name in exporter_names():
         provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
-    return provider.get_tracer("clustnet", clustnet.__version__)
+    return provider
 
 
 class Tracing:
@@ -67,15 +67,20 @@ class Tracing:
     Args:
         app: the application.
         route_of: names a path by its pattern.
-        tracer: makes the spans, here and in ``step``; by default a new one.
+        provider: returns what makes the spans, here and in ``step``.
     """
 
     now: ClassVar[Tracer | None] = None  # the process' one; None where nothing is traced
+    finish: ClassVar[Callable[[], None]] = staticmethod(lambda: None)  # hands on what is left; spans end with it
 
-    def __init__(self, app: ASGIApp, route_of: Callable[[str], str], tracer: Callable[[], Tracer] = tracer) -> None:
+    def __init__(
+        self, app: ASGIApp, route_of: Callable[[str], str], provider: Callable[[], TracerProvider] = new_provider
+    ) -> None:
         self.app = app
         self.route_of = route_of
-        self.tracer = Tracing.now = tracer()
+        made = provider()
+        self.tracer = Tracing.now = made.get_tracer("clustnet", clustnet.__version__)
+        Tracing.finish = staticmethod(made.shutdown)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
