@@ -13,7 +13,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,7 +99,9 @@ class Tracing:
 
 def step(name: str) -> AbstractContextManager[Span | None]:
     """Return a block that is a span of its own under that of the request, None where nothing is traced."""
-    return NOTHING if Tracing.now is None else Tracing.now.start_as_current_span(name)
+    if Tracing.now is None or not get_current_span().is_recording():  # as where the sampler has left a request out
+        return NOTHING
+    return Tracing.now.start_as_current_span(name)
 
 
 def _observing(send: Send, span: Span) -> Send:
