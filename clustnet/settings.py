@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
         cors_origins: the origins whose pages may ask this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
+        feedback: the file to which feedback is added; without one the service takes none.
+        feedback_rows: the most feedback that the file may hold.
+        feedback_answers: the last images on which feedback is taken.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -66,6 +69,9 @@ class Settings(BaseSettings):
     metrics_open: bool = True
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     log_requests: Literal["errors", "all", "none"] = "errors"
+    feedback: Path | None = None
+    feedback_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    feedback_answers: Annotated[int, Field(ge=1)] = 1_000_000
 
 
 def load_settings() -> Settings:
@@ -85,7 +91,7 @@ def load_settings() -> Settings:
 
 def hand_down_paths(settings: Settings) -> None:
     """Make the paths in the environment absolute, for BentoML's workers, which run in another folder."""
-    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,)}
+    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,), "FEEDBACK": (settings.feedback,)}
     for name, some in paths.items():
         text = os.pathsep.join(str(path.absolute()) for path in some if path)
         if text:

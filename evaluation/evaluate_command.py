@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clustnet.errors import UserError
+from evaluation import feedback_command
 
 if TYPE_CHECKING:
     from clustnet.datasets import LabelledImages
@@ -31,6 +32,9 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: the bundle, service, data or output folder cannot be used.
     """
+    if feedback_command.is_asked(arguments):
+        feedback_command.main(arguments)
+        return
     options = _parser().parse_args(arguments)
     _check_combination(options)
     evaluation = _evaluate(options)
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="clustnet evaluate",
         description="Score a bundle, or a running service, on labelled images and write a report:\n"
         "scores.json, predictions.csv, plots, and report.html, which shows them all.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + feedback_command.EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -184,3 +184,8 @@ def _share(table: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
     totals = table.sum(axis=axis, keepdims=True)
     share: NDArray[np.float64] = table / np.maximum(totals, 1)
     return share
+
+
+def confusion_heatmap(table: NDArray[np.int64], names: Sequence[str], theme: Theme = LIGHT) -> Figure:
+    """Plot true class (row of ``table``, int64 [C, C]) against guess; a cell's colour is its share of its row."""
+    return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)

@@ -39,3 +39,8 @@ def _reliability_plot(found: Reliability, label: str, theme: Theme) -> Figure:
 
 def _bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.number], theme: Theme) -> None:
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=theme.all_images, edgecolor=theme.paper)
+
+
+def reliability_plot(found: Reliability, theme: Theme = LIGHT) -> Figure:
+    """Plot what ``class_reliability_plot`` does, of what is found already."""
+    return _reliability_plot(found, "probability of the guess", theme)

@@ -68,11 +68,13 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
 def test_paths_are_the_same_for_a_process_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTNET_BUNDLES", os.pathsep.join(["a", "/b"]))
     monkeypatch.setenv("CLUSTNET_API_KEYS_FILE", "keys")
+    monkeypatch.setenv("CLUSTNET_FEEDBACK", "told.sqlite")
     monkeypatch.chdir(tmp_path)
     hand_down_paths(load_settings())
     monkeypatch.chdir("/")
     assert load_settings().bundles == (tmp_path / "a", Path("/b"))
     assert load_settings().api_keys_file == tmp_path / "keys"
+    assert load_settings().feedback == tmp_path / "told.sqlite"
 
 
 def test_no_path_is_made_of_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
