@@ -51,6 +51,7 @@ class Settings(BaseSettings):
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
         cors_origins: the origins whose pages may ask this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
+        drift_window: the last images of each model that are compared with its reference.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -66,6 +67,7 @@ class Settings(BaseSettings):
     metrics_open: bool = True
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     log_requests: Literal["errors", "all", "none"] = "errors"
+    drift_window: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
 def load_settings() -> Settings:

@@ -9,6 +9,7 @@ from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 
 from clustnet.predictor import Predictions, Predictor
+from serving.drift import WATCH
 from serving.metrics import count_predictions
 
 SMALL_BYTES = 4096  # about five digits, or two milliseconds
@@ -31,4 +32,5 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
     start = time.perf_counter()
     outputs = predictor.predict(images)
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
+    WATCH.note(outputs, images, predictor.manifest)
     return outputs

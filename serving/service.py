@@ -23,6 +23,7 @@ from serving.access import Access, needed_scope
 from serving.admission import Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
+from serving.drift import WATCH
 from serving.http_protocol import BoundedProtocol
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
@@ -151,6 +152,7 @@ class ClustNet:
         manifests = [model.manifest for model in models]
         for manifest in manifests:
             announce(manifest)
+        WATCH.serve(manifests, self.settings.drift_window)
         if manifests:
             pages.state.document = describe(manifests[0], self.settings, *manifests[1:])
 
