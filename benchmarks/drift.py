@@ -23,8 +23,6 @@ Traffic = Callable[[np.random.Generator, int], Bins]  # draws so many images
 
 LONGEST = 5000  # images that are waited for an alarm, or for its end
 EVERY = 100  # images between two looks at traffic without drift
-SKEWED = 0.5  # share of the images that one digit has, and of the letters among digits
-FEW = 0.1
 
 
 def main() -> None:
@@ -66,12 +64,12 @@ def traffics(answers: Mapping[str, Bins], labels: NDArray[np.int64]) -> dict[str
     made = {
         "inverted": _drawn(answers["inverted"]),
         "turned by 90 degrees": _drawn(answers["turned"]),
-        "half of them one digit": lambda g, n: _mixed(g, n, SKEWED, answers["test"][labels == g.integers(10)], answers),
-        "a tenth of them turned": lambda g, n: _mixed(g, n, FEW, answers["turned"], answers),
+        "half of them one digit": lambda g, n: _mixed(g, n, 0.5, answers["test"][labels == g.integers(10)], answers),
+        "a quarter of them turned": lambda g, n: _mixed(g, n, 0.25, answers["turned"], answers),
+        "a tenth of them turned": lambda g, n: _mixed(g, n, 0.1, answers["turned"], answers),
     }
     if "letters" in answers:
         made["notMNIST"] = _drawn(answers["letters"])
-        made["a tenth of them notMNIST"] = lambda g, n: _mixed(g, n, FEW, answers["letters"], answers)
     return made
 
 
