@@ -54,6 +54,7 @@ class Settings(BaseSettings):
         feedback: the file to which feedback is added; without one the service takes none.
         feedback_rows: the most feedback that the file may hold.
         feedback_answers: the last images on which feedback is taken.
+        drift_window: the last images of each model that are compared with its reference.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     feedback: Path | None = None
     feedback_rows: Annotated[int, Field(ge=1)] = 1_000_000
     feedback_answers: Annotated[int, Field(ge=1)] = 1_000_000
+    drift_window: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
 def load_settings() -> Settings:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, Predictor
+from serving.drift import WATCH
 from serving.metrics import count_predictions
 from serving.tracing import step
 
@@ -36,6 +37,7 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
         if span:
             span.set_attributes(_described(predictor.manifest, len(images)))
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
+    WATCH.note(outputs, images, predictor.manifest)
     return outputs
 
 

@@ -11,10 +11,11 @@ import time
 from collections import Counter as Counts
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, joined
 from clustnet.routing import routing_entropy
+from serving.gauges import OfServed, forget_the_dead
 from serving.refusals import Refusal
 from serving.tally import Tally
 
@@ -108,12 +110,19 @@ class ModelInfo(Collector):
 def exposition(models: Iterable[tuple[str, str, str]]) -> bytes:
     """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
     TALLY.flush()
+    told = list(models)
     registry = CollectorRegistry()
-    registry.register(ModelInfo(models))
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(registry) + generate_latest()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(ModelInfo(told))
+    registry.register(OfServed(_all_workers(), {(name, version) for name, version, _ in told}))
     return generate_latest(registry)
+
+
+def _all_workers() -> Collector:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return REGISTRY
+    forget_the_dead(Path(folder))
+    return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
 
 
 class RequestMetrics:

@@ -25,6 +25,7 @@ from serving.access import Access, needed_scope
 from serving.admission import Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
+from serving.drift import WATCH
 from serving.feedback import PATH as FEEDBACK
 from serving.feedback import Feedback, give_feedback
 from serving.http_protocol import BoundedProtocol
@@ -179,6 +180,7 @@ class ClustNet:
             announce(manifest)
             if self.feedback:
                 self.feedback.announce(manifest)
+        WATCH.serve(manifests, self.settings.drift_window)
         if manifests:
             pages.state.document = describe(manifests[0], self.settings, *manifests[1:])
 

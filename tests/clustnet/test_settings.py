@@ -18,6 +18,7 @@ def test_defaults_serve_the_shipped_bundle() -> None:
     assert settings.bundles == (Path(__file__).resolve().parents[2] / "models" / "mnist",)
     assert (settings.device, settings.workers, settings.threads, settings.experts) == ("auto", 1, 1, "all")
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
+    assert settings.drift_window == 1000
     assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
 
 
