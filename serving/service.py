@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 import re
 import sys
@@ -20,7 +21,7 @@ from clustnet.errors import UserError
 from clustnet.preparation import ImageError, prepare
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
-from serving.admission import Admission
+from serving.admission import ROOM, Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
 from serving.http_protocol import BoundedProtocol
@@ -28,7 +29,7 @@ from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused
+from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused, show_in_flight, show_limit
 from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
@@ -97,6 +98,7 @@ class ClustNet:
         pages.state.models = protocol.state.models = self.models
         protocol.state.settings = settings
         protocol.state.answer = self.answer
+        show_limit(ROOM)
         gc.collect()
         gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
@@ -200,8 +202,12 @@ BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its clie
 PATHS = PathPatterns([*PREDICT, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
 METHODS = dict.fromkeys(PREDICT, POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
-if not SETTINGS.cors_origins:  # whose refusals need headers that only CORSMiddleware gives
-    BoundedProtocol.admission = Admission(computes, lambda path: count_unadmitted(label_of(path, PREDICT, INFER)))
+BoundedProtocol.admission = Admission(
+    computes,
+    lambda path: count_unadmitted(label_of(path, PREDICT, INFER)),
+    math.inf if SETTINGS.cors_origins else ROOM,  # refusals then need headers that only CORSMiddleware gives
+    show_in_flight,
+)
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
