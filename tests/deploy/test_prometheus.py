@@ -1,0 +1,243 @@
+"""Debian's Prometheus and Alertmanager, with the files of ``deploy/``, watch a real ``bentoml serve``."""
+
+import itertools
+import math
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import numpy as np
+import pytest
+import yaml
+
+from clustnet.datasets import load
+from tests.deploy.monitoring import (
+    ALERTMANAGER,
+    DASHBOARDS,
+    PROMETHEUS,
+    RULES,
+    awaited,
+    queries,
+    read,
+    rules,
+    selectors,
+)
+from tests.serving.server import REPOSITORY, Server, free_port, running_server
+
+PROGRAMS = ("prometheus", "prometheus-alertmanager", "promtool")
+pytestmark = pytest.mark.skipif(
+    not all(map(shutil.which, PROGRAMS)),
+    reason="Prometheus is not here (Debian: prometheus, prometheus-alertmanager)",
+)
+PATIENCE = 60  # seconds; on an idle machine all is there after five
+PAUSE = 0.2  # seconds between two looks, and between two requests
+DIGITS = load("mnist:test").images[:40]
+T = TypeVar("T")
+
+
+class Watch:
+    """Prometheus and Alertmanager, and what they watch."""
+
+    def __init__(self, service: Server, prometheus: str, alertmanager: str) -> None:
+        self.service = service
+        self.prometheus = prometheus
+        self.alertmanager = alertmanager
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return the data that Prometheus' API answers."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/{path}", params=parameters, timeout=30).json()
+        assert answer["status"] == "success", answer
+        return answer["data"]
+
+    def values(self, query: str) -> list[float]:
+        """Return the finite values of an instant query."""
+        samples = self.ask("query", query=query)["result"]
+        return [value for value in (float(sample["value"][1]) for sample in samples) if math.isfinite(value)]
+
+
+def until(look: Callable[[], T]) -> T:
+    """Look until there is something, and return it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(PAUSE)
+    return found
+
+
+@contextmanager
+def program(folder: Path, port: int, *command: str) -> Iterator[str]:
+    """Run a program that answers on ``port`` with ``/-/ready``, and yield its URL."""
+    with (folder / "log").open("wb") as log:
+        options = [
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.{'tsdb.' * ('prometheus' in command)}path={folder}",
+        ]
+        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        ready = until(lambda: process.poll() is not None or _is_ready(url))
+        assert ready, (folder / "log").read_text()
+        assert process.poll() is None, (folder / "log").read_text()
+        yield url
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def quick_copies(folder: Path, addresses: dict[str, str]) -> Path:
+    """Write the configuration and the rules as they are, but quicker and with other addresses, and return the first."""
+    config = read(PROMETHEUS)
+    config["global"] = dict.fromkeys(config["global"], "1s")
+    for part in (*config["scrape_configs"], *config["alerting"]["alertmanagers"]):
+        for static in part["static_configs"]:
+            static["targets"] = [addresses[target] for target in static["targets"]]
+    (folder / "rules").mkdir()
+    for path in RULES:
+        groups = read(path)["groups"]
+        for group in groups:
+            group["interval"] = "1s"
+            for rule in group["rules"]:
+                rule |= {"for": "1s"} if "for" in rule else {}
+        (folder / "rules" / path.name).write_text(yaml.safe_dump({"groups": groups}))
+    path = folder / PROMETHEUS.name
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def ask_for_predictions(url: str) -> None:
+    """Ask each endpoint once, and once with each of three faults."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+        good = {"images": DIGITS[np.random.default_rng().integers(0, len(DIGITS), 5)].tolist()}
+        assert client.post("/predict", json=good).status_code == 200
+        file = (REPOSITORY / "docs" / "digits" / "4.png").read_bytes()
+        assert client.post("/predict_image", files={"image": file}).status_code == 200
+        tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28], "data": DIGITS[0].ravel().tolist()}
+        assert client.post("/v2/models/mnist/infer", json={"inputs": [tensor]}).status_code == 200
+        assert client.post("/predict", json={"images": [[1, 2, 3]]}).status_code == 422
+        assert client.post("/predict_image", files={"image": b"no image"}).status_code == 422
+        assert client.get("/nowhere").status_code == 404
+
+
+@contextmanager
+def traffic(url: str) -> Iterator[threading.Event]:
+    """Ask for predictions again and again until the block ends, or the event is set that it gives."""
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.wait(PAUSE):
+            ask_for_predictions(url)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield enough
+    finally:
+        enough.set()
+        asking.join()
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    with ExitStack() as stack:
+        service = stack.enter_context(running_server(REPOSITORY / "models" / "mnist"))
+        folders = [tmp_path_factory.mktemp(name) for name in ("prometheus", "alertmanager")]
+        ports = [stack.enter_context(free_port()) for _ in folders]
+        address, other = (f"127.0.0.1:{port}" for port in ports)
+        alone = ("--cluster.listen-address=", f"--config.file={ALERTMANAGER}")
+        alertmanager = stack.enter_context(program(folders[1], ports[1], "prometheus-alertmanager", *alone))
+        addresses = {
+            "clustnet:3000": service.url.removeprefix("http://"),
+            "alertmanager:9093": other,
+            "127.0.0.1:9090": address,
+        }
+        config = quick_copies(folders[0], addresses)
+        prometheus = stack.enter_context(program(folders[0], ports[0], "prometheus", f"--config.file={config}"))
+        yield Watch(service, prometheus, alertmanager)
+
+
+@pytest.fixture(scope="module")
+def busy(watch: Watch) -> Iterator[Watch]:
+    """A watch whose service is asked all the time, faults included."""
+    with traffic(watch.service.url):
+        yield watch
+
+
+def as_grafana_sends(query: str) -> str:
+    return query.replace("$__rate_interval", "10s").replace("$model", ".+")
+
+
+def cases(every: dict[str, str]) -> list[Any]:
+    waits = pytest.mark.skip(reason="the service does not show this metric yet")
+    return [pytest.param(query, id=name, marks=[waits] if awaited(query) else []) for name, query in every.items()]
+
+
+def test_the_metrics_are_as_prometheus_wants_them(busy: Watch) -> None:
+    shown = httpx.get(f"{busy.service.url}/metrics").content
+    done = subprocess.run(["promtool", "check", "metrics"], input=shown, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize("query", cases(queries()))
+def test_every_query_of_every_panel_returns_data(query: str, busy: Watch) -> None:
+    assert until(lambda: busy.values(as_grafana_sends(query)))
+
+
+@pytest.mark.parametrize("query", cases({rule["record"]: rule["record"] for rule in rules("record")}))
+def test_every_recording_rule_returns_data(query: str, busy: Watch) -> None:
+    assert until(lambda: busy.values(query))
+
+
+@pytest.mark.parametrize("query", cases({rule["alert"]: rule["expr"] for rule in rules("alert")}))
+def test_every_series_of_every_alert_is_there(query: str, busy: Watch) -> None:
+    """An alert itself returns data only where something is wrong."""
+    for selector in selectors(query):
+        assert until(lambda selector=selector: busy.values(selector)), selector
+
+
+def test_every_variable_has_values(busy: Watch) -> None:
+    variables = itertools.chain.from_iterable(read(path)["templating"]["list"] for path in DASHBOARDS)
+    for variable in variables:
+        series, _, label = variable["definition"].removeprefix("label_values(").removesuffix(")").partition(", ")
+        assert busy.ask(f"label/{label}/values", **{"match[]": series}) == ["mnist"]
+
+
+def test_every_rule_can_be_evaluated(busy: Watch) -> None:
+    found = [rule for group in busy.ask("rules")["groups"] for rule in group["rules"]]
+    assert len(found) == len([*rules("alert"), *rules("record")])
+    assert {(rule["name"], rule["health"]) for rule in found} == {(rule["name"], "ok") for rule in found}
+
+
+def test_the_down_alert_fires_when_the_service_is_stopped_and_reaches_alertmanager(watch: Watch) -> None:
+    """The last test here: there is no service after it."""
+
+    def firing() -> list[dict[str, Any]]:
+        alerts = watch.ask("alerts")["alerts"]
+        return [
+            alert for alert in alerts if alert["labels"]["alertname"] == "ClustnetDown" and alert["state"] == "firing"
+        ]
+
+    def received() -> list[dict[str, Any]]:
+        matching = {"filter": 'alertname="ClustnetDown"'}
+        alerts: list[dict[str, Any]] = httpx.get(f"{watch.alertmanager}/api/v2/alerts", params=matching).json()
+        return alerts
+
+    assert until(lambda: watch.values('up{job="clustnet"}')) == [1]
+    assert firing() == received() == []
+    assert watch.service.stop() == 0
+    (alert,) = until(firing)
+    instance = watch.service.url.removeprefix("http://")
+    assert alert["annotations"]["summary"] == f"Nothing answers at {instance}."
+    (known,) = until(received)
+    assert [receiver["name"] for receiver in known["receivers"]] == ["page"]
