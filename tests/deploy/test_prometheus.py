@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from clustnet.datasets import load
 from tests.deploy.monitoring import (
@@ -44,8 +45,9 @@ T = TypeVar("T")
 class Watch:
     """Prometheus and Alertmanager, and what they watch."""
 
-    def __init__(self, service: Server, prometheus: str, alertmanager: str) -> None:
+    def __init__(self, service: Server, rest: Callable[[], None], prometheus: str, alertmanager: str) -> None:
         self.service = service
+        self.rest = rest  # ends the traffic
         self.prometheus = prometheus
         self.alertmanager = alertmanager
 
@@ -70,19 +72,15 @@ def until(look: Callable[[], T]) -> T:
 
 
 @contextmanager
-def program(folder: Path, port: int, *command: str) -> Iterator[str]:
+def program(log: Path, port: int, *command: str) -> Iterator[str]:
     """Run a program that answers on ``port`` with ``/-/ready``, and yield its URL."""
-    with (folder / "log").open("wb") as log:
-        options = [
-            f"--web.listen-address=127.0.0.1:{port}",
-            f"--storage.{'tsdb.' * ('prometheus' in command)}path={folder}",
-        ]
-        process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+    with log.open("wb") as output:
+        listen = f"--web.listen-address=127.0.0.1:{port}"
+        process = subprocess.Popen([*command, listen], stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
     try:
-        ready = until(lambda: process.poll() is not None or _is_ready(url))
-        assert ready, (folder / "log").read_text()
-        assert process.poll() is None, (folder / "log").read_text()
+        until(lambda: process.poll() is not None or _is_ready(url))
+        assert process.poll() is None, log.read_text()
         yield url
     finally:
         process.terminate()
@@ -116,14 +114,13 @@ def quick_copies(folder: Path, addresses: dict[str, str]) -> Path:
     return path
 
 
-def ask_for_predictions(url: str) -> None:
-    """Ask each endpoint once, and once with each of three faults."""
+def ask_for_predictions(url: str, images: NDArray[np.uint8]) -> None:
+    """Ask each endpoint once, and once with each of three faults; ``images`` is [N, 28, 28]."""
     with httpx.Client(base_url=url, timeout=30) as client:
-        good = {"images": DIGITS[np.random.default_rng().integers(0, len(DIGITS), 5)].tolist()}
-        assert client.post("/predict", json=good).status_code == 200
+        assert client.post("/predict", json={"images": images.tolist()}).status_code == 200
         file = (REPOSITORY / "docs" / "digits" / "4.png").read_bytes()
         assert client.post("/predict_image", files={"image": file}).status_code == 200
-        tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28], "data": DIGITS[0].ravel().tolist()}
+        tensor = {"name": "image", "datatype": "UINT8", "shape": [1, 28, 28], "data": images[0].ravel().tolist()}
         assert client.post("/v2/models/mnist/infer", json={"inputs": [tensor]}).status_code == 200
         assert client.post("/predict", json={"images": [[1, 2, 3]]}).status_code == 422
         assert client.post("/predict_image", files={"image": b"no image"}).status_code == 422
@@ -131,47 +128,44 @@ def ask_for_predictions(url: str) -> None:
 
 
 @contextmanager
-def traffic(url: str) -> Iterator[threading.Event]:
-    """Ask for predictions again and again until the block ends, or the event is set that it gives."""
+def traffic(url: str) -> Iterator[Callable[[], None]]:
+    """Ask for predictions again and again until the block ends, or the function is called that it gives."""
     enough = threading.Event()
 
     def ask() -> None:
+        starts = itertools.cycle(range(0, len(DIGITS), 5))
         while not enough.wait(PAUSE):
-            ask_for_predictions(url)
+            ask_for_predictions(url, DIGITS[(start := next(starts)) : start + 5])
+
+    def rest() -> None:
+        enough.set()
+        asking.join()
 
     asking = threading.Thread(target=ask)
     asking.start()
     try:
-        yield enough
+        yield rest
     finally:
-        enough.set()
-        asking.join()
+        rest()
 
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
+    folder = tmp_path_factory.mktemp("watch")
     with ExitStack() as stack:
         service = stack.enter_context(running_server(REPOSITORY / "models" / "mnist"))
-        folders = [tmp_path_factory.mktemp(name) for name in ("prometheus", "alertmanager")]
-        ports = [stack.enter_context(free_port()) for _ in folders]
-        address, other = (f"127.0.0.1:{port}" for port in ports)
-        alone = ("--cluster.listen-address=", f"--config.file={ALERTMANAGER}")
-        alertmanager = stack.enter_context(program(folders[1], ports[1], "prometheus-alertmanager", *alone))
+        port, other = (stack.enter_context(free_port()) for _ in range(2))
         addresses = {
             "clustnet:3000": service.url.removeprefix("http://"),
-            "alertmanager:9093": other,
-            "127.0.0.1:9090": address,
+            "127.0.0.1:9090": f"127.0.0.1:{port}",
+            "alertmanager:9093": f"127.0.0.1:{other}",
         }
-        config = quick_copies(folders[0], addresses)
-        prometheus = stack.enter_context(program(folders[0], ports[0], "prometheus", f"--config.file={config}"))
-        yield Watch(service, prometheus, alertmanager)
-
-
-@pytest.fixture(scope="module")
-def busy(watch: Watch) -> Iterator[Watch]:
-    """A watch whose service is asked all the time, faults included."""
-    with traffic(watch.service.url):
-        yield watch
+        config = [f"--config.file={quick_copies(folder, addresses)}", f"--storage.tsdb.path={folder / 'samples'}"]
+        prometheus = stack.enter_context(program(folder / "log", port, "prometheus", *config))
+        config = [f"--config.file={ALERTMANAGER}", f"--storage.path={folder / 'alerts'}", "--cluster.listen-address="]
+        alertmanager = stack.enter_context(program(folder / "other-log", other, "prometheus-alertmanager", *config))
+        rest = stack.enter_context(traffic(service.url))
+        yield Watch(service, rest, prometheus, alertmanager)
 
 
 def as_grafana_sends(query: str) -> str:
@@ -183,38 +177,38 @@ def cases(every: dict[str, str]) -> list[Any]:
     return [pytest.param(query, id=name, marks=[waits] if awaited(query) else []) for name, query in every.items()]
 
 
-def test_the_metrics_are_as_prometheus_wants_them(busy: Watch) -> None:
-    shown = httpx.get(f"{busy.service.url}/metrics").content
+def test_the_metrics_are_as_prometheus_wants_them(watch: Watch) -> None:
+    shown = httpx.get(f"{watch.service.url}/metrics").content
     done = subprocess.run(["promtool", "check", "metrics"], input=shown, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize("query", cases(queries()))
-def test_every_query_of_every_panel_returns_data(query: str, busy: Watch) -> None:
-    assert until(lambda: busy.values(as_grafana_sends(query)))
+def test_every_query_of_every_panel_returns_data(query: str, watch: Watch) -> None:
+    assert until(lambda: watch.values(as_grafana_sends(query)))
 
 
 @pytest.mark.parametrize("query", cases({rule["record"]: rule["record"] for rule in rules("record")}))
-def test_every_recording_rule_returns_data(query: str, busy: Watch) -> None:
-    assert until(lambda: busy.values(query))
+def test_every_recording_rule_returns_data(query: str, watch: Watch) -> None:
+    assert until(lambda: watch.values(query))
 
 
 @pytest.mark.parametrize("query", cases({rule["alert"]: rule["expr"] for rule in rules("alert")}))
-def test_every_series_of_every_alert_is_there(query: str, busy: Watch) -> None:
+def test_every_series_of_every_alert_is_there(query: str, watch: Watch) -> None:
     """An alert itself returns data only where something is wrong."""
     for selector in selectors(query):
-        assert until(lambda selector=selector: busy.values(selector)), selector
+        assert until(lambda selector=selector: watch.values(selector)), selector
 
 
-def test_every_variable_has_values(busy: Watch) -> None:
+def test_every_variable_has_values(watch: Watch) -> None:
     variables = itertools.chain.from_iterable(read(path)["templating"]["list"] for path in DASHBOARDS)
     for variable in variables:
         series, _, label = variable["definition"].removeprefix("label_values(").removesuffix(")").partition(", ")
-        assert busy.ask(f"label/{label}/values", **{"match[]": series}) == ["mnist"]
+        assert watch.ask(f"label/{label}/values", **{"match[]": series}) == ["mnist"]
 
 
-def test_every_rule_can_be_evaluated(busy: Watch) -> None:
-    found = [rule for group in busy.ask("rules")["groups"] for rule in group["rules"]]
+def test_every_rule_can_be_evaluated(watch: Watch) -> None:
+    found = [rule for group in watch.ask("rules")["groups"] for rule in group["rules"]]
     assert len(found) == len([*rules("alert"), *rules("record")])
     assert {(rule["name"], rule["health"]) for rule in found} == {(rule["name"], "ok") for rule in found}
 
@@ -234,7 +228,8 @@ def test_the_down_alert_fires_when_the_service_is_stopped_and_reaches_alertmanag
         return alerts
 
     assert until(lambda: watch.values('up{job="clustnet"}')) == [1]
-    assert firing() == received() == []
+    assert until(lambda: not firing() and not received())
+    watch.rest()
     assert watch.service.stop() == 0
     (alert,) = until(firing)
     instance = watch.service.url.removeprefix("http://")
