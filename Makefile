@@ -16,8 +16,9 @@ UV := .venv/uv/bin/uv
 PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
+UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help serve test check train evaluate bench bench-serving lock clean
+.PHONY: help serve test check check-monitoring train evaluate bench bench-serving lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,12 +29,19 @@ serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
 test: $(ALL)/.installed  ## run all tests
 	$(ALL)/bin/pytest
 
-check: $(ALL)/.installed  ## lint, formatting, types, direction of imports, Dockerfile
+check: $(ALL)/.installed check-monitoring  ## lint, formatting, types, direction of imports, Dockerfile, monitoring
 	$(ALL)/bin/ruff format --check .
 	$(ALL)/bin/ruff check .
 	$(ALL)/bin/mypy
 	$(ALL)/bin/lint-imports
 	$(ALL)/bin/hadolint Dockerfile
+
+check-monitoring:  ## Prometheus' rules and their tests, Alertmanager's routes
+	@if ! command -v promtool >/dev/null; then $(call UNCHECKED,promtool,prometheus); \
+	else promtool check config --lint-fatal deploy/prometheus/prometheus.yaml \
+		&& promtool test rules deploy/prometheus/tests/*.yaml; fi
+	@if ! command -v amtool >/dev/null; then $(call UNCHECKED,amtool,prometheus-alertmanager); \
+	else amtool check-config deploy/alertmanager/alertmanager.yaml; fi
 
 train: $(ALL)/.installed  ## train RECIPE
 	$(ALL)/bin/clustnet train $(RECIPE)

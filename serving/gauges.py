@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from prometheus_client import Metric
-from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.registry import Collector
 
 VERSIONED = {"model", "version"}
@@ -40,9 +39,8 @@ class OfServed(Collector):
 def forget_the_dead(folder: Path) -> None:
     """Remove the live gauges of workers that are gone from prometheus_client's folder."""
     for file in folder.glob("gauge_live*_*.db"):
-        process = int(file.stem.rpartition("_")[2])
-        if not _lives(process):
-            mark_process_dead(process, str(folder))  # type: ignore[no-untyped-call]
+        if not _lives(int(file.stem.rpartition("_")[2])):
+            file.unlink(missing_ok=True)  # another worker may do the same
 
 
 def _lives(process: int) -> bool:

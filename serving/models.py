@@ -44,9 +44,9 @@ class ServedModel:
         """Return the bundle's manifest."""
         return self.predictor.manifest
 
-    def info(self) -> tuple[str, str, str]:
-        """Return the name, the version and what runs the model."""
-        return self.manifest.name, self.manifest.version, self.predictor.provider
+    def info(self) -> tuple[Manifest, str, bool]:
+        """Return the manifest, what runs the model, and whether it is ready."""
+        return self.manifest, self.predictor.provider, self.fault is None
 
     def check_ready(self) -> None:
         """Refuse with 503 while the model is not ready."""

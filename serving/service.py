@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import os
 import re
 import sys
@@ -22,7 +23,7 @@ from clustnet.predictor import Predictions
 from clustnet.preparation import ImageError, decode, prepare_image
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
-from serving.admission import Admission
+from serving.admission import ROOM, Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
 from serving.drift import WATCH
@@ -33,7 +34,16 @@ from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import MOST_PATHS, RequestMetrics, announce, count_unadmitted, label_of, refused
+from serving.metrics import (
+    MOST_PATHS,
+    RequestMetrics,
+    announce,
+    count_unadmitted,
+    label_of,
+    refused,
+    show_in_flight,
+    show_limit,
+)
 from serving.models import Catalogue, Models, ServedModel
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
@@ -106,6 +116,7 @@ class ClustNet:
         protocol.state.settings = settings
         protocol.state.answer = self.answer
         protocol.state.feedback = self.feedback
+        show_limit(ROOM)
         gc.collect()
         gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
@@ -239,8 +250,12 @@ BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its clie
 PATHS = PathPatterns([*PREDICT, FEEDBACK, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
 METHODS = dict.fromkeys([*PREDICT, FEEDBACK], POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
-if not SETTINGS.cors_origins:  # whose refusals need headers that only CORSMiddleware gives
-    BoundedProtocol.admission = Admission(computes, lambda path: count_unadmitted(label_of(path, PREDICT, INFER)))
+BoundedProtocol.admission = Admission(
+    computes,
+    lambda path: count_unadmitted(label_of(path, PREDICT, INFER)),
+    math.inf if SETTINGS.cors_origins else ROOM,  # refusals then need headers that only CORSMiddleware gives
+    show_in_flight,
+)
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 if TRACED:

@@ -102,7 +102,7 @@ def windows(served: list[Predictor]) -> dict[str, float]:
     """Serve these and return the images in the window of each version."""
     TALLY.flush()
     WATCH.serve([predictor.manifest for predictor in served], 100)
-    told = exposition([(p.manifest.name, p.manifest.version, p.provider) for p in served]).decode()
+    told = exposition([(p.manifest, p.provider, True) for p in served]).decode()
     samples = (sample for family in text_string_to_metric_families(told) for sample in family.samples)
     return {some.labels["version"]: some.value for some in samples if some.name == "clustnet_drift_window_images"}
 

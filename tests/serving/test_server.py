@@ -106,6 +106,8 @@ def test_cuda_without_cuda_is_alive_but_not_ready(synthetic_bundle: Path) -> Non
         answer = httpx.post(f"{server.url}/predict", json={"images": IMAGES.tolist()})
         assert (answer.status_code, reason in answer.json()["error"]) == (503, True)
         assert reason in server.log.read_text()
+        series = 'clustnet_model_ready{model="synthetic",version="1"} 0.0'
+        assert series in httpx.get(f"{server.url}/metrics").text.splitlines()
 
 
 @pytest.mark.parametrize(
