@@ -22,7 +22,9 @@ from clustnet.predictor import Device
 from evaluation.file_evaluation import Part, Worker
 from evaluation.file_units import Unit
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray asks before its import whether it may tell its makers of its use
+# Both are read when Ray is imported: it tells its makers nothing, and each actor's start is no error on the terminal.
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 with warnings.catch_warnings():  # Ray Data sets options of its own that it has deprecated
     warnings.simplefilter("ignore", DeprecationWarning)
     import ray
@@ -64,7 +66,7 @@ def score_on_ray(
     Raises:
         UserError: the bundle cannot be used there, or Ray gave up.
     """
-    with _cluster(workers):
+    with cluster_of(workers):
         size = workers or int(ray.cluster_resources().get("CPU", 1))
         numbers = ray.data.from_items(list(range(len(units))), override_num_blocks=max(len(units), 1))
         scored = numbers.map_batches(
@@ -82,8 +84,12 @@ def score_on_ray(
 
 
 @contextmanager
-def _cluster(workers: int | None) -> Iterator[None]:
-    """Start or join a cluster, without dashboard, progress bars or chatter."""
+def cluster_of(workers: int | None) -> Iterator[None]:
+    """Start or join a cluster, without dashboard, progress bars or chatter; one that is joined already stays.
+
+    Args:
+        workers: CPUs of a cluster that is started here; by default this machine's.
+    """
     if ray.is_initialized():
         yield
         return
