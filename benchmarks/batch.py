@@ -7,6 +7,7 @@ one moment, in which what processes share, as Ray's object store, counts once (p
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -100,7 +101,8 @@ def measure(options: argparse.Namespace, folder: Path, engine: str, out: Path) -
     command += ["--workers", str(options.workers)] if engine == "ray" else []
     spent: dict[int, float] = {}
     memory, start = 0, time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    environment = os.environ | {"RAY_worker_niceness": "0"}  # Ray's workers would give way to all other processes
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None:
             memory = max(memory, _look(process.pid, spent))
             time.sleep(EVERY)

@@ -127,4 +127,4 @@ def _nothing_read(pattern: str, unread: Unread) -> str:
     if not unread.total:
         return f"The files {pattern!r} hold no images; name others."
     first = unread.listed[0]
-    return f"Nothing of {pattern!r} can be read; the first fault is of {first.place}: {first.reason}"
+    return f"Nothing of {pattern!r} can be read; the first fault is of {first.where}: {first.reason}"

@@ -92,8 +92,8 @@ class Reader:
                     yield self._batch(unit, done, table)
                     done += len(table)
         except (UserError, OSError, pa.ArrowException) as error:
-            place = f"{unit.files[0]}, rows {unit.row + done} to {unit.row + unit.images - 1}"
-            yield Batch(unit.first + done, faults=[Fault(unit.first + done, place, reason(error))])
+            where = f"{unit.files[0]}, rows {unit.row + done} to {unit.row + unit.images - 1}"
+            yield Batch(unit.first + done, faults=[Fault(unit.first + done, where, reason(error))])
 
     def _batch(self, unit: Unit, done: int, table: pa.RecordBatch) -> Batch:
         batch = Batch(unit.first + done)
@@ -104,8 +104,8 @@ class Reader:
             try:
                 batch.rows.append(Row(self._image(images[row]), self._label(labels[row].as_py())))
             except UserError as error:
-                place = f"{unit.files[0]}, row {unit.row + done + row}"
-                batch.faults.append(Fault(batch.first + row, place, str(error)))
+                where = f"{unit.files[0]}, row {unit.row + done + row}"
+                batch.faults.append(Fault(batch.first + row, where, str(error)))
         return batch
 
     def _image(self, value: pa.Scalar) -> NDArray[np.uint8]:

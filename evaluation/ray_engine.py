@@ -7,9 +7,10 @@ files, by the worker that Ray starts in its place.
 
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def score_on_ray(
     Raises:
         UserError: the bundle cannot be used there, or Ray gave up.
     """
-    with cluster_of(workers):
+    with cluster_of(workers), redirect_stdout(sys.stderr):  # what Ray prints of killed workers is no result
         size = workers or int(ray.cluster_resources().get("CPU", 1))
         numbers = ray.data.from_items(list(range(len(units))), override_num_blocks=max(len(units), 1))
         scored = numbers.map_batches(

@@ -72,7 +72,7 @@ def _write_lines(evaluation: Evaluated, folder: Path) -> None:
         (folder / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
     elif evaluation.unread.total:
         write_table(
-            folder / UNREAD, [{"where": fault.place, "why": fault.reason} for fault in evaluation.unread.listed]
+            folder / UNREAD, [{"where": fault.where, "why": fault.reason} for fault in evaluation.unread.listed]
         )
 
 

@@ -27,7 +27,7 @@ Counts = NDArray[np.int64]
 class Mistake(NamedTuple):
     """A wrong guess: the image's place among all images, its true class, the guess, its probability, the image."""
 
-    index: int
+    place: int
     label: int
     guess: int
     probability: float
@@ -124,7 +124,7 @@ def tally(
 
 def surest(mistakes: list[Mistake]) -> tuple[Mistake, ...]:
     """Return at most ``MISTAKES`` of them, the most probable first and of equal ones the first image."""
-    return tuple(heapq.nsmallest(MISTAKES, mistakes, key=lambda mistake: (-mistake.probability, mistake.index)))
+    return tuple(heapq.nsmallest(MISTAKES, mistakes, key=lambda mistake: (-mistake.probability, mistake.place)))
 
 
 def _mistakes(

@@ -9,10 +9,10 @@ UNREAD = "unread.csv"  # lists them in the report's folder
 
 
 class Fault(NamedTuple):
-    """Something that could not be read: its place among all images, where it is in words, and why."""
+    """Something that could not be read: its place among all images, where that is in words, and why."""
 
-    index: int
-    place: str
+    place: int
+    where: str
     reason: str
 
 

@@ -93,8 +93,8 @@ def test_folders_name_the_classes(read: Any, tmp_path: Path, mnist_test: Labelle
     expected = prepare(some.read_bytes(), predictor.manifest.input)
     assert any((row.image == expected).all() and row.label == 7 for row in batch.rows)
     torn, stray = batch.faults
-    assert (torn.place, "cut short" in torn.reason) == (f"{tmp_path}/3/torn.png", True)
-    assert (stray.place, stray.index) == (f"{tmp_path}/letters/a.png", 21)
+    assert (torn.where, "cut short" in torn.reason) == (f"{tmp_path}/3/torn.png", True)
+    assert (stray.where, stray.place) == (f"{tmp_path}/letters/a.png", 21)
     assert stray.reason == "The label 'letters' is no class of the model, which has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
 
 
@@ -124,7 +124,7 @@ def test_a_bad_row_is_named_and_the_others_read(read: Any, tmp_path: Path, image
     path = write_columns(tmp_path / "x.parquet", [good, image], [label if isinstance(label, str) else None, label])
     (batch,) = read(str(path))
     assert said in batch.faults[-1].reason
-    assert batch.faults[-1].place == f"{path}, row 1"
+    assert batch.faults[-1].where == f"{path}, row 1"
 
 
 def test_rows_after_a_fault_in_the_file_are_told_as_one(read: Any, tmp_path: Path, mnist_test: LabelledImages) -> None:
@@ -135,7 +135,7 @@ def test_rows_after_a_fault_in_the_file_are_told_as_one(read: Any, tmp_path: Pat
     path.write_bytes(content)
     found = read(str(path))
     faults = [fault for batch in found for fault in batch.faults]
-    assert [(fault.index, fault.place) for fault in faults] == [(20, f"{path}, rows 20 to 29")]
+    assert [(fault.place, fault.where) for fault in faults] == [(20, f"{path}, rows 20 to 29")]
     assert labels(found) == np.delete(mnist_test.labels[:40], range(20, 30)).tolist()
 
 

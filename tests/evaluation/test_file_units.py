@@ -70,7 +70,7 @@ def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledI
     (tmp_path / "a.parquet").write_bytes(b"torn")
     listing = list_units(f"{tmp_path}/*.parquet")
     assert (listing.images, listing.unread.total) == (5, 1)
-    assert listing.unread.listed[0].place == f"{tmp_path}/a.parquet"
+    assert listing.unread.listed[0].where == f"{tmp_path}/a.parquet"
     assert "Parquet" in listing.unread.listed[0].reason
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_parts_add_up_to_the_whole_in_any_order(seed: int, cuts: list[int], rand
     made = evaluation(100, seed=seed)
     data, edges = made.data, [0, *sorted(cuts), 100]
     parts = []
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         rows = slice(start, stop)
         parts.append(tally(part(made.answers, rows), data.labels[rows], HALVES, data.images[rows], start))
     random.shuffle(parts)  # type: ignore[attr-defined]
@@ -62,7 +64,7 @@ def test_the_surest_mistakes_are_kept_and_of_equal_ones_the_first() -> None:
     made = evaluation(300)
     twice = made.tally + tally(made.answers, made.data.labels, HALVES, made.data.images, first=300)
     assert len(twice.mistakes) == MISTAKES
-    places = [mistake.index for mistake in twice.mistakes]
+    places = [mistake.place for mistake in twice.mistakes]
     assert [place + 300 for place in places[::2]] == places[1::2]
     wrong = made.answers.guess != made.data.labels
     assert twice.mistakes[0].probability == pytest.approx(made.answers.guess_probability[wrong].max())
