@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -75,7 +76,7 @@ def certainty_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     images, wrong = evaluation.tally.certainty
     figure, axes = new_figure(3.2, theme)
     edges = np.linspace(0, 1, CERTAINTY_BINS + 1)
-    place = {"x": edges[:-1], "width": np.diff(edges), "align": "edge"}
+    place: dict[str, Any] = {"x": edges[:-1], "width": np.diff(edges), "align": "edge"}
     axes.bar(height=images, color=theme.all_images, label=f"all {images.sum():,} images", **place)
     axes.bar(height=wrong, color=theme.failures, label=f"{wrong.sum():,} wrong guesses", **place)
     axes.set(xlim=(0, 1), yscale="log", xlabel="probability of the chosen expert", ylabel="images")

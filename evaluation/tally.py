@@ -147,8 +147,11 @@ def _counts(places: tuple[NDArray[np.integer], ...], shape: tuple[int, ...]) -> 
 def _bins(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> Counts:
     table = np.zeros((3, CALIBRATION_BINS), np.int64)
     clipped = np.clip(probability.astype(np.float64), 0, 1)  # a float32 softmax may exceed 1 by its last bit
-    values = np.stack([np.ones(len(right), np.int64), right.astype(np.int64), _steps(clipped)])
-    np.add.at(table, (slice(None), calibration_bin(probability)), values)
+    place = calibration_bin(probability)
+    for row, values in zip(
+        table, (np.ones(len(right), np.int64), right.astype(np.int64), _steps(clipped)), strict=True
+    ):
+        np.add.at(row, place, values)
     return table
 
 

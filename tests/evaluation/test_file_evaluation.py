@@ -10,6 +10,7 @@ from evaluation.bundle_source import BundleSource
 from evaluation.file_evaluation import evaluate_files, score_here
 from evaluation.scoring import FileEvaluation, evaluate
 from tests.evaluation.image_files import write_parquet, write_pictures
+from tests.evaluation.object_store import serving_bucket
 
 
 def scored(pattern: object, bundle: Path, limit: int | None = None) -> FileEvaluation:
@@ -27,6 +28,23 @@ def test_files_score_as_the_arrays_they_hold(
     assert [mistake[:4] for mistake in found.tally.mistakes] == [mistake[:4] for mistake in held.tally.mistakes]
     limited = evaluate(BundleSource(synthetic_bundle, "cpu"), mnist_test.first(600))
     assert scored(path, synthetic_bundle, 600).scores == limited.scores
+
+
+def test_object_storage_is_read_like_a_folder(
+    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "digits" / "a.parquet", mnist_test.first(600))
+    (tmp_path / "digits" / "b.parquet").write_bytes(b"torn")
+    with serving_bucket(tmp_path) as address:
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+            monkeypatch.setenv(f"AWS_{name}", "made-up")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        found = scored("s3://bucket/digits/*.parquet", synthetic_bundle)
+    assert found.scores == scored(path, synthetic_bundle).scores
+    assert [fault.where for fault in found.unread.listed] == ["bucket/digits/b.parquet"]
 
 
 def test_nothing_that_can_be_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> None:
