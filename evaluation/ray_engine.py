@@ -67,7 +67,7 @@ def score_on_ray(
     Raises:
         UserError: the bundle cannot be used there, or Ray gave up.
     """
-    with cluster_of(workers), redirect_stdout(sys.stderr):  # what Ray prints of killed workers is no result
+    with redirect_stdout(sys.stderr), cluster_of(workers):  # what Ray prints of killed workers is no result
         size = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         numbers = ray.data.from_items(list(range(len(units))), override_num_blocks=max(len(units), 1))
         scored = numbers.map_batches(
