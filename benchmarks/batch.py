@@ -78,8 +78,8 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         write_files(folder, options.images)
         runs = {engine: measure(options, folder, engine, Path(temporary) / engine) for engine in options.engines}
-    same = len({json.dumps(run.scores) for run in runs.values()}) == 1
-    print(f"\nscores of all engines the same: {same}")
+    if len(runs) > 1:
+        print(f"\nthe same scores: {len({json.dumps(run.scores) for run in runs.values()}) == 1}")
 
 
 def write_files(folder: Path, images: int) -> None:

@@ -65,7 +65,7 @@ def score_on_ray(
         workers: how many processes; by default one for each of the cluster's CPUs.
 
     Raises:
-        UserError: the bundle cannot be used there, or Ray gave up.
+        UserError: Ray cannot be started or joined, or it gave up.
     """
     with redirect_stdout(sys.stderr), cluster_of(workers):  # what Ray prints of killed workers is no result
         size = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
@@ -90,13 +90,19 @@ def cluster_of(workers: int | None) -> Iterator[None]:
 
     Args:
         workers: CPUs of a cluster that is started here; by default this machine's.
+
+    Raises:
+        UserError: it cannot be started within Ray's 30 seconds, or joined.
     """
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if "RAY_ADDRESS" in os.environ else here))
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if "RAY_ADDRESS" in os.environ else here))
+    except Exception as error:  # noqa: BLE001 - a start that takes too long is a bare Exception of Ray's
+        raise UserError(f"Ray cannot be started or joined: {_cause(error)}") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
     try:
@@ -106,5 +112,5 @@ def cluster_of(workers: int | None) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the last line of what Ray says, which is the exception on the worker."""
-    return str(error).strip().splitlines()[-1]
+    """Return the last line of what Ray says, where the exception itself is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]

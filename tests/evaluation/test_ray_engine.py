@@ -12,9 +12,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from clustnet.cli import DONE, WRONG_INPUT, main
 from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
 from tests.evaluation.image_files import write_parquet
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -93,6 +95,19 @@ def test_without_ray_a_sentence_says_how_to_get_it(
     given = ("--bundle", str(synthetic_bundle), "--data", "x.parquet", "--out", str(tmp_path / "out"))
     assert main(["evaluate", *given, "--engine", "ray"]) == WRONG_INPUT
     assert "needs ray; install it with: pip install 'clustnet[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", ["The current node timed out.", ""])
+def test_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed; it has no build for this machine.")
+    from evaluation import ray_engine
+
+    def failing(**_: object) -> None:
+        raise Exception(fault)
+
+    monkeypatch.setattr(ray_engine.ray, "init", failing)
+    with pytest.raises(UserError, match=f"Ray cannot be started or joined: {fault or 'Exception'}"):
+        next(ray_engine.score_on_ray(Path("x"), "cpu", LocalFileSystem(), []))
 
 
 def test_nothing_is_told_to_rays_makers() -> None:
