@@ -6,7 +6,9 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial, wraps
+from multiprocessing import get_context
 from typing import Any, NoReturn, TypeVar
 
 import bentoml
@@ -29,7 +31,7 @@ from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused
-from serving.models import Catalogue, Models, ServedModel
+from serving.models import Catalogue, Models, ServedModel, first_fault
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
 from serving.paths import GET, POST, KnownPaths
@@ -132,7 +134,7 @@ class ClustNet:
         return PredictImageResponse(model=model_of(model.manifest), prediction=prediction, prepared=prepared.tolist())
 
     async def __is_ready__(self) -> bool:  # BentoML's hook for /readyz
-        fault = next((model.fault for model in self.models.now.all() if model.fault), None)
+        fault = self.models.now.fault()
         if fault:
             raise HTTPException(503, fault)
         return True
@@ -166,9 +168,20 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
-            Models(SETTINGS.model_copy(update={"device": "cpu"}))
+            _check_models()
         except UserError as error:
             stop(error)
+
+
+def _check_models() -> None:
+    """Load every model once, on the CPU; where CUDA is demanded on it, in a process that gives the GPU back."""
+    if SETTINGS.device != "cuda":
+        Models(SETTINGS.model_copy(update={"device": "cpu"}))
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        fault = pool.submit(first_fault, SETTINGS).result()
+    if fault:
+        raise UserError(fault)
 
 
 def _predictions(model: ServedModel, images: NDArray[np.uint8]) -> list[Prediction]:
