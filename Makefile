@@ -11,7 +11,9 @@ DATA ?= mnist:test
 PYTHON ?= python3
 
 ALL := .venv/all
-SERVING := .venv/serving
+# What runs the models: NVIDIA's onnxruntime with CUDA on a machine with its driver, 2.8 GB, else the plain one.
+RUNTIME ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu)
+SERVING := .venv/serving-$(RUNTIME)
 UV := .venv/uv/bin/uv
 PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
@@ -48,7 +50,8 @@ bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its pee
 	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
 
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
-	$(LOCK) --upgrade pyproject.toml --extra serving --output-file requirements/serving.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra cpu --output-file requirements/serving-cpu.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra gpu --output-file requirements/serving-gpu.txt
 	$(LOCK) --upgrade pyproject.toml --extra dev --output-file requirements/all.txt
 
 clean:  ## remove environments, caches, runs and reports
@@ -64,9 +67,9 @@ $(UV): requirements/uv.txt
 	$(UV) pip install --quiet --python $@ -r $<
 	touch $@
 
-$(SERVING)/.installed: requirements/serving.txt | $(UV)
+$(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
-	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving.txt
+	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
 	touch $@
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
