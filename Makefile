@@ -19,7 +19,7 @@ PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help serve test check train evaluate bench bench-serving lock clean
+.PHONY: help serve test check train evaluate bench bench-serving image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,6 +48,15 @@ bench: $(ALL)/.installed  ## measure inference beside its peers
 
 bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its peers (needs h2load)
 	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
+
+image: $(SERVING)/.installed  ## build the image clustnet:RUNTIME (cpu or gpu) with its labels
+	$(SERVING)/bin/python -m deploy.image.build --runtime $(RUNTIME)
+
+docker-test: $(SERVING)/.installed  ## build the cpu image and try it in a real container
+	$(SERVING)/bin/python -m deploy.image.docker_test
+
+sbom: $(ALL)/.installed  ## list the image's packages in reports/sbom-RUNTIME.json (CycloneDX)
+	$(ALL)/bin/python -m deploy.image.sbom --runtime $(RUNTIME) --out reports/sbom-$(RUNTIME).json
 
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --extra serving --extra cpu --output-file requirements/serving-cpu.txt
