@@ -21,7 +21,7 @@ HEALTHY_SECONDS = 120
 WORKERS = """
 import pathlib
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
-    if b"_bentoml_impl.worker.service" in (folder / "cmdline").read_bytes():
+    if b"_bentoml_impl.worker.service" in (folder / "cmdline").read_bytes().split(b"\\0"):
         print(folder.name)
 """
 
