@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import re
+import shutil
 import tarfile
 import tempfile
 import time
@@ -68,11 +69,10 @@ def check_secrets(docker: Docker, tag: str, canary: str) -> str:
     described = docker("image", "inspect", tag)
     expect(canary in history + described, False, "a secret in the history")
     with tempfile.TemporaryFile() as whole:
-        saving = docker.pipe("save", tag)
-        assert saving.stdout is not None  # noqa: S101 - pipe() has one
-        while block := saving.stdout.read(2**20):
-            whole.write(block)
-        expect(saving.wait(), 0, "the exit code of docker save")
+        with docker.pipe("save", tag) as saving:
+            assert saving.stdout is not None  # noqa: S101 - pipe() has one
+            shutil.copyfileobj(saving.stdout, whole)
+        expect(saving.returncode, 0, "the exit code of docker save")
         whole.seek(0)
         searched = 0
         for name, content in _files(whole):
