@@ -19,6 +19,7 @@ STAND_IN = [
     # Nothing of this machine is mounted in it, so that nothing that happens in there can damage a device here.
     *("--mode=root", "--skip=chroot/mount"),
     *("--variant=minbase", "--include=python3,python3-venv"),
+    "--dpkgopt=force-unsafe-io",  # a machine that crashes meanwhile makes it again
     # What Debian's slim images leave out, too.
     *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "locale", "man")),
     *(RELEASE, "-", MIRROR),
