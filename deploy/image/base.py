@@ -1,10 +1,13 @@
 """The base of the image: as the Dockerfile names it, or where it cannot be pulled a stand-in made of Debian."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clustnet.errors import UserError
@@ -58,7 +61,15 @@ def _make(docker: Docker, name: str) -> None:
     if not shutil.which(STAND_IN[0]):
         raise UserError(f"{name} cannot be pulled; install Debian's mmdebstrap, which makes a stand-in, or pull it.")
     importing = docker.pipe("import", "-", name)
-    made = subprocess.run(STAND_IN, stdout=importing.stdin, cwd=Path("/"), check=False)
+    with tempfile.TemporaryDirectory(prefix="clustnet-base-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # apt reads there as a user of its own
+        environment = os.environ | {"TMPDIR": folder}
+        making = subprocess.Popen(STAND_IN, stdout=importing.stdin, env=environment, start_new_session=True)
+        try:
+            code = making.wait()
+        finally:
+            with suppress(ProcessLookupError):  # what is left of it where the wait was interrupted
+                os.killpg(making.pid, signal.SIGKILL)
     importing.communicate()
-    if made.returncode or importing.returncode:
-        raise RuntimeError(f"mmdebstrap ended with {made.returncode}, docker import with {importing.returncode}")
+    if code or importing.returncode:
+        raise RuntimeError(f"mmdebstrap ended with {code}, docker import with {importing.returncode}")

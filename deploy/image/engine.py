@@ -12,7 +12,7 @@ from pathlib import Path
 from clustnet.errors import UserError
 
 DEBIANS = "/usr/bin/docker"  # before what may stand in its place in PATH
-START_SECONDS = 60
+START_SECONDS, STOP_SECONDS = 60, 120
 NO_ENGINE = (
     "There is no running Docker engine here, and to start one takes root and Debian's docker.io; "
     "start Docker, or install docker.io and run this as root."
@@ -110,12 +110,20 @@ def _started(daemon: str, command: str) -> Iterator[Docker]:
             _wait(docker, process, log)
             yield docker
         finally:
-            process.terminate()
-            process.wait(START_SECONDS)
+            _stop(process)
     finally:
         for mount in mounts_below(folder, Path("/proc/mounts").read_text()):
             subprocess.run(["umount", "--lazy", mount], check=False)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def daemon_options(folder: Path) -> Sequence[str]:
