@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     Args:
         bundles: the bundle folders, and folders of them, that are served; in the environment one text with
             ``os.pathsep`` between them; by default the bundle beside this code.
-        device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
+        device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         experts: ``chosen`` asks for each image the one expert that decides, which takes bundles of hard routing.

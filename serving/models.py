@@ -103,6 +103,10 @@ class Catalogue:
         message = f"'{versions[0].manifest.name}' has no version {quote(version)}; this service has {found}."
         raise Refusal(404, "unknown_model", message)
 
+    def fault(self) -> str | None:
+        """Return why the service is not ready, None where it is."""
+        return next((model.fault for model in self.all() if model.fault), None)
+
     def index(self) -> list[dict[str, str]]:
         """Return a row for each version of each model, as the protocol's index has them."""
         loaded = [
@@ -293,6 +297,15 @@ def _check_different(models: Iterable[ServedModel]) -> None:
             folders = f"{other.predictor.bundle.folder} and {model.predictor.bundle.folder}"
             what = f"version '{version}' of the model '{model.manifest.name}'"
             raise UserError(f"{folders} both hold {what}; remove one, or export it as another version.")
+
+
+def first_fault(settings: Settings) -> str | None:
+    """Load all models and return why the service would not be ready, None where it would be.
+
+    Raises:
+        UserError: a folder or a bundle cannot be used.
+    """
+    return Models(settings).now.fault()
 
 
 def _device_fault(settings: Settings, provider: str) -> str | None:

@@ -7,7 +7,9 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial, wraps
+from multiprocessing import get_context
 from typing import Any, NoReturn, TypeVar
 
 import bentoml
@@ -44,7 +46,7 @@ from serving.metrics import (
     show_in_flight,
     show_limit,
 )
-from serving.models import Catalogue, Models, ServedModel
+from serving.models import Catalogue, Models, ServedModel, first_fault
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
 from serving.paths import GET, POST, KnownPaths
@@ -163,7 +165,7 @@ class ClustNet:
         return outputs
 
     async def __is_ready__(self) -> bool:  # BentoML's hook for /readyz
-        fault = next((model.fault for model in self.models.now.all() if model.fault), None)
+        fault = self.models.now.fault()
         if fault:
             raise HTTPException(503, fault)
         return True
@@ -207,11 +209,22 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
-            Models(SETTINGS.model_copy(update={"device": "cpu"}))
+            _check_models()
             if SETTINGS.feedback:
                 Feedback(SETTINGS.feedback, SETTINGS).close()
         except UserError as error:
             stop(error)
+
+
+def _check_models() -> None:
+    """Load every model once, on the CPU; where CUDA is demanded on it, in a process that gives the GPU back."""
+    if SETTINGS.device != "cuda":
+        Models(SETTINGS.model_copy(update={"device": "cpu"}))
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        fault = pool.submit(first_fault, SETTINGS).result()
+    if fault:
+        raise UserError(fault)
 
 
 def _prepared(image: Body, spec: InputSpec) -> NDArray[np.uint8]:
