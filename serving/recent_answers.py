@@ -21,6 +21,7 @@ from clustnet.sqlite_file import SqliteFile
 from serving.tally import Tally
 
 KIND = 0x434E414E  # "CNAN"
+MOST_NOTES = 2000  # requests whose answers wait for the disk: more than come in a second
 ANSWERS = """
 CREATE TABLE IF NOT EXISTS answers (
     last INTEGER PRIMARY KEY,  -- how many images had been answered with this request's
@@ -64,7 +65,7 @@ class RecentAnswers:
     def __init__(self, path: Path, most: int) -> None:
         self.most = most
         self._file = SqliteFile(path, KIND, (MODELS, ANSWERS), "NORMAL")
-        self._tally = Tally()  # one of its own, as a slow disk must not hold up the metrics
+        self._tally = Tally(most=MOST_NOTES)  # one of its own, as a slow disk must not hold up the metrics
         self._told = ""
 
     def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:
