@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -43,6 +44,19 @@ def environment() -> Iterator[dict[str, str]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def started(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    """Start a command; whatever happens in the block, it and all its processes are gone at the end."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, start_new_session=True, **pipes) as process:
+        try:
+            yield process
+            process.wait()
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
 def worker_processes(pid: int) -> list[psutil.Process]:
     descendants = psutil.Process(pid).children(recursive=True)
     return [process for process in descendants if "".join(process.cmdline()[:1]).startswith("ray::MapWorker")]
@@ -67,7 +81,7 @@ def test_a_killed_worker_loses_nothing(
     given = ["evaluate", "--bundle", str(bundle), "--data", digits, "--out"]
     command = [sys.executable, "-m", "clustnet", *given, str(on_ray), "--engine", "ray", "--workers", str(WORKERS)]
     done = []
-    with subprocess.Popen(command, env=environment, stdout=-1, stderr=-1, text=True) as process:
+    with started(command, environment) as process:
         for line in process.stderr:
             done += [int(found[1]) for found in [re.fullmatch(rf"(\d+) of {IMAGES} images\n", line)] if found]
             if len(done) == 1:
