@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import CLASSES
 from clustnet.errors import UserError
+from training.architecture import Architecture, parse_architecture, read_architecture
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -30,12 +31,12 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """Which images, and which fine classes hide behind each of the two coarse labels.
+    """Which images, and which fine classes hide behind each of the two coarse labels, if there are any.
 
     Args:
         name: the data set.
         path: its folder or file; the embedded copy by default where there is one.
-        coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one.
+        coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one; null for no coarse labels.
         train_images: use only the first so many training images.
         test_images: use only the first so many test images.
         validation_images: train without the last so many training images and measure the label-free figures on
@@ -44,21 +45,33 @@ class Data(Part):
 
     name: Literal["mnist", "cifar10", "notmnist", "coil20"] = "mnist"
     path: Path | None = None
-    coarse: dict[str, list[int]] = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
+    coarse: dict[str, list[int]] | None = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
     train_images: Count | None = None
     test_images: Count | None = None
     validation_images: Annotated[int, Field(ge=0)] = 0
 
     def grouping(self) -> CoarseGrouping:
         """Return the coarse grouping over the data set's fine classes."""
-        return CoarseGrouping.from_mapping(self.coarse, classes=len(CLASSES[self.name]))
+        classes = len(CLASSES[self.name])
+        if self.coarse is None:
+            return CoarseGrouping.whole(classes)
+        return CoarseGrouping.from_mapping(self.coarse, classes)
+
+
+def _architecture(value: Any) -> Any:
+    """Read an architecture that is named, ``FILE:ENTRY``, so that a resolved recipe holds all of it."""
+    if isinstance(value, str):
+        return read_architecture(value)
+    return value if value is None or isinstance(value, Architecture) else parse_architecture(value, "it")
 
 
 class Model(Part):
     """The gate and its experts.
 
     Args:
-        experts: number of experts, E.
+        architecture: of ``deep_clustering``, the autoencoder, written out or named as ``FILE:ENTRY``; it takes the
+            place of all keys that follow but ``experts``.
+        experts: number of experts, E; of ``deep_clustering``, of clusters.
         expert: their capacity. ``linear``: one linear layer on the pixels; ``small_cnn``: two small
             convolutions; ``large_cnn``: enough to solve the task alone; ``shared``: a linear head on the
             gate's encoder.
@@ -68,6 +81,7 @@ class Model(Part):
         batch_norm: whether the encoder's layers are batch-normalised.
     """
 
+    architecture: Annotated[Architecture | None, BeforeValidator(_architecture)] = None
     experts: Annotated[int, Field(ge=1, le=1000)] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
     expert_channels: tuple[Count, Count] = (3, 6)
