@@ -81,7 +81,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
         ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
         ``abstained``, the share of images that the model would rather not answer, which the others count as well.
-        A group without images scores nan.
+        A group without images scores nan; without coarse labels what is about them is left out.
 
     Raises:
         UserError: an answered coarse label is not in the grouping.
@@ -92,10 +92,10 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
             f"The model answers the coarse label {min(unknown)!r}, "
             f"but the groups are {' and '.join(map(repr, grouping.labels))}; correct --coarse."
         )
-    positive = (answers.coarse_label == grouping.labels[1]).astype(np.float64)
+    positive = (answers.coarse_label == grouping.labels[-1]).astype(np.float64) * grouping.divided
     true_probability = answers.class_probability[np.arange(len(labels)), labels].astype(np.float64)
     log_likelihood = np.log(np.clip(true_probability, LEAST_PROBABILITY, None))
-    return {
+    scores = {
         "class_accuracy": float((answers.guess == labels).mean()),
         **routing_scores(answers.routing, positive, labels, grouping),
         "mean_class_probability": float(answers.guess_probability.astype(np.float64).mean()),
@@ -104,6 +104,9 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         "binary_calibration_error": coarse_reliability(answers, labels, grouping).error,
         "abstained": float(answers.abstain.mean()),
     }
+    if not grouping.divided:
+        del scores["binary_calibration_error"]
+    return scores
 
 
 def class_reliability(answers: Answers, labels: NDArray[np.integer]) -> Reliability:

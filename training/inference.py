@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clustnet.class_map import routing_weights
-from training.models.mixture import MixtureOfExperts, MixtureOutput
+from training.models.mixture import GatedExperts, MixtureOutput
 
 BATCH = 128  # small enough for the activations to stay in cache; 1000 was twice as slow on 2 cores
 
@@ -61,7 +61,7 @@ def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
         yield torch.from_numpy(images[start : start + BATCH].copy())
 
 
-def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
+def route(model: GatedExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
     """Route images uint8 [N, ...] in batches, in evaluation mode, on the model's device."""
     with evaluating(model) as device:
         return Routed.of([model(part.to(device)) for part in batches(images)], hard)

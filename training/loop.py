@@ -111,7 +111,7 @@ def _report(row: Row, epochs: int) -> None:
     words = [
         f"epoch {row['epoch']:>2}/{epochs} {row['stage']}",
         f"loss {row['train_loss']:.4f}",
-        f"binary {row['binary_accuracy']:.4f}",
+        *(f"binary {row[key]:.4f}" for key in row if key == "binary_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
         f"cells {row['cell_accuracy']:.3f}",
         f"load {load}",
