@@ -26,12 +26,15 @@ class DeepClusters(GatedExperts):
         channels: of the images.
     """
 
+    encoder: Encoder
     sides: Tensor
     experts_learn = False
 
     def __init__(self, architecture: Architecture, clusters: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.normalise = Normalise([0.0] * channels, [1.0] * channels)  # 0 to 1, so that any non-linearity can rebuild it
+        self.normalise = Normalise(
+            [0.0] * channels, [1.0] * channels
+        )  # 0 to 1, so that any non-linearity can rebuild it
         self.encoder = Encoder(architecture)
         self.centroids = nn.Parameter(torch.zeros(sum(clusters), architecture.embedding))
         self.register_buffer("sides", torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters)))
