@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, InputSpec, Manifest, Name, Score
+from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, DriftReference, InputSpec, Manifest, Name, Score
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.evaluation_file import EVALUATION
 from clustnet.files import replacing_folder, sha256_of
 from clustnet.predictor import Predictions
 from clustnet.scores import reliability, routing_scores
+from onnx_export.drift_reference import fit_reference_of_drift
 from onnx_export.fitting import Fitted, fit
 from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
@@ -68,13 +69,14 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     fitted = fit(model, recipe, train)
     mixture = fitted.mixture(model, recipe.routing == "hard")
     found = predict(mixture, test.images)
+    drift = fit_reference_of_drift(mixture, recipe, train)
     scores = score_test(found, recipe, test, fitted.abstention)
     evaluation = evaluate(found, test, model, recipe, train)
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
         parity = check_parity(bundle, mixture, test.images, found)
         (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
-        manifest = _manifest(name, version, recipe, train, fitted, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, train, fitted, drift, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
         (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -97,6 +99,7 @@ def _manifest(
     recipe: Recipe,
     train: LabelledImages,
     fitted: Fitted,
+    drift: DriftReference,
     scores: list[Score],
     files: dict[str, str],
 ) -> Manifest:
@@ -119,6 +122,7 @@ def _manifest(
         class_map=fitted.class_map,
         calibration=fitted.calibration,
         abstention=fitted.abstention,
+        drift=drift,
         scores=scores,
         files=files,
     )

@@ -45,7 +45,7 @@ def fit(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
         UserError: a class has fewer training images than the recipe asks for.
     """
     class_map = fit_reference(model, recipe, train)
-    some = _spread(train)
+    some = spread(train)
     routed, features = route_with_features(model, some.images, recipe.routing == "hard")
     coarse = recipe.data.grouping().coarse(some.labels)
     confidence, abstention = fit_abstention(routed, features, class_map.data)
@@ -111,7 +111,7 @@ def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confide
     )
 
 
-def _spread(train: LabelledImages) -> LabelledImages:
+def spread(train: LabelledImages) -> LabelledImages:
     """Return every so many-th image, since the first alone may be of one kind."""
     step = max(1, len(train) // IMAGES)
     return replace(train, images=train.images[::step], labels=train.labels[::step])
