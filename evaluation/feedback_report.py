@@ -90,7 +90,7 @@ def _shares(found: FeedbackScores) -> dict[str, Share]:
     shares = found.accuracy, found.coarse_accuracy, found.accuracy_without_abstained, found.abstained
     named = dict(zip(NAMES, shares, strict=True))
     if not found.labels.grouping().divided:
-        del named["coarse_accuracy"]
+        del named["binary_accuracy"]
     return named
 
 
