@@ -46,7 +46,10 @@ class InputSpec(Strict):
 
 
 class ClassMap(Strict):
-    """``values[expert][coarse][fine]``, rows summing to 1, and the reference images that fitted it."""
+    """``values[expert][coarse][fine]``, rows summing to 1, and the reference images that fitted it.
+
+    Without coarse labels there is one row an expert.
+    """
 
     values: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
     data: str
@@ -65,16 +68,19 @@ class ClassMap(Strict):
         return self
 
     def array(self) -> NDArray[np.float64]:
-        """Return the map as float64 [E, 2, C]."""
+        """Return the map as float64 [E, K, C] for K coarse labels."""
         return np.array(self.values)
 
 
 class Calibration(Strict):
-    """The temperature of the class probabilities, and the images whose coarse labels fitted it."""
+    """The temperature of the class probabilities, and the images whose coarse labels fitted it.
+
+    Without coarse labels these are none, and the temperature is 1.
+    """
 
     temperature: Annotated[float, Field(gt=0)]
     data: str
-    images: Annotated[int, Field(ge=1)]
+    images: Annotated[int, Field(ge=0)]
 
 
 class Abstention(Strict):
@@ -155,7 +161,8 @@ class Manifest(Strict):
     """The contents of ``manifest.json``.
 
     ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by
-    its most probable expert alone. ``files`` maps every other file of the bundle to its SHA-256;
+    its most probable expert alone. ``coarse_labels`` is ``["all"]`` where there are none: then every
+    answer's ``binary`` is null. ``files`` maps every other file of the bundle to its SHA-256;
     ``conditional.onnx`` is among them for hard routing, but for bundles that were exported before there was one.
     ``drift`` is None in bundles that were exported before there was such a reference.
     """
@@ -170,8 +177,8 @@ class Manifest(Strict):
     config_hash: Hash
     opset: Annotated[int, Field(ge=1)]
     input: InputSpec
-    coarse_labels: tuple[str, str]
-    coarse_groups: tuple[tuple[int, ...], tuple[int, ...]]
+    coarse_labels: tuple[str, str] | tuple[Literal["all"]]
+    coarse_groups: tuple[tuple[int, ...], ...]
     experts: Annotated[int, Field(ge=1, le=1000)]
     fine_classes: Annotated[tuple[str, ...], Field(min_length=2)]
     class_map: ClassMap
@@ -183,14 +190,13 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Manifest":
-        expected = (self.experts, 2, len(self.fine_classes))
+        expected = (self.experts, len(self.coarse_labels), len(self.fine_classes))
         rows = self.class_map.values
         if len(rows) != expected[0] or any(
-            len(pair) != 2 or any(len(row) != expected[2] for row in pair) for pair in rows
+            len(cells) != expected[1] or any(len(row) != expected[2] for row in cells) for cells in rows
         ):
             raise ValueError(f"the class map must have the shape [experts, coarse, fine] = {list(expected)}")
-        groups = dict(zip(self.coarse_labels, self.coarse_groups, strict=True))
-        CoarseGrouping.from_mapping(groups, len(self.fine_classes))  # raises where they are no partition
+        self._check_groups()
         if len(set(self.fine_classes)) != len(self.fine_classes):
             raise ValueError("fine_classes names a class twice")
         if self.drift and [len(self.drift.expert_load), len(self.drift.guess)] != [
@@ -202,6 +208,15 @@ class Manifest(Strict):
         if missing:
             raise ValueError(f"files must list {missing[0]}")
         return self
+
+    def _check_groups(self) -> None:
+        """Raise where the groups are no partition of the fine classes."""
+        whole = CoarseGrouping.whole(len(self.fine_classes))
+        if self.coarse_labels != whole.labels:
+            groups = dict(zip(self.coarse_labels, self.coarse_groups, strict=True))
+            CoarseGrouping.from_mapping(groups, len(self.fine_classes))
+        elif self.coarse_groups != whole.groups:
+            raise ValueError("coarse_groups must hold one group of all fine classes where there are no coarse labels")
 
     def graphs(self) -> list[str]:
         """Return the graphs that every bundle has, relative to its folder."""

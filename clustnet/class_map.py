@@ -34,7 +34,7 @@ def cell_probability(weights: Floats, expert_probability: Floats) -> Floats:
 
 
 def fit_class_map(
-    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], classes: int
+    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], classes: int, coarse: int = 2
 ) -> NDArray[np.float64]:
     """Fit the class map from labelled reference images, as the expected class counts of each cell.
 
@@ -46,11 +46,12 @@ def fit_class_map(
         expert_probability: [N, E] each expert's probability of the positive coarse label.
         labels: [N] fine classes of the reference images, 0 to classes - 1.
         classes: C, the number of fine classes.
+        coarse: K, the number of coarse labels; 1 where there are none, and then every probability is 0.
 
     Returns:
-        float64 [E, 2, C], rows summing to 1.
+        float64 [E, K, C], rows summing to 1.
     """
-    mass = cell_probability(weights, expert_probability).astype(np.float64)
+    mass = cell_probability(weights, expert_probability)[:, :, :coarse].astype(np.float64)
     counts: NDArray[np.float64] = np.einsum("nek,nc->ekc", mass, np.eye(classes)[labels]) + PRIOR_IMAGES
     counts /= counts.sum(axis=2, keepdims=True)
     return counts
@@ -62,9 +63,10 @@ def class_probability(weights: Floats, expert_probability: Floats, class_map: Fl
     Args:
         weights: [N, E] the experts' weights.
         expert_probability: [N, E] each expert's probability of the positive coarse label.
-        class_map: [E, 2, C], rows summing to 1.
+        class_map: [E, K, C], rows summing to 1; K is 1 where there are no coarse labels, and every probability 0.
     """
-    probability: Floats = np.einsum("nek,ekc->nc", cell_probability(weights, expert_probability), class_map)
+    cells = cell_probability(weights, expert_probability)[:, :, : class_map.shape[1]]
+    probability: Floats = np.einsum("nek,ekc->nc", cells, class_map)
     return probability
 
 

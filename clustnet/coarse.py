@@ -8,18 +8,30 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
+WHOLE = "all"  # the label of the one group where there are no coarse labels
+
 
 @dataclass(frozen=True)
 class CoarseGrouping:
-    """Two named groups of fine classes; the second is the positive one.
+    """Two named groups of fine classes, the second being the positive one; or one of all, for no coarse labels.
 
     Args:
-        labels: the two coarse labels, for example ``("0-4", "5-9")``.
+        labels: the two coarse labels, for example ``("0-4", "5-9")``, or ``("all",)``.
         groups: for each coarse label the fine classes behind it.
     """
 
-    labels: tuple[str, str]
-    groups: tuple[tuple[int, ...], tuple[int, ...]]
+    labels: tuple[str, str] | tuple[str]
+    groups: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def whole(cls, classes: int) -> "CoarseGrouping":
+        """Return the one group of all fine classes, 0 to classes - 1, where there are no coarse labels."""
+        return cls((WHOLE,), (tuple(range(classes)),))
+
+    @property
+    def divided(self) -> bool:
+        """Whether there are coarse labels."""
+        return len(self.labels) == 2
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Sequence[int]], classes: int) -> "CoarseGrouping":
@@ -40,5 +52,6 @@ class CoarseGrouping:
         return cls((first, second), (tuple(a), tuple(b)))
 
     def coarse(self, fine: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Map fine classes [N] to coarse labels [N], 0 or 1."""
-        return np.isin(fine, self.groups[1]).astype(np.int64)
+        """Map fine classes [N] to coarse labels [N], 0 or 1; all 0 where there is one group."""
+        positive = self.groups[1] if self.divided else ()
+        return np.isin(fine, positive).astype(np.int64)

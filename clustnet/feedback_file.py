@@ -84,6 +84,8 @@ class Labels:
 
     def grouping(self) -> CoarseGrouping:
         """Return the fine classes behind each coarse label."""
+        if len(self.coarse) == 1:
+            return CoarseGrouping.whole(len(self.classes))
         return CoarseGrouping.from_mapping(self.coarse, len(self.classes))
 
 

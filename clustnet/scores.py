@@ -69,14 +69,16 @@ def routing_scores(
         ``binary_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the
         images of one true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi``
         (arithmetic mean) and ``ari`` of the cells against all fine classes; ``expert_load/E``; and
-        ``routing_entropy``, the mean in nats.
+        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out; a cell is an expert.
     """
     coarse = grouping.coarse(fine)
     experts, cell = routing.argmax(axis=1), cells(routing, positive_probability)
-    scores = {"binary_accuracy": float(((positive_probability > 0.5) == coarse).mean())}
-    for index, label in enumerate(grouping.labels):
-        group = coarse == index
-        scores[f"group_accuracy/{label}"] = clustering_accuracy(experts[group], fine[group])
+    scores = {}
+    if grouping.divided:
+        scores["binary_accuracy"] = float(((positive_probability > 0.5) == coarse).mean())
+        for index, label in enumerate(grouping.labels):
+            group = coarse == index
+            scores[f"group_accuracy/{label}"] = clustering_accuracy(experts[group], fine[group])
     scores["cell_accuracy"] = clustering_accuracy(cell, fine)
     scores["nmi"] = float(normalized_mutual_info_score(fine, cell))
     scores["ari"] = float(adjusted_rand_score(fine, cell))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.coarse import WHOLE, CoarseGrouping
 from clustnet.errors import UserError
 
 RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")
@@ -30,7 +30,7 @@ def parse_coarse(text: str, classes: Sequence[str]) -> CoarseGrouping:
 
 
 def grouping_from_labels(labels: Collection[str], classes: int) -> CoarseGrouping:
-    """Read the groups from two labels of the form ``FIRST-LAST``, as in ``0-4`` and ``5-9``.
+    """Read the groups from two labels of the form ``FIRST-LAST``, as in ``0-4`` and ``5-9``, or from none, ``all``.
 
     Args:
         labels: the coarse labels, in any order.
@@ -39,6 +39,8 @@ def grouping_from_labels(labels: Collection[str], classes: int) -> CoarseGroupin
     Raises:
         UserError: the labels do not tell the groups.
     """
+    if set(labels) == {WHOLE}:
+        return CoarseGrouping.whole(classes)
     ranges = {label: RANGE.fullmatch(label) for label in sorted(labels)}
     mapping = {label: range(int(found[1]), int(found[2]) + 1) for label, found in ranges.items() if found is not None}
     try:
@@ -55,6 +57,8 @@ def by_first_class(grouping: CoarseGrouping) -> CoarseGrouping:
 
     A service does not say which of its labels is the positive one; scores must not depend on it.
     """
+    if not grouping.divided:
+        return grouping
     (label_a, a), (label_b, b) = sorted(
         zip(grouping.labels, grouping.groups, strict=True), key=lambda pair: min(pair[1])
     )

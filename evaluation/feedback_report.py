@@ -88,7 +88,10 @@ def feedback_summary(scores: Sequence[FeedbackScores]) -> Iterator[str]:
 
 def _shares(found: FeedbackScores) -> dict[str, Share]:
     shares = found.accuracy, found.coarse_accuracy, found.accuracy_without_abstained, found.abstained
-    return dict(zip(NAMES, shares, strict=True))
+    named = dict(zip(NAMES, shares, strict=True))
+    if not found.labels.grouping().divided:
+        del named["binary_accuracy"]
+    return named
 
 
 def _model_json(found: FeedbackScores) -> dict[str, Any]:

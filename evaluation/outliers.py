@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.coarse import WHOLE
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.routing import routing_entropy
@@ -118,5 +119,6 @@ def compare_outliers(
     """
     answers = answer_all(source, outliers.images, progress)
     check_one_model([inliers, answers])
-    ours, theirs = ({key: score.of(side) for key, score in OUTLIER_SCORES.items()} for side in (inliers, answers))
+    told = [key for key in OUTLIER_SCORES if key != "coarse" or (inliers.coarse_label != WHOLE).all()]
+    ours, theirs = ({key: OUTLIER_SCORES[key].of(side) for key in told} for side in (inliers, answers))
     return Outliers(outliers, ours, theirs, float(answers.abstain.mean()))

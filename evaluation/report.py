@@ -172,7 +172,7 @@ def _page(evaluation: Evaluated, shown_plots: list[dict[str, str]]) -> str:
         model=evaluation.model,
         data=evaluation.data,
         scores=scores,
-        tiles=[scores[list(evaluation.scores).index(key)] for key in TILES],
+        tiles=[scores[list(evaluation.scores).index(key)] for key in TILES if key in evaluation.scores],
         protocol=_protocol(evaluation),
         idle=idle_experts(evaluation.scores),
         outliers=_outlier_rows(evaluation.outliers),

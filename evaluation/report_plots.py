@@ -86,12 +86,14 @@ PLOTS = (
         coarse_reliability_plot,
     ),
 )
+COARSE_FILES = ("confusion_group_1.png", "reliability_coarse.png")  # of two coarse labels alone
 PLOT_FILES = {OUTLIERS, BUDGET, *(plot.file for plot in PLOTS)}
 
 
 def plots_of(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield the plots of an evaluation; those of what was not asked for are left out."""
-    yield from PLOTS
+    """Yield the plots of an evaluation; those of what was not asked for or does not exist are left out."""
+    divided = evaluation.grouping.divided
+    yield from (plot for plot in PLOTS if divided or plot.file not in COARSE_FILES)
     if evaluation.outliers is not None:
         yield _outlier_plot(evaluation.outliers)
     if evaluation.budget is not None:

@@ -142,7 +142,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
         ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
         ``abstained``, the share of images that the model would rather not answer, which the others count as well.
-        A group without images scores nan.
+        A group without images scores nan; without coarse labels what is about them is left out.
 
     Raises:
         UserError: an answered coarse label is not in the grouping.
@@ -161,23 +161,31 @@ def scores_of(tallied: Tally, grouping: CoarseGrouping) -> dict[str, float]:
     total, classes = len(tallied), range(len(tallied.confusion))
     cells = tallied.routed.reshape(len(classes), -1)
     load = tallied.routed.sum(axis=(0, 2)) / total
-    coarse = grouping.coarse(np.array(classes))
-    scores = {
-        "class_accuracy": float(tallied.confusion.trace() / total),
-        "binary_accuracy": float(tallied.routed[classes, :, coarse].sum() / total),
-    }
-    for index, label in enumerate(grouping.labels):
-        scores[f"group_accuracy/{label}"] = matched_share(tallied.routed[coarse == index].sum(axis=2))
+    scores = {"class_accuracy": float(tallied.confusion.trace() / total), **_coarse_scores(tallied, grouping)}
     scores |= {"cell_accuracy": matched_share(cells), "nmi": nmi(cells), "ari": ari(cells)}
     scores |= {f"expert_load/{expert}": float(share) for expert, share in enumerate(load)}
-    return scores | {
+    scores |= {
         "routing_entropy": tallied.entropy / STEPS / total,
         "mean_class_probability": int(tallied.guesses[2].sum()) / STEPS / total,
         "negative_log_likelihood": tallied.surprise / STEPS / total,
         "calibration_error": tallied.class_reliability.error,
-        "binary_calibration_error": tallied.coarse_reliability.error,
-        "abstained": tallied.abstained / total,
     }
+    if grouping.divided:
+        scores["binary_calibration_error"] = tallied.coarse_reliability.error
+    return scores | {"abstained": tallied.abstained / total}
+
+
+def _coarse_scores(tallied: Tally, grouping: CoarseGrouping) -> dict[str, float]:
+    """Score what is about coarse labels, where there are any."""
+    if not grouping.divided:
+        return {}
+    classes = range(len(tallied.confusion))
+    coarse = grouping.coarse(np.array(classes))
+    right = tallied.routed[classes, :, coarse].sum()
+    scores = {"binary_accuracy": float(right / len(tallied))}
+    for index, label in enumerate(grouping.labels):
+        scores[f"group_accuracy/{label}"] = matched_share(tallied.routed[coarse == index].sum(axis=2))
+    return scores
 
 
 @dataclass(frozen=True)

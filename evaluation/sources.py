@@ -27,8 +27,8 @@ class Answers:
     Args:
         model: who answered.
         routing: float32 [N, E] routing distribution.
-        coarse_label: str [N] the predicted coarse label.
-        coarse_probability: float32 [N] probability of that label, 0.5 to 1.
+        coarse_label: str [N] the predicted coarse label; ``all`` where there are none.
+        coarse_probability: float32 [N] probability of that label, 0.5 to 1; 1 where there are none.
         class_probability: float32 [N, C] probability of each fine class.
         confidence: float32 [N] how like the training images an image is, above 0 to 1.
         abstain: bool [N] whether that is under the model's threshold.

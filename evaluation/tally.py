@@ -100,12 +100,13 @@ def tally(
     Args:
         answers: of the N images.
         labels: [N] true fine classes.
-        grouping: the fine classes behind each coarse label, which are all that is answered.
+        grouping: the fine classes behind each coarse label, which are all that is answered; without coarse labels every
+            image counts as negative.
         images: uint8 [N, H, W] or [N, H, W, 3], for the mistakes; without them none is kept.
         first: the place of the first image among all that are evaluated.
     """
     classes, experts = answers.class_probability.shape[1], answers.routing.shape[1]
-    positive = (answers.coarse_label == grouping.labels[1]).astype(np.int64)
+    positive = (answers.coarse_label == grouping.labels[-1]).astype(np.int64) * grouping.divided
     right = answers.guess == labels
     true_probability = answers.class_probability[np.arange(len(labels)), labels].astype(np.float64)
     place = _even_bin(answers.routing.max(axis=1), CERTAINTY_BINS)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.coarse import WHOLE, CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.coarse_option import grouping_from_labels
 from evaluation.sources import Answers, Model
@@ -33,7 +33,7 @@ class _Label(BaseModel):
 
 
 class _Prediction(BaseModel):
-    binary: _Label
+    binary: _Label | None  # None without coarse labels
     routing: Annotated[list[Probability], Field(min_length=1)]
     guess: _Label
     class_probabilities: Annotated[list[Probability], Field(min_length=1)]
@@ -155,8 +155,8 @@ def _arrays(answer: _Answer, images: int) -> Answers:
     return Answers(
         Model(answer.model.name, answer.model.version),
         _matrix([prediction.routing for prediction in found]),
-        np.array([prediction.binary.label for prediction in found]),
-        np.array([prediction.binary.probability for prediction in found], np.float32),
+        np.array([prediction.binary.label if prediction.binary else WHOLE for prediction in found]),
+        np.array([prediction.binary.probability if prediction.binary else 1.0 for prediction in found], np.float32),
         _matrix([prediction.class_probabilities for prediction in found]),
         np.array([prediction.confidence for prediction in found], np.float32),
         np.array([prediction.abstain for prediction in found]),

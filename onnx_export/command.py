@@ -19,9 +19,8 @@ def main(arguments: Sequence[str]) -> None:
     scores = {score.name: score.value for score in exported.manifest.scores}
     print(f"{options.out}: {exported.manifest.name} version {exported.manifest.version}")
     print(f"parity with torch within {exported.parity:.1e}")
-    print(
-        f"binary accuracy {scores['binary_accuracy']:.4f}, class accuracy {scores['class_accuracy']:.4f} (test split)"
-    )
+    shown = [name for name in ("binary_accuracy", "class_accuracy") if name in scores]
+    print(", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown) + " (test split)")
 
 
 def _parser() -> argparse.ArgumentParser:

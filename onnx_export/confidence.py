@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.inference import Routed, batches
-from training.models.mixture import MixtureOfExperts, MixtureOutput
+from training.models.mixture import GatedExperts, MixtureOutput
 
 SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
 SHRINKAGE = 0.01  # share of the mean variance that is added to each, for features that hardly vary
@@ -76,16 +76,22 @@ def features(embeddings: Tensor, logits: Tensor) -> Tensor:
 
     Args:
         embeddings: float32 [N, D].
-        logits: float32 [N, E], or [N, 1], see ``deciding_logits``.
+        logits: float32 [N, L], see ``deciding_logits``.
 
     Returns:
-        float32 [N, D + E], or [N, D + 1].
+        float32 [N, D + L].
     """
     return torch.cat([embeddings, logits], dim=1)
 
 
-def deciding_logits(output: MixtureOutput, hard: bool) -> Tensor:
-    """Return all experts' logits, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed."""
+def deciding_logits(model: GatedExperts, output: MixtureOutput, hard: bool) -> Tensor:
+    """Return the experts' logits that tell images apart.
+
+    Those of all experts, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed; none,
+    [N, 0], where the experts say the same of every image.
+    """
+    if not model.experts_learn:
+        return output.expert_logit[:, :0]
     if not hard:
         return output.expert_logit
     return output.expert_logit.gather(1, chosen_expert(output.log_routing.exp())[:, None])
@@ -97,7 +103,7 @@ def chosen_expert(routing: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def route_with_features(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> tuple[Routed, Tensor]:
+def route_with_features(model: GatedExperts, images: NDArray[np.uint8], hard: bool) -> tuple[Routed, Tensor]:
     """Route images and return their features as well; the model is in evaluation mode on the CPU.
 
     Args:
@@ -113,5 +119,5 @@ def route_with_features(model: MixtureOfExperts, images: NDArray[np.uint8], hard
         pixels = model.normalise(part)
         embeddings = model.encoder(pixels)
         outputs.append(model.route_embedded(pixels, embeddings))
-        found.append(features(embeddings, deciding_logits(outputs[-1], hard)))
+        found.append(features(embeddings, deciding_logits(model, outputs[-1], hard)))
     return Routed.of(outputs, hard), torch.cat(found)

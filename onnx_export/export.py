@@ -22,7 +22,8 @@ from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate
 from training.data import load_split
-from training.models.mixture import MixtureOfExperts
+from training.models.build import build_model
+from training.models.mixture import GatedExperts
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 
@@ -127,13 +128,13 @@ def _manifest(
     )
 
 
-def load_model(folder: RunFolder, recipe: Recipe, train: LabelledImages) -> MixtureOfExperts:
+def load_model(folder: RunFolder, recipe: Recipe, train: LabelledImages) -> GatedExperts:
     """Return the mixture of a run's last finished epoch, in evaluation mode on the CPU.
 
     Raises:
         UserError: the run has no finished epoch, or its checkpoint is damaged.
     """
-    model = MixtureOfExperts(recipe.model, train.images.shape[1:], train.mean, train.std)
+    model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
     model.load_state_dict(folder.load_checkpoint(folder.last_epoch())["model"])
     return model.eval()
 
@@ -163,7 +164,8 @@ def _protocol(name: str, recipe: Recipe) -> str:
     if name == "class_accuracy":
         return f"class map fitted on {recipe.reference.per_class} training images per class"
     if name == "calibration_error":
-        return "15 bins of the guess's probability; temperature fitted on coarse labels of training images"
+        fitted = "fitted on coarse labels of training images" if recipe.data.coarse else "1"
+        return f"15 bins of the guess's probability; temperature {fitted}"
     if name == "abstained":
         return "share of images under the confidence threshold, which was fitted on training images"
     if name.startswith("group_accuracy/"):

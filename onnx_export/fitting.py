@@ -16,7 +16,7 @@ from clustnet.scores import cells
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
 from training.inference import Routed, route
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import GatedExperts
 from training.recipe import Recipe
 
 IMAGES = 10_000  # at least so many training images, where there are, fit all but the class map
@@ -32,13 +32,13 @@ class Fitted:
     confidence: Confidence
     abstention: Abstention
 
-    def mixture(self, model: MixtureOfExperts, hard: bool) -> Mixture:
+    def mixture(self, model: GatedExperts, hard: bool) -> Mixture:
         """Return the whole model, in evaluation mode; ``hard`` if one expert alone decides."""
         class_map = torch.from_numpy(self.class_map.array())
         return Mixture(model, class_map, hard, self.calibration.temperature, self.confidence).eval()
 
 
-def fit(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
+def fit(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
     """Fit on the training split: the class map on the reference images' classes, all else without fine labels.
 
     Raises:
@@ -52,7 +52,7 @@ def fit(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> Fitte
     return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse), confidence, abstention)
 
 
-def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages) -> ClassMap:
+def fit_reference(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> ClassMap:
     """Draw the reference images from the training split and fit the class map on their labels.
 
     Raises:
@@ -66,7 +66,8 @@ def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
         )
     indices = draw_reference(train.labels, recipe.reference.per_class, recipe.reference.seed)
     routed = route(model, train.images[indices], recipe.routing == "hard")
-    fitted = fit_class_map(routed.weights, routed.expert_probability, train.labels[indices], len(train.classes))
+    sizes = (len(train.classes), len(recipe.data.grouping().labels))
+    fitted = fit_class_map(routed.weights, routed.expert_probability, train.labels[indices], *sizes)
     return ClassMap(
         values=fitted.tolist(),
         data=f"{train.name}:{train.split}",
@@ -76,7 +77,7 @@ def fit_reference(model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
 
 
 def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer]) -> Calibration:
-    """Fit the temperature on N training images.
+    """Fit the temperature on N training images; without coarse labels it is 1.
 
     Args:
         routed: what the model says of them.
@@ -84,6 +85,8 @@ def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse:
         class_map: the class map.
         coarse: [N] their coarse labels, 0 or 1.
     """
+    if not recipe.data.grouping().divided:
+        return Calibration(temperature=1.0, data=class_map.data, images=0)
     probability = class_probability(routed.weights, routed.expert_probability, class_map.array())
     temperature = fit_temperature(probability, recipe.data.grouping(), coarse)
     return Calibration(temperature=temperature, data=class_map.data, images=len(coarse))

@@ -15,7 +15,7 @@ from clustnet.calibration import LEAST_PROBABILITY
 from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
 from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features
 from training.inference import batches
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import GatedExperts, MixtureOfExperts
 
 OPSET = 18
 
@@ -23,7 +23,7 @@ OPSET = 18
 class Gate(nn.Module):
     """``image`` uint8 [N, ...] -> ``routing`` float32 [N, E]."""
 
-    def __init__(self, model: MixtureOfExperts) -> None:
+    def __init__(self, model: GatedExperts) -> None:
         super().__init__()
         self.model = model
 
@@ -35,7 +35,7 @@ class Gate(nn.Module):
 class Expert(nn.Module):
     """``image`` uint8 [N, ...] -> ``positive_probability`` float32 [N]."""
 
-    def __init__(self, model: MixtureOfExperts, index: int) -> None:
+    def __init__(self, model: GatedExperts, index: int) -> None:
         super().__init__()
         self.model, self.index = model, index
 
@@ -53,7 +53,7 @@ class Mixture(nn.Module):
 
     Args:
         model: the trained mixture.
-        class_map: float [E, 2, C], rows summing to 1.
+        class_map: float [E, K, C], rows summing to 1; K is 1 where there are no coarse labels, and p is 0.
         hard: whether one expert alone decides.
         temperature: above 0; 1 leaves q as it is.
         confidence: tells from the features of an image how like the training images it is.
@@ -62,7 +62,7 @@ class Mixture(nn.Module):
     class_map: Tensor
 
     def __init__(
-        self, model: MixtureOfExperts, class_map: Tensor, hard: bool, temperature: float, confidence: Confidence
+        self, model: GatedExperts, class_map: Tensor, hard: bool, temperature: float, confidence: Confidence
     ) -> None:
         super().__init__()
         self.model, self.hard = model, hard
@@ -77,7 +77,7 @@ class Mixture(nn.Module):
         routing, probability = output.log_routing.exp(), output.expert_logit.sigmoid()
         weights = one_hot(chosen_expert(routing), routing.shape[1]) if self.hard else routing
         positive, classes = self.combine(weights, probability)
-        confidence = self.confidence(features(embeddings, deciding_logits(output, self.hard)))
+        confidence = self.confidence(features(embeddings, deciding_logits(self.model, output, self.hard)))
         return positive, routing, probability, classes, confidence
 
     def combine(self, weights: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,7 +88,7 @@ class Mixture(nn.Module):
             probability: float32 [N, E] the experts' probabilities, or [N, 1] that of the one expert that decides.
         """
         positive = weights * probability
-        mixed = positive @ self.class_map[:, 1] + (weights - positive) @ self.class_map[:, 0]
+        mixed = positive @ self.class_map[:, -1] + (weights - positive) @ self.class_map[:, 0]
         classes = (mixed.clamp(min=LEAST_PROBABILITY).log() / self.temperature).softmax(dim=1)
         return positive.sum(dim=1), classes
 
@@ -105,11 +105,12 @@ class Conditional(nn.Module):
 
     def __init__(self, mixture: Mixture) -> None:
         super().__init__()
-        self.mixture = mixture
+        assert isinstance(mixture.model, MixtureOfExperts)  # noqa: S101 - no other method has hard routing
+        self.mixture, self.model = mixture, mixture.model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the arrays of ``Predictions`` but for the experts' probabilities, in its order."""
-        mixture, model = self.mixture, self.mixture.model
+        mixture, model = self.mixture, self.model
         pixels = model.normalise(image)
         embeddings = model.encoder(pixels)
         routing = model.head(embeddings).log_softmax(dim=1).exp()
@@ -121,7 +122,7 @@ class Conditional(nn.Module):
     def _ask(self, chosen: Tensor, evidence: Tensor) -> Tensor:
         """Return the logit of each image's chosen expert, float32 [N, 1]; an expert may have no image at all."""
         logit = evidence.new_zeros(evidence.shape[0], 1)  # len() would fix the number of images in the graph
-        for index, expert in enumerate(self.mixture.model.experts):
+        for index, expert in enumerate(self.model.experts):
             images = (chosen == index).nonzero().squeeze(1)
             logit = logit.index_put((images,), expert(evidence[images]))
         return logit
@@ -139,7 +140,7 @@ def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
     return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 
 
-def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
+def write_graphs(folder: Path, model: GatedExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
     """Write ``gate.onnx``, ``experts/expert_I.onnx`` and ``mixture.onnx`` with a dynamic batch.
 
     If one expert alone decides, write ``conditional.onnx`` as well.
@@ -152,7 +153,7 @@ def write_graphs(folder: Path, model: MixtureOfExperts, mixture: Mixture, image_
     """
     (folder / "experts").mkdir()
     write_graph(folder / GATE, Gate(model), ["routing"], image_shape)
-    for index in range(len(model.experts)):
+    for index in range(len(mixture.class_map)):
         write_graph(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
     write_graph(folder / MIXTURE, mixture, OUTPUTS, image_shape)
     if mixture.hard:

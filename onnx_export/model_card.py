@@ -33,17 +33,20 @@ def model_card(manifest: Manifest, recipe: Recipe, parity: float) -> str:
 
 
 def _what(manifest: Manifest) -> str:
-    negative, positive = manifest.coarse_labels
+    tells = "The routing"
+    if manifest.grouping().divided:
+        tells = f"It tells {' from '.join(map(repr, manifest.coarse_labels))}; the routing"
     return (
         f"A gate that routes each image to one of {manifest.experts} experts ({manifest.routing} routing). "
-        f"It tells {negative!r} from {positive!r}; the routing, read through a class map, guesses one of "
+        f"{tells}, read through a class map, guesses one of "
         f"{len(manifest.fine_classes)} fine classes: {', '.join(manifest.fine_classes)}."
     )
 
 
 def _how(manifest: Manifest, recipe: Recipe) -> str:
+    labels = "with coarse labels alone" if manifest.grouping().divided else "without any label"
     return (
-        f"Method `{manifest.method}` on the training split of {recipe.data.name}, with coarse labels alone, "
+        f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
         "of the training split; this run used no other fine label.\n\n"
         f"{_certainty(manifest)}{_drift(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
@@ -52,11 +55,19 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
 
 def _certainty(manifest: Manifest) -> str:
     calibration, abstention = manifest.calibration, manifest.abstention
-    logits = "the chosen expert's logit" if manifest.routing == "hard" else "the experts' logits"
+    logits = " and the chosen expert's logit" if manifest.routing == "hard" else " and the experts' logits"
+    logits = "" if manifest.method == "deep_clustering" else logits  # whose experts say the same of every image
+    fitted = (
+        f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
+    )
+    if calibration.images == 0:
+        fitted = "the temperature 1, as there are no coarse labels to fit it on"
+    else:
+        fitted += f" of {calibration.data}"
     return (
-        f"The class probabilities have the temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
-        f"{calibration.images:,} images of {calibration.data}. The confidence is 1 / (1 + d), where d is the mean "
-        f"squared, whitened distance of the gate's embedding and {logits} to the nearest cell's mean; "
+        f"The class probabilities have {fitted}. The confidence is 1 / (1 + d), where d is the mean "
+        f"squared, whitened distance of the gate's embedding{logits} to the nearest "
+        f"cell's mean; "
         f"it is under {abstention.threshold:.4f}, and the model abstains, for {abstention.share:.1%} of "
         f"{abstention.images:,} images of {abstention.data} that its means were not fitted on."
     )
@@ -92,7 +103,8 @@ def _load(scores: list[Score]) -> str:
 
 
 def _cells(manifest: Manifest) -> str:
-    lines = ["| expert | " + " | ".join(manifest.coarse_labels) + " |", "|---|---|---|"]
+    columns = manifest.coarse_labels
+    lines = ["| expert | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
     for expert, pair in enumerate(manifest.class_map.values):
         best = [max(range(len(row)), key=row.__getitem__) for row in pair]
         cells = [f"{manifest.fine_classes[c]} ({row[c]:.2f})" for c, row in zip(best, pair, strict=True)]
@@ -104,8 +116,16 @@ def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
     shape = "x".join(str(side) for side in manifest.input.shape)
     return (
         f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
-        "for any other image as well; `abstain` tells only some of these, and how many depends on their kind. Its "
-        "mistakes within a coarse group are taken to be as likely as those across the groups: where they are more, "
-        "its class probabilities are too sure. The scores are of one run; other seeds differ, see the recipe's header. "
+        "for any other image as well; `abstain` tells only some of these, and how many depends on their kind. "
+        f"{_mistakes(manifest)} The scores are of one run; other seeds differ, see the recipe's header. "
         f"The graphs agree with the trained model within {parity:.1e}."
+    )
+
+
+def _mistakes(manifest: Manifest) -> str:
+    if not manifest.grouping().divided:
+        return "Its class probabilities are not calibrated, as there are no coarse labels: they are the clusters' own."
+    return (
+        "Its mistakes within a coarse group are taken to be as likely as those across the groups: where they are more, "
+        "its class probabilities are too sure."
     )

@@ -9,7 +9,7 @@ from clustnet.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
 from clustnet.predictor import Predictions
 from clustnet.reference_budget import Draws, ExpertAnswers
 from training.inference import route
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import GatedExperts
 from training.recipe import Recipe
 
 BUDGETS = (1, 2, 5, 10, 20, 50)  # labelled images of each class
@@ -17,7 +17,7 @@ DRAWS = 10
 
 
 def evaluate(
-    found: Predictions, test: LabelledImages, model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
+    found: Predictions, test: LabelledImages, model: GatedExperts, recipe: Recipe, train: LabelledImages
 ) -> BundleEvaluation:
     """Return the tables of one trained model.
 
@@ -40,7 +40,7 @@ def evaluate(
 
 
 def measure_budget(
-    found: Predictions, test: LabelledImages, model: MixtureOfExperts, recipe: Recipe, train: LabelledImages
+    found: Predictions, test: LabelledImages, model: GatedExperts, recipe: Recipe, train: LabelledImages
 ) -> BudgetCurve:
     """Refit the class map on ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1, of each budget that the classes can fill.
 

@@ -83,7 +83,7 @@ def announce(manifest: Manifest) -> None:
     """Start a model's counters at zero, so that rates are right from the first image."""
     for metric in (ABSTAINED, ENTROPY, GUESSED, CONFIDENCE):
         metric.labels(manifest.name)
-    for label in manifest.coarse_labels:
+    for label in manifest.coarse_labels if manifest.grouping().divided else ():
         BINARY.labels(manifest.name, label)
     for expert in range(manifest.experts):
         EXPERT.labels(manifest.name, str(expert))
@@ -211,7 +211,8 @@ def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None
 
 def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
     name = manifest.name
-    _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
+    if manifest.grouping().divided:
+        _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
     _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
     _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
     ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))

@@ -42,9 +42,10 @@ class Prediction(BaseModel):
     ``class_probabilities`` are calibrated and in the order of the bundle's fine classes. ``confidence``, above 0 to 1,
     tells how like the training images the image is, a half being usual; ``abstain`` is true where it is under the
     bundle's threshold: then the image is probably none of the classes, whatever the guess and its probability.
+    ``binary`` is null for a bundle without coarse labels.
     """
 
-    binary: Choice
+    binary: Choice | None
     routing: list[float]
     expert: int
     guess: Choice
@@ -97,7 +98,9 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
         manifest: names the labels and holds the threshold of the confidence.
     """
     positive = outputs.positive_probability
-    binary = _choices(np.stack([1 - positive, positive], axis=1), manifest.coarse_labels)
+    binary: list[Choice] | list[None] = [None] * len(positive)
+    if manifest.grouping().divided:
+        binary = _choices(np.stack([1 - positive, positive], axis=1), manifest.coarse_labels)
     guesses = _choices(outputs.class_probability, manifest.fine_classes)
     columns = {
         "binary": binary,

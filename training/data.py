@@ -20,7 +20,7 @@ class CoarseData:
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
-        targets: float32 [N], coarse labels 0 or 1.
+        targets: float32 [N], coarse labels 0 or 1; all 0 where there are none.
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
     """
@@ -76,7 +76,8 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
         )
     kept = len(data.images) - images
     parts = (data.targets[:kept].numpy(), data.targets[kept:].numpy())
-    if any(part.min() == part.max() for part in parts):
+    grouped = data.targets.min() != data.targets.max()
+    if grouped and any(part.min() == part.max() for part in parts):
         raise UserError(
             f"data.validation_images is {images}, but the last {images} training images or those before them are all "
             "of one coarse group, as the data are sorted by class; hold out another number, or none."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from clustnet.class_map import routing_weights
 from training.collectives import in_shares
-from training.models.mixture import MixtureOfExperts, MixtureOutput
+from training.models.mixture import GatedExperts, MixtureOutput
 
 BATCH = 128  # small enough for the activations to stay in cache; 1000 was twice as slow on 2 cores
 
@@ -62,7 +62,7 @@ def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
         yield _batch(images, start)
 
 
-def route(model: MixtureOfExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
+def route(model: GatedExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
     """Route images uint8 [N, ...] in evaluation mode, on the model's device, in batches that processes share."""
     with evaluating(model) as device:
         starts = range(0, len(images), BATCH)

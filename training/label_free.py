@@ -6,6 +6,7 @@ two views of an image (Ji, Henriques, Vedaldi, arXiv:1807.06653).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,7 @@ from training.collectives import in_shares
 from training.data import CoarseData
 from training.inference import BATCH, evaluating, route
 from training.losses.mutual_information import joint_routing, mutual_information
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import GatedExperts
 from training.recipe import Augmentation, Recipe
 
 IMAGES = 10_000  # enough for three digits
@@ -35,43 +36,46 @@ class LabelFree:
         images: how many it was measured on.
         binary_accuracy: share of images whose coarse label is predicted.
         log_likelihood: mean log-likelihood of the coarse labels, in nats, 0 at best.
-        mutual_information: within each of the two groups, between the experts of an image and of a random view
-            of it, in nats, 0 to ln E.
-        joint: float32 [2, E, E], in each group the share of images of one expert whose view is another's.
+        mutual_information: within each coarse group, between the experts of an image and of a random view of it, in
+            nats, 0 to ln E; without coarse labels, of all images.
+        joint: float32 [groups, E, E], in each group the share of images of one expert whose view is another's.
     """
 
     images: int
     binary_accuracy: float
     log_likelihood: float
-    mutual_information: tuple[float, float]
+    mutual_information: tuple[float, ...]
     joint: NDArray[np.float32]
 
     @property
     def score(self) -> float:
-        """Return the label-free score: log-likelihood plus mutual information, 2 ln E at best; higher is better.
+        """Return the label-free score: log-likelihood plus mutual information, ln E a group at best; higher is better.
 
         It compares runs with the same augmentation and as many experts: wider views lower it by themselves.
         """
         return self.log_likelihood + sum(self.mutual_information)
 
-    def collapse(self, labels: tuple[str, str], clusters: tuple[int, int]) -> list[str]:
+    def collapse(self, labels: Sequence[str], clusters: Sequence[int]) -> list[str]:
         """Return what has collapsed as sentences, none if every expert is in use and every cluster apart.
 
         Args:
-            labels: the names of the two groups.
+            labels: the names of the groups.
             clusters: how many each group should have; where it has as many, the other experts may be empty.
         """
         shares = self.joint.sum(axis=2)
         idle = shares.max(axis=0) < LEAST_SHARE
-        words = [f"under 1 % of the images of either group go to {_listed(idle)}"] if idle.any() else []
+        divided = len(labels) > 1
+        whose = " of either group" if divided else ""
+        words = [f"under 1 % of the images{whose} go to {_listed(idle)}"] if idle.any() else []
         for label, share, joint, count in zip(labels, shares, self.joint, clusters, strict=True):
+            place = f"in group {label} " if divided else ""
             used, agreement = share >= LEAST_SHARE, joint.diagonal() / share.clip(LEAST_SHARE)
             empty, torn = ~used & ~idle, used & (agreement < LEAST_AGREEMENT)
             if empty.any() and used.sum() < count:
-                words.append(f"in group {label} under 1 % go to {_listed(empty)}, so classes are merged there")
+                words.append(f"{place}under 1 % go to {_listed(empty)}, so classes are merged there")
             if torn.any():
                 words.append(
-                    f"in group {label} an image and its view meet at one expert with a probability of only "
+                    f"{place}an image and its view meet at one expert with a probability of only "
                     f"{agreement[torn].min():.0%} at worst ({_listed(torn)}), so classes may be split or merged there"
                 )
         return words
@@ -90,40 +94,43 @@ def _listed(experts: NDArray[np.bool_]) -> str:
     return f"expert{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
 
 
-def label_free(model: MixtureOfExperts, data: CoarseData, recipe: Recipe) -> LabelFree:
+def label_free(model: GatedExperts, data: CoarseData, recipe: Recipe) -> LabelFree:
     """Measure a model on at most ``IMAGES`` images, evenly spaced, with the same random views on every call."""
     chosen = torch.linspace(0, len(data.images) - 1, min(IMAGES, len(data.images))).long()
     images, positive = data.images[chosen].cpu(), data.targets[chosen].cpu().numpy() > 0.5
     routed = route(model, images.numpy(), recipe.routing == "hard")
     other = _route_views(model, images, recipe.augmentation)
     routing = torch.from_numpy(routed.routing)
-    groups = [(routing[positive == label], other[positive == label]) for label in (False, True)]
+    sides = [positive == bool(label) for label in range(len(recipe.data.grouping().labels))]
+    groups = [(routing[side], other[side]) for side in sides]
     probability = routed.positive_probability
     of_truth = np.where(positive, probability, 1 - probability).clip(SMALLEST_PROBABILITY, 1)
-    first, second = (float(mutual_information(*group)) for group in groups)
     return LabelFree(
         len(images),
         float(((probability > 0.5) == positive).mean()),
         float(np.log(of_truth).mean()),
-        (first, second),
+        tuple(float(mutual_information(*group)) for group in groups),
         np.stack([joint_routing(*group).numpy() for group in groups]),
     )
 
 
 def describe(found: LabelFree, recipe: Recipe) -> str:
     """Say the figures and what has collapsed in words, for the end of a run."""
-    most = 2 * math.log(recipe.model.experts)
+    grouping = recipe.data.grouping()
+    most = len(grouping.labels) * math.log(recipe.model.experts)
+    coarse = f", log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f}"
     lines = [
         f"label-free score {found.score:.4f}: mutual information {sum(found.mutual_information):.4f} of at most "
-        f"{most:.2f} nats, log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f} "
+        f"{most:.2f} nats{coarse if grouping.divided else ''} "
         f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
     ]
-    collapsed = found.collapse(recipe.data.grouping().labels, recipe.clusters())
+    collapsed = found.collapse(grouping.labels, recipe.clusters())
     lines += [f"collapse: {words}" for words in collapsed]
-    return "\n".join(lines if collapsed else [*lines, "no collapse: every expert is in use in both groups"])
+    places = " in both groups" if grouping.divided else ""
+    return "\n".join(lines if collapsed else [*lines, f"no collapse: every expert is in use{places}"])
 
 
-def _route_views(model: MixtureOfExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
+def _route_views(model: GatedExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
     """Return the routing of one random view of each image, float32 [N, E]."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

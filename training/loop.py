@@ -26,13 +26,14 @@ from training.run_folder import Row, RunFolder
 T = TypeVar("T")
 
 
-def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
+def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = None) -> list[Row]:
     """Train a recipe into a run folder and return its scores, one row per epoch and split.
 
     Args:
         recipe: what to train.
         out: the run folder.
         resume: go on from the last finished epoch; the weights then equal an uninterrupted run's.
+        last: stop after this epoch; by default after the method's last.
 
     Raises:
         UserError: data that cannot be read, a folder that holds another run, or a recipe that cannot be trained;
@@ -50,7 +51,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
         if start:
             method.restore(on_first(lambda: folder.load_checkpoint(start)))
         try:
-            rows, found = _epochs(method, recipe, folder, splits, validation, start)
+            rows, found = _epochs(method, recipe, folder, splits, validation, start, last or method.epochs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
@@ -65,10 +66,11 @@ def _epochs(
     splits: list[LabelledImages],
     validation: CoarseData,
     start: int,
+    last: int,
 ) -> tuple[list[Row], LabelFree | None]:
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
     rows, found = on_first(lambda: folder.read_scores(start)), None
-    if start == method.epochs:
+    if start >= last:
         return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
         began = time.perf_counter()
@@ -82,6 +84,8 @@ def _epochs(
                 _write_board(board, new)
                 folder.save_checkpoint(losses.epoch, method.state())
                 _report(new[-1], method.epochs)
+            if losses.epoch == last:
+                break
             began = time.perf_counter()
     return rows, found
 
@@ -116,14 +120,14 @@ def _report(row: Row, epochs: int) -> None:
     words = [
         f"epoch {row['epoch']:>2}/{epochs} {row['stage']}",
         f"loss {row['train_loss']:.4f}",
-        f"binary {row['binary_accuracy']:.4f}",
+        *(f"binary {row[key]:.4f}" for key in row if key == "binary_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
         f"cells {row['cell_accuracy']:.3f}",
         f"load {load}",
         f"{row['train_seconds']:.0f} s",
     ]
     print("  ".join(words), flush=True)
-    for expert in idle_experts(row):
+    for expert in idle_experts(row) if row["stage"] != "pretrain" else ():
         print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import CLASSES
 from clustnet.errors import UserError
+from training.architecture import Architecture, parse_architecture, read_architecture
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -30,12 +31,12 @@ class Part(BaseModel):
 
 
 class Data(Part):
-    """Which images, and which fine classes hide behind each of the two coarse labels.
+    """Which images, and which fine classes hide behind each of the two coarse labels, if there are any.
 
     Args:
         name: the data set.
         path: its folder or file; the embedded copy by default where there is one.
-        coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one.
+        coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one; null for no coarse labels.
         train_images: use only the first so many training images.
         test_images: use only the first so many test images.
         validation_images: train without the last so many training images and measure the label-free figures on
@@ -44,21 +45,33 @@ class Data(Part):
 
     name: Literal["mnist", "cifar10", "notmnist", "coil20"] = "mnist"
     path: Path | None = None
-    coarse: dict[str, list[int]] = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
+    coarse: dict[str, list[int]] | None = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
     train_images: Count | None = None
     test_images: Count | None = None
     validation_images: Annotated[int, Field(ge=0)] = 0
 
     def grouping(self) -> CoarseGrouping:
         """Return the coarse grouping over the data set's fine classes."""
-        return CoarseGrouping.from_mapping(self.coarse, classes=len(CLASSES[self.name]))
+        classes = len(CLASSES[self.name])
+        if self.coarse is None:
+            return CoarseGrouping.whole(classes)
+        return CoarseGrouping.from_mapping(self.coarse, classes)
+
+
+def _architecture(value: Any) -> Any:
+    """Read an architecture that is named, ``FILE:ENTRY``, so that a resolved recipe holds all of it."""
+    if isinstance(value, str):
+        return read_architecture(value)
+    return value if value is None or isinstance(value, Architecture) else parse_architecture(value, "it")
 
 
 class Model(Part):
     """The gate and its experts.
 
     Args:
-        experts: number of experts, E.
+        architecture: of ``deep_clustering``, the autoencoder, written out or named as ``FILE:ENTRY``; it takes the
+            place of all keys that follow but ``experts``.
+        experts: number of experts, E; of ``deep_clustering``, of clusters.
         expert: their capacity. ``linear``: one linear layer on the pixels; ``small_cnn``: two small
             convolutions; ``large_cnn``: enough to solve the task alone; ``shared``: a linear head on the
             gate's encoder.
@@ -68,6 +81,7 @@ class Model(Part):
         batch_norm: whether the encoder's layers are batch-normalised.
     """
 
+    architecture: Annotated[Architecture | None, BeforeValidator(_architecture)] = None
     experts: Annotated[int, Field(ge=1, le=1000)] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
     expert_channels: tuple[Count, Count] = (3, 6)
@@ -152,10 +166,36 @@ class Optimisation(Part):
 
 
 class Pretraining(Part):
-    """Autoencoder pre-training of the gate's encoder; 0 epochs leave it out."""
+    """Autoencoder pre-training of the encoder; 0 epochs leave it out."""
 
     epochs: Epochs = 0
     learning_rate: Positive = 1e-3
+
+
+class Clustering(Part):
+    """How ``deep_clustering`` sharpens clusters in the embedding, jointly with reconstruction.
+
+    Args:
+        loss: ``kl``, between the soft assignment and its sharpened target (DEC), or ``kmeans``, the squared distance
+            to the assigned centroid (DCN).
+        weight: of that loss; the reconstruction error has 1.
+        start: how clusters are found in the pre-trained embedding: ``kmeans``, or ``manifold``, k-means after UMAP.
+        starts: of k-means, of which the tightest is kept.
+        imitation: so many of the first epochs keep the clusters of the start as their target.
+        refresh: steps between two looks at all images, clean, which set the target anew.
+        tolerance: training stops when a smaller share of the images has changed its cluster between two looks;
+            0 never stops it.
+        rebuild: what a random view is decoded to: the ``view`` itself, or the clean ``image``.
+    """
+
+    loss: Literal["kl", "kmeans"] = "kl"
+    weight: Positive = 1.0
+    start: Literal["kmeans", "manifold"] = "kmeans"
+    starts: Count = 10
+    imitation: Epochs = 0
+    refresh: Count = 140
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rebuild: Literal["view", "image"] = "view"
 
 
 class Reference(Part):
@@ -175,7 +215,7 @@ class Recipe(Part):
         routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
     """
 
-    method: Literal["clustnet"] = "clustnet"
+    method: Literal["clustnet", "deep_clustering"] = "clustnet"
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     restarts: Annotated[int, Field(ge=1, le=100)] = 1
     routing: Literal["soft", "hard"] = "soft"
@@ -186,11 +226,19 @@ class Recipe(Part):
     optimisation: Optimisation = Optimisation()
     partition: Partition = Partition()
     pretraining: Pretraining = Pretraining()
+    clustering: Clustering = Clustering()
     reference: Reference = Reference()
 
-    def clusters(self) -> tuple[int, int]:
-        """Return how many clusters each coarse group should have; by default as many as there are experts."""
-        return self.partition.clusters or (self.model.experts, self.model.experts)
+    def clusters(self) -> tuple[int, ...]:
+        """Return how many clusters each coarse group should have.
+
+        By default as many as there are experts. The clusters of ``deep_clustering`` are the experts themselves; each
+        group has its share of them, by the number of its classes.
+        """
+        if self.method == "clustnet":
+            return self.partition.clusters or (self.model.experts, self.model.experts)
+        sizes = [len(group) for group in self.data.grouping().groups]
+        return tuple(self.model.experts * size // sum(sizes) for size in sizes)
 
     def to_yaml(self) -> str:
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
@@ -201,6 +249,17 @@ class Recipe(Part):
         """Return the SHA-256 of the resolved recipe."""
         content = json.dumps(self.model_dump(mode="json"))  # unsorted: the second coarse group is the positive one
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+EXAMPLE = "configs/architectures/mnist.json:0"
+UNREAD = {  # keys that say nothing to a method; the encoder of deep_clustering and its batches are the architecture's
+    "clustnet": ("model.architecture", "clustering"),
+    "deep_clustering": (
+        *("routing", "loss", "partition", "optimisation.averaging", "optimisation.batch_size"),
+        *("optimisation.batch_period", "optimisation.momentum", "optimisation.optimizer"),
+        *("model.expert", "model.expert_channels", "model.channels", "model.embedding", "model.batch_norm"),
+    ),
+}
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -235,12 +294,38 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
         raise UserError(f"{source}: {_explain(error)}") from None
     except UserError as error:
         raise UserError(f"{source}: data.{error}") from None
-    if max(recipe.clusters()) > recipe.model.experts:
+    _check_method(recipe, source)
+    return recipe
+
+
+def _check_method(recipe: Recipe, source: str) -> None:
+    """Refuse what the recipe's method cannot do, and keys that it does not read."""
+    for key in UNREAD[recipe.method]:
+        if _value(recipe, key) != _value(Recipe(), key):
+            raise UserError(f"{source}: {key} says nothing to the method {recipe.method}; leave it out.")
+    clusters = recipe.clusters()
+    if recipe.method == "deep_clustering":
+        if recipe.model.architecture is None:
+            raise UserError(f"{source}: deep_clustering needs model.architecture; name one, such as {EXAMPLE}.")
+        if sum(clusters) != recipe.model.experts or min(clusters) < 1 or recipe.model.experts < 2:
+            raise UserError(
+                f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more, shared out among "
+                "the coarse groups evenly, by the number of their classes."
+            )
+    elif recipe.data.coarse is None:
+        raise UserError(f"{source}: data.coarse is null, but clustnet learns from coarse labels; name two groups.")
+    elif max(clusters) > recipe.model.experts:
         raise UserError(
-            f"{source}: partition.clusters is {list(recipe.clusters())}, but there are only "
+            f"{source}: partition.clusters is {list(clusters)}, but there are only "
             f"{recipe.model.experts} experts; set model.experts to the larger."
         )
-    return recipe
+
+
+def _value(recipe: Recipe, key: str) -> Any:
+    value: Any = recipe
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -292,6 +377,8 @@ def _explain(error: ValidationError) -> str:
         return f"there is no key {key!r}{_nearest_key(key)}"
     if fault["type"] == "missing":
         return f"{key} is missing."
+    if fault["type"] == "value_error":
+        return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
     if fault["type"] == "literal_error":
         nearest = _nearest_choice(str(given), _choices(key))
         return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{nearest}"

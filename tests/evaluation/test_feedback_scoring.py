@@ -1,3 +1,4 @@
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 
 from clustnet.errors import UserError
 from clustnet.feedback_file import Answer, FeedbackFile, Labels
+from evaluation.feedback_report import write_feedback_report
 from evaluation.feedback_scoring import Share, score_feedback
 
 MODEL = Labels("mnist", "1", ("cat", "dog", "eel"), {"dry": [0, 1], "wet": [2]})
@@ -76,3 +78,13 @@ def test_a_file_without_feedback_or_with_strange_labels(tmp_path: Path) -> None:
     strange = write(tmp_path / "strange", rows=[("fox", "cat", 0.9, "dry", False)])
     with pytest.raises(UserError, match="the label 'fox', which the model does not know"):
         score_feedback(strange)
+
+
+def test_without_coarse_labels_nothing_is_said_of_them(tmp_path: Path) -> None:
+    model = Labels("mnist", "1", MODEL.classes, {"all": [0, 1, 2]})
+    rows = [(label, guess, probability, "all", abstains) for label, guess, probability, _, abstains in ROWS]
+    scores = score_feedback(write(tmp_path / "file", model, rows))
+    write_feedback_report(tmp_path / "file", scores, tmp_path / "report")
+    (told,) = json.loads((tmp_path / "report" / "scores.json").read_text())["models"]
+    assert told["scores"]["class_accuracy"]["right"] == 3
+    assert "binary_accuracy" not in told["scores"]

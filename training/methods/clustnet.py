@@ -226,7 +226,8 @@ class ClustNet:
     def _part(self) -> dict[str, Tensor]:
         """Make the initial partition."""
         recipe = self.recipe
-        parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
+        clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
+        parted, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
         say("\n".join(trial.lines(recipe.data.grouping().labels)))
         return _packed(parted)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from clustnet.errors import UserError
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import GatedExperts
 
 State = dict[str, Any]
 T = TypeVar("T")
@@ -30,16 +30,18 @@ class DivergedError(UserError):
 
 
 class Method(Protocol):
-    """A way to train a mixture from coarse labels."""
+    """A way to train a gate and its experts."""
 
-    model: MixtureOfExperts
+    @property
+    def model(self) -> GatedExperts:
+        """What is scored and exported."""
 
     @property
     def epochs(self) -> int:
         """All epochs of the method."""
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
-        """Train from epoch ``start + 1`` to the last and yield after each.
+        """Train from epoch ``start + 1`` to the last, or until there is nothing more to learn, and yield after each.
 
         Raises:
             UserError: data or a recipe that cannot be trained; a ``DivergedError`` if the weights overflow.

@@ -27,7 +27,38 @@ class MixtureOutput(NamedTuple):
     expert_logit: Tensor
 
 
-class MixtureOfExperts(nn.Module):
+class GatedExperts(nn.Module):
+    """What every method trains: a gate that routes each image to one of E experts, which tell its coarse label.
+
+    A subclass sets the attributes and fills in ``route_embedded`` and ``expert``.
+    """
+
+    normalise: Normalise  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
+    encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
+    experts_learn = True  # False for experts whose answer is the same for every image
+
+    def forward(self, images: Tensor) -> MixtureOutput:
+        """Route images uint8 [N, H, W] or [N, H, W, C] and ask every expert."""
+        return self.route(self.normalise(images))
+
+    def route(self, pixels: Tensor) -> MixtureOutput:
+        """Route normalised images float32 [N, C, H, W] and ask every expert."""
+        return self.route_embedded(pixels, self.encoder(pixels))
+
+    def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
+        """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
+        raise NotImplementedError
+
+    def gate(self, images: Tensor) -> Tensor:
+        """Return the routing distribution of images, float32 [N, E]."""
+        raise NotImplementedError
+
+    def expert(self, index: int, images: Tensor) -> Tensor:
+        """Return one expert's probability of the positive coarse label, float32 [N]."""
+        raise NotImplementedError
+
+
+class MixtureOfExperts(GatedExperts):
     """A CNN gate over E experts.
 
     Args:
@@ -47,14 +78,6 @@ class MixtureOfExperts(nn.Module):
         self.shared = model.expert == "shared"
         self.experts = nn.ModuleList(make_expert(model, self.pixel_shape) for _ in range(model.experts))
         self.to(memory_format=torch.channels_last)  # convolutions are a third faster so, on CPU and GPU
-
-    def forward(self, images: Tensor) -> MixtureOutput:
-        """Route images uint8 [N, H, W] or [N, H, W, C] and ask every expert."""
-        return self.route(self.normalise(images))
-
-    def route(self, pixels: Tensor) -> MixtureOutput:
-        """Route normalised images float32 [N, C, H, W] and ask every expert."""
-        return self.route_embedded(pixels, self.encoder(pixels))
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
