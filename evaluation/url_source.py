@@ -152,6 +152,8 @@ def _arrays(answer: _Answer, images: int) -> Answers:
     found = answer.predictions
     if len(found) != images:
         raise ValueError(f"{len(found)} predictions for {images} images")
+    if len({prediction.binary is None for prediction in found}) > 1:
+        raise ValueError("binary is null for some images alone")
     return Answers(
         Model(answer.model.name, answer.model.version),
         _matrix([prediction.routing for prediction in found]),
