@@ -49,7 +49,7 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
-        "of the training split; this run used no other fine label.\n\n"
+        f"of {manifest.class_map.data}; this run used no other fine label.\n\n"
         f"{_certainty(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
     )
 
@@ -58,7 +58,9 @@ def _certainty(manifest: Manifest) -> str:
     calibration, abstention = manifest.calibration, manifest.abstention
     logits = " and the chosen expert's logit" if manifest.routing == "hard" else " and the experts' logits"
     logits = "" if manifest.method == "deep_clustering" else logits  # whose experts say the same of every image
-    fitted = f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
+    fitted = (
+        f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
+    )
     if calibration.images == 0:
         fitted = "the temperature 1, as there are no coarse labels to fit it on"
     else:

@@ -200,7 +200,9 @@ class Architecture(_Described):
         if isinstance(layer, Input):
             raise _fault(self, index, "only the first layer may be of type Input")
         if math.prod(layer.output_shape) != math.prod(before):
-            raise _fault(self, index, f"output_shape {_by(layer.output_shape)} has not as many numbers as {_by(before)}")
+            raise _fault(
+                self, index, f"output_shape {_by(layer.output_shape)} has not as many numbers as {_by(before)}"
+            )
         return Step("reshape", before, layer.output_shape, layer=index)
 
     def _convolution(self, index: int, layer: Convolution, before: tuple[int, int, int]) -> Step:
@@ -257,7 +259,9 @@ def read_architectures(path: Path) -> list[Architecture]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); name a file such as those in configs/architectures/.") from None
+        raise UserError(
+            f"{path} cannot be read as JSON ({error}); name a file such as those in configs/architectures/."
+        ) from None
     if not isinstance(content, list) or not content:
         raise UserError(f"{path} must be a list of architectures, as those in configs/architectures/ are.")
     return [parse_architecture(entry, f"{path}, entry {index}") for index, entry in enumerate(content)]

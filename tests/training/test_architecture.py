@@ -37,7 +37,9 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
     """Any valid architecture of a few layers of every type."""
     shape = (draw(st.integers(1, 2)), *draw(st.tuples(*[st.integers(4, 12)] * 2)))
     layers: list[dict[str, Any]] = [{"type": "Input", "output_shape": list(shape)}]
-    kinds = draw(st.lists(st.sampled_from(["Conv2D", "Deconv2D", "MaxPool2D", "MaxPool2D*", "Dense", "Reshape"]), max_size=5))
+    kinds = draw(
+        st.lists(st.sampled_from(["Conv2D", "Deconv2D", "MaxPool2D", "MaxPool2D*", "Dense", "Reshape"]), max_size=5)
+    )
     for kind in [*kinds, "Dense"]:
         channels, height, width = shape
         if kind == "Dense":
@@ -45,7 +47,9 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
             layers.append({"type": kind, "num_units": units, "non_linearity": draw(st.sampled_from(["linear", "elu"]))})
             shape = (1, 1, units)
         elif kind == "Reshape":
-            shape = draw(st.sampled_from([(width, channels, height), (1, 1, math.prod(shape)), (channels, width, height)]))
+            shape = draw(
+                st.sampled_from([(width, channels, height), (1, 1, math.prod(shape)), (channels, width, height)])
+            )
             layers.append({"type": kind, "output_shape": list(shape)})
         elif kind.startswith("MaxPool"):
             size = [draw(st.sampled_from([d for d in range(1, side + 1) if side % d == 0])) for side in shape[1:]]
@@ -53,13 +57,24 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
             shape = (channels, height // size[0], width // size[1])
         else:
             mode = draw(st.sampled_from(["valid", "same", "full"]))
-            size = [draw(st.sampled_from([s for s in (1, 2, 3) if s <= side and (mode != "same" or s % 2)])) for side in shape[1:]]
+            size = [
+                draw(st.sampled_from([s for s in (1, 2, 3) if s <= side and (mode != "same" or s % 2)]))
+                for side in shape[1:]
+            ]
             sign = {"valid": -1, "same": 0, "full": 1}[mode] * (1 if kind == "Conv2D" else -1)
             grown = [side + sign * (s - 1) for side, s in zip(shape[1:], size, strict=True)]
             if min(grown) < 1:
                 continue
             filters = draw(st.integers(1, 3))
-            layers.append({"type": kind, "num_filters": filters, "filter_size": size, "conv_mode": mode, "non_linearity": "rectify"})
+            layers.append(
+                {
+                    "type": kind,
+                    "num_filters": filters,
+                    "filter_size": size,
+                    "conv_mode": mode,
+                    "non_linearity": "rectify",
+                }
+            )
             shape = (filters, *grown)
     return {"name": "any", "batch_size": 4, "use_batch_norm": draw(st.booleans()), "layers": layers}
 
@@ -172,5 +187,7 @@ def test_a_wrong_file_names_its_entry(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be a list of architectures"):
         read_architectures(path)
     path.write_text(json.dumps([described(DENSE), described(DENSE | {"num_units": -1})]))
-    with pytest.raises(UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but should be greater"):
+    with pytest.raises(
+        UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but should be greater"
+    ):
         read_architectures(path)

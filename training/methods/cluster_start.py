@@ -17,7 +17,9 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def first_clusters(embeddings: Floats, clusters: int, start: Literal["kmeans", "manifold"], starts: int, seed: int) -> Labels:
+def first_clusters(
+    embeddings: Floats, clusters: int, start: Literal["kmeans", "manifold"], starts: int, seed: int
+) -> Labels:
     """Cluster embeddings by k-means, or by k-means on their manifold.
 
     The manifold is UMAP's (McInnes, Healy, Melville, arXiv:1802.03426), as in McConville, Santos-Rodriguez, Piechocki,
@@ -44,6 +46,13 @@ def first_clusters(embeddings: Floats, clusters: int, start: Literal["kmeans", "
     everyone = _labels(voters.predict(embeddings))
     everyone[sample] = found
     return everyone
+
+
+def clustered_space(embeddings: Floats, start: Literal["kmeans", "manifold"], seed: int) -> Floats:
+    """Return the space in which ``first_clusters`` clusters embeddings, of at most ``SAMPLE`` of them if a manifold."""
+    if start == "kmeans":
+        return embeddings
+    return _manifold(embeddings[np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]], seed)
 
 
 def _manifold(rows: Floats, seed: int) -> Floats:

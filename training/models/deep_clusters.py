@@ -31,11 +31,18 @@ class DeepClusters(GatedExperts):
 
     def __init__(self, architecture: Architecture, clusters: Sequence[int], channels: int) -> None:
         super().__init__()
-        self.normalise = Normalise([0.0] * channels, [1.0] * channels)  # 0 to 1, so that any non-linearity can rebuild it
+        self.normalise = Normalise(
+            [0.0] * channels, [1.0] * channels
+        )  # 0 to 1, so that any non-linearity can rebuild it
         self.encoder = Encoder(architecture)
         self.centroids = nn.Parameter(torch.zeros(sum(clusters), architecture.embedding))
         self.register_buffer("sides", torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters)))
         self.to(memory_format=torch.channels_last)
+
+    def resize(self, clusters: int) -> None:
+        """Have another number of clusters, in one group, whose centroids are yet to be set."""
+        self.centroids = nn.Parameter(self.centroids.new_zeros(clusters, self.centroids.shape[1]))
+        self.sides = self.sides.new_zeros(clusters)
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
