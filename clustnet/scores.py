@@ -70,7 +70,7 @@ def routing_scores(
         ``binary_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the
         images of one true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi``
         (arithmetic mean) and ``ari`` of the cells against all fine classes; ``expert_load/E``; and
-        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out, and a cell is an expert.
+        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out; a cell is an expert.
         All but the last two are of the images whose class is told, nan where there are none.
     """
     known = fine != UNKNOWN

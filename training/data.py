@@ -110,8 +110,8 @@ def hide_fine_labels(labelled: LabelledImages, data: Data) -> CoarseData:
     """
     if data.coarse is not None and not labelled.labelled:
         raise UserError(
-            "data.coarse names groups of classes, but images of train/ lie in no folder of a class, so that theirs is not "
-            "known; sort them into train/CLASS/, or set data.coarse to null."
+            "data.coarse names groups of classes, but images of train/ lie in no folder of a class; sort them into "
+            "train/CLASS/, or set data.coarse to null."
         )
     targets = data.grouping().coarse(labelled.labels).astype(np.float32)
     images = torch.from_numpy(labelled.images.copy())

@@ -342,8 +342,8 @@ def _check_method(recipe: Recipe, source: str) -> None:
             sum(clusters) != recipe.model.experts or min(clusters) < 1 or recipe.model.experts < 2
         ):
             raise UserError(
-                f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more that are shared out "
-                "among the coarse groups evenly, by the number of their classes."
+                f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more, shared out among "
+                "the coarse groups evenly, by the number of their classes."
             )
     elif recipe.data.coarse is None:
         raise UserError(f"{source}: data.coarse is null, but clustnet learns from coarse labels; name two groups.")

@@ -130,32 +130,71 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (described(conv(num_filters=0)), r"layer 1 \(Conv2D\): num_filters is 0, but should be greater than or equal to 1"),
-        (described(conv(units=3)), r"layer 1 \(Conv2D\): there is no field 'units'; allowed are type, num_filters, filter_size"),
-        (described(conv(non_linearity="relu")), r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'"),
-        (described(conv(conv_mode="wide")), r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'"),
+        (
+            described(conv(num_filters=0)),
+            r"layer 1 \(Conv2D\): num_filters is 0, but should be greater than or equal to 1",
+        ),
+        (
+            described(conv(units=3)),
+            r"layer 1 \(Conv2D\): there is no field 'units'; allowed are type, num_filters, filter_size",
+        ),
+        (
+            described(conv(non_linearity="relu")),
+            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'",
+        ),
+        (
+            described(conv(conv_mode="wide")),
+            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'",
+        ),
         (described({"type": "Dense", "num_units": 3}), r"layer 1 \(Dense\): non_linearity is missing"),
-        (described({"type": "Pool"}), r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh"),
+        (
+            described({"type": "Pool"}),
+            r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh",
+        ),
         (described({"num_units": 3}), r"layer 1: type must be one of Input"),
         (described(7), r"layer 1: "),
         (described(DENSE, DENSE | {"type": "Input"}), r"layer 2 \(Input\): output_shape is missing"),
-        (described({"type": "Input", "output_shape": [1, 8, 8]}, DENSE), r"layer 1 \(Input\): only the first layer may be"),
+        (
+            described({"type": "Input", "output_shape": [1, 8, 8]}, DENSE),
+            r"layer 1 \(Input\): only the first layer may be",
+        ),
         (described() | {"layers": [DENSE, DENSE]}, r"layer 0 \(Dense\): the first layer must be of type Input"),
         (described({"type": "MaxPool2D", "filter_size": [2, 2]}), "there is nothing to train; add a Conv2D"),
-        (described({"type": "MaxPool2D", "filter_size": [3, 2]}, DENSE), r"layer 1 \(MaxPool2D\): filter_size 3x2 must divide"),
-        (described({"type": "MaxPool2D*", "filter_size": [2, 2], "num_filters": 3}, DENSE), r"num_filters is 3, but 1 come in"),
-        (described({"type": "Reshape", "output_shape": [1, 8, 9]}, DENSE), r"layer 1 \(Reshape\): output_shape 1x8x9 has not"),
-        (described(conv(filter_size=[9, 3])), r"layer 1 \(Conv2D\): filter_size 9x3 is too large for what comes in, 1x8x8"),
+        (
+            described({"type": "MaxPool2D", "filter_size": [3, 2]}, DENSE),
+            r"layer 1 \(MaxPool2D\): filter_size 3x2 must divide",
+        ),
+        (
+            described({"type": "MaxPool2D*", "filter_size": [2, 2], "num_filters": 3}, DENSE),
+            r"num_filters is 3, but 1 come in",
+        ),
+        (
+            described({"type": "Reshape", "output_shape": [1, 8, 9]}, DENSE),
+            r"layer 1 \(Reshape\): output_shape 1x8x9 has not",
+        ),
+        (
+            described(conv(filter_size=[9, 3])),
+            r"layer 1 \(Conv2D\): filter_size 9x3 is too large for what comes in, 1x8x8",
+        ),
         (described(conv(filter_size=[2, 3], conv_mode="same")), r"layer 1 \(Conv2D\): filter_size 2x3 must be odd"),
-        (described(conv(), network_type="fully_connected"), r"layer 1 \(Conv2D\): network_type is fully_connected, which"),
+        (
+            described(conv(), network_type="fully_connected"),
+            r"layer 1 \(Conv2D\): network_type is fully_connected, which",
+        ),
         (described(DENSE, network_type="convolutional"), "network_type is convolutional, but no layer is"),
-        (described(DENSE, network_type="deep"), "network_type is 'deep', but must be 'convolutional' or 'fully_connected'"),
+        (
+            described(DENSE, network_type="deep"),
+            "network_type is 'deep', but must be 'convolutional' or 'fully_connected'",
+        ),
         (described(DENSE, batch=3), "there is no field 'batch'; allowed are name, batch_size, use_batch_norm"),
         (described(DENSE, batch_size="many"), "batch_size is 'many', but should be a valid integer"),
-        (described(DENSE | {"output_non_linearity": "tanh"}, output_non_linearity="elu"), "is elu and tanh; give it once"),
+        (
+            described(DENSE | {"output_non_linearity": "tanh"}, output_non_linearity="elu"),
+            "is elu and tanh; give it once",
+        ),
         ([], "must be a mapping with the fields name, batch_size"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_with_what_is_allowed(content: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         parse_architecture(content, "here, entry 0")

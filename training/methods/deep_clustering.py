@@ -81,7 +81,7 @@ class DeepClustering:
         return self.recipe.pretraining.epochs + self.recipe.optimisation.epochs
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
-        """Train from epoch ``start + 1`` to the last, or until the clusters have settled; yield each epoch's mean loss."""
+        """Train from epoch ``start + 1`` to the last or until the clusters settle; yield each epoch's mean loss."""
         before = self.recipe.pretraining.epochs
         if before == 0 and start == 0:
             self._start()
@@ -202,7 +202,7 @@ class DeepClustering:
     def _targets(self, assignment: Tensor) -> Tensor:
         """Return the sharpened target of a soft assignment, float32 [N, K], within each coarse group."""
         target = torch.zeros_like(assignment)
-        for side in self.model.sides.unique():
+        for side in range(len(self.recipe.clusters())):
             own, images = self.model.sides == side, self.data.targets == side
             part = target_distribution(assignment[images][:, own])
             target[images.nonzero(), own.nonzero().squeeze(1)] = part
@@ -239,8 +239,10 @@ class DeepClustering:
     def _centre(self, embeddings: Tensor) -> None:
         """Move each centroid to the mean of its cluster's embeddings; that of an empty cluster stays."""
         assert self.assigned is not None  # noqa: S101 - by the callers
-        for cluster in self.assigned.unique():
-            self.model.centroids.data[cluster] = embeddings[self.assigned == cluster].mean(dim=0)
+        for cluster in range(len(self.model.centroids)):
+            own = self.assigned == cluster
+            if own.any():
+                self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
 
     def _embeddings(self) -> Tensor:
         """Return the embeddings of all images as they are, float32 [N, D]."""

@@ -26,6 +26,7 @@ class DeepClusters(GatedExperts):
         channels: of the images.
     """
 
+    encoder: Encoder
     sides: Tensor
     experts_learn = False
 
