@@ -200,6 +200,9 @@ class Clustering(Part):
             to the assigned centroid (DCN).
         weight: of that loss; the reconstruction error has 1.
         start: how clusters are found in the pre-trained embedding: ``kmeans``, or ``manifold``, k-means after UMAP.
+        space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
+            that are few and alike in all but a turn.
+        neighbours: of each image, of which ``manifold`` learns; fewer than images of a class.
         starts: of k-means, of which the tightest is kept.
         imitation: so many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target anew.
@@ -211,6 +214,8 @@ class Clustering(Part):
     loss: Literal["kl", "kmeans"] = "kl"
     weight: Positive = 1.0
     start: Literal["kmeans", "manifold"] = "kmeans"
+    space: Literal["embedding", "pixels"] = "embedding"
+    neighbours: Annotated[int, Field(ge=2)] = 20
     starts: Count = 10
     imitation: Epochs = 0
     refresh: Count = 140
@@ -257,9 +262,10 @@ class Recipe(Part):
         """
         if self.method == "clustnet":
             return self.partition.clusters or (self.model.experts, self.model.experts)
+        if self.data.coarse is None:
+            return (self.model.experts or 1,)
         sizes = [len(group) for group in self.data.grouping().groups]
-        experts = self.model.experts or len(sizes)
-        return tuple(experts * size // sum(sizes) for size in sizes)
+        return tuple(self.model.experts * size // sum(sizes) for size in sizes)
 
     def with_experts(self, experts: int) -> "Recipe":
         """Return the recipe with another number of experts, as when ``auto`` has been estimated."""
@@ -314,17 +320,24 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
     """
     try:
         recipe = Recipe.model_validate(content)
-        classes_of(recipe.data.name, recipe.data.path)
+        _check_data(recipe.data)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    try:
-        recipe.data.grouping()
-    except UserError as error:
-        raise UserError(f"{source}: data.{error}") from None
     _check_method(recipe, source)
     return recipe
+
+
+def _check_data(data: Data) -> None:
+    """Check the groups of classes, which a folder tells as soon as its path is given."""
+    if data.name == "folder" and data.path is None:
+        return
+    classes_of(data.name, data.path)
+    try:
+        data.grouping()
+    except UserError as error:
+        raise UserError(f"data.{error}") from None
 
 
 def _check_method(recipe: Recipe, source: str) -> None:
