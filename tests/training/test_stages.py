@@ -34,7 +34,8 @@ def test_both_losses_go_on_from_one_pretraining_as_if_it_were_their_own(
     one, other = (RunFolder(tmp_path / name).load_checkpoint(4) for name in ("adopted", "whole"))
     assert same_state(one, other)
     scores = [RunFolder(tmp_path / name).read_scores(4) for name in ("adopted", "whole")]
-    assert [[row["cell_accuracy"] for row in rows] for rows in scores][0] == [row["cell_accuracy"] for row in scores[1]]
+    accuracies = [[row["cell_accuracy"] for row in rows] for rows in scores]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_the_stages_of_one_folder_follow_each_other(tmp_path: Path) -> None:
@@ -48,7 +49,9 @@ def test_the_stages_of_one_folder_follow_each_other(tmp_path: Path) -> None:
 
 def test_what_cannot_be_staged_is_refused(pretrained: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(UserError, match="was pre-trained by another recipe: pretraining.learning_rate was 0.01 and is"):
+    with pytest.raises(
+        UserError, match=r"was pre-trained by another recipe: pretraining.learning_rate was 0.01 and is"
+    ):
         train_stage(deep_recipe(pretraining={"learning_rate": 0.02}), out, "cluster", pretrained)
     with pytest.raises(UserError, match=r"is not a run"):
         train_stage(deep_recipe(), out, "cluster", tmp_path)

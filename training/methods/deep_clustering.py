@@ -155,7 +155,8 @@ class DeepClustering:
             embeddings, places = self.model.encoder.with_places(views)
             rebuilt = self.decoder(embeddings, places).float().view_as(pixels)
         wanted = pixels if self.recipe.clustering.rebuild == "image" else views
-        loss = reconstruction_error(rebuilt, wanted, self.variance)
+        scale = self.model.normalise  # images are rebuilt from 0 to 1, which every non-linearity can reach
+        loss = reconstruction_error(rebuilt, wanted * scale.std + scale.mean, self.variance)
         if stage == CLUSTER:
             loss = loss + self.recipe.clustering.weight * self._clustering_loss(embeddings.float(), chosen)
         if not loss.isfinite():

@@ -69,7 +69,7 @@ def test_target_is_of_the_clean_images_by_the_published_formula(mnist_train: Lab
         pass
     found._look(imitate=False)
     with torch.no_grad():
-        embeddings = found.model.encoder(found.data.images.float().unsqueeze(1) / 255)
+        embeddings = found.model.encoder(found.model.normalise(found.data.images))
     wanted = target_distribution(soft_assignment(embeddings, found.model.centroids.detach()))
     torch.testing.assert_close(found._target, wanted)
     assert torch.equal(found.assigned, soft_assignment(embeddings, found.model.centroids).argmax(dim=1))
