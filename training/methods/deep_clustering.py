@@ -213,7 +213,8 @@ class DeepClustering:
     def _start(self) -> None:
         """Find the first clusters in the embedding, within each coarse group."""
         embeddings = self._embeddings()
-        rows, clustering = embeddings.cpu().numpy(), self.recipe.clustering
+        how = self.recipe.clustering
+        rows = (self._pixels() if how.space == "pixels" else embeddings).cpu().numpy()
         if self.recipe.model.experts == AUTO:
             self._estimate(rows)
         assigned, before = torch.zeros(len(rows), dtype=torch.int64), 0
@@ -223,17 +224,17 @@ class DeepClustering:
                 raise UserError(
                     f"A coarse group has {int(images.sum())} training images, too few for {clusters} clusters."
                 )
-            args = (clusters, clustering.start, clustering.starts, self.recipe.seed)
-            assigned[images] = torch.from_numpy(first_clusters(rows[images.numpy()], *args)) + before
+            found = first_clusters(rows[images.numpy()], clusters, how, self.recipe.seed)
+            assigned[images] = torch.from_numpy(found) + before
             before += clusters
         self.assigned = assigned.to(embeddings.device)
         self._centre(embeddings)
 
     def _estimate(self, rows: NDArray[np.float32]) -> None:
-        """Estimate how many clusters there are in the embedding of all images, float32 [N, D], and say so."""
+        """Estimate how many clusters there are among the rows of all images, float32 [N, D], and say so."""
         if len(rows) < LEAST_IMAGES:
             raise UserError(f"model.experts is auto, but {len(rows)} training images are too few; set a number.")
-        scores = silhouettes(clustered_space(rows, self.recipe.clustering.start, self.recipe.seed), self.recipe.seed)
+        scores = silhouettes(clustered_space(rows, self.recipe.clustering, self.recipe.seed), self.recipe.seed)
         self.accelerator.print(describe(scores), flush=True)
         self._set_clusters(most_likely(scores))
 
@@ -244,6 +245,10 @@ class DeepClustering:
             own = self.assigned == cluster
             if own.any():
                 self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
+
+    def _pixels(self) -> Tensor:
+        """Return the pixels of all images, 0 to 1, float32 [N, C * H * W]."""
+        return self.data.images.flatten(1) / 255
 
     def _embeddings(self) -> Tensor:
         """Return the embeddings of all images as they are, float32 [N, D]."""
