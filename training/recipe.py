@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import classes_of
@@ -75,8 +84,8 @@ def _architecture(value: Any) -> Any:
     return value if value is None or isinstance(value, Architecture) else parse_architecture(value, "it")
 
 
-def _experts(value: Any) -> Any:
-    return AUTO if value == "auto" else value
+def _experts(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return AUTO if value == "auto" else number(value)
 
 
 class Model(Part):
@@ -99,9 +108,9 @@ class Model(Part):
     architecture: Annotated[Architecture | None, BeforeValidator(_architecture)] = None
     experts: Annotated[
         int,
-        BeforeValidator(_experts),
+        WrapValidator(_experts),
         PlainSerializer(lambda experts: experts if experts != AUTO else "auto"),
-        Field(ge=AUTO, le=1000),
+        Field(ge=1, le=1000),
     ] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
     expert_channels: tuple[Count, Count] = (3, 6)
