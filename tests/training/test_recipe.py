@@ -108,7 +108,10 @@ def test_there_are_recipes_to_check() -> None:
         ({"optimisation": {"epoch": 3}}, "no key 'optimisation.epoch'; did you mean 'optimisation.epochs'?"),
         ({"optimisation": {"experts": 3}}, "no key 'optimisation.experts'; did you mean 'model.experts'?"),
         ({"loss": {"zzz": 1}}, "no key 'loss.zzz'; loss has routing_entropy, routing_diversity, mutual_information."),
-        ({"method": "clusternet"}, "method is 'clusternet', but must be 'clustnet'; did you mean 'clustnet'?"),
+        (
+            {"method": "clusternet"},
+            "method is 'clusternet', but must be 'clustnet' or 'deep_clustering'; did you mean 'clustnet'?",
+        ),
         (
             {"model": {"expert": "small"}},
             "model.expert is 'small', but must be 'linear', 'small_cnn', 'large_cnn' or 'shared'; "

@@ -3,7 +3,7 @@
 import math
 
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, max_unpool2d
+from torch.nn.functional import interpolate, max_pool2d
 
 from training.architecture import Architecture, Step
 
@@ -112,9 +112,20 @@ class Decoder(nn.Module):
         for step, layer in zip(self.steps, self.layers, strict=True):
             if step.kind in ("unpool", "replicate"):
                 place = left.pop()
-            unpooled = step.kind == "unpool"
-            values = max_unpool2d(values, place, list(step.filter_size)) if unpooled else layer(values)
+            values = unpool(values, place, step.after) if step.kind == "unpool" else layer(values)
         return values
+
+
+def unpool(values: Tensor, places: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Put values back to the places of the maxima, among zeros: ``max_unpool2d``, which is not deterministic.
+
+    Args:
+        values: float32 [N, C, h, w].
+        places: int64 [N, C, h, w], of each value within its image.
+        shape: (C, H, W) of the images.
+    """
+    zeros = values.new_zeros(len(values), shape[0], shape[1] * shape[2])
+    return zeros.scatter(2, places.flatten(2), values.flatten(2)).view(-1, *shape)
 
 
 class Autoencoder(nn.Module):

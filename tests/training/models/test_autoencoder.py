@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from torch import nn
-from torch.nn.functional import interpolate, max_pool2d
+from torch.nn.functional import interpolate, max_pool2d, max_unpool2d
 
 from tests.training.test_architecture import DENSE, architectures, conv, described
 from training.architecture import Architecture, parse_architecture, read_architecture
-from training.models.autoencoder import Autoencoder
+from training.models.autoencoder import Autoencoder, unpool
 
 
 def built(*layers: dict[str, Any], **fields: Any) -> Autoencoder:
@@ -93,3 +93,9 @@ def test_a_flat_input_takes_images_of_as_many_numbers() -> None:
     embeddings, rebuilt = Autoencoder(Architecture.model_validate(flat))(torch.rand(2, 1, 1, 64))
     assert embeddings.shape == (2, 4)
     assert rebuilt.shape == (2, 1, 1, 64)
+
+
+@pytest.mark.filterwarnings("ignore:max_unpooling2d")
+def test_unpooling_is_torchs_own() -> None:
+    pooled, places = max_pool2d(torch.rand(2, 3, 6, 8), (3, 2), return_indices=True)
+    assert torch.equal(unpool(pooled, places, (3, 6, 8)), max_unpool2d(pooled, places, (3, 2)))
