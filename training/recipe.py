@@ -108,9 +108,9 @@ class Model(Part):
     architecture: Annotated[Architecture | None, BeforeValidator(_architecture)] = None
     experts: Annotated[
         int,
+        Field(ge=1, le=1000),
         WrapValidator(_experts),
         PlainSerializer(lambda experts: experts if experts != AUTO else "auto"),
-        Field(ge=1, le=1000),
     ] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
     expert_channels: tuple[Count, Count] = (3, 6)
