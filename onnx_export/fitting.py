@@ -50,8 +50,9 @@ def fit(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
     some = _spread(train)
     routed, features = route_with_features(model, some.images, recipe.routing == "hard")
     coarse = recipe.data.grouping().coarse(some.labels)
-    confidence, abstention = fit_abstention(routed, features, class_map.data)
-    return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse), confidence, abstention)
+    data = f"{train.name}:{train.split}"
+    confidence, abstention = fit_abstention(routed, features, data)
+    return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse, data), confidence, abstention)
 
 
 def fit_reference(model: GatedExperts, recipe: Recipe, named: LabelledImages) -> ClassMap:
@@ -83,7 +84,9 @@ def _drawn(train: LabelledImages, reference: Reference) -> NDArray[np.int64]:
     return draw_reference(train.labels, reference.per_class, reference.seed)
 
 
-def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer]) -> Calibration:
+def fit_calibration(
+    routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer], data: str
+) -> Calibration:
     """Fit the temperature on N training images; without coarse labels it is 1.
 
     Args:
@@ -91,12 +94,13 @@ def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse:
         recipe: the recipe of the run.
         class_map: the class map.
         coarse: [N] their coarse labels, 0 or 1.
+        data: where they are from, for example ``mnist:train``.
     """
     if not recipe.data.grouping().divided:
-        return Calibration(temperature=1.0, data=class_map.data, images=0)
+        return Calibration(temperature=1.0, data=data, images=0)
     probability = class_probability(routed.weights, routed.expert_probability, class_map.array())
     temperature = fit_temperature(probability, recipe.data.grouping(), coarse)
-    return Calibration(temperature=temperature, data=class_map.data, images=len(coarse))
+    return Calibration(temperature=temperature, data=data, images=len(coarse))
 
 
 def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confidence, Abstention]:

@@ -208,10 +208,11 @@ class Clustering(Part):
         loss: ``kl``, between the soft assignment and its sharpened target (DEC), or ``kmeans``, the squared distance
             to the assigned centroid (DCN).
         weight: of that loss; the reconstruction error has 1.
-        start: how clusters are found in the pre-trained embedding: ``kmeans``, or ``manifold``, k-means after UMAP.
+        start: how the first clusters are found: by ``kmeans``, on a ``manifold``, k-means after UMAP, or along a
+            ``graph`` of neighbours, graph degree linkage.
         space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
             that are few and alike in all but a turn.
-        neighbours: of each image, of which ``manifold`` learns; fewer than images of a class.
+        neighbours: of each image, by which ``manifold`` and ``graph`` go; fewer than images of a class.
         starts: of k-means, of which the tightest is kept.
         imitation: so many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target anew.
@@ -222,7 +223,7 @@ class Clustering(Part):
 
     loss: Literal["kl", "kmeans"] = "kl"
     weight: Positive = 1.0
-    start: Literal["kmeans", "manifold"] = "kmeans"
+    start: Literal["kmeans", "manifold", "graph"] = "kmeans"
     space: Literal["embedding", "pixels"] = "embedding"
     neighbours: Annotated[int, Field(ge=2)] = 20
     starts: Count = 10
