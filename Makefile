@@ -11,13 +11,16 @@ DATA ?= mnist:test
 PYTHON ?= python3
 
 ALL := .venv/all
-SERVING := .venv/serving
+# What runs the models: NVIDIA's onnxruntime with CUDA on a machine with its driver, 2.8 GB, else the plain one.
+RUNTIME ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu)
+SERVING := .venv/serving-$(RUNTIME)
 UV := .venv/uv/bin/uv
 PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
+UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help serve test check train evaluate bench bench-serving lock clean
+.PHONY: help serve test check check-monitoring train evaluate bench bench-serving image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,12 +31,19 @@ serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
 test: $(ALL)/.installed  ## run all tests
 	$(ALL)/bin/pytest
 
-check: $(ALL)/.installed  ## lint, formatting, types, direction of imports, Dockerfile
+check: $(ALL)/.installed check-monitoring  ## lint, formatting, types, direction of imports, Dockerfile, monitoring
 	$(ALL)/bin/ruff format --check .
 	$(ALL)/bin/ruff check .
 	$(ALL)/bin/mypy
 	$(ALL)/bin/lint-imports
 	$(ALL)/bin/hadolint Dockerfile
+
+check-monitoring:  ## Prometheus' rules and their tests, Alertmanager's routes
+	@if ! command -v promtool >/dev/null; then $(call UNCHECKED,promtool,prometheus); \
+	else promtool check config --lint-fatal deploy/prometheus/prometheus.yaml \
+		&& promtool test rules deploy/prometheus/tests/*.yaml; fi
+	@if ! command -v amtool >/dev/null; then $(call UNCHECKED,amtool,prometheus-alertmanager); \
+	else amtool check-config deploy/alertmanager/alertmanager.yaml; fi
 
 train: $(ALL)/.installed  ## train RECIPE
 	$(ALL)/bin/clustnet train $(RECIPE)
@@ -47,8 +57,18 @@ bench: $(ALL)/.installed  ## measure inference beside its peers
 bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its peers (needs h2load)
 	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
 
+image: $(SERVING)/.installed  ## build the image clustnet:RUNTIME (cpu or gpu) with its labels
+	$(SERVING)/bin/python -m deploy.image.build --runtime $(RUNTIME)
+
+docker-test: $(SERVING)/.installed  ## build the cpu image and try it in a real container
+	$(SERVING)/bin/python -m deploy.image.docker_test
+
+sbom: $(ALL)/.installed  ## list the image's packages in reports/sbom-RUNTIME.json (CycloneDX)
+	$(ALL)/bin/python -m deploy.image.sbom --runtime $(RUNTIME) --out reports/sbom-$(RUNTIME).json
+
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
-	$(LOCK) --upgrade pyproject.toml --extra serving --output-file requirements/serving.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra cpu --output-file requirements/serving-cpu.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra gpu --output-file requirements/serving-gpu.txt
 	$(LOCK) --upgrade pyproject.toml --extra dev --output-file requirements/all.txt
 
 clean:  ## remove environments, caches, runs and reports
@@ -64,9 +84,9 @@ $(UV): requirements/uv.txt
 	$(UV) pip install --quiet --python $@ -r $<
 	touch $@
 
-$(SERVING)/.installed: requirements/serving.txt | $(UV)
+$(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
-	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving.txt
+	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
 	touch $@
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)

@@ -1,12 +1,13 @@
 """The bundle: a folder with a manifest and ONNX graphs, which is all that serving needs of a model."""
 
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from clustnet.coarse import CoarseGrouping
 from clustnet.errors import UserError
@@ -21,6 +22,7 @@ LARGEST_MANIFEST = 16 * 2**20
 
 RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
@@ -97,6 +99,53 @@ class Abstention(Strict):
         return confidence < np.float32(self.threshold)
 
 
+class Binned(Strict):
+    """How many values of a number fall into each bin: bin i holds those from ``edges[i - 1]`` to below ``edges[i]``."""
+
+    edges: Annotated[list[FiniteFloat], Field(min_length=1)]
+    counts: list[Count]
+
+    @model_validator(mode="after")
+    def _bins_between_edges(self) -> "Binned":
+        if any(left >= right for left, right in pairwise(self.edges)):
+            raise ValueError("the edges do not ascend")
+        if len(self.counts) != len(self.edges) + 1:
+            raise ValueError("there must be one count more than edges")
+        return self
+
+
+class DriftReference(Strict):
+    """What live traffic is compared with: how often each expert, class, confidence and ink came up.
+
+    All are counts over the ``images`` of ``data``, whose labels were not used: the most probable expert, the guessed
+    class, the confidence, and the mean pixel, 0 to 1. ``held_out`` tells whether the model was trained without them.
+    """
+
+    data: str
+    images: Annotated[int, Field(ge=1)]
+    held_out: bool
+    expert_load: Annotated[list[Count], Field(min_length=1)]
+    guess: Annotated[list[Count], Field(min_length=1)]
+    confidence: Binned
+    ink: Binned
+
+    @model_validator(mode="after")
+    def _all_images_are_counted(self) -> "DriftReference":
+        for name, counts in self.counts().items():
+            if sum(counts) != self.images:
+                raise ValueError(f"the counts of {name} do not add up to the number of images")
+        return self
+
+    def counts(self) -> dict[str, list[int]]:
+        """Return the counts of each distribution, by its name."""
+        return {
+            "expert_load": self.expert_load,
+            "guess": self.guess,
+            "confidence": self.confidence.counts,
+            "ink": self.ink.counts,
+        }
+
+
 class Score(Strict):
     """One measured figure, with all that is needed to know what it means."""
 
@@ -115,6 +164,7 @@ class Manifest(Strict):
     its most probable expert alone. ``coarse_labels`` is ``["all"]`` where there are none: then every
     answer's ``binary`` is null. ``files`` maps every other file of the bundle to its SHA-256;
     ``conditional.onnx`` is among them for hard routing, but for bundles that were exported before there was one.
+    ``drift`` is None in bundles that were exported before there was such a reference.
     """
 
     schema_version: Literal[2]
@@ -134,6 +184,7 @@ class Manifest(Strict):
     class_map: ClassMap
     calibration: Calibration
     abstention: Abstention
+    drift: DriftReference | None = None
     scores: list[Score]
     files: dict[RelativePath, Hash]
 
@@ -148,6 +199,11 @@ class Manifest(Strict):
         self._check_groups()
         if len(set(self.fine_classes)) != len(self.fine_classes):
             raise ValueError("fine_classes names a class twice")
+        if self.drift and [len(self.drift.expert_load), len(self.drift.guess)] != [
+            self.experts,
+            len(self.fine_classes),
+        ]:
+            raise ValueError("drift must count every expert and every fine class")
         missing = [name for name in self.graphs() if name not in self.files]
         if missing:
             raise ValueError(f"files must list {missing[0]}")

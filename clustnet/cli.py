@@ -1,6 +1,7 @@
 """The ``clustnet`` command: finds the room that does the work and turns failures into exit codes."""
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,14 +44,21 @@ def _run(command: str, arguments: list[str]) -> int:
         room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
         return _fail(f"'clustnet {command}' needs {error.name}; install it with: pip install 'clustnet[{room}]'")
     except KeyboardInterrupt as interruption:
-        print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
+        if _is_first("RANK"):
+            print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
         return FAILED
     return DONE
 
 
 def _fail(message: str) -> int:
-    print(f"clustnet: {message}", file=sys.stderr)
+    if _is_first("LOCAL_RANK"):  # of each machine, as what is wrong may be wrong on one of them alone
+        print(f"clustnet: {message}", file=sys.stderr)
     return WRONG_INPUT
+
+
+def _is_first(variable: str) -> bool:
+    """Tell whether this is the first of the processes that torchrun or accelerate number by a variable."""
+    return os.environ.get(variable, "0") == "0"
 
 
 def _usage() -> str:

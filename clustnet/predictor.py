@@ -107,8 +107,7 @@ class Predictor:
 
 def providers_for(device: Device) -> list[str]:
     """Return the execution providers to ask onnxruntime for, best first."""
-    wants_cuda = device == "cuda" or (device == "auto" and _has_nvidia_driver())
-    if not wants_cuda or CUDA not in onnxruntime.get_available_providers():
+    if device == "cpu" or not _has_nvidia_driver() or CUDA not in onnxruntime.get_available_providers():
         return [CPU]
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed

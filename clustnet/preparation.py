@@ -37,7 +37,15 @@ def prepare(content: bytes, spec: InputSpec) -> NDArray[np.uint8]:
     Raises:
         ImageError: not such a file, cut short, over ``LARGEST_SIDE`` a side, or (for ``mnist``) blank.
     """
-    image = decode(content)
+    return prepare_image(decode(content), spec)
+
+
+def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
+    """Turn an RGB image into one model input, as ``prepare``.
+
+    Raises:
+        ImageError: for ``mnist`` a blank one.
+    """
     if spec.preparation == "mnist":
         grey = image.convert("L")
         grey.thumbnail((LARGEST_DRAWING, LARGEST_DRAWING))  # shrinks only; bounds the memory of what follows

@@ -127,12 +127,19 @@ def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBR
         bins: B, the number of bins.
     """
     confidence = np.clip(confidence.astype(np.float64), 0, 1)  # a float32 softmax may exceed 1 by its last bit
-    place = np.maximum(np.ceil(confidence * bins).astype(np.int64) - 1, 0)
+    place = calibration_bin(confidence, bins)
     images = np.bincount(place, minlength=bins)
     sums = [np.bincount(place, weights, bins) for weights in (confidence, right.astype(np.float64))]
     with np.errstate(invalid="ignore"):
         mean_confidence, accuracy = (total / images for total in sums)
     return Reliability(images, mean_confidence, accuracy)
+
+
+def calibration_bin(confidence: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """Return the bin, 0 to ``bins`` - 1, of each confidence [N], int64 [N]; a bin holds its upper edge."""
+    place = np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1
+    bin_: NDArray[np.int64] = np.clip(place, 0, bins - 1)
+    return bin_
 
 
 def auroc(inliers: Floats, outliers: Floats) -> float:

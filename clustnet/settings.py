@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     Args:
         bundles: the bundle folders, and folders of them, that are served; in the environment one text with
             ``os.pathsep`` between them; by default the bundle beside this code.
-        device: ``auto`` takes CUDA where it works; ``cuda`` is not ready without it.
+        device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         experts: ``chosen`` asks for each image the one expert that decides, which takes bundles of hard routing.
@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
         cors_origins: the origins whose pages may ask this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
+        feedback: the file to which feedback is added; without one the service takes none.
+        feedback_rows: the most feedback that the file may hold.
+        feedback_answers: the last images on which feedback is taken.
+        drift_window: the last images of each model that are compared with its reference.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -66,6 +70,10 @@ class Settings(BaseSettings):
     metrics_open: bool = True
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     log_requests: Literal["errors", "all", "none"] = "errors"
+    feedback: Path | None = None
+    feedback_rows: Annotated[int, Field(ge=1)] = 1_000_000
+    feedback_answers: Annotated[int, Field(ge=1)] = 1_000_000
+    drift_window: Annotated[int, Field(ge=100, le=100_000)] = 1000
 
 
 def load_settings() -> Settings:
@@ -85,7 +93,7 @@ def load_settings() -> Settings:
 
 def hand_down_paths(settings: Settings) -> None:
     """Make the paths in the environment absolute, for BentoML's workers, which run in another folder."""
-    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,)}
+    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,), "FEEDBACK": (settings.feedback,)}
     for name, some in paths.items():
         text = os.pathsep.join(str(path.absolute()) for path in some if path)
         if text:

@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clustnet.errors import UserError
+from evaluation import feedback_command
+from evaluation.file_patterns import names_files
 
 if TYPE_CHECKING:
     from clustnet.datasets import LabelledImages
-    from evaluation.scoring import Evaluation
+    from evaluation.file_evaluation import Engine
+    from evaluation.scoring import Evaluation, FileEvaluation
     from evaluation.sources import Source
 
 EXAMPLES = """examples:
   clustnet evaluate --bundle models/mnist --data mnist:test --out reports/mnist
   clustnet evaluate --url http://127.0.0.1:3000 --data mnist:test --out reports/service
+  clustnet evaluate --bundle models/mnist --data 'digits/*/*.png' --out reports/digits
+  clustnet evaluate --bundle models/mnist --data 's3://bucket/digits/*.parquet' --engine ray --out reports/many
 """
 
 
@@ -31,9 +36,12 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: the bundle, service, data or output folder cannot be used.
     """
+    if feedback_command.is_asked(arguments):
+        feedback_command.main(arguments)
+        return
     options = _parser().parse_args(arguments)
     _check_combination(options)
-    evaluation = _evaluate(options)
+    evaluation = _evaluate_files(options) if names_files(options.data) else _evaluate(options)
     from evaluation.summary import summary
 
     for line in summary(evaluation):
@@ -49,6 +57,25 @@ def _check_combination(options: argparse.Namespace) -> None:
             "--reference-budget goes with --bundle; a service does not tell its experts' answers, "
             "on which a class map is fitted."
         )
+    if names_files(options.data):
+        _check_files(options)
+    elif options.engine == "ray":
+        raise UserError(
+            "--engine ray reads files; name them with --data, as in 'digits/*/*.png' or 'digits/*.parquet'."
+        )
+    if options.workers is not None and options.engine != "ray":
+        raise UserError("--workers goes with --engine ray; the local engine is one process.")
+
+
+def _check_files(options: argparse.Namespace) -> None:
+    for option in ("url", "outliers", "reference_budget"):
+        if getattr(options, option) is not None:
+            name = option.replace("_", "-")
+            raise UserError(
+                f"--{name} goes with data of the form NAME:SPLIT; of files, --bundle is scored, and no more."
+            )
+    if options.engine == "ray" and options.device == "cuda":
+        raise UserError("--engine ray runs on CPUs; leave out --device cuda, or the engine.")
 
 
 def _evaluate(options: argparse.Namespace) -> "Evaluation":
@@ -83,6 +110,33 @@ def _load(data: str, options: argparse.Namespace, split: str | None = None) -> "
         raise UserError("Data of the form folder:PATH go with --bundle, which tells the size of its images.")
     manifest = read_manifest(options.bundle / MANIFEST)
     return load_folder(split or told, path, manifest.input, manifest.fine_classes)
+
+
+def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
+    from evaluation.progress import show_parts
+    from evaluation.report import check_replaceable, write_report
+
+    check_replaceable(options.out)
+    try:
+        from evaluation.file_evaluation import evaluate_files
+
+        engine = _engine(options)
+    except ModuleNotFoundError as error:
+        extra = f"needs {error.name}; install it with: pip install 'clustnet[ray]'"
+        raise UserError(f"Evaluating files with --engine {options.engine} {extra}") from None
+    evaluation = evaluate_files(options.data, options.bundle, options.device, engine, options.limit, show_parts)
+    write_report(evaluation, options.out)
+    return evaluation
+
+
+def _engine(options: argparse.Namespace) -> "Engine":
+    if options.engine == "local":
+        from evaluation.file_evaluation import score_here
+
+        return score_here
+    from evaluation.ray_engine import score_on_ray
+
+    return partial(score_on_ray, workers=options.workers)
 
 
 def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
@@ -153,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="clustnet evaluate",
         description="Score a bundle, or a running service, on labelled images and write a report:\n"
         "scores.json, predictions.csv, plots, and report.html, which shows them all.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES + feedback_command.EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -166,8 +220,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data",
         required=True,
-        metavar="NAME:SPLIT",
-        help="mnist:test, or cifar10:PATH:test with its files' path, or folder:PATH, whose test/CLASS/* are scored",
+        metavar="DATA",
+        help="mnist:test, or cifar10:PATH:test with its files' path, or, with --bundle, folder:PATH, whose test/CLASS/* "
+        "are scored, or files: images in folders named for their classes ('digits/*/*.png'), or Parquet with columns "
+        "image and label ('s3://bucket/*.parquet')",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="who scores files: this process, or Ray on all cores or the cluster of RAY_ADDRESS (default: local)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_at_least_one,
+        metavar="N",
+        help="with --engine ray: its processes (default: one for each CPU that Ray has)",
     )
     parser.add_argument(
         "--out",

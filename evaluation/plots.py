@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,15 +11,14 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clustnet.scores import expert_load
-from evaluation.scoring import Evaluation, counts, group_confusion
+from evaluation.scoring import Evaluated, group_confusion
+from evaluation.tally import CERTAINTY_BINS, Mistake
 
 DPI = 200
 WIDTH = 5.0  # inches; with 11 point letters, what a phone's width still shows legibly
-FAILURE_COLUMNS, FAILURE_ROWS = 5, 4
+FAILURE_COLUMNS = 5
 FAILURE_WIDTH, FAILURE_HEIGHT = 1.15, 1.78  # of an image with its caption, in images
 LONGEST_NAME = 10  # characters of a class name that fit below a small image
-CERTAINTY_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -44,41 +44,41 @@ LIGHT = Theme("#ffffff", "#1f2430", "#687080", "#f2f5fa", "#1553a1", "#9dbbe3", 
 DARK = Theme("#171b22", "#e8ebf0", "#9aa3b2", "#1f2530", "#6fb0ff", "#3f6ea8", "#ff8a5c", "gray")
 
 
-def confusion_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def confusion_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot true class against guess over all fine classes; a cell's colour is its share of its row."""
     names = evaluation.data.classes
-    table = counts(evaluation.data.labels, evaluation.answers.guess, (len(names), len(names)))
+    table = evaluation.tally.confusion
     return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)
 
 
-def group_plot(evaluation: Evaluation, theme: Theme = LIGHT, *, group: int) -> Figure:
+def group_plot(evaluation: Evaluated, theme: Theme = LIGHT, *, group: int) -> Figure:
     """Plot true class against expert among the images of one coarse group, matched along the diagonal."""
     classes = evaluation.grouping.groups[group]
-    found = group_confusion(evaluation.answers, evaluation.data.labels, classes)
+    found = group_confusion(evaluation.tally, classes)
     rows = [evaluation.data.classes[c] for c in found.classes]
     share = _share(found.table, axis=1)
     return _heatmap(found.table, share, rows, found.experts.tolist(), ("true class", "expert"), theme)
 
 
-def expert_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def expert_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot which share of each class's images, in percent, each expert gets."""
-    names, routing = evaluation.data.classes, evaluation.answers.routing
-    table = counts(evaluation.answers.expert, evaluation.data.labels, (routing.shape[1], len(names)))
+    table = evaluation.tally.routed.sum(axis=2).T
     share = _share(table, axis=0)
-    rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(expert_load(routing))]
+    rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(table.sum(axis=1) / table.sum())]
     percent = np.rint(100 * share).astype(np.int64)
-    return _heatmap(percent, share, rows, names, ("expert (share of all images)", "true class"), theme)
+    return _heatmap(
+        percent, share, rows, evaluation.data.classes, ("expert (share of all images)", "true class"), theme
+    )
 
 
-def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def certainty_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot how probable the chosen expert was, over all images and over the wrong guesses."""
-    answers = evaluation.answers
-    certainty = np.minimum(answers.routing.max(axis=1), 1)  # a float32 softmax may exceed 1 by its last bit
-    wrong = answers.guess != evaluation.data.labels
+    images, wrong = evaluation.tally.certainty
     figure, axes = new_figure(3.2, theme)
-    bins = np.linspace(0, 1, CERTAINTY_BINS + 1).tolist()
-    axes.hist(certainty, bins, color=theme.all_images, label=f"all {len(wrong):,} images")
-    axes.hist(certainty[wrong], bins, color=theme.failures, label=f"{wrong.sum():,} wrong guesses")
+    edges = np.linspace(0, 1, CERTAINTY_BINS + 1)
+    place: dict[str, Any] = {"x": edges[:-1], "width": np.diff(edges), "align": "edge"}
+    axes.bar(height=images, color=theme.all_images, label=f"all {images.sum():,} images", **place)
+    axes.bar(height=wrong, color=theme.failures, label=f"{wrong.sum():,} wrong guesses", **place)
     axes.set(xlim=(0, 1), yscale="log", xlabel="probability of the chosen expert", ylabel="images")
     axes.set_ylim(bottom=0.7)
     axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -86,27 +86,21 @@ def certainty_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
     return figure
 
 
-def failure_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def failure_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Show the wrong guesses that the model was surest of, the surest first."""
-    failures = surest_failures(evaluation, FAILURE_COLUMNS * FAILURE_ROWS)
+    failures = evaluation.tally.mistakes
     rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
     figure, axes = new_figure(1.56 * rows, theme)
     axes.set_axis_off()
-    for place, index in enumerate(failures):
+    for place, failure in enumerate(failures):
         row, column = divmod(place, FAILURE_COLUMNS)
-        _show_failure(axes, evaluation, int(index), (column * FAILURE_WIDTH, row * FAILURE_HEIGHT), theme)
+        corner = column * FAILURE_WIDTH, row * FAILURE_HEIGHT
+        _show_failure(axes, failure, evaluation.data.classes, corner, theme)
     if len(failures) == 0:
         axes.text(0.5, 0.5, "no wrong guesses", color=theme.muted, ha="center", transform=axes.transAxes)
     right, bottom = FAILURE_COLUMNS * FAILURE_WIDTH, rows * FAILURE_HEIGHT
     axes.set(xlim=(1 - FAILURE_WIDTH, right), ylim=(bottom, 0), aspect="equal")
     return figure
-
-
-def surest_failures(evaluation: Evaluation, most: int) -> NDArray[np.int64]:
-    """Return the indices of at most ``most`` wrong guesses, the surest first."""
-    wrong = np.flatnonzero(evaluation.answers.guess != evaluation.data.labels)
-    order = np.argsort(-evaluation.answers.guess_probability[wrong], kind="stable")
-    return wrong[order[:most]]
 
 
 def new_figure(height: float, theme: Theme) -> tuple[Figure, Axes]:
@@ -138,12 +132,13 @@ def png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def _show_failure(axes: Axes, evaluation: Evaluation, index: int, corner: tuple[float, float], theme: Theme) -> None:
+def _show_failure(
+    axes: Axes, failure: Mistake, names: Sequence[str], corner: tuple[float, float], theme: Theme
+) -> None:
     x, y = corner
-    names, answers = evaluation.data.classes, evaluation.answers
-    axes.imshow(evaluation.data.images[index], cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
-    sure = answers.guess_probability[index]
-    true, guess = (names[c][:LONGEST_NAME] for c in (evaluation.data.labels[index], answers.guess[index]))
+    axes.imshow(failure.image, cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
+    sure = failure.probability
+    true, guess = (names[c][:LONGEST_NAME] for c in (failure.label, failure.guess))
     lines = ((f"true {true}", theme.ink), (f"guess {guess}", theme.failures), (f"{sure:.1%}", theme.failures))
     for line, (text, colour) in enumerate(lines):
         height = y + 1.04 + 0.19 * line
@@ -184,3 +179,8 @@ def _share(table: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
     totals = table.sum(axis=axis, keepdims=True)
     share: NDArray[np.float64] = table / np.maximum(totals, 1)
     return share
+
+
+def confusion_heatmap(table: NDArray[np.int64], names: Sequence[str], theme: Theme = LIGHT) -> Figure:
+    """Plot true class (row of ``table``, int64 [C, C]) against guess; a cell's colour is its share of its row."""
+    return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)

@@ -1,11 +1,14 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from tqdm import tqdm
 
 LINES = 10
+
+Part = TypeVar("Part")
 
 
 def show_batches(starts: range, what: str = "images") -> Iterable[int]:
@@ -15,21 +18,33 @@ def show_batches(starts: range, what: str = "images") -> Iterable[int]:
         starts: the first index of each batch.
         what: what the images are called.
     """
-    return _bar(starts, what) if sys.stderr.isatty() else _lines(starts, what)
+    return show_parts(starts, starts.stop, lambda start: min(starts.step, starts.stop - start), what)
 
 
-def _bar(starts: range, what: str) -> Iterator[int]:
-    with tqdm(total=starts.stop, unit=f" {what}") as bar:
-        for start in starts:
-            yield start
-            bar.update(min(starts.step, starts.stop - start))
+def show_parts(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str = "images") -> Iterator[Part]:
+    """Wrap parts of ``total`` images and show how many are done, on stderr.
+
+    Args:
+        parts: the parts, in any order.
+        total: the images of all of them.
+        size: tells the images of a part.
+        what: what the images are called.
+    """
+    return (_bar if sys.stderr.isatty() else _lines)(parts, total, size, what)
 
 
-def _lines(starts: range, what: str) -> Iterator[int]:
-    total, told = starts.stop, 0
-    for start in starts:
-        yield start
-        done = min(start + starts.step, total)
+def _bar(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str) -> Iterator[Part]:
+    with tqdm(total=total, unit=f" {what}") as bar:
+        for part in parts:
+            yield part
+            bar.update(size(part))
+
+
+def _lines(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str) -> Iterator[Part]:
+    done = told = 0
+    for part in parts:
+        yield part
+        done += size(part)
         if done * LINES // total > told:
             told = done * LINES // total
             print(f"{done} of {total} {what}", file=sys.stderr, flush=True)

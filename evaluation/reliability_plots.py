@@ -7,19 +7,17 @@ from numpy.typing import NDArray
 
 from clustnet.scores import Reliability
 from evaluation.plots import LIGHT, Theme, blank_figure, styled
-from evaluation.scoring import Evaluation, class_reliability, coarse_reliability
+from evaluation.scoring import Evaluated
 
 
-def class_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def class_reliability_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot the guesses' accuracy in each bin of their probability, above the number of images in the bin."""
-    found = class_reliability(evaluation.answers, evaluation.data.labels)
-    return _reliability_plot(found, "probability of the guess", theme)
+    return _reliability_plot(evaluation.tally.class_reliability, "probability of the guess", theme)
 
 
-def coarse_reliability_plot(evaluation: Evaluation, theme: Theme = LIGHT) -> Figure:
+def coarse_reliability_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot the coarse labels' accuracy in each bin of their probability, above the number of images in it."""
-    found = coarse_reliability(evaluation.answers, evaluation.data.labels, evaluation.grouping)
-    return _reliability_plot(found, "probability of the coarse label", theme)
+    return _reliability_plot(evaluation.tally.coarse_reliability, "probability of the coarse label", theme)
 
 
 def _reliability_plot(found: Reliability, label: str, theme: Theme) -> Figure:
@@ -39,3 +37,8 @@ def _reliability_plot(found: Reliability, label: str, theme: Theme) -> Figure:
 
 def _bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.number], theme: Theme) -> None:
     axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=theme.all_images, edgecolor=theme.paper)
+
+
+def reliability_plot(found: Reliability, theme: Theme = LIGHT) -> Figure:
+    """Plot what ``class_reliability_plot`` does, of what is found already."""
+    return _reliability_plot(found, "probability of the guess", theme)

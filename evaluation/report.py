@@ -11,20 +11,22 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.files import replacing_folder
+from clustnet.files import replacing_folder, write_table
 from clustnet.scores import idle_experts
 from evaluation import plots
 from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.report_plots import PLOT_FILES, Plot, plots_of
 from evaluation.score_meanings import meaning, shown
-from evaluation.scoring import Evaluation
+from evaluation.scoring import Evaluated, Evaluation, FileEvaluation, FileImages
 from evaluation.sources import BATCH
+from evaluation.unread import LISTED, UNREAD
 
 SCORES, IMAGES, PAGE = "scores.json", "predictions.csv", "report.html"
 TILES = ("class_accuracy", "binary_accuracy", "cell_accuracy", "nmi")
-FILES = {SCORES, IMAGES, PAGE, *PLOT_FILES}  # the most that a report holds
+FILES = {SCORES, IMAGES, PAGE, *PLOT_FILES}  # the most that a report of images that are held has
 
 
 def check_replaceable(folder: Path) -> None:
@@ -36,7 +38,7 @@ def check_replaceable(folder: Path) -> None:
     for place in (folder, *folder.resolve().parents):
         if place.exists() and not place.is_dir():
             raise UserError(f"{place} is a file, not a folder; name a new folder with --out.")
-    others = {entry.name for entry in folder.iterdir()} - FILES if folder.exists() else set()
+    others = {entry.name for entry in folder.iterdir()} - FILES - {UNREAD} if folder.exists() else set()
     if others:
         raise UserError(
             f"{folder} is not an earlier report, as it holds {min(others)}, so it is not replaced; "
@@ -44,7 +46,7 @@ def check_replaceable(folder: Path) -> None:
         )
 
 
-def write_report(evaluation: Evaluation, folder: Path) -> None:
+def write_report(evaluation: Evaluated, folder: Path) -> None:
     """Write the report; the folder appears whole or not at all, in the place of an earlier report.
 
     Raises:
@@ -55,7 +57,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     try:
         with replacing_folder(folder) as temporary:
             (temporary / SCORES).write_text(scores_json(evaluation), encoding="utf-8")
-            (temporary / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
+            _write_lines(evaluation, temporary)
             shown_plots = [_write_plot(plot, evaluation, temporary) for plot in plots_of(evaluation)]
             (temporary / PAGE).write_text(_page(evaluation, shown_plots), encoding="utf-8")
     except OSError as error:
@@ -64,20 +66,32 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         ) from None
 
 
-def scores_json(evaluation: Evaluation) -> str:
+def _write_lines(evaluation: Evaluated, folder: Path) -> None:
+    """Write a line for each image where they are held, else one for each that could not be read."""
+    if isinstance(evaluation, Evaluation):
+        (folder / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
+    elif evaluation.unread.total:
+        write_table(
+            folder / UNREAD, [{"where": fault.where, "why": fault.reason} for fault in evaluation.unread.listed]
+        )
+
+
+def scores_json(evaluation: Evaluated) -> str:
     """Return the scores and what they were measured on; only ``source`` tells a bundle from a service."""
-    data, answers, grouping = evaluation.data, evaluation.answers, evaluation.grouping
+    data, grouping = evaluation.data, evaluation.grouping
     groups = [[data.classes[c] for c in group] for group in grouping.groups]
     scores = {key: None if math.isnan(value) else value for key, value in evaluation.scores.items()}
     content: dict[str, Any] = {
-        "model": answers.model._asdict(),
+        "model": evaluation.model._asdict(),
         "data": data.name,
-        "split": data.split,
+        "split": data.split or None,
         "images": len(data),
         "coarse_groups": dict(zip(grouping.labels, groups, strict=True)),
         "scores": scores,
         "source": evaluation.source,
     }
+    if isinstance(evaluation, FileEvaluation):
+        content["unread"] = evaluation.unread.total
     if evaluation.outliers is not None:
         content["outliers"] = _outliers_json(evaluation.outliers)
     if evaluation.budget is not None:
@@ -125,7 +139,7 @@ def predictions_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
-def _write_plot(plot: Plot, evaluation: Evaluation, folder: Path) -> dict[str, str]:
+def _write_plot(plot: Plot, evaluation: Evaluated, folder: Path) -> dict[str, str]:
     """Write the light version as a file; return what the page needs to show both."""
     light = plots.png(plot.draw(evaluation, plots.LIGHT))
     (folder / plot.file).write_bytes(light)
@@ -142,7 +156,7 @@ def _data_url(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _page(evaluation: Evaluation, shown_plots: list[dict[str, str]]) -> str:
+def _page(evaluation: Evaluated, shown_plots: list[dict[str, str]]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evaluation"),
         autoescape=True,
@@ -155,7 +169,7 @@ def _page(evaluation: Evaluation, shown_plots: list[dict[str, str]]) -> str:
         for key, value in evaluation.scores.items()
     ]
     return environment.get_template(PAGE).render(
-        model=evaluation.answers.model,
+        model=evaluation.model,
         data=evaluation.data,
         scores=scores,
         tiles=[scores[list(evaluation.scores).index(key)] for key in TILES if key in evaluation.scores],
@@ -183,25 +197,30 @@ def _budget_rows(budget: ReferenceBudget | None) -> list[list[str]]:
     return [[f"{row['per_class']:,}", *(f"{row[key]:.2%}" for key in ("mean", "sd", "min", "max"))] for row in rows]
 
 
-def _protocol(evaluation: Evaluation) -> dict[str, str]:
+def _protocol(evaluation: Evaluated) -> dict[str, str]:
     """Return what the scores were measured on, as names and sentences."""
     data, grouping, source = evaluation.data, evaluation.grouping, evaluation.source
     groups = zip(grouping.labels, grouping.groups, strict=True)
     told = {
-        "Model": " ".join(evaluation.answers.model),
+        "Model": " ".join(evaluation.model),
         "Asked": f"the service at {source['url']}" if "url" in source else f"the bundle {source['bundle']}",
-        "Images": f"{len(data):,} of {data.name}, split {data.split}, {BATCH} at a time",
+        "Images": f"{_told(data)}, {BATCH} at a time",
         "Coarse groups": "; ".join(f"{name} = {', '.join(data.classes[c] for c in g)}" for name, g in groups),
         "Class map": _class_map(source),
     }
+    if isinstance(evaluation, FileEvaluation) and evaluation.unread.total:
+        told["Not read"] = f"{evaluation.unread.total:,} files or images; {UNREAD} lists the first {LISTED:,} of them"
     if evaluation.outliers is not None:
-        others = evaluation.outliers.data
-        told["Outliers"] = f"{len(others):,} of {others.name}, split {others.split}"
+        told["Outliers"] = _told(evaluation.outliers.data)
     if evaluation.budget is not None:
         told["Labelled images"] = (
             f"{DRAWS} draws of each number from {evaluation.budget.training}, seeds 0 to {DRAWS - 1}"
         )
     return told
+
+
+def _told(data: LabelledImages | FileImages) -> str:
+    return f"{len(data):,} of {data.name}" + (f", split {data.split}" if data.split else "")
 
 
 def _class_map(source: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from evaluation.outlier_plot import outlier_plot
 from evaluation.outliers import Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.reliability_plots import class_reliability_plot, coarse_reliability_plot
-from evaluation.scoring import Evaluation
+from evaluation.scoring import Evaluated
 
 OUTLIERS, BUDGET = "outliers.png", "reference_budget.png"
 
@@ -32,7 +32,7 @@ class Plot(NamedTuple):
     file: str
     title: str
     text: str
-    draw: Callable[[Evaluation, plots.Theme], Figure]
+    draw: Callable[[Evaluated, plots.Theme], Figure]
 
 
 PLOTS = (
@@ -90,7 +90,7 @@ COARSE_FILES = ("confusion_group_1.png", "reliability_coarse.png")  # of two coa
 PLOT_FILES = {OUTLIERS, BUDGET, *(plot.file for plot in PLOTS)}
 
 
-def plots_of(evaluation: Evaluation) -> Iterator[Plot]:
+def plots_of(evaluation: Evaluated) -> Iterator[Plot]:
     """Yield the plots of an evaluation; those of what was not asked for or does not exist are left out."""
     divided = evaluation.grouping.divided
     yield from (plot for plot in PLOTS if divided or plot.file not in COARSE_FILES)

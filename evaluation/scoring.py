@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,18 @@ from scipy.optimize import linear_sum_assignment
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import Reliability, reliability, routing_scores
 from evaluation.coarse_option import by_first_class
 from evaluation.outliers import Outliers
 from evaluation.reference_budget import ReferenceBudget
-from evaluation.sources import Answers, Source, answer_all
-
-LEAST_PROBABILITY = 1e-12  # keeps the logarithm of an impossible class finite
+from evaluation.sources import Answers, Model, Source, answer_all
+from evaluation.table_scores import ari, matched_share, nmi
+from evaluation.tally import STEPS, Tally, tally
+from evaluation.unread import Unread
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that a report shows.
+    """An evaluation that holds every image and the answer to it.
 
     Args:
         data: the N labelled images.
@@ -41,6 +42,66 @@ class Evaluation:
     source: dict[str, Any]
     outliers: Outliers | None = None
     budget: ReferenceBudget | None = None
+
+    @property
+    def model(self) -> Model:
+        """Who answered."""
+        return self.answers.model
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the scores are computed from, with the surest mistakes."""
+        return tally(self.answers, self.data.labels, self.grouping, self.data.images)
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """The images of files, which are not held.
+
+    Args:
+        name: the files' pattern.
+        images: how many were read.
+        classes: the names of the fine classes.
+    """
+
+    name: str
+    images: int
+    classes: tuple[str, ...]
+    split: str = ""
+
+    def __len__(self) -> int:
+        return self.images
+
+
+@dataclass(frozen=True)
+class FileEvaluation:
+    """An evaluation that holds neither images nor answers but what they add up to, for any number of them.
+
+    Args:
+        data: the images.
+        model: who answered.
+        tally: what the scores are computed from.
+        grouping: the fine classes behind each coarse label.
+        source: the source in words, ready for JSON.
+        unread: what of the files could not be read.
+    """
+
+    data: FileImages
+    model: Model
+    tally: Tally
+    grouping: CoarseGrouping
+    source: dict[str, Any]
+    unread: Unread
+    outliers: None = None
+    budget: None = None
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """See ``score``."""
+        return scores_of(self.tally, self.grouping)
+
+
+Evaluated = Evaluation | FileEvaluation  # what a report shows
 
 
 def evaluate(
@@ -82,7 +143,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
 
     Returns:
         ``class_accuracy``, the share of guesses that are the true class; those of
-        ``clustnet.scores.routing_scores``; ``mean_class_probability``, the guesses' mean probability;
+        ``clustnet.scores.routing_scores``, to nine digits; ``mean_class_probability``, the guesses' mean probability;
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
         ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
         ``abstained``, the share of images that the model would rather not answer, which the others count as well.
@@ -97,39 +158,39 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
             f"The model answers the coarse label {min(unknown)!r}, "
             f"but the groups are {' and '.join(map(repr, grouping.labels))}; correct --coarse."
         )
-    positive = (answers.coarse_label == grouping.labels[-1]).astype(np.float64) * grouping.divided
-    true_probability = answers.class_probability[np.arange(len(labels)), labels].astype(np.float64)
-    log_likelihood = np.log(np.clip(true_probability, LEAST_PROBABILITY, None))
-    scores = {
-        "class_accuracy": float((answers.guess == labels).mean()),
-        **routing_scores(answers.routing, positive, labels, grouping),
-        "mean_class_probability": float(answers.guess_probability.astype(np.float64).mean()),
-        "negative_log_likelihood": float(-log_likelihood.mean()),
-        "calibration_error": class_reliability(answers, labels).error,
-        "binary_calibration_error": coarse_reliability(answers, labels, grouping).error,
-        "abstained": float(answers.abstain.mean()),
+    return scores_of(tally(answers, labels, grouping), grouping)
+
+
+def scores_of(tallied: Tally, grouping: CoarseGrouping) -> dict[str, float]:
+    """Score a tally of at least one image; see ``score``."""
+    total, classes = len(tallied), range(len(tallied.confusion))
+    cells = tallied.routed.reshape(len(classes), -1)
+    load = tallied.routed.sum(axis=(0, 2)) / total
+    scores = {"class_accuracy": float(tallied.confusion.trace() / total), **_coarse_scores(tallied, grouping)}
+    scores |= {"cell_accuracy": matched_share(cells), "nmi": nmi(cells), "ari": ari(cells)}
+    scores |= {f"expert_load/{expert}": float(share) for expert, share in enumerate(load)}
+    scores |= {
+        "routing_entropy": tallied.entropy / STEPS / total,
+        "mean_class_probability": int(tallied.guesses[2].sum()) / STEPS / total,
+        "negative_log_likelihood": tallied.surprise / STEPS / total,
+        "calibration_error": tallied.class_reliability.error,
     }
+    if grouping.divided:
+        scores["binary_calibration_error"] = tallied.coarse_reliability.error
+    return scores | {"abstained": tallied.abstained / total}
+
+
+def _coarse_scores(tallied: Tally, grouping: CoarseGrouping) -> dict[str, float]:
+    """Score what is about coarse labels, where there are any."""
     if not grouping.divided:
-        del scores["binary_calibration_error"]
+        return {}
+    classes = range(len(tallied.confusion))
+    coarse = grouping.coarse(np.array(classes))
+    right = tallied.routed[classes, :, coarse].sum()
+    scores = {"binary_accuracy": float(right / len(tallied))}
+    for index, label in enumerate(grouping.labels):
+        scores[f"group_accuracy/{label}"] = matched_share(tallied.routed[coarse == index].sum(axis=2))
     return scores
-
-
-def class_reliability(answers: Answers, labels: NDArray[np.integer]) -> Reliability:
-    """Return the guesses' probability beside their accuracy; ``labels`` are the N true fine classes."""
-    return reliability(answers.guess_probability, answers.guess == labels)
-
-
-def coarse_reliability(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGrouping) -> Reliability:
-    """Return the coarse labels' probability beside their accuracy; ``labels`` are the N true fine classes."""
-    true = np.array(grouping.labels)[grouping.coarse(labels)]
-    return reliability(answers.coarse_probability, answers.coarse_label == true)
-
-
-def counts(rows: NDArray[np.integer], columns: NDArray[np.integer], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Count the pairs: int64 ``shape``, entry [r, c] the number of i with rows[i] == r, columns[i] == c."""
-    table = np.zeros(shape, np.int64)
-    np.add.at(table, (rows, columns), 1)
-    return table
 
 
 @dataclass(frozen=True)
@@ -147,17 +208,14 @@ class GroupConfusion:
     experts: NDArray[np.int64]
 
 
-def group_confusion(answers: Answers, labels: NDArray[np.integer], group: Sequence[int]) -> GroupConfusion:
+def group_confusion(tallied: Tally, group: Sequence[int]) -> GroupConfusion:
     """Match the experts one-to-one with the classes of one coarse group, as the group's accuracy does.
 
     Args:
-        answers: of N images.
-        labels: [N] true fine classes.
+        tallied: of N images.
         group: the fine classes of the group.
     """
-    shape = max(group) + 1, answers.routing.shape[1]
-    of_group = np.isin(labels, group)
-    table = counts(labels[of_group], answers.expert[of_group], shape)[list(group)]
+    table = tallied.routed[list(group)].sum(axis=2)
     rows, columns = linear_sum_assignment(table, maximize=True)
     rows, columns = (
         np.concatenate([matched, np.setdiff1d(np.arange(size), matched)])

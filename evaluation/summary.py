@@ -5,19 +5,22 @@ from collections.abc import Iterator
 from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.score_meanings import meaning, shown
-from evaluation.scoring import Evaluation
+from evaluation.scoring import Evaluated, FileEvaluation
+from evaluation.unread import UNREAD
 
 
-def summary(evaluation: Evaluation) -> Iterator[str]:
+def summary(evaluation: Evaluated) -> Iterator[str]:
     """Yield the lines of the scores and of whatever else was asked for."""
-    name, version = evaluation.answers.model
+    name, version = evaluation.model
     data = evaluation.data
-    yield f"{name} {version} on {len(data):,} images of {data.name}:{data.split}"
+    yield f"{name} {version} on {len(data):,} images of {data.name}" + (f":{data.split}" if data.split else "")
     yield from _aligned([(meaning(key).title, shown(key, value)) for key, value in evaluation.scores.items()])
     if evaluation.outliers is not None:
         yield from _outliers(evaluation.outliers)
     if evaluation.budget is not None:
         yield from _budget(evaluation.budget)
+    if isinstance(evaluation, FileEvaluation) and evaluation.unread.total:
+        yield f"not read: {evaluation.unread.total:,} files or images, see {UNREAD} in the report's folder"
 
 
 def _outliers(outliers: Outliers) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, InputSpec, Manifest, Name, Score
+from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, DriftReference, InputSpec, Manifest, Name, Score
 from clustnet.class_map import class_mapping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
@@ -17,6 +17,7 @@ from clustnet.evaluation_file import EVALUATION
 from clustnet.files import replacing_folder, sha256_of
 from clustnet.predictor import Predictions
 from clustnet.scores import reliability, routing_scores
+from onnx_export.drift_reference import fit_reference_of_drift
 from onnx_export.fitting import Fitted, fit
 from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
@@ -71,6 +72,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     fitted = fit(model, recipe, train)
     mixture = fitted.mixture(model, recipe.routing == "hard")
     found = predict(mixture, test.images)
+    drift = fit_reference_of_drift(mixture, recipe, train)
     scores = score_test(found, recipe, test, fitted.abstention)
     named = load_reference(recipe.data, train)
     evaluation = evaluate(found, test, model, recipe, named) if test.labelled else None
@@ -82,7 +84,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
         if not recipe.data.grouping().divided:
             mapping = class_mapping(fitted.class_map.array()[:, 0], train.classes)
             (bundle / CLASS_MAPPINGS).write_text(json.dumps(mapping, indent=1) + "\n", encoding="utf-8")
-        manifest = _manifest(name, version, recipe, train, fitted, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, train, fitted, drift, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
         (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -105,6 +107,7 @@ def _manifest(
     recipe: Recipe,
     train: LabelledImages,
     fitted: Fitted,
+    drift: DriftReference,
     scores: list[Score],
     files: dict[str, str],
 ) -> Manifest:
@@ -127,6 +130,7 @@ def _manifest(
         class_map=fitted.class_map,
         calibration=fitted.calibration,
         abstention=fitted.abstention,
+        drift=drift,
         scores=scores,
         files=files,
     )

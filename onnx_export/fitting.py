@@ -47,7 +47,7 @@ def fit(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
         UserError: a class has fewer training images than the recipe asks for.
     """
     class_map = fit_reference(model, recipe, load_reference(recipe.data, train))
-    some = _spread(train)
+    some = spread(train)
     routed, features = route_with_features(model, some.images, recipe.routing == "hard")
     coarse = recipe.data.grouping().coarse(some.labels)
     data = f"{train.name}:{train.split}"
@@ -122,7 +122,7 @@ def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confide
     )
 
 
-def _spread(train: LabelledImages) -> LabelledImages:
+def spread(train: LabelledImages) -> LabelledImages:
     """Return every so many-th image, since the first alone may be of one kind."""
     step = max(1, len(train) // IMAGES)
     return replace(train, images=train.images[::step], labels=train.labels[::step])

@@ -49,7 +49,7 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
         f"of {manifest.class_map.data}; this run used no other fine label.\n\n"
-        f"{_certainty(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
+        f"{_certainty(manifest)}{_drift(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
     )
 
 
@@ -70,6 +70,16 @@ def _certainty(manifest: Manifest) -> str:
         f"cell's mean; "
         f"it is under {abstention.threshold:.4f}, and the model abstains, for {abstention.share:.1%} of "
         f"{abstention.images:,} images of {abstention.data} that its means were not fitted on."
+    )
+
+
+def _drift(manifest: Manifest) -> str:
+    if not manifest.drift:
+        return ""
+    how = "which it was trained without" if manifest.drift.held_out else "which it was trained with"
+    return (
+        f"\n\nLive traffic is compared with the answers for {manifest.drift.images:,} images of "
+        f"{manifest.drift.data}, {how}."
     )
 
 

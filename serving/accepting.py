@@ -1,7 +1,9 @@
-"""How workers that share a socket share its connections.
+"""How connections are accepted, and shared by the workers.
 
-libuv, and so uvloop, accepts all connections that wait as soon as it sees one: of 32 clients that come together one
-worker gets nearly all, and the others idle.
+libuv, and so uvloop, accepts one connection in each round of its loop. That is too few where a round computes: with
+sixty small predictions in each, 400 clients who came together waited sixteen seconds to be let in. And it is too
+many among workers, as the rounds of one who idles are short: of 32 clients that came together one worker got nearly
+all, and the others idled.
 """
 
 import asyncio
@@ -15,7 +17,8 @@ import uvloop
 
 from clustnet.settings import load_settings
 
-PAUSE_SECONDS = 0.001  # after a connection was accepted: others that sleep need some of it to wake up
+MOST = 128  # connections accepted in a round of the loop
+PAUSE_SECONDS = 0.001  # of several workers, after a connection: others that sleep need some of it to wake up
 REST_SECONDS = 1.0  # after there were no more file descriptors
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -27,61 +30,81 @@ logger = logging.getLogger("bentoml.clustnet")
 
 def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:  # noqa: ARG001 - uvicorn's
     """Return what makes the event loop, as uvicorn asks for it."""
-    return FairLoop if load_settings().workers > 1 else uvloop.new_event_loop
+    return SharingLoop if load_settings().workers > 1 else AcceptingLoop
 
 
-class FairLoop(uvloop.Loop):
-    """uvloop, with ``OneByOne`` for sockets that it is given."""
+class AcceptingLoop(uvloop.Loop):
+    """uvloop, with ``Acceptor`` for sockets that it is given."""
+
+    pause = 0.0
 
     async def create_server(self, protocol_factory: Factory, *args: Any, **options: Any) -> Any:
         """Listen as uvloop does, or on the socket ``sock``."""
         if options.get("sock") is None:
             return await super().create_server(protocol_factory, *args, **options)
-        shared: socket.socket = options["sock"]
-        shared.setblocking(False)
-        shared.listen(options.get("backlog", 100))
-        return OneByOne(self, shared, protocol_factory, options.get("ssl"))
+        listening: socket.socket = options["sock"]
+        listening.setblocking(False)
+        listening.listen(options.get("backlog", 100))
+        return Acceptor(self, listening, protocol_factory, options.get("ssl"), self.pause)
 
 
-class OneByOne:
-    """A server that pauses after each connection, so that other workers have their chance.
+class SharingLoop(AcceptingLoop):
+    """The same, which leaves connections to the other workers."""
+
+    pause = PAUSE_SECONDS
+
+
+class Acceptor:
+    """A server that accepts all who wait, or no more than one each ``pause``, so that other workers have their chance.
+
+    A worker whose round took longer than its pause makes up for it in the next.
 
     Args:
         loop: runs it.
-        shared: listens, and does not block.
+        listening: the socket, which does not block.
         factory: makes the protocol of a connection.
         ssl: a context for TLS, None without.
+        pause: seconds.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, shared: socket.socket, factory: Factory, ssl: Any) -> None:
-        self.sockets = (shared,)
-        self._loop, self._shared, self._factory, self._ssl = loop, shared, factory, ssl
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory, ssl: Any, pause: float = 0.0
+    ) -> None:
+        self.sockets = (listening,)
+        self._loop, self._listening, self._factory, self._ssl = loop, listening, factory, ssl
+        self._pause = pause
+        self._most = 1 if pause else MOST
         self._beginning: set[asyncio.Task[Any]] = set()
         self._closed = False
-        loop.add_reader(shared, self._accept)
+        loop.add_reader(listening, self._accept)
 
     def close(self) -> None:
         """Accept no more."""
         if not self._closed:
             self._closed = True
-            self._loop.remove_reader(self._shared)
+            self._loop.remove_reader(self._listening)
 
     async def wait_closed(self) -> None:
         """Wait till the connections that were accepted last have begun."""
         await asyncio.gather(*self._beginning, return_exceptions=True)
 
     def _accept(self) -> None:
-        try:
-            connection, _ = self._shared.accept()
-        except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # another worker was faster, or it is gone
-            return
-        except OSError as error:
-            if error.errno not in EXHAUSTED:
-                raise
-            logger.error("No connection can be accepted: %s.", error.strerror)
-            self._pause(REST_SECONDS)  # the socket would be ready again at once, and the loop would spin
-            return
-        self._pause(PAUSE_SECONDS)
+        for _ in range(self._most):
+            try:
+                connection, _ = self._listening.accept()
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # no other waits, or it is gone
+                break
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                logger.error("No connection can be accepted: %s.", error.strerror)
+                self._wait(REST_SECONDS)  # the socket would be ready again at once, and the loop would spin
+                return
+            self._begin(connection)
+        if self._pause:
+            self._wait(self._pause)
+
+    def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         beginning = self._loop.connect_accepted_socket(self._factory, connection, ssl=self._ssl)
         task = self._loop.create_task(beginning)
@@ -93,10 +116,13 @@ class OneByOne:
         if not task.cancelled() and task.exception():
             logger.debug("A connection could not begin: %s", task.exception())
 
-    def _pause(self, seconds: float) -> None:
-        self._loop.remove_reader(self._shared)
-        self._loop.call_later(seconds, self._go_on)
+    def _wait(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listening)
+        self._loop.call_later(seconds, self._go_on, self._loop.time() + seconds)
 
-    def _go_on(self) -> None:
+    def _go_on(self, due: float) -> None:
+        if self._pause:
+            late = max(self._loop.time() - due, 0)
+            self._most = min(1 + int(late / self._pause), MOST)
         if not self._closed:
-            self._loop.add_reader(self._shared, self._accept)
+            self._loop.add_reader(self._listening, self._accept)

@@ -61,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._computes and self.admission and not self._answered():  # as one of too many bytes is, before its end
             self._admitted += 1
-            self.admission.count += 1
+            self.admission.move(1)
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -77,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _leave(self, count: int) -> None:
         if self.admission:
             self._admitted -= count
-            self.admission.count -= count
+            self.admission.move(-count)
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -8,8 +8,11 @@ import numpy as np
 from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 
+from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, Predictor
+from serving.drift import WATCH
 from serving.metrics import count_predictions
+from serving.tracing import step
 
 SMALL_BYTES = 4096  # about five digits, or two milliseconds
 THREAD = CapacityLimiter(1)  # one computes at a time, since more would only share the core
@@ -29,6 +32,15 @@ async def compute(small: bool, function: Callable[[Unpack[A]], R], *args: *A) ->
 def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
     """Predict uint8 [N, *input shape] and count the outputs and the time."""
     start = time.perf_counter()
-    outputs = predictor.predict(images)
+    with step("infer") as span:
+        outputs = predictor.predict(images)
+        if span:
+            span.set_attributes(_described(predictor.manifest, len(images)))
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
+    WATCH.note(outputs, images, predictor.manifest)
     return outputs
+
+
+def _described(manifest: Manifest, images: int) -> dict[str, str | int]:
+    """Return what a trace tells of an inference."""
+    return {"clustnet.model": manifest.name, "clustnet.version": manifest.version, "clustnet.images": images}

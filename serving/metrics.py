@@ -9,12 +9,15 @@ import os
 import re
 import time
 from collections import Counter as Counts
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.responses import Response
@@ -23,26 +26,38 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, joined
 from clustnet.routing import routing_entropy
-from serving.refusals import Refusal
+from serving.gauges import OfServed, forget_the_dead
+from serving.model_info import ModelInfo
+from serving.refusals import Reason, Refusal
 from serving.tally import Tally
 
 ENTROPY_BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 5.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+MOST_PATHS = 64  # whose label is remembered: to find it costs a request of one image one percent
 IMAGES_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 INFERENCE_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0),
 )
+REQUEST_BUCKETS = (
+    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0),
+)
+OTHER = "other"
+REASONS = tuple(chain.from_iterable(map(get_args, get_args(Reason))))
+ANNOUNCED = ("200", "500", "503", "504")  # statuses whose series are there from the start
 
-MODEL = ["name", "version", "provider"]
 BINARY = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
 EXPERT = Counter("clustnet_predictions_by_expert", "Images by their most probable expert.", ["model", "expert"])
 GUESS = Counter("clustnet_predictions_by_class", "Images by guessed fine class.", ["model", "label"])
 ENTROPY = Histogram(
-    "clustnet_routing_entropy_nats", "Entropy of each image's routing distribution.", buckets=ENTROPY_BUCKETS
+    "clustnet_routing_entropy_nats", "Entropy of each image's routing distribution.", ["model"], buckets=ENTROPY_BUCKETS
+)
+GUESSED = Histogram(
+    "clustnet_guess_confidence", "Probability of each image's guessed class.", ["model"], buckets=CONFIDENCE_BUCKETS
 )
 CONFIDENCE = Histogram(
-    "clustnet_guess_confidence", "Probability of each image's guessed class.", buckets=CONFIDENCE_BUCKETS
+    "clustnet_confidence", "How like the training images each image is.", ["model"], buckets=CONFIDENCE_BUCKETS
 )
 ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.", ["model"])
 IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", buckets=IMAGES_BUCKETS)
@@ -51,14 +66,23 @@ INFERENCE = Histogram(
 )
 REFUSED = Counter("clustnet_refused_requests", "Requests without a prediction, by reason.", ["reason"])
 REQUESTS = Counter("clustnet_requests", "HTTP requests by path and status.", ["path", "status"])
-SECONDS = Histogram("clustnet_request_seconds", "Time to answer an HTTP request.", ["path"])
+SECONDS = Histogram("clustnet_request_seconds", "Time to answer an HTTP request.", ["path"], buckets=REQUEST_BUCKETS)
+IN_FLIGHT = Gauge(
+    "clustnet_requests_in_flight",
+    "Requests for predictions that are read and not yet answered.",
+    multiprocess_mode="livesum",
+)
+LIMIT = Gauge(
+    "clustnet_requests_in_flight_limit", "How many there may be before more are refused.", multiprocess_mode="livesum"
+)
 
 TALLY = Tally()
 
 
 def announce(manifest: Manifest) -> None:
     """Start a model's counters at zero, so that rates are right from the first image."""
-    ABSTAINED.labels(manifest.name)
+    for metric in (ABSTAINED, ENTROPY, GUESSED, CONFIDENCE):
+        metric.labels(manifest.name)
     for label in manifest.coarse_labels if manifest.grouping().divided else ():
         BINARY.labels(manifest.name, label)
     for expert in range(manifest.experts):
@@ -78,40 +102,37 @@ def refused(refusal: Refusal) -> Response:
     return refusal.response()
 
 
+def show_in_flight(count: int) -> None:
+    """Show how many requests for predictions this worker has read and not yet answered, a moment later."""
+    TALLY.add(_show_in_flight, count)
+
+
+def show_limit(most: int) -> None:
+    """Show how many of them there may be."""
+    LIMIT.set(most)
+
+
 def count_unadmitted(path: str) -> None:
     """Count a request that was refused under overload; ``path`` is one that computes, as ``REQUESTS`` names it."""
     TALLY.add(_count_unadmitted, path)
 
 
-class ModelInfo(Collector):
-    """The models of this moment; a gauge would go on showing those that are unloaded, as the workers' files are kept.
-
-    Args:
-        models: the name, the version and the execution provider of each.
-    """
-
-    def __init__(self, models: Iterable[tuple[str, str, str]]) -> None:
-        self.models = models
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the one metric, ``clustnet_model_info``."""
-        info = GaugeMetricFamily(
-            "clustnet_model_info", "1 for each model that is served and what runs it.", labels=MODEL
-        )
-        for model in self.models:
-            info.add_metric(model, 1)
-        yield info
-
-
-def exposition(models: Iterable[tuple[str, str, str]]) -> bytes:
+def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
     """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
     TALLY.flush()
+    told = list(models)
     registry = CollectorRegistry()
-    registry.register(ModelInfo(models))
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(registry) + generate_latest()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(ModelInfo(told))
+    registry.register(OfServed(_all_workers(), {(manifest.name, manifest.version) for manifest, _, _ in told}))
     return generate_latest(registry)
+
+
+def _all_workers() -> Collector:
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return REGISTRY
+    forget_the_dead(Path(folder))
+    return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
 
 
 class RequestMetrics:
@@ -119,21 +140,21 @@ class RequestMetrics:
 
     Args:
         app: the application.
-        paths: the paths that are told apart; all else counts as ``other``.
+        paths: the paths that are told apart; all else counts as ``OTHER``.
         patterns: the labels of paths that hold a name of the client's, and what matches them.
     """
 
     def __init__(self, app: ASGIApp, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> None:
         self.app = app
-        self.paths = paths
-        self.patterns = patterns
+        self._label = lru_cache(MOST_PATHS)(partial(label_of, paths=paths, patterns=patterns))
+        _announce_requests([*paths, *patterns, OTHER])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        path = label_of(scope["path"], self.paths, self.patterns)
+        path = self._label(scope["path"])
         start = time.perf_counter()
 
         async def observing(message: Message) -> None:
@@ -148,7 +169,21 @@ def label_of(path: str, paths: Collection[str], patterns: Mapping[str, re.Patter
     """Return a path itself if it is one of ``paths``, the name of the pattern that it matches, or ``other``."""
     if path in paths:
         return path
-    return next((label for label, pattern in patterns.items() if pattern.fullmatch(path)), "other")
+    return next((label for label, pattern in patterns.items() if pattern.fullmatch(path)), OTHER)
+
+
+def _announce_requests(paths: Iterable[str]) -> None:
+    """Start the counters of requests at zero, so that the first failure is seen as one more."""
+    for path in paths:
+        SECONDS.labels(path)
+        for status in ANNOUNCED:
+            REQUESTS.labels(path, status)
+    for reason in REASONS:
+        REFUSED.labels(reason)
+
+
+def _show_in_flight(counts: list[int]) -> None:
+    IN_FLIGHT.set(counts[-1])
 
 
 def _count_requests(notes: list[tuple[str, int, float]]) -> None:
@@ -181,8 +216,9 @@ def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
     _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
     _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
     ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
-    observe_all(ENTROPY, routing_entropy(outputs.routing))
-    observe_all(CONFIDENCE, outputs.class_probability.max(axis=1))
+    observe_all(ENTROPY.labels(name), routing_entropy(outputs.routing))
+    observe_all(GUESSED.labels(name), outputs.class_probability.max(axis=1))
+    observe_all(CONFIDENCE.labels(name), outputs.confidence.astype(np.float64))
 
 
 def observe_all(histogram: Histogram, values: NDArray[np.float64]) -> None:

@@ -44,9 +44,9 @@ class ServedModel:
         """Return the bundle's manifest."""
         return self.predictor.manifest
 
-    def info(self) -> tuple[str, str, str]:
-        """Return the name, the version and what runs the model."""
-        return self.manifest.name, self.manifest.version, self.predictor.provider
+    def info(self) -> tuple[Manifest, str, bool]:
+        """Return the manifest, what runs the model, and whether it is ready."""
+        return self.manifest, self.predictor.provider, self.fault is None
 
     def check_ready(self) -> None:
         """Refuse with 503 while the model is not ready."""
@@ -102,6 +102,10 @@ class Catalogue:
         found = _listed(model.manifest.version for model in versions)
         message = f"'{versions[0].manifest.name}' has no version {quote(version)}; this service has {found}."
         raise Refusal(404, "unknown_model", message)
+
+    def fault(self) -> str | None:
+        """Return why the service is not ready, None where it is."""
+        return next((model.fault for model in self.all() if model.fault), None)
 
     def index(self) -> list[dict[str, str]]:
         """Return a row for each version of each model, as the protocol's index has them."""
@@ -293,6 +297,15 @@ def _check_different(models: Iterable[ServedModel]) -> None:
             folders = f"{other.predictor.bundle.folder} and {model.predictor.bundle.folder}"
             what = f"version '{version}' of the model '{model.manifest.name}'"
             raise UserError(f"{folders} both hold {what}; remove one, or export it as another version.")
+
+
+def first_fault(settings: Settings) -> str | None:
+    """Load all models and return why the service would not be ready, None where it would be.
+
+    Raises:
+        UserError: a folder or a bundle cannot be used.
+    """
+    return Models(settings).now.fault()
 
 
 def _device_fault(settings: Settings, provider: str) -> str | None:

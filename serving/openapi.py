@@ -8,6 +8,8 @@ from pydantic.json_schema import models_json_schema
 from clustnet.bundle import Manifest
 from clustnet.settings import Settings
 from serving.access import API_KEY, FAULTS, needed_scope
+from serving.feedback import PATH as FEEDBACK
+from serving.feedback import FeedbackRequest, FeedbackResponse
 from serving.pages import STATIC
 from serving.request_log import REQUEST_ID, SANE
 from serving.responses import ERRORS, Error, PredictImageResponse, PredictResponse
@@ -22,13 +24,20 @@ SECURITY_SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": API_KEY},
 }
 NO_FILE = {404: "There is no such file."}
+FEEDBACK_FAULTS = {
+    400: "The body is not JSON.",
+    404: "The service takes no feedback, or no answer with this request id is known, or not any more.",
+    409: "There is feedback on this image already, with another label.",
+    503: "The feedback cannot be kept now.",
+    507: "The feedback file is full.",
+}
 NOTE = "Other paths are answered with 404, and other methods with 405, both with the schema Error."
 _UPLOAD_ENCODING = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
 
 
 def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schema:
     """Return the OpenAPI 3.1 document of the service for its default model and the others."""
-    models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, Error)]
+    models = [(model, "serialization") for model in (PredictResponse, PredictImageResponse, FeedbackResponse, Error)]
     _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     document: Schema = {
         "openapi": "3.1.0",
@@ -36,6 +45,7 @@ def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schem
         "servers": [{"url": "."}],
         "paths": {
             **_predictions((manifest, *others), settings),
+            FEEDBACK: _feedback(),
             **_pages(),
             **describe_protocol((manifest, *others), settings),
         },
@@ -72,6 +82,15 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
             "PredictImageResponse",
         ),
     }
+
+
+def _feedback() -> Schema:
+    # Inline, as its one use; the schema of what is read, not of what is answered.
+    body = {"required": True, "content": {JSON: {"schema": FeedbackRequest.model_json_schema()}}}
+    responses = {"200": _answer("The feedback is kept.", JSON, "FeedbackResponse")}
+    responses |= {str(status): _answer(text, JSON, "Error") for status, text in (ERRORS | FEEDBACK_FAULTS).items()}
+    summary = "Tell the true class of an image that was answered."
+    return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
 
 
 def _pages() -> Schema:

@@ -22,6 +22,7 @@ REQUEST_ID = "X-Request-Id"
 SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 OTHER = "other"
 PROCESS, NUMBERS = secrets.token_hex(8), itertools.count()  # together a new id; a random one each time costs more
+ID_NAME = "clustnet.request_id"  # where the ASGI scope holds it
 GONE = 499  # nginx's status for a client that went away; nobody gets it
 
 Which = Literal["errors", "all", "none"]
@@ -70,7 +71,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        request_id = choose_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        request_id = scope[ID_NAME] = choose_id(Headers(scope=scope).get(REQUEST_ID, ""))
         status, size = 0, 0
 
         async def observing(message: Message) -> None:

@@ -14,15 +14,21 @@ from numpy.typing import NDArray
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
+from serving.request_log import ID_NAME
+
 
 @dataclass(frozen=True)
 class Body:
-    """An unread request body, its Content-Type, empty without one, and the model and version that the query names."""
+    """An unread request body, its Content-Type, empty without one, and the model and version that the query names.
+
+    ``request_id`` is what the answer calls the request, empty where nobody gave it an id.
+    """
 
     content_type: str
     content: bytes
     model: str | None = None
     version: str | None = None
+    request_id: str = ""
 
 
 def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
@@ -32,7 +38,8 @@ def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
 
 async def body_of(request: Request) -> Body:
     """Return the body and what is said of it; the endpoint reads it."""
-    return Body(request.headers.get("content-type", ""), await request.body(), *choice_of(request.query_params))
+    choice, request_id = choice_of(request.query_params), request.scope.get(ID_NAME, "")
+    return Body(request.headers.get("content-type", ""), await request.body(), *choice, request_id)
 
 
 class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped

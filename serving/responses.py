@@ -80,6 +80,11 @@ async def fail(_: Request, __: Exception) -> Response:
     return JSONResponse({"error": ERRORS[500]}, 500)
 
 
+def as_json(answer: BaseModel) -> Response:
+    """Return an answer in JSON; BentoML would check it first against a schema that it makes anew each time."""
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 def model_of(manifest: Manifest) -> Model:
     """Return the name and version of a bundle."""
     return Model(name=manifest.name, version=manifest.version)

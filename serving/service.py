@@ -2,11 +2,14 @@
 
 import gc
 import logging
+import math
 import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
-from functools import partial, wraps
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial, wraps
+from multiprocessing import get_context
 from typing import Any, NoReturn, TypeVar
 
 import bentoml
@@ -16,29 +19,44 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
+from clustnet.bundle import InputSpec
 from clustnet.errors import UserError
-from clustnet.preparation import ImageError, prepare
+from clustnet.predictor import Predictions
+from clustnet.preparation import ImageError, decode, prepare_image
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
-from serving.admission import Admission
+from serving.admission import ROOM, Admission
 from serving.cors import cors_options
 from serving.deadline import Deadline
+from serving.drift import WATCH
+from serving.feedback import PATH as FEEDBACK
+from serving.feedback import Feedback, give_feedback
 from serving.http_protocol import BoundedProtocol
 from serving.inference import SMALL_BYTES, compute, predict_counted
 from serving.inputs import quote, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
-from serving.metrics import RequestMetrics, announce, count_unadmitted, label_of, refused
-from serving.models import Catalogue, Models, ServedModel
+from serving.metrics import (
+    MOST_PATHS,
+    RequestMetrics,
+    announce,
+    count_unadmitted,
+    label_of,
+    refused,
+    show_in_flight,
+    show_limit,
+)
+from serving.models import Catalogue, Models, ServedModel, first_fault
 from serving.openapi import describe
 from serving.pages import FILES, PAGE_PATHS, PAGES, pages
 from serving.paths import GET, POST, KnownPaths
 from serving.refusals import Refusal
 from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
-from serving.responses import PredictImageResponse, Prediction, PredictResponse, model_of, predictions_of
+from serving.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
 from serving.shared import share_folder
 from serving.short_cut import ShortCut, predict
+from serving.tracing import Tracing, exporter_names, step
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
 from serving.v2.routes import INDEX, INFER, INFER_PATH, PROTOCOL, PROTOCOL_PATHS, infer, protocol
@@ -57,15 +75,16 @@ def stop(error: UserError) -> NoReturn:
     raise SystemExit(WRONG_INPUT)
 
 
-def _settings() -> tuple[Settings, KeyFile | None]:
+def _settings() -> tuple[Settings, KeyFile | None, bool]:
     try:
         settings = load_settings()
-        return settings, KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+        keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
+        return settings, keys, bool(exporter_names())
     except UserError as error:
         stop(error)
 
 
-SETTINGS, KEYS = _settings()
+SETTINGS, KEYS, TRACED = _settings()
 
 
 def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | Response]]:
@@ -88,54 +107,75 @@ class ClustNet:
         settings: the bundles, the device and the limits.
 
     Raises:
-        UserError: a bundle cannot be used.
+        UserError: a bundle, or the feedback file, cannot be used.
     """
 
     def __init__(self, settings: Settings = SETTINGS) -> None:
         self.settings = settings
+        self.feedback = Feedback(settings.feedback, settings) if settings.feedback else None
         self.models = Models(settings, self._show)
         pages.state.models = protocol.state.models = self.models
         protocol.state.settings = settings
         protocol.state.answer = self.answer
+        protocol.state.feedback = self.feedback
+        show_limit(ROOM)
         gc.collect()
         gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
     @bentoml.api(input_spec=PredictInput, output_spec=PredictResponse)  # type: ignore[untyped-decorator]
-    async def predict(self, images: Body) -> PredictResponse | Response:
+    async def predict(self, images: Body) -> Response:
         """Predict the coarse label, the expert and the fine class of each image."""
         return await self.answer(images)
 
     @bentoml.api(input_spec=PredictImageInput, output_spec=PredictImageResponse)  # type: ignore[untyped-decorator]
     @refusing
-    async def predict_image(self, image: Body) -> PredictImageResponse:
+    async def predict_image(self, image: Body) -> Response:
         """Prepare an image file as the model's training images were, and predict it."""
         return await compute(False, self._answer_image, image)  # a small file may hold a large image
 
     @refusing
-    async def answer(self, images: Body) -> PredictResponse:
+    async def answer(self, images: Body) -> Response:
         """Answer ``/predict``."""
         return await compute(len(images.content) <= SMALL_BYTES, self._answer, images)
 
-    def _answer(self, images: Body) -> PredictResponse:
+    def _answer(self, images: Body) -> Response:
         model = self._ready_model(images)
-        _check_json(images.content_type)
-        pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
-        return PredictResponse(model=model_of(model.manifest), predictions=_predictions(model, pixels))
+        with step("decode"):
+            _check_json(images.content_type)
+            pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
+        outputs = self._outputs(model, pixels, images.request_id)
+        with step("encode"):
+            predictions = predictions_of(outputs, model.manifest)
+            return as_json(PredictResponse(model=model_of(model.manifest), predictions=predictions))
 
-    def _answer_image(self, image: Body) -> PredictImageResponse:
+    def _answer_image(self, image: Body) -> Response:
         model = self._ready_model(image)
-        try:
-            prepared = prepare(read_upload(image.content_type, image.content), model.manifest.input)
-        except ImageError as error:
-            raise Refusal(422, error.reason, str(error)) from None
-        (prediction,) = _predictions(model, prepared[None])
-        return PredictImageResponse(model=model_of(model.manifest), prediction=prediction, prepared=prepared.tolist())
+        prepared = _prepared(image, model.manifest.input)
+        outputs = self._outputs(model, prepared[None], image.request_id)
+        with step("encode"):
+            (prediction,) = predictions_of(outputs, model.manifest)
+            named, seen = model_of(model.manifest), prepared.tolist()
+            return as_json(PredictImageResponse(model=named, prediction=prediction, prepared=seen))
+
+    def _outputs(self, model: ServedModel, images: NDArray[np.uint8], request_id: str) -> Predictions:
+        """Predict and count uint8 [N, *input shape], and keep the answer where feedback may come."""
+        outputs = predict_counted(model.predictor, images)
+        if self.feedback:
+            self.feedback.keep(request_id, outputs, model.manifest)
+        return outputs
 
     async def __is_ready__(self) -> bool:  # BentoML's hook for /readyz
-        fault = next((model.fault for model in self.models.now.all() if model.fault), None)
+        fault = self.models.now.fault()
         if fault:
             raise HTTPException(503, fault)
         return True
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def finish(self) -> None:
+        """Write and send what waits for it; uvicorn ends by the signal itself, so that no atexit would."""
+        Tracing.finish()
+        if self.feedback:
+            self.feedback.close()
 
     def _ready_model(self, body: Body) -> ServedModel:
         """Return the model that a request names, or the default one."""
@@ -151,6 +191,9 @@ class ClustNet:
         manifests = [model.manifest for model in models]
         for manifest in manifests:
             announce(manifest)
+            if self.feedback:
+                self.feedback.announce(manifest)
+        WATCH.serve(manifests, self.settings.drift_window)
         if manifests:
             pages.state.document = describe(manifests[0], self.settings, *manifests[1:])
 
@@ -166,16 +209,36 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
-            Models(SETTINGS.model_copy(update={"device": "cpu"}))
+            _check_models()
+            if SETTINGS.feedback:
+                Feedback(SETTINGS.feedback, SETTINGS).close()
         except UserError as error:
             stop(error)
 
 
-def _predictions(model: ServedModel, images: NDArray[np.uint8]) -> list[Prediction]:
-    """Predict and count uint8 [N, *input shape]."""
-    return predictions_of(predict_counted(model.predictor, images), model.manifest)
+def _check_models() -> None:
+    """Load every model once, on the CPU; where CUDA is demanded on it, in a process that gives the GPU back."""
+    if SETTINGS.device != "cuda":
+        Models(SETTINGS.model_copy(update={"device": "cpu"}))
+        return
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        fault = pool.submit(first_fault, SETTINGS).result()
+    if fault:
+        raise UserError(fault)
 
 
+def _prepared(image: Body, spec: InputSpec) -> NDArray[np.uint8]:
+    """Return the file of a form as a model's input."""
+    try:
+        with step("decode"):
+            drawn = decode(read_upload(image.content_type, image.content))
+        with step("prepare"):
+            return prepare_image(drawn, spec)
+    except ImageError as error:
+        raise Refusal(422, error.reason, str(error)) from None
+
+
+@lru_cache(MOST_PATHS)
 def computes(path: str) -> bool:
     """Tell whether requests to ``path`` are more than a look-up, so that they take turns."""
     return path in PREDICT or path == INDEX or any(pattern.fullmatch(path) for pattern in INFER.values())
@@ -197,15 +260,21 @@ service = bentoml.service(
 )(ClustNet)
 PREDICT = frozenset(f"/{name}" for name in service.apis)
 BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its client asks for the last
-PATHS = PathPatterns([*PREDICT, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
-METHODS = dict.fromkeys(PREDICT, POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
+PATHS = PathPatterns([*PREDICT, FEEDBACK, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
+METHODS = dict.fromkeys([*PREDICT, FEEDBACK], POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
-if not SETTINGS.cors_origins:  # whose refusals need headers that only CORSMiddleware gives
-    BoundedProtocol.admission = Admission(computes, lambda path: count_unadmitted(label_of(path, PREDICT, INFER)))
+BoundedProtocol.admission = Admission(
+    computes,
+    lambda path: count_unadmitted(label_of(path, PREDICT, INFER)),
+    math.inf if SETTINGS.cors_origins else ROOM,  # refusals then need headers that only CORSMiddleware gives
+    show_in_flight,
+)
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
+if TRACED:
+    service.add_asgi_middleware(Tracing, route_of=PATHS.of)
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
-service.add_asgi_middleware(RequestMetrics, paths=PREDICT, patterns=INFER)
+service.add_asgi_middleware(RequestMetrics, paths={*PREDICT, FEEDBACK}, patterns=INFER)
 if SETTINGS.cors_origins:  # outside all that refuses, so that a page can read why
     service.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.cors_origins))
 service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
@@ -215,5 +284,7 @@ service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/",
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
 service.add_asgi_middleware(
-    ShortCut, application=protocol, endpoints={re.compile("/predict"): predict, INFER_PATH: infer}
+    ShortCut,
+    application=protocol,
+    endpoints={re.compile("/predict"): predict, INFER_PATH: infer, re.compile(FEEDBACK): give_feedback},
 )

@@ -44,10 +44,8 @@ class ShortCut:
 
 async def predict(request: Request) -> Response:
     """Answer ``/predict`` as the endpoint does that BentoML knows."""
-    answer = await request.app.state.answer(await body_of(request))
-    if isinstance(answer, Response):
-        return answer
-    return Response(answer.model_dump_json(), media_type="application/json")
+    answer: Response = await request.app.state.answer(await body_of(request))
+    return answer
 
 
 async def _answer(endpoint: Endpoint, request: Request) -> Response:

@@ -20,11 +20,12 @@ class Tally:
 
     Args:
         seconds: the longest time from a note to its count.
+        most: how many notes may wait, where to count them may take long; past it the oldest are lost.
     """
 
-    def __init__(self, seconds: float = SECONDS) -> None:
+    def __init__(self, seconds: float = SECONDS, most: int | None = None) -> None:
         self._seconds = seconds
-        self._notes: deque[tuple[Count, Any]] = deque()
+        self._notes: deque[tuple[Count, Any]] = deque(maxlen=most)
         self._some = threading.Event()
         self._counting = threading.Lock()
         self._thread: threading.Thread | None = None

@@ -11,8 +11,9 @@ from serving.metrics import refused
 from serving.refusals import Refusal
 
 MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
-MOST_WAITING = 64  # more would only meet the service's timeout
-MOST_WAITING_BYTES = 64 * 2**20  # of bodies: 64 that are full of images would wait past the deadline, and hold 1 GB
+MOST_WAITING = 256  # of one image each they wait a quarter of a second, and outlast a pause of the machine as long
+MOST_WAITING_BYTES = 64 * 2**20  # of bodies: more that are full of images would wait past the deadline
+COMPRESSED_BYTES = 2**20  # that a compressed body counts at least, since it may hold far more than it shows
 RETRY_SECONDS = 1
 
 
@@ -95,6 +96,11 @@ async def _watch(gone: Callable[[], Awaitable[None]], turn: asyncio.Future[bool]
         turn.set_result(False)
 
 
+def _size(scope: Scope, body: bytes) -> int:
+    compressed = any(name == b"content-encoding" for name, _ in scope["headers"])
+    return max(len(body), COMPRESSED_BYTES) if compressed else len(body)
+
+
 class TakeTurns:
     """ASGI middleware that lets requests in by turns, and sends a client that goes away before its turn nothing.
 
@@ -124,7 +130,7 @@ class TakeTurns:
                 pass
 
         try:
-            if not await self.turns.begin(gone, len(body)):
+            if not await self.turns.begin(gone, _size(scope, body)):
                 return
         except Refusal as refusal:
             await refused(refusal)(scope, receive, send)

@@ -58,6 +58,19 @@ def made_up_evaluation() -> dict[str, Any]:
     }
 
 
+def made_up_drift() -> dict[str, Any]:
+    """Return a ``drift`` entry that fits the bundle's manifest."""
+    return {
+        "data": "mnist:train",
+        "images": 100,
+        "held_out": True,
+        "expert_load": [20] * EXPERTS,
+        "guess": [10] * CLASSES,
+        "confidence": {"edges": [0.25, 0.5, 0.75], "counts": [25] * 4},
+        "ink": {"edges": [0.1], "counts": [50, 50]},
+    }
+
+
 def with_evaluation(folder: Path, **changes: Any) -> Path:
     """Add the evaluation to a bundle; ``changes`` replace its entries."""
     (folder / EVALUATION).write_text(json.dumps(made_up_evaluation() | changes))

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.augmentation import random_views
+from training.augmentation import Motions, moved, random_motions
+from training.collectives import in_shares
 from training.data import CoarseData
 from training.inference import BATCH, evaluating, route
 from training.losses.mutual_information import joint_routing, mutual_information
@@ -131,7 +132,13 @@ def describe(found: LabelFree, recipe: Recipe) -> str:
 
 def _route_views(model: GatedExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
     """Return the routing of one random view of each image, float32 [N, E]."""
-    with evaluating(model) as device, torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        parts = [random_views(model.normalise(part.to(device)), augmentation) for part in torch.split(images, BATCH)]
-        return torch.cat([model.route(part).log_routing.exp() for part in parts]).cpu()
+        parts = [(part, random_motions(len(part), augmentation)) for part in torch.split(images, BATCH)]
+
+    def route_view(part: tuple[Tensor, Motions | None]) -> Tensor:
+        pixels = model.normalise(part[0].to(device))
+        return model.route(moved(pixels, part[1])).log_routing.exp()
+
+    with evaluating(model) as device:
+        return in_shares(route_view, parts).cpu()

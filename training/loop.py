@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from training.inference import route
 from training.label_free import LabelFree, describe, label_free
 from training.methods import METHODS
 from training.methods.method import EpochLosses, Method
+from training.processes import agreed, check_batch_size, is_first, on_first, say
 from training.recipe import Recipe
 from training.run_folder import Row, RunFolder
 
@@ -39,22 +41,25 @@ def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = No
             where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
-    splits = [load_split(recipe.data, split) for split in ("train", "test")]
-    load_reference(recipe.data, splits[0])  # so that one that cannot be used is told before the training
+    check_batch_size(recipe.optimisation.batch_size)
+    splits = agreed(lambda: [load_split(recipe.data, split) for split in ("train", "test")])
+    agreed(
+        lambda: load_reference(recipe.data, splits[0])
+    )  # so that one that cannot be used is told before the training
     seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
     torch.use_deterministic_algorithms(True, warn_only=True)
     with folder.begun(recipe, resume):
-        method = METHODS[recipe.method](seen, recipe, Accelerator())
-        start = folder.last_epoch()
+        method = METHODS[recipe.method](seen, recipe, Accelerator(mixed_precision="no"))  # the recipe decides
+        start = on_first(folder.last_epoch)
         if start:
-            method.restore(folder.load_checkpoint(start))
+            method.restore(on_first(lambda: folder.load_checkpoint(start)))
         try:
             rows, found = _epochs(method, recipe, folder, splits, validation, start, last or method.epochs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
-    print(describe(found, recipe), flush=True)
+    say(describe(found, recipe))
     return rows
 
 
@@ -68,20 +73,21 @@ def _epochs(
     last: int,
 ) -> tuple[list[Row], LabelFree | None]:
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
-    rows, found = folder.read_scores(start), None
+    rows, found = on_first(lambda: folder.read_scores(start)), None
     if start >= last:
         return rows, found
-    with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
+    with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe)
             new = [_score(method, recipe, folder, split, losses, seconds) | found.row() for split in splits]
             rows += new
-            folder.write_scores(rows)
-            _write_board(board, new)
-            folder.save_checkpoint(losses.epoch, method.state())
-            _report(new[-1], method.epochs)
+            if board:
+                folder.write_scores(rows)
+                _write_board(board, new)
+                folder.save_checkpoint(losses.epoch, method.state())
+                _report(new[-1], method.epochs)
             if losses.epoch == last:
                 break
             began = time.perf_counter()
@@ -98,7 +104,8 @@ def _score(
 ) -> Row:
     """Score one split after an epoch; the only place in training where fine labels are read."""
     routed, grouping = route(method.model, split.images, recipe.routing == "hard"), recipe.data.grouping()
-    folder.write_images(losses.epoch, split.split, split.labels, grouping.coarse(split.labels), routed)
+    if is_first():
+        folder.write_images(losses.epoch, split.split, split.labels, grouping.coarse(split.labels), routed)
     scores = routing_scores(routed.routing, routed.positive_probability, split.labels, grouping)
     head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
     return head | {"train_loss": losses.loss, "train_seconds": round(seconds, 2)} | scores
@@ -130,5 +137,6 @@ def _report(row: Row, epochs: int) -> None:
 
 def show_progress(batches: Iterable[T], total: int) -> Iterable[T]:
     """Show a bar on a terminal and nothing elsewhere."""
-    bar: Iterable[T] = tqdm(batches, total=total, leave=False, disable=None, unit="batch")
+    hidden = None if is_first() else True  # None: unless on a terminal
+    bar: Iterable[T] = tqdm(batches, total=total, leave=False, disable=hidden, unit="batch")
     return bar

@@ -13,6 +13,7 @@ from pathlib import Path
 from clustnet.files import write_table
 from training.loop import train
 from training.methods.method import DivergedError
+from training.processes import is_first, on_first, say
 from training.recipe import Recipe
 from training.run_folder import RESTARTS, Row, RunFolder
 
@@ -41,15 +42,16 @@ def _train_all(recipe: Recipe, out: Path) -> list[Row]:
     """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
     runs = []
     for number in range(recipe.restarts):
-        print(f"restart {number + 1}/{recipe.restarts}", flush=True)
+        say(f"restart {number + 1}/{recipe.restarts}")
         runs.append(_train_one(recipe, out, number))
     scores = [rows[-1]["label_free/score"] if rows else math.nan for rows in runs]
     if all(map(math.isnan, scores)):
         raise DivergedError(f"All {recipe.restarts} restarts diverged; lower optimisation.learning_rate.")
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
-    write_table(out / RESTARTS, _table(runs, best))
+    if is_first():
+        write_table(out / RESTARTS, _table(runs, best))
     listed = ", ".join(f"{score:.4f}" for score in scores)
-    print(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
+    say(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
 
 
@@ -57,9 +59,9 @@ def _train_one(recipe: Recipe, out: Path, number: int) -> list[Row]:
     """Train one restart, or what is missing of it, and return its scores: none if it diverged."""
     folder = out / f"restart_{number}"
     try:
-        return train(restart_recipe(recipe, number), folder, RunFolder(folder).exists())
+        return train(restart_recipe(recipe, number), folder, on_first(RunFolder(folder).exists))
     except DivergedError:
-        print(f"restart {number + 1}/{recipe.restarts} diverged and is left out", flush=True)
+        say(f"restart {number + 1}/{recipe.restarts} diverged and is left out")
         return []
 
 

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from clustnet.errors import UserError
 from clustnet.files import replacing, write_table, write_text
 from training.inference import Routed
+from training.processes import is_first, on_first
 from training.recipe import Recipe, read_recipe
 
 Row = dict[str, Any]
@@ -90,11 +91,11 @@ class RunFolder:
         """
         resumed, held = self.exists(), set(self.path.glob("*"))
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.begin(recipe, resume)
+        on_first(lambda: self.begin(recipe, resume))
         try:
             yield
         except UserError:
-            if not resumed and not any(self.path.rglob(CHECKPOINTS)):
+            if is_first() and not resumed and not any(self.path.rglob(CHECKPOINTS)):
                 _remove(set(self.path.glob("*")) - held, missing)
             raise
 

@@ -25,25 +25,12 @@ def main(arguments: Sequence[str]) -> None:
     options, overrides = _parser().parse_known_args(arguments)
     members = plan(options.config, parse_seeds(options.seeds), parse_overrides(overrides))
     out = options.out or Path("runs") / options.config.stem
-    from training.restarts import train_restarts, train_seconds  # here, so that --help does not load torch
-    from training.run_folder import RunFolder
-    from training.sweep_plot import plot_evolution, plot_label_free
+    from training.processes import is_first, joined  # here, so that --help does not load torch
 
-    runs: list[Run] = []
-    seconds: list[float] = []
-    for number, (name, seed, recipe) in enumerate(members, 1):
-        print(f"[{number}/{len(members)}] {name} seed {seed}", flush=True)
-        folder = out / f"{name}_seed{seed}"
-        try:
-            runs.append((name, seed, train_restarts(recipe, folder, resume=RunFolder(folder).exists())))
-            seconds.append(train_seconds(folder))
-        except KeyboardInterrupt as stop:
-            safe = f"{stop}; the" if stop.args else "The"
-            raise KeyboardInterrupt(f"{safe} same command goes on.") from None
-    print(write_tables(out, runs, seconds))
-    plot_evolution(runs, out / "evolution.png")
-    plot_label_free(runs, out / "label_free.png")
-    print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
+    with joined():
+        runs = _train_all(members, out)
+        if is_first():
+            _write_all(out, runs)
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -116,6 +103,39 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
     )
+
+
+def _train_all(members: Sequence[Member], out: Path) -> list[Run]:
+    """Train what is missing of every member and return the scores of all."""
+    from training.processes import on_first, say
+    from training.restarts import train_restarts
+    from training.run_folder import RunFolder
+
+    runs: list[Run] = []
+    for number, (name, seed, recipe) in enumerate(members, 1):
+        say(f"[{number}/{len(members)}] {name} seed {seed}")
+        folder = _folder(out, name, seed)
+        try:
+            runs.append((name, seed, train_restarts(recipe, folder, resume=on_first(RunFolder(folder).exists))))
+        except KeyboardInterrupt as stop:
+            safe = f"{stop}; the" if stop.args else "The"
+            raise KeyboardInterrupt(f"{safe} same command goes on.") from None
+    return runs
+
+
+def _write_all(out: Path, runs: Sequence[Run]) -> None:
+    """Write and print the tables across all runs, and draw the plots."""
+    from training.restarts import train_seconds
+    from training.sweep_plot import plot_evolution, plot_label_free
+
+    print(write_tables(out, runs, [train_seconds(_folder(out, name, seed)) for name, seed, _ in runs]))
+    plot_evolution(runs, out / "evolution.png")
+    plot_label_free(runs, out / "label_free.png")
+    print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
+
+
+def _folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name}_seed{seed}"
 
 
 def _values(key: str, text: Any) -> list[Any]:

@@ -27,9 +27,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.print_config:
         print(recipe.to_yaml(), end="")
         return
-    out = options.out or default_folder(options.config, recipe)
+    from training.processes import joined  # here, so that --help and --print_config do not load torch
+
     try:
-        _train(recipe, out, options)
+        with joined():
+            _train(recipe, options.out or default_folder(options.config, recipe), options)
     except KeyboardInterrupt as stop:
         if not stop.args:  # before the first epoch there is nothing to go on from
             raise

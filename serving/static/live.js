@@ -2,6 +2,7 @@
 
 import { ask } from "./ask.js";
 import { cellLabel, make, makeBar, makeSvg, percent, whole } from "./dom.js";
+import { driftOf, makeDrift } from "./drift.js";
 import { countersOf, parseMetrics } from "./metrics.js";
 
 const EVERY = 2000; // milliseconds
@@ -16,11 +17,12 @@ const TILES = {
 export function startLive(frame, model) {
   const tiles = Object.fromEntries(Object.entries(TILES).map(([key, title]) => [key, makeTile(title)]));
   const load = makeLoad(model);
+  const drift = makeDrift(model);
   const fault = make("p", { class: "fault", role: "alert" });
   const notes = make("p", { class: "soft" });
   fault.hidden = true;
   frame.replaceChildren(fault, make("div", { class: "tiles" }, ...Object.values(tiles).map((tile) => tile.card)),
-    load.card, notes);
+    load.card, drift.card, notes);
   let timer = null, before = null, looking = false;
 
   async function look() {
@@ -28,9 +30,11 @@ export function startLive(frame, model) {
     looking = true;
     try {
       const { body } = await ask("metrics");
-      const now = { ...countersOf(parseMetrics(body), model), at: performance.now() };
+      const samples = parseMetrics(body);
+      const now = { ...countersOf(samples, model), at: performance.now() };
       showRates(tiles, now, before);
       load.show(now);
+      drift.show(driftOf(samples, model));
       notes.textContent = noteOf(now);
       before = now;
       fault.hidden = true;

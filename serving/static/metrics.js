@@ -18,6 +18,11 @@ export function sum(samples, name, keep = () => true) {
   return kept.reduce((total, sample) => total + sample.value, 0);
 }
 
+/** The largest sample of one name, of those that `keep(labels)`; 0 without any. */
+export function largest(samples, name, keep) {
+  return Math.max(0, ...samples.filter((sample) => sample.name === name && keep(sample.labels)).map(({ value }) => value));
+}
+
 /** What the live view counts since the service's start: of this model what it predicted, and all requests. */
 export function countersOf(samples, { name, experts }) {
   const ofModel = (metric, keep = () => true) => sum(samples, metric, (labels) => labels.model === name && keep(labels));

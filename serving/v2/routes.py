@@ -22,9 +22,11 @@ from serving.inputs import quote
 from serving.models import Catalogue, ServedModel
 from serving.paths import explain, refuse
 from serving.refusals import Refusal
+from serving.request_log import ID_NAME
 from serving.responses import fail
+from serving.tracing import step
 from serving.v2.compression import accepted_encoding, compress, decompress
-from serving.v2.requests import HEADER_LENGTH, read_object, read_request
+from serving.v2.requests import HEADER_LENGTH, InferRequest, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
 from serving.v2.tensors import parameters_of, refusal
 
@@ -75,19 +77,28 @@ async def infer(request: Request) -> Response:
     model.check_ready()
     content = await request.body()
     small = len(content) <= SMALL_BYTES and "content-encoding" not in request.headers
-    return await compute(small, answer, model, request.app.state.settings, content, request.headers)
+    return await compute(small, answer, model, content, request)
 
 
-def answer(model: ServedModel, settings: Settings, content: bytes, headers: Headers) -> Response:
-    """Answer an inference request; it computes, so call it in a thread."""
+def answer(model: ServedModel, content: bytes, request: Request) -> Response:
+    """Answer an inference request with this body; it computes, so call it in a thread."""
+    with step("decode"):
+        asked = _read(model, content, request.headers, request.app.state.settings)
+    outputs = predict_counted(model.predictor, asked.images)
+    if request.app.state.feedback:
+        request.app.state.feedback.keep(request.scope[ID_NAME], outputs, model.manifest)
+    with step("encode"):
+        written, fields = write_response(asked, outputs, model.manifest)
+        encoding = accepted_encoding(request.headers.get("accept-encoding", ""))
+        if encoding:
+            written, fields["content-encoding"] = compress(written, encoding), encoding
+        return Response(written, headers=fields)
+
+
+def _read(model: ServedModel, content: bytes, headers: Headers, settings: Settings) -> InferRequest:
     body = decompress(content, headers.get("content-encoding", ""), settings.max_body_bytes)
     shape, outputs = model.manifest.input.shape, model.predictor.outputs
-    request = read_request(body, headers.get(HEADER_LENGTH), shape, settings.max_images, outputs)
-    written, fields = write_response(request, predict_counted(model.predictor, request.images), model.manifest)
-    encoding = accepted_encoding(headers.get("accept-encoding", ""))
-    if encoding:
-        written, fields["content-encoding"] = compress(written, encoding), encoding
-    return Response(written, headers=fields)
+    return read_request(body, headers.get(HEADER_LENGTH), shape, settings.max_images, outputs)
 
 
 async def show_index(request: Request) -> Response:
@@ -199,6 +210,7 @@ def application() -> Starlette:
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
         lifespan=following,
     )
+    made.state.feedback = None
     made.state.changes = CapacityLimiter(1)  # beside the one that computes, so that no request waits for a load
     return made
 

@@ -10,10 +10,11 @@ import pytest
 from onnx import helper
 
 from clustnet.bundle import GATE, MIXTURE, Bundle, expert_graph
+from clustnet.drift import DISTRIBUTIONS
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from clustnet.predictor import Predictor
-from tests.synthetic import write_bundle
+from tests.synthetic import made_up_drift, write_bundle
 
 
 @pytest.fixture
@@ -37,6 +38,15 @@ def test_a_sound_bundle_opens(folder: Path) -> None:
     assert bundle.manifest.class_map.array().shape == (5, 2, 10)
     assert bundle.manifest.grouping().labels == ("0-4", "5-9")
     assert bundle.path(GATE) == folder / "gate.onnx"
+
+
+def test_a_reference_of_drift_is_kept_and_may_be_missing(folder: Path) -> None:
+    assert Bundle(folder).manifest.drift is None
+    edit(folder, drift=made_up_drift())
+    drift = Bundle(folder).manifest.drift
+    assert drift
+    assert drift.model_dump() == made_up_drift()
+    assert list(drift.counts()) == list(DISTRIBUTIONS)
 
 
 def _no_manifest(folder: Path) -> None:
@@ -95,6 +105,10 @@ def _threshold_above_every_confidence(folder: Path) -> None:
     edit(folder, abstention=entry(folder, "abstention") | {"threshold": 1.5})
 
 
+def _drift(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder, drift=made_up_drift() | changes)
+
+
 def _unlisted_graph(folder: Path) -> None:
     edit(folder, files={k: v for k, v in entry(folder, "files").items() if k != MIXTURE})
 
@@ -136,6 +150,13 @@ def _lost_expert(folder: Path) -> None:
         (_wrong_number_of_references, "reference_images is not the number of reference_indices"),
         (_no_temperature, r"calibration\.temperature: Input should be greater than 0"),
         (_threshold_above_every_confidence, r"abstention\.threshold: Input should be less than or equal to 1"),
+        (_drift(images=99), "drift: the counts of expert_load do not add up to the number of images"),
+        (_drift(expert_load=[50, 50]), "drift must count every expert and every fine class"),
+        (_drift(guess=[100]), "drift must count every expert and every fine class"),
+        (_drift(guess=[-1, 101] + 8 * [0]), r"drift\.guess\.0: Input should be greater than or equal to 0"),
+        (_drift(ink={"edges": [0.1, 0.1], "counts": [50, 25, 25]}), r"drift\.ink: the edges do not ascend"),
+        (_drift(ink={"edges": [0.1], "counts": [100]}), r"drift\.ink: there must be one count more than edges"),
+        (_drift(ink={"edges": [], "counts": [100]}), r"drift\.ink\.edges: List should have at least 1 item"),
         (_unlisted_graph, r"files must list mixture\.onnx"),
         (_class_in_two_groups, "must list each class from 0 to 9 once"),
         (_same_label_twice, "must name exactly two groups"),

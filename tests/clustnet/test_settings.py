@@ -18,6 +18,7 @@ def test_defaults_serve_the_shipped_bundle() -> None:
     assert settings.bundles == (Path(__file__).resolve().parents[2] / "models" / "mnist",)
     assert (settings.device, settings.workers, settings.threads, settings.experts) == ("auto", 1, 1, "all")
     assert (settings.max_body_bytes, settings.max_images) == (16_777_216, 1024)
+    assert settings.drift_window == 1000
     assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
 
 
@@ -68,11 +69,13 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
 def test_paths_are_the_same_for_a_process_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTNET_BUNDLES", os.pathsep.join(["a", "/b"]))
     monkeypatch.setenv("CLUSTNET_API_KEYS_FILE", "keys")
+    monkeypatch.setenv("CLUSTNET_FEEDBACK", "told.sqlite")
     monkeypatch.chdir(tmp_path)
     hand_down_paths(load_settings())
     monkeypatch.chdir("/")
     assert load_settings().bundles == (tmp_path / "a", Path("/b"))
     assert load_settings().api_keys_file == tmp_path / "keys"
+    assert load_settings().feedback == tmp_path / "told.sqlite"
 
 
 def test_no_path_is_made_of_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,6 @@ def test_noise_is_refused_and_digits_are_not(bundle: Any) -> None:
 def test_images_are_taken_from_everywhere(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     train = load_split(tiny_recipe().data, "train")
     monkeypatch.setattr(room, "IMAGES", 60)
-    some = room._spread(train)
+    some = room.spread(train)
     np.testing.assert_array_equal(some.images, train.images[::3])
     np.testing.assert_array_equal(some.labels, train.labels[::3])

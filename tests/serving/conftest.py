@@ -12,6 +12,7 @@ def client(synthetic_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         environment.setenv("BENTOML_HOME", str(tmp_path_factory.mktemp("bentoml")))
         environment.setenv("CLUSTNET_BUNDLES", str(synthetic_bundle))
         environment.setenv("CLUSTNET_DEVICE", "cpu")
+        environment.setenv("CLUSTNET_FEEDBACK", str(tmp_path_factory.mktemp("feedback") / "feedback.sqlite"))
         from serving.service import service
 
         application = service.to_asgi()

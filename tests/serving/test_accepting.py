@@ -1,6 +1,7 @@
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ import pytest
 from uvicorn.config import LOOP_FACTORIES
 
 import serving
-from serving.accepting import FairLoop, OneByOne
+from serving.accepting import PAUSE_SECONDS, AcceptingLoop, Acceptor, SharingLoop, loop_factory
 
 CLIENTS = 20
 
@@ -26,8 +27,8 @@ def shared_socket() -> Iterator[socket.socket]:
         yield shared
 
 
-def run(test: object) -> None:
-    with asyncio.Runner(loop_factory=FairLoop) as runner:
+def run(test: object, factory: type[AcceptingLoop] = SharingLoop) -> None:
+    with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(test)  # type: ignore[arg-type]
 
 
@@ -44,34 +45,73 @@ def test_bentoml_gets_this_loop() -> None:
     assert LOOP_FACTORIES["auto"] == "serving.accepting:loop_factory"
 
 
-def test_all_who_come_together_are_accepted_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    rounds: list[int] = []
-    accept = OneByOne._accept
+@pytest.mark.parametrize(("workers", "expected"), [("1", AcceptingLoop), ("2", SharingLoop)])
+def test_workers_share_and_one_alone_does_not(
+    monkeypatch: pytest.MonkeyPatch, workers: str, expected: type[AcceptingLoop]
+) -> None:
+    monkeypatch.setenv("CLUSTNET_WORKERS", workers)
+    assert loop_factory() is expected
 
-    def counting(server: OneByOne) -> None:
+
+@pytest.fixture
+def accepted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many connections each round accepts."""
+    rounds: list[int] = []
+    accept = Acceptor._accept
+
+    def counting(server: Acceptor) -> None:
         before = len(server._beginning)
         accept(server)
         rounds.append(len(server._beginning) - before)
 
-    async def test() -> None:
-        loop = asyncio.get_running_loop()
-        with shared_socket() as shared:
-            server = await loop.create_server(Greet, sock=shared, backlog=CLIENTS)
-            greetings = await asyncio.gather(*(greeting(shared.getsockname()) for _ in range(CLIENTS)))
-            assert greetings == CLIENTS * [b"hello"]
-            server.close()
-            server.close()
-            await server.wait_closed()
+    monkeypatch.setattr(Acceptor, "_accept", counting)
+    return rounds
 
-    monkeypatch.setattr(OneByOne, "_accept", counting)
-    run(test())
-    assert (sum(rounds), max(rounds)) == (CLIENTS, 1)
+
+async def all_are_greeted(busy_seconds: float = 0.0) -> None:
+    """Let clients come together, perhaps while the loop's first rounds compute."""
+    loop = asyncio.get_running_loop()
+    with shared_socket() as shared:
+        server = await loop.create_server(Greet, sock=shared, backlog=CLIENTS)
+        clients = [asyncio.ensure_future(greeting(shared.getsockname())) for _ in range(CLIENTS)]
+        for _ in range(5 if busy_seconds else 0):
+            await asyncio.sleep(0)
+            time.sleep(busy_seconds)
+        assert await asyncio.gather(*clients) == CLIENTS * [b"hello"]
+        server.close()
+        server.close()
+        await server.wait_closed()
+
+
+class PunctualLoop(SharingLoop):
+    """No round of it is late."""
+
+    def time(self) -> float:
+        return 0.0
+
+
+def test_a_worker_with_others_accepts_one_at_a_time(accepted: list[int]) -> None:
+    run(all_are_greeted(), PunctualLoop)
+    assert (sum(accepted), max(accepted)) == (CLIENTS, 1)
+
+
+def test_a_worker_makes_up_for_a_long_round(accepted: list[int]) -> None:
+    run(all_are_greeted(busy_seconds=CLIENTS * PAUSE_SECONDS))
+    assert sum(accepted) == CLIENTS
+    assert accepted[0] == 1
+    assert max(accepted) > CLIENTS / 2
+
+
+def test_a_worker_alone_accepts_all_who_wait(accepted: list[int]) -> None:
+    run(all_are_greeted(busy_seconds=0.01), AcceptingLoop)
+    assert sum(accepted) == CLIENTS
+    assert max(accepted) > CLIENTS / 2
 
 
 def test_without_a_socket_the_loop_listens_as_ever() -> None:
     async def test() -> None:
         server = await asyncio.get_running_loop().create_server(Greet, "127.0.0.1", 0)
-        assert not isinstance(server, OneByOne)
+        assert not isinstance(server, Acceptor)
         assert await greeting(server.sockets[0].getsockname()) == b"hello"
         server.close()
 

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
+from serving.admission import ROOM
 from tests.serving.server import Server, running_server
 
 IDLE = 500
@@ -109,4 +110,6 @@ def test_a_worker_that_is_killed_comes_back(synthetic_bundle: Path, environment:
             time.sleep(0.1)
         answer = httpx.post(f"{server.url}/predict", content=BODY, headers={"content-type": "application/json"})
         assert answer.status_code == 200
+        room = f"\nclustnet_requests_in_flight_limit {ROOM:.1f}\n"  # of one worker: the dead one's is gone
+        assert room in httpx.get(f"{server.url}/metrics").text
         assert server.stop() == 0

@@ -110,11 +110,15 @@ class Gate:
         return PlainTextResponse("done")
 
 
+NUMBERS: list[int] = []  # how many were whole and not yet answered, as it changed
+
+
 @contextmanager
 def admitting(most: int) -> Iterator[tuple[Admission, list[str]]]:
     """Admit so many requests to /predict at a time, and list the paths that are refused."""
     refused: list[str] = []
-    BoundedProtocol.admission = Admission(lambda path: path == "/predict", refused.append, most)
+    NUMBERS.clear()
+    BoundedProtocol.admission = Admission(lambda path: path == "/predict", refused.append, most, NUMBERS.append)
     try:
         yield BoundedProtocol.admission, refused
     finally:
@@ -164,6 +168,7 @@ async def overload() -> None:
             for _, writer in (first, third):
                 writer.close()
     assert refused == ["/predict"]
+    assert NUMBERS == [1, 2, 1, 2, 1, 0]
 
 
 def test_under_overload_requests_that_compute_are_refused_as_they_are_read() -> None:

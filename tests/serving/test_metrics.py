@@ -4,9 +4,23 @@ import re
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY, Histogram
+from starlette.applications import Starlette
 
+from clustnet.bundle import Bundle, Manifest
 from clustnet.predictor import Predictions, Predictor
-from serving.metrics import TALLY, announce, count_predictions, count_unadmitted, exposition, observe_all, refused
+from clustnet.settings import SHIPPED_BUNDLE
+from serving.metrics import (
+    TALLY,
+    RequestMetrics,
+    announce,
+    count_predictions,
+    count_unadmitted,
+    exposition,
+    observe_all,
+    refused,
+    show_in_flight,
+    show_limit,
+)
 from serving.refusals import Refusal
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
@@ -34,9 +48,12 @@ def value(metric: str, /, **labels: str) -> float:
         ("predictions_by_class_total", {"model": "synthetic", "label": "7"}, 2),
         ("predictions_by_class_total", {"model": "synthetic", "label": "2"}, 1),
         ("predictions_by_class_total", {"model": "synthetic", "label": "3"}, 0),
-        ("routing_entropy_nats_sum", {}, math.log(5)),
-        ("routing_entropy_nats_bucket", {"le": "0.01"}, 2),
-        ("guess_confidence_count", {}, 3),
+        ("routing_entropy_nats_sum", {"model": "synthetic"}, math.log(5)),
+        ("routing_entropy_nats_bucket", {"model": "synthetic", "le": "0.01"}, 2),
+        ("guess_confidence_count", {"model": "synthetic"}, 3),
+        ("confidence_sum", {"model": "synthetic"}, 1),
+        ("confidence_bucket", {"model": "synthetic", "le": "0.2"}, 1),
+        ("confidence_bucket", {"model": "synthetic", "le": "0.5"}, 3),
         ("abstentions_total", {"model": "synthetic"}, 2),
         ("images_per_request_sum", {}, 3),
         ("images_per_request_count", {}, 1),
@@ -65,19 +82,50 @@ def test_a_models_counters_start_at_zero(predictor: Predictor) -> None:
         ("by_binary_label", {"label": "5-9"}),
     ):
         assert REGISTRY.get_sample_value(f"clustnet_predictions_{series}_total", {"model": "new", **labels}) == 0
-    assert REGISTRY.get_sample_value("clustnet_abstentions_total", {"model": "new"}) == 0
+    for metric in ("abstentions_total", "routing_entropy_nats_count", "guess_confidence_count", "confidence_count"):
+        assert REGISTRY.get_sample_value(f"clustnet_{metric}", {"model": "new"}) == 0
 
 
-def test_each_served_model_is_told_and_no_other() -> None:
-    models = [("mnist", "1", "CPUExecutionProvider"), ("mnist", "2", "CUDAExecutionProvider")]
+def test_each_served_model_is_told_and_no_other(predictor: Predictor) -> None:
+    models = [(named(predictor, "1"), "CPUExecutionProvider", True), (named(predictor, "2"), "CUDA", False)]
     for served in (models, models[:1], []):
-        told = re.findall(r'^clustnet_model_info{name="(.*)",provider="(.*)",version="(.*)"} 1.0$', shown(served), re.M)
-        assert [(name, version, provider) for name, provider, version in told] == served
-        assert "clustnet_images_per_request_count" in shown(served)
+        shown = exposition(served).decode()
+        info = re.findall(r'^clustnet_model_info{name="mnist",provider="(.*)",version="(.*)"} 1.0$', shown, re.M)
+        assert info == [(provider, manifest.version) for manifest, provider, _ in served]
+        ready = re.findall(r'^clustnet_model_ready{model="mnist",version="(.*)"} (.*)$', shown, re.M)
+        assert ready == [(manifest.version, f"{is_ready:.1f}") for manifest, _, is_ready in served]
+        assert "clustnet_images_per_request_count" in shown
 
 
-def shown(models: list[tuple[str, str, str]]) -> str:
-    return exposition(models).decode()
+def named(predictor: Predictor, version: str) -> Manifest:
+    return predictor.manifest.model_copy(update={"name": "mnist", "version": version})
+
+
+def test_the_shipped_models_references_are_those_of_its_manifest() -> None:
+    manifest = Bundle(SHIPPED_BUNDLE).manifest
+    shown = exposition([(manifest, "CPUExecutionProvider", True)]).decode()
+    series = r'^clustnet_expert_load_reference{expert="(.)",model="mnist",version="1"} (.*)$'
+    loads = {expert: float(load) for expert, load in re.findall(series, shown, re.M)}
+    assert list(loads) == ["0", "1", "2", "3", "4"]
+    assert sum(loads.values()) == pytest.approx(1)
+    assert 'clustnet_abstention_share_reference{model="mnist",version="1"} 0.01\n' in shown
+
+
+def test_the_last_number_in_flight_is_shown() -> None:
+    for count in (1, 2, 1):
+        show_in_flight(count)
+    show_limit(66)
+    assert (value("requests_in_flight"), value("requests_in_flight_limit")) == (1, 66)
+
+
+def test_requests_and_refusals_are_counted_from_the_start() -> None:
+    RequestMetrics(Starlette(), ["/announced"], {"/announced/{name}": re.compile("/announced/.*")})
+    for path in ("/announced", "/announced/{name}", "other"):
+        assert REGISTRY.get_sample_value("clustnet_request_seconds_count", {"path": path}) is not None
+        for status in ("200", "500", "503", "504"):
+            assert REGISTRY.get_sample_value("clustnet_requests_total", {"path": path, "status": status}) is not None
+    for reason in ("blank_image", "overloaded", "failed"):
+        assert REGISTRY.get_sample_value("clustnet_refused_requests_total", {"reason": reason}) is not None
 
 
 def test_many_values_are_observed_as_if_one_by_one() -> None:

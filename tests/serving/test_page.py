@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from clustnet.bundle import Bundle
+from clustnet.datasets import LabelledImages
 from clustnet.evaluation_file import EVALUATION
 from clustnet.keys import make_key
 from clustnet.settings import SHIPPED_BUNDLE
@@ -218,6 +221,46 @@ def test_the_model_tab_shows_the_card_the_scores_and_the_evaluation(open_page: O
     assert shown == model["evaluation"]["confusion"]
     expect(experts.locator("tbody tr")).to_have_count(model["experts"])
     expect(panel.locator(".budget circle")).to_have_count(len(model["evaluation"]["budget"]["points"]))
+
+
+def test_the_live_tab_shows_drift_and_its_end(open_page: Open, url: str, mnist_test: LabelledImages) -> None:
+    images = mnist_test.images[np.random.default_rng(0).permutation(10_000)[:2000]]
+    page = open_page("#live")
+    charts = page.locator(".shifts figure")
+    expect(charts.locator("figcaption span:first-child")).to_have_text(
+        ["Expert load", "Guessed class", "Confidence", "Ink"]
+    )
+    assert [chart.locator("rect").count() for chart in charts.all()] == [5, 10, 10, 10]
+    tell = page.locator("#live [role=status]")
+    ask_for(url, 255 - images[:1000])
+    expect(tell).to_have_text(
+        re.compile(r"^Drift: in .*confidence and ink the last [\d,]+ images differ from mnist:train")
+    )
+    ink = charts.nth(3)
+    expect(ink).to_have_class("alarm")
+    expect(ink.locator("svg")).to_have_attribute("aria-label", re.compile(r"^Ink: drift, PSI [1-9]"))
+    last = ink.locator("rect").last
+    expect(last.locator("title")).to_have_text(re.compile("^from 0.178: (9[0-9]|100)[.].*usually 10.0"))
+    assert float(last.get_attribute("height") or 0) > 10 * float(
+        ink.locator("rect").nth(5).get_attribute("height") or 1
+    )
+    ask_for(url, images)
+    expect(tell).to_have_text(re.compile(r"^No sign of drift in the last (9\d\d|1,000) images\.$"))
+    expect(page.locator(".shifts .alarm")).to_have_count(0)
+
+
+def ask_for(url: str, images: NDArray[np.uint8]) -> None:
+    for start in range(0, len(images), 500):
+        body = {"images": images[start : start + 500].tolist()}
+        httpx.post(f"{url}/predict", json=body, timeout=PATIENCE / 1000).raise_for_status()
+
+
+def test_a_bundle_without_a_reference_says_that_drift_is_not_watched(open_page: Open) -> None:
+    page = open_page("#live", drift=None)
+    expect(
+        page.get_by_text("This bundle keeps no reference, so drift is not watched; export it again.")
+    ).to_be_visible()
+    expect(page.locator(".shifts")).to_have_count(0)
 
 
 def test_the_live_tab_counts_what_is_asked(open_page: Open, url: str) -> None:

@@ -52,3 +52,12 @@ def test_a_count_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixt
     tally.flush()
     assert seen == [2]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_the_oldest_of_too_many_notes_are_lost() -> None:
+    seen: list[int] = []
+    tally, count = Tally(seconds=60, most=2), seen.extend
+    for number in range(3):
+        tally.add(count, number)
+    tally.flush()
+    assert seen == [1, 2]

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.refusals import Refusal
-from serving.turns import TakeTurns, Turns
+from serving.turns import COMPRESSED_BYTES, TakeTurns, Turns
 
 
 async def never() -> None:
@@ -111,11 +111,13 @@ def test_a_wait_that_is_cancelled_loses_no_turn(in_the_same_round: bool) -> None
 class Connection:
     """One request through the middleware: its body comes whole, then the client stays until ``leave``."""
 
-    def __init__(self, application: TakeTurns, path: str = "/predict", body: bytes = b"x") -> None:
+    def __init__(self, application: TakeTurns, path: str = "/predict", body: bytes = b"x", encoding: str = "") -> None:
         self.sent: list[Message] = []
         self.messages: asyncio.Queue[Message] = asyncio.Queue()
         self.messages.put_nowait({"type": "http.request", "body": body})
         scope: dict[str, Any] = {"type": "http", "method": "POST", "path": path, "headers": []}
+        if encoding:
+            scope["headers"] = [(b"content-encoding", encoding.encode())]
         self.task = asyncio.create_task(self._ask(application, scope))
 
     async def _ask(self, application: TakeTurns, scope: Scope) -> None:
@@ -171,6 +173,21 @@ def test_past_the_bound_the_answer_is_503_at_once_and_the_others_are_served() ->
         assert desk.bodies == [b"1", b"x", b"2"]
 
     at_the_desk(story)
+
+
+def test_a_compressed_body_counts_as_what_it_may_hold() -> None:
+    async def tell() -> None:
+        desk = Desk()
+        application = TakeTurns(desk, Turns(most_running=1, most_bytes=2 * COMPRESSED_BYTES), lambda _: True)
+        plain = [Connection(application) for _ in range(3)]  # one runs, two wait
+        packed = [Connection(application, encoding="gzip") for _ in range(2)]
+        await settle()
+        assert [request.status for request in plain] == [None, None, None]
+        assert [request.status for request in packed] == [None, 503]
+        desk.open.set()
+        await asyncio.gather(*(request.task for request in plain + packed))
+
+    asyncio.run(tell())
 
 
 def test_a_client_that_goes_away_before_its_turn_is_not_computed_for() -> None:

@@ -3,10 +3,14 @@ import torch
 from torchvision.transforms.v2.functional import InterpolationMode, affine
 
 from training import augmentation
-from training.augmentation import random_views
+from training.augmentation import moved, random_motions
 from training.recipe import Augmentation
 
 SMOOTH = torch.nn.functional.avg_pool2d(torch.rand(3, 2, 20, 20), 5, stride=1, padding=2)
+
+
+def random_views(pixels: torch.Tensor, augmentation: Augmentation) -> torch.Tensor:
+    return moved(pixels, random_motions(len(pixels), augmentation))
 
 
 def test_without_any_change_a_view_is_its_image() -> None:
@@ -35,5 +39,5 @@ def test_a_rotation_is_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_shift_moves_by_half_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "_uniform", lambda *shape: torch.ones(*shape))
-    moved = random_views(SMOOTH, Augmentation(shift=0.2))  # 0.2 of 10 pixels
-    torch.testing.assert_close(moved[:, :, :-2, :-2], SMOOTH[:, :, 2:, 2:], atol=1e-5, rtol=1e-5)
+    right = random_views(SMOOTH, Augmentation(shift=0.2))  # 0.2 of 10 pixels
+    torch.testing.assert_close(right[:, :, :-2, :-2], SMOOTH[:, :, 2:, 2:], atol=1e-5, rtol=1e-5)

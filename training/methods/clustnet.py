@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
-from training.augmentation import random_views
+from training.augmentation import Motions, moved, random_motions
+from training.collectives import average_gradients, gathered, share
 from training.data import CoarseData
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
@@ -26,6 +27,7 @@ from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.encoder import Decoder
 from training.models.mixture import MixtureOfExperts, MixtureOutput, straight_through
 from training.partition import Partition, partition
+from training.processes import on_first, say, stop_if_asked
 from training.recipe import Optimisation, Recipe
 from training.seeding import epoch_generator, seed_everything
 
@@ -50,7 +52,7 @@ class ClustNet:
     Args:
         data: images and coarse labels.
         recipe: the hyper-parameters.
-        accelerator: places the model and steps backwards.
+        accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
     """
 
     def __init__(self, data: CoarseData, recipe: Recipe, accelerator: Accelerator) -> None:
@@ -59,9 +61,9 @@ class ClustNet:
         seed_everything(recipe.seed)
         network = MixtureOfExperts(recipe.model, data.images.shape[1:], data.mean, data.std)
         decoder = Decoder(network.pixel_shape, recipe.model.channels, recipe.model.embedding)
-        self.network: MixtureOfExperts = accelerator.prepare_model(network)
+        self.network = network.to(accelerator.device)
         self.model = copy.deepcopy(self.network) if recipe.optimisation.averaging else self.network
-        self.decoder: Decoder = accelerator.prepare_model(decoder)
+        self.decoder = decoder.to(accelerator.device)
         self.optimizers: dict[str, Optimizer] = {
             "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation),
             "experts": _optimizer(list(self.network.experts.parameters()), recipe.optimisation),
@@ -98,7 +100,7 @@ class ClustNet:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if "partition" in state:
-            self._keep(Partition(**{name: part.numpy() for name, part in state["partition"].items()}))
+            self._keep(_unpacked(state["partition"]))
 
     def _parts(self) -> dict[str, nn.Module | Optimizer]:
         networks = {"model": self.model, "network": self.network, "decoder": self.decoder}
@@ -107,9 +109,7 @@ class ClustNet:
         return networks | self.optimizers
 
     def _partition_state(self) -> State:
-        if self.partition is None:
-            return {}
-        return {"partition": {name: torch.from_numpy(part) for name, part in vars(self.partition).items()}}
+        return {} if self.partition is None else {"partition": _packed(self.partition)}
 
     def _epoch(self, epoch: int, stage: Stage, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
@@ -119,6 +119,7 @@ class ClustNet:
         self.network.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
+            stop_if_asked()
             self._schedule(epoch - 1 + index / len(batches))
             total += stage.step(index, chosen) * len(chosen)
             seen += len(chosen)
@@ -127,14 +128,15 @@ class ClustNet:
     def _reconstruct(self, _: int, chosen: Tensor) -> Tensor:
         """Step the autoencoder on one batch and return its mean squared error."""
         pixels = self.network.normalise(self.data.images[chosen])
-        loss = mse_loss(self.decoder(self.network.encoder(pixels)), pixels)
+        decoded = self.decoder(self.network.encoder(share(pixels)))
+        loss = mse_loss(gathered(decoded, len(chosen)), pixels)
         self._step(loss, ["autoencoder"])
         self._average(0.0)
         return loss.detach()
 
     def _imitate(self, _: int, chosen: Tensor) -> Tensor:
         """Step gate and experts towards the initial partition on one batch and return the loss."""
-        output = self._output(self._view(chosen))
+        output = self._output([self._view(chosen)], len(chosen))
         wanted = self._expert_of_image[chosen]
         loss = self._loss(output, self.data.targets[chosen]) + nll_loss(output.log_routing, wanted)
         self._step(loss, ["gate", "experts"])
@@ -145,7 +147,7 @@ class ClustNet:
         """Step the gate, the experts or both on one batch and return the loss."""
         targets, weight = self.data.targets[chosen], self.recipe.loss.mutual_information
         views = [self._view(chosen) for _ in range(2 if weight else 1)]
-        output = self._output(torch.cat(views))
+        output = self._output(views, len(chosen))
         loss = self._loss(output, targets.repeat(len(views)))
         if weight:
             first, second = output.log_routing.exp().chunk(2)
@@ -155,18 +157,24 @@ class ClustNet:
         return loss.detach()
 
     def _view(self, chosen: Tensor) -> Tensor:
-        """Return the chosen images, normalised, each in a random view if the recipe asks for it."""
-        return random_views(self.network.normalise(self.data.images[chosen]), self.recipe.augmentation)
+        """Return this process's share of the chosen images, normalised, in random views if the recipe asks for them.
 
-    def _output(self, pixels: Tensor) -> MixtureOutput:
-        """Route normalised images in the recipe's precision.
+        Random numbers are drawn for all of them, so that a view does not depend on the number of processes.
+        """
+        motions = random_motions(len(chosen), self.recipe.augmentation)
+        mine = None if motions is None else Motions(*map(share, motions))
+        return moved(self.network.normalise(self.data.images[share(chosen)]), mine)
+
+    def _output(self, views: list[Tensor], images: int) -> MixtureOutput:
+        """Route the views of a batch of so many images, of which each process has its share, in the recipe's precision.
 
         Raises:
             DivergedError: the weights have diverged.
         """
-        low = self.recipe.optimisation.precision == "bfloat16"
+        pixels, low = torch.cat(views), self.recipe.optimisation.precision == "bfloat16"
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
-            output = MixtureOutput(*(part.float() for part in self.network.route(pixels)))
+            parts = self.network.route(pixels)
+        output = MixtureOutput(*(gathered(part.float(), images, len(views)) for part in parts))
         if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
             raise DivergedError(
                 "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
@@ -190,6 +198,7 @@ class ClustNet:
             optimizer.zero_grad()
         self.accelerator.backward(loss)
         for name in names:
+            average_gradients(part for group in self.optimizers[name].param_groups for part in group["params"])
             self.optimizers[name].step()
 
     @torch.no_grad()
@@ -212,13 +221,15 @@ class ClustNet:
 
     def _parted(self) -> Partition:
         """Return the initial partition, made when it is first asked for."""
-        if self.partition is None:
-            recipe = self.recipe
-            clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
-            parted, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
-            print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
-            return self._keep(parted)
-        return self.partition
+        return self.partition or self._keep(_unpacked(on_first(self._part)))
+
+    def _part(self) -> dict[str, Tensor]:
+        """Make the initial partition."""
+        recipe = self.recipe
+        clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
+        parted, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+        say("\n".join(trial.lines(recipe.data.grouping().labels)))
+        return _packed(parted)
 
     def _keep(self, parted: Partition) -> Partition:
         """Keep the initial partition, and the expert that it gives each image."""
@@ -226,6 +237,15 @@ class ClustNet:
         experts[torch.from_numpy(parted.indices)] = torch.from_numpy(parted.experts)
         self.partition, self._expert_of_image = parted, experts.to(self.data.images.device)
         return parted
+
+
+def _packed(parted: Partition) -> dict[str, Tensor]:
+    """Return a partition as tensors."""
+    return {name: torch.from_numpy(part) for name, part in vars(parted).items()}
+
+
+def _unpacked(parts: dict[str, Tensor]) -> Partition:
+    return Partition(**{name: part.numpy() for name, part in parts.items()})
 
 
 def _turn(index: int, period: int) -> list[str]:

@@ -24,7 +24,7 @@ from torch.nn.functional import one_hot
 from torch.optim import Adam, Optimizer
 
 from clustnet.errors import UserError
-from training.augmentation import random_views
+from training.augmentation import moved, random_motions
 from training.data import CoarseData
 from training.inference import BATCH, evaluating
 from training.losses.centroid_distance import centroid_distance
@@ -36,6 +36,7 @@ from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.autoencoder import Decoder
 from training.models.build import build_model
 from training.models.deep_clusters import DeepClusters
+from training.processes import processes
 from training.recipe import AUTO, Recipe
 from training.seeding import epoch_generator, seed_everything
 
@@ -51,10 +52,13 @@ class DeepClustering:
         accelerator: places the model and steps backwards.
 
     Raises:
-        UserError: the architecture is for images of another shape, or a coarse group has too few images.
+        UserError: the architecture is for images of another shape, a coarse group has too few images, or there are
+            several processes.
     """
 
     def __init__(self, data: CoarseData, recipe: Recipe, accelerator: Accelerator) -> None:
+        if processes() > 1:
+            raise UserError("deep_clustering trains in one process; start it without torchrun or accelerate launch.")
         self.recipe, self.accelerator = recipe, accelerator
         self.data = data.to(accelerator.device)
         seed_everything(recipe.seed)
@@ -148,7 +152,7 @@ class DeepClustering:
             DivergedError: the weights have diverged.
         """
         pixels = self.model.normalise(self.data.images[chosen])
-        views = random_views(pixels, self.recipe.augmentation)
+        views = moved(pixels, random_motions(len(chosen), self.recipe.augmentation))
         low = self.recipe.optimisation.precision == "bfloat16"
         self.model.train()
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from training.models.batch_norm import BatchNorm1d, BatchNorm2d
+
 
 class Normalise(nn.Module):
     """Turn uint8 images into normalised channels-first floats, so that graphs read raw images.
@@ -46,18 +48,18 @@ class Encoder(nn.Module):
         layers = [
             nn.Conv2d(shape[0], first, 5, padding=2),
             nn.MaxPool2d(2),  # before the rest, which then has a quarter of the work
-            nn.BatchNorm2d(first),
+            BatchNorm2d(first),
             nn.ReLU(),
             nn.Conv2d(first, second, 5, padding=2),
             nn.MaxPool2d(2),
-            nn.BatchNorm2d(second),
+            BatchNorm2d(second),
             nn.ReLU(),
             nn.Flatten(),
             nn.Linear(second * (shape[1] // 4) * (shape[2] // 4), embedding),
-            nn.BatchNorm1d(embedding),
+            BatchNorm1d(embedding),
             nn.ReLU(),
         ]
-        normalisations = (nn.BatchNorm1d, nn.BatchNorm2d)
+        normalisations = (BatchNorm1d, BatchNorm2d)
         self.layers = nn.Sequential(*(layer for layer in layers if batch_norm or not isinstance(layer, normalisations)))
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -1,0 +1,192 @@
+"""The feedback file: what the model said of an image, and what someone says is true.
+
+It is a SQLite file to which rows are only added. A row that was added survives a killed process and a power failure.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from clustnet.bundle import Manifest
+from clustnet.coarse import CoarseGrouping
+from clustnet.errors import UserError
+from clustnet.sqlite_file import SqliteFile, reading
+
+KIND = 0x434E4642  # "CNFB"
+MODELS = """
+CREATE TABLE IF NOT EXISTS models (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL,
+    classes TEXT NOT NULL, coarse_groups TEXT NOT NULL,
+    UNIQUE (name, version, classes, coarse_groups)
+);
+"""
+FEEDBACK = """
+CREATE TABLE IF NOT EXISTS feedback (
+    number INTEGER PRIMARY KEY, request_id TEXT NOT NULL, image INTEGER NOT NULL,
+    model INTEGER NOT NULL REFERENCES models (id), answered REAL NOT NULL,
+    guess TEXT NOT NULL, guess_probability REAL NOT NULL, coarse TEXT NOT NULL, coarse_probability REAL NOT NULL,
+    expert INTEGER NOT NULL, confidence REAL NOT NULL, abstain INTEGER NOT NULL,
+    label TEXT NOT NULL, given REAL NOT NULL,
+    UNIQUE (request_id, image)
+);
+CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON feedback
+BEGIN SELECT RAISE(ABORT, 'feedback is only added'); END;
+CREATE TRIGGER IF NOT EXISTS no_loss BEFORE DELETE ON feedback
+BEGIN SELECT RAISE(ABORT, 'feedback is only added'); END;
+CREATE VIEW IF NOT EXISTS told AS
+SELECT name, version, classes, coarse_groups, request_id, image,
+    answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain,
+    label, given, number, model FROM feedback JOIN models ON model = id;
+"""
+ADD = """
+INSERT INTO feedback (
+    model, request_id, image,
+    answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain,
+    label, given
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+ADD_MODEL = "INSERT OR IGNORE INTO models (name, version, classes, coarse_groups) VALUES (?, ?, ?, ?)"
+FIND_MODEL = "SELECT id FROM models WHERE (name, version, classes, coarse_groups) = (?, ?, ?, ?)"
+
+
+class FileFullError(UserError):
+    """The file holds as many rows as it may."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A model by its name and version, its fine classes, and the indices of those behind each coarse label."""
+
+    name: str
+    version: str
+    classes: tuple[str, ...]
+    coarse: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> "Labels":
+        """Return those of a bundle."""
+        groups = map(list, manifest.coarse_groups)
+        coarse = dict(zip(manifest.coarse_labels, groups, strict=True))
+        return cls(manifest.name, manifest.version, manifest.fine_classes, coarse)
+
+    @classmethod
+    def read(cls, name: str, version: str, classes: str, coarse: str) -> "Labels":
+        """Return those of a row of ``models``."""
+        return cls(name, version, tuple(json.loads(classes)), json.loads(coarse))
+
+    def row(self) -> tuple[str, str, str, str]:
+        """Return what ``read`` takes."""
+        return self.name, self.version, json.dumps(self.classes), json.dumps(self.coarse)
+
+    def grouping(self) -> CoarseGrouping:
+        """Return the fine classes behind each coarse label."""
+        if len(self.coarse) == 1:
+            return CoarseGrouping.whole(len(self.classes))
+        return CoarseGrouping.from_mapping(self.coarse, len(self.classes))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of one image of a request, ``answered`` in seconds since 1970."""
+
+    answered: float
+    guess: str
+    guess_probability: float
+    coarse: str
+    coarse_probability: float
+    expert: int
+    confidence: float
+    abstain: bool
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """One row: an image by its request and its place in it, the answer, and the label that is said to be true."""
+
+    request_id: str
+    image: int
+    answer: Answer
+    label: str
+    given: float
+
+    @property
+    def correct(self) -> bool:
+        """Tell whether the guess is the label."""
+        return self.answer.guess == self.label
+
+
+class FeedbackFile:
+    """The feedback file of a service, which its workers share.
+
+    Its methods wait for the disk, so call them in a thread, one at a time.
+
+    Args:
+        path: the file.
+        most: the most rows that it may hold.
+
+    Raises:
+        UserError: it is another file, or cannot be written.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self.most = most
+        self._file = SqliteFile(path, KIND, (MODELS, FEEDBACK), "FULL")
+
+    def find(self, request_id: str, image: int) -> tuple[Labels, Feedback] | None:
+        """Return what is kept of an image, None where nothing is."""
+        query = "SELECT * FROM told WHERE request_id = ? AND image = ?"
+        row = self._file.connection().execute(query, (request_id, image)).fetchone()
+        return _told(row) if row else None
+
+    def add(self, labels: Labels, request_id: str, image: int, answer: Answer, label: str) -> Feedback:
+        """Keep feedback on an image, for good when this returns.
+
+        Raises:
+            FileFullError: there is no room.
+            sqlite3.IntegrityError: there is feedback on this image already.
+            sqlite3.Error: it cannot be written.
+        """
+        row = Feedback(request_id, image, answer, label, time.time())
+        with self._file.writing() as connection:
+            (rows,) = connection.execute("SELECT ifnull(max(number), 0) FROM feedback").fetchone()  # none is removed
+            if rows >= self.most:
+                raise FileFullError(f"The feedback file holds {rows} rows, the most it may; ask its operator for room.")
+            model = model_id(connection, labels)
+            connection.execute(ADD, (model, request_id, image, *astuple(answer), label, row.given))
+        return row
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def model_id(connection: sqlite3.Connection, labels: Labels) -> int:
+    """Return the id of a model in the table ``models``, where it is added if it is new."""
+    connection.execute(ADD_MODEL, labels.row())
+    (found,) = connection.execute(FIND_MODEL, labels.row()).fetchone()
+    return int(found)
+
+
+def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
+    """Yield each model of a feedback file that has feedback, and all of it in the order in which it came.
+
+    Raises:
+        UserError: it is no feedback file, or cannot be read.
+    """
+    with reading(path, KIND) as connection:
+        for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():
+            rows = connection.execute("SELECT * FROM told WHERE model = ? ORDER BY number", (model,)).fetchall()
+            yield _told(rows[0])[0], [_told(row)[1] for row in rows]
+
+
+def _told(row: Sequence[Any]) -> tuple[Labels, Feedback]:
+    """Return a row of the view ``told``."""
+    *labels, request_id, image = row[:6]
+    answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain = row[6:14]
+    label, given = row[14:16]
+    answer = Answer(answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, bool(abstain))
+    return Labels.read(*labels), Feedback(request_id, image, answer, label, given)

@@ -1,0 +1,1 @@
+"""The image of the service: built with its labels, tested in a real container, listed as an SBOM."""
