@@ -221,7 +221,7 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         required=True,
         metavar="DATA",
-        help="mnist:test, or cifar10:PATH:test with its files' path, or, with --bundle, folder:PATH, whose test/CLASS/* "
+        help="mnist:test, or cifar10:PATH:test with its files' path, or, with --bundle, folder:PATH, whose test/CLASS/"
         "are scored, or files: images in folders named for their classes ('digits/*/*.png'), or Parquet with columns "
         "image and label ('s3://bucket/*.parquet')",
     )
