@@ -1,5 +1,7 @@
 """The class map: which fine class each cell (one expert x one coarse label) stands for."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,6 +9,7 @@ Floats = NDArray[np.floating]
 
 # A cell that few reference images reach stays near uniform instead of claiming a class.
 PRIOR_IMAGES = 0.1
+LEAST_LEAD = 0.05  # of a cluster's class over the mean, for the cluster to stand for it
 
 
 def routing_weights(routing: Floats, hard: bool) -> Floats:
@@ -68,6 +71,18 @@ def class_probability(weights: Floats, expert_probability: Floats, class_map: Fl
     cells = cell_probability(weights, expert_probability)[:, :, : class_map.shape[1]]
     probability: Floats = np.einsum("nek,ekc->nc", cells, class_map)
     return probability
+
+
+def class_mapping(class_map: Floats, classes: Sequence[str]) -> dict[str, str | None]:
+    """Return the most probable class of each cluster by its number, None where hardly any reference image is in it.
+
+    Args:
+        class_map: [E, C], of one coarse group, rows summing to 1.
+        classes: the names of the C classes.
+    """
+    best, uniform = class_map.argmax(axis=1).tolist(), 1 / len(classes)
+    told = (class_map.max(axis=1) - uniform >= LEAST_LEAD).tolist()
+    return {str(e): classes[c] if known else None for e, (c, known) in enumerate(zip(best, told, strict=True))}
 
 
 def draw_reference(labels: NDArray[np.integer], per_class: int, seed: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, r
 from sklearn.metrics.cluster import contingency_matrix
 
 from clustnet.coarse import CoarseGrouping
+from clustnet.datasets.labelled import UNKNOWN
 from clustnet.routing import routing_entropy
 
 Floats = NDArray[np.floating]
@@ -62,7 +63,7 @@ def routing_scores(
     Args:
         routing: [N, E] routing distribution.
         positive_probability: [N] probability of the positive coarse label.
-        fine: [N] true fine classes.
+        fine: [N] true fine classes, ``UNKNOWN`` where they are not told.
         grouping: the fine classes behind each coarse label.
 
     Returns:
@@ -70,18 +71,21 @@ def routing_scores(
         images of one true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi``
         (arithmetic mean) and ``ari`` of the cells against all fine classes; ``expert_load/E``; and
         ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out; a cell is an expert.
+        All but the last two are of the images whose class is told, nan where there are none.
     """
-    coarse = grouping.coarse(fine)
-    experts, cell = routing.argmax(axis=1), cells(routing, positive_probability)
+    known = fine != UNKNOWN
+    experts, cell, fine = routing[known].argmax(axis=1), cells(routing, positive_probability)[known], fine[known]
+    coarse, told = grouping.coarse(fine), bool(known.any())
     scores = {}
     if grouping.divided:
-        scores["binary_accuracy"] = float(((positive_probability > 0.5) == coarse).mean())
+        right = (positive_probability[known] > 0.5) == coarse
+        scores["binary_accuracy"] = float(right.mean()) if told else float("nan")
         for index, label in enumerate(grouping.labels):
             group = coarse == index
             scores[f"group_accuracy/{label}"] = clustering_accuracy(experts[group], fine[group])
     scores["cell_accuracy"] = clustering_accuracy(cell, fine)
-    scores["nmi"] = float(normalized_mutual_info_score(fine, cell))
-    scores["ari"] = float(adjusted_rand_score(fine, cell))
+    scores["nmi"] = float(normalized_mutual_info_score(fine, cell)) if told else float("nan")
+    scores["ari"] = float(adjusted_rand_score(fine, cell)) if told else float("nan")
     scores |= {f"expert_load/{e}": float(load) for e, load in enumerate(expert_load(routing))}
     scores["routing_entropy"] = float(routing_entropy(routing).mean())
     return scores

@@ -79,14 +79,13 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> "Evaluation":
-    from clustnet.datasets import load
     from evaluation.coarse_option import parse_coarse
     from evaluation.progress import show_batches
     from evaluation.report import check_replaceable, write_report
     from evaluation.scoring import evaluate
 
     check_replaceable(options.out)
-    data = load(options.data).first(options.limit)
+    data = _load(options.data, options).first(options.limit)
     training, outliers = _training_split(options, data), _outliers(options, data)
     grouping = None if options.coarse is None else parse_coarse(options.coarse, data.classes)
     with _open_source(options, data) as source:
@@ -97,6 +96,20 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
         evaluation = _with_budget(evaluation, options, training)
     write_report(evaluation, options.out)
     return evaluation
+
+
+def _load(data: str, options: argparse.Namespace, split: str | None = None) -> "LabelledImages":
+    """Load ``NAME:SPLIT``, or another split of it; a folder's images as the bundle reads them, with its classes."""
+    from clustnet.bundle import MANIFEST, read_manifest
+    from clustnet.datasets import load_folder, load_named, parse
+
+    name, told, path = parse(data)
+    if name != "folder":
+        return load_named(name, split or told, path)
+    if options.bundle is None:
+        raise UserError("Data of the form folder:PATH go with --bundle, which tells the size of its images.")
+    manifest = read_manifest(options.bundle / MANIFEST)
+    return load_folder(split or told, path, manifest.input, manifest.fine_classes)
 
 
 def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
@@ -130,14 +143,13 @@ def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "Lab
     """Load what reference images are drawn from; they must never be among those that are scored."""
     if options.reference_budget is None:
         return None
-    from clustnet.datasets import load
     from evaluation.reference_budget import check_budgets
 
     if data.split != "test":
         raise UserError(
             "--reference-budget draws from the training split, so it scores the test split; end --data with ':test'."
         )
-    training = load(options.data.removesuffix("test") + "train")
+    training = _load(options.data, options, "reference" if data.name == "folder" else "train")
     check_budgets(options.reference_budget, training)
     return training
 
@@ -145,10 +157,9 @@ def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "Lab
 def _outliers(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
     if options.outliers is None:
         return None
-    from clustnet.datasets import load
     from evaluation.outliers import check_outliers
 
-    outliers = load(options.outliers).first(options.limit)
+    outliers = _load(options.outliers, options).first(options.limit)
     check_outliers(outliers, data)
     return outliers
 
@@ -210,8 +221,9 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         required=True,
         metavar="DATA",
-        help="mnist:test, or cifar10:PATH:test with its files' path; or, with --bundle, files: images in folders named "
-        "for their classes ('digits/*/*.png'), or Parquet with columns image and label ('s3://bucket/*.parquet')",
+        help="mnist:test, or cifar10:PATH:test with its files' path, or, with --bundle, folder:PATH, whose test/CLASS/"
+        "are scored, or files: images in folders named for their classes ('digits/*/*.png'), or Parquet with columns "
+        "image and label ('s3://bucket/*.parquet')",
     )
     parser.add_argument(
         "--engine",

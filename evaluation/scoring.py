@@ -123,6 +123,11 @@ def evaluate(
     """
     if len(data) == 0:
         raise UserError(f"The split {data.split} of {data.name} holds no images, so there is nothing to score.")
+    if not data.labelled:
+        raise UserError(
+            f"The split {data.split} of {data.name} has images whose class is not told, so it cannot be scored; "
+            f"sort them into {data.split}/CLASS/."
+        )
     answers = answer_all(source, data.images, progress)
     groups = by_first_class(grouping or source.grouping(set(answers.coarse_label.tolist())))
     return Evaluation(data, answers, groups, score(answers, data.labels, groups), source.description())

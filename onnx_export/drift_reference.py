@@ -25,7 +25,7 @@ def fit_reference_of_drift(mixture: Mixture, recipe: Recipe, train: LabelledImag
     some = spread(_part(train, slice(-held_out, None))) if held_out else _part(spread(train), slice(1, None, 2))
     observed = Observed.of([predict(mixture, some.images)], [some.images])
     data = f"{train.name}:{train.split}"
-    return reference_of(observed, recipe.model.experts, len(train.classes), data, held_out > 0)
+    return reference_of(observed, len(mixture.class_map), len(train.classes), data, held_out > 0)
 
 
 def _part(images: LabelledImages, part: slice) -> LabelledImages:

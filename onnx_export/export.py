@@ -1,5 +1,6 @@
 """From a run to a bundle: what is fitted after training, graphs, parity, scores, tables, model card, manifest."""
 
+import json
 import math
 import subprocess
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, DriftReference, InputSpec, Manifest, Name, Score
+from clustnet.class_map import class_mapping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.evaluation_file import EVALUATION
@@ -21,12 +23,13 @@ from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate
-from training.data import load_split
+from training.data import load_reference, load_split
 from training.models.build import build_model
 from training.models.mixture import GatedExperts
-from training.recipe import Recipe
+from training.recipe import AUTO, Recipe
 from training.run_folder import RunFolder
 
+CLASS_MAPPINGS = "class_mappings.json"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -71,11 +74,16 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     found = predict(mixture, test.images)
     drift = fit_reference_of_drift(mixture, recipe, train)
     scores = score_test(found, recipe, test, fitted.abstention)
-    evaluation = evaluate(found, test, model, recipe, train)
+    named = load_reference(recipe.data, train)
+    evaluation = evaluate(found, test, model, recipe, named) if test.labelled else None
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
         parity = check_parity(bundle, mixture, test.images, found)
-        (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
+        if evaluation is not None:
+            (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
+        if not recipe.data.grouping().divided:
+            mapping = class_mapping(fitted.class_map.array()[:, 0], train.classes)
+            (bundle / CLASS_MAPPINGS).write_text(json.dumps(mapping, indent=1) + "\n", encoding="utf-8")
         manifest = _manifest(name, version, recipe, train, fitted, drift, scores, _hashes(bundle))
         (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
@@ -117,7 +125,7 @@ def _manifest(
         input=_input_spec(train),
         coarse_labels=grouping.labels,
         coarse_groups=grouping.groups,
-        experts=recipe.model.experts,
+        experts=len(fitted.class_map.values),
         fine_classes=train.classes,
         class_map=fitted.class_map,
         calibration=fitted.calibration,
@@ -134,17 +142,21 @@ def load_model(folder: RunFolder, recipe: Recipe, train: LabelledImages) -> Gate
     Raises:
         UserError: the run has no finished epoch, or its checkpoint is damaged.
     """
+    state = folder.load_checkpoint(folder.last_epoch())["model"]
+    if recipe.model.experts == AUTO:
+        recipe = recipe.with_experts(len(state["centroids"]))
     model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
-    model.load_state_dict(folder.load_checkpoint(folder.last_epoch())["model"])
+    model.load_state_dict(state)
     return model.eval()
 
 
 def score_test(found: Predictions, recipe: Recipe, test: LabelledImages, abstention: Abstention) -> list[Score]:
     """Score predictions of the test split, with every figure's protocol; what no image can show is left out."""
     values = routing_scores(found.routing, found.positive_probability, test.labels, recipe.data.grouping())
-    right = found.class_probability.argmax(axis=1) == test.labels
-    values["class_accuracy"] = float(right.mean())
-    values["calibration_error"] = reliability(found.class_probability.max(axis=1), right).error
+    if test.labelled:
+        right = found.class_probability.argmax(axis=1) == test.labels
+        values["class_accuracy"] = float(right.mean())
+        values["calibration_error"] = reliability(found.class_probability.max(axis=1), right).error
     values["abstained"] = float(abstention.refuses(found.confidence).mean())
     return [
         Score(
@@ -161,6 +173,8 @@ def score_test(found: Predictions, recipe: Recipe, test: LabelledImages, abstent
 
 
 def _protocol(name: str, recipe: Recipe) -> str:
+    if name == "class_accuracy" and recipe.data.name == "folder":
+        return "class map fitted on the images of reference/"
     if name == "class_accuracy":
         return f"class map fitted on {recipe.reference.per_class} training images per class"
     if name == "calibration_error":

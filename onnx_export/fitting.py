@@ -11,13 +11,15 @@ from clustnet.bundle import Abstention, Calibration, ClassMap
 from clustnet.calibration import fit_temperature
 from clustnet.class_map import class_probability, draw_reference, fit_class_map
 from clustnet.datasets import LabelledImages
+from clustnet.datasets.folder import REFERENCE
 from clustnet.errors import UserError
 from clustnet.scores import cells
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
+from training.data import load_reference
 from training.inference import Routed, route
 from training.models.mixture import GatedExperts
-from training.recipe import Recipe
+from training.recipe import Recipe, Reference
 
 IMAGES = 10_000  # at least so many training images, where there are, fit all but the class map
 ABSTAINED = 0.01  # share of training images under the threshold
@@ -39,44 +41,52 @@ class Fitted:
 
 
 def fit(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> Fitted:
-    """Fit on the training split: the class map on the reference images' classes, all else without fine labels.
+    """Fit the class map on the reference images' classes, all else on the training split without fine labels.
 
     Raises:
         UserError: a class has fewer training images than the recipe asks for.
     """
-    class_map = fit_reference(model, recipe, train)
+    class_map = fit_reference(model, recipe, load_reference(recipe.data, train))
     some = spread(train)
     routed, features = route_with_features(model, some.images, recipe.routing == "hard")
     coarse = recipe.data.grouping().coarse(some.labels)
-    confidence, abstention = fit_abstention(routed, features, class_map.data)
-    return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse), confidence, abstention)
+    data = f"{train.name}:{train.split}"
+    confidence, abstention = fit_abstention(routed, features, data)
+    return Fitted(class_map, fit_calibration(routed, recipe, class_map, coarse, data), confidence, abstention)
 
 
-def fit_reference(model: GatedExperts, recipe: Recipe, train: LabelledImages) -> ClassMap:
-    """Draw the reference images from the training split and fit the class map on their labels.
+def fit_reference(model: GatedExperts, recipe: Recipe, named: LabelledImages) -> ClassMap:
+    """Fit the class map on the labels of reference images: all of ``reference/``, or some drawn from a training split.
 
     Raises:
         UserError: a class has fewer training images than the recipe asks for.
     """
-    counts = np.bincount(train.labels, minlength=len(train.classes))
-    if counts.min() < recipe.reference.per_class:
-        raise UserError(
-            f"The class {train.classes[counts.argmin()]!r} has {counts.min()} training images, but "
-            f"reference.per_class asks for {recipe.reference.per_class}; lower it or train on more images."
-        )
-    indices = draw_reference(train.labels, recipe.reference.per_class, recipe.reference.seed)
-    routed = route(model, train.images[indices], recipe.routing == "hard")
-    sizes = (len(train.classes), len(recipe.data.grouping().labels))
-    fitted = fit_class_map(routed.weights, routed.expert_probability, train.labels[indices], *sizes)
+    indices = np.arange(len(named)) if named.split == REFERENCE else _drawn(named, recipe.reference)
+    routed = route(model, named.images[indices], recipe.routing == "hard")
+    sizes = (len(named.classes), len(recipe.data.grouping().labels))
+    fitted = fit_class_map(routed.weights, routed.expert_probability, named.labels[indices], *sizes)
     return ClassMap(
         values=fitted.tolist(),
-        data=f"{train.name}:{train.split}",
+        data=f"{named.name}:{named.split}",
         reference_images=len(indices),
         reference_indices=indices.tolist(),
     )
 
 
-def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer]) -> Calibration:
+def _drawn(train: LabelledImages, reference: Reference) -> NDArray[np.int64]:
+    """Draw as many images of each class as the recipe asks for; return their indices."""
+    counts = np.bincount(train.labels, minlength=len(train.classes))
+    if counts.min() < reference.per_class:
+        raise UserError(
+            f"The class {train.classes[counts.argmin()]!r} has {counts.min()} training images, but "
+            f"reference.per_class asks for {reference.per_class}; lower it or train on more images."
+        )
+    return draw_reference(train.labels, reference.per_class, reference.seed)
+
+
+def fit_calibration(
+    routed: Routed, recipe: Recipe, class_map: ClassMap, coarse: NDArray[np.integer], data: str
+) -> Calibration:
     """Fit the temperature on N training images; without coarse labels it is 1.
 
     Args:
@@ -84,12 +94,13 @@ def fit_calibration(routed: Routed, recipe: Recipe, class_map: ClassMap, coarse:
         recipe: the recipe of the run.
         class_map: the class map.
         coarse: [N] their coarse labels, 0 or 1.
+        data: where they are from, for example ``mnist:train``.
     """
     if not recipe.data.grouping().divided:
-        return Calibration(temperature=1.0, data=class_map.data, images=0)
+        return Calibration(temperature=1.0, data=data, images=0)
     probability = class_probability(routed.weights, routed.expert_probability, class_map.array())
     temperature = fit_temperature(probability, recipe.data.grouping(), coarse)
-    return Calibration(temperature=temperature, data=class_map.data, images=len(coarse))
+    return Calibration(temperature=temperature, data=data, images=len(coarse))
 
 
 def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confidence, Abstention]:

@@ -48,7 +48,7 @@ def _how(manifest: Manifest, recipe: Recipe) -> str:
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
-        "of the training split; this run used no other fine label.\n\n"
+        f"of {manifest.class_map.data}; this run used no other fine label.\n\n"
         f"{_certainty(manifest)}{_drift(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
     )
 

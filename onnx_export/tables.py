@@ -26,7 +26,7 @@ def evaluate(
         test: the test split.
         model: the trained mixture.
         recipe: the recipe of the run.
-        train: the training split, from which labelled images are drawn.
+        train: the labelled images from which those of a budget are drawn.
     """
     classes = len(test.classes)
     return BundleEvaluation(
@@ -34,7 +34,7 @@ def evaluate(
         images=len(test),
         seed=recipe.seed,
         confusion=_counts(test.labels, found.class_probability.argmax(axis=1), classes, classes),
-        experts=_counts(found.routing.argmax(axis=1), test.labels, recipe.model.experts, classes),
+        experts=_counts(found.routing.argmax(axis=1), test.labels, found.routing.shape[1], classes),
         budget=measure_budget(found, test, model, recipe, train),
     )
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.datasets import MNIST
 
-from clustnet.datasets import LabelledImages, load_named
+from clustnet.datasets import LabelledImages, load_folder, load_named
+from clustnet.datasets.folder import REFERENCE, grey
 from clustnet.datasets.mnist import CLASSES, MEAN, STD, unpacked
 from clustnet.errors import UserError
 from training.recipe import Data
@@ -58,8 +59,21 @@ def load_split(data: Data, split: str) -> LabelledImages:
     Raises:
         UserError: files that are missing or damaged.
     """
-    labelled = load_named(data.name, split, data.path) if data.name != "mnist" else _load_mnist(data, split)
+    labelled = LOADERS.get(data.name, _load_other)(data, split)
     return labelled.first(data.train_images if split == "train" else data.test_images)
+
+
+def load_reference(data: Data, train: LabelledImages) -> LabelledImages:
+    """Return the labelled images that may name cells: ``reference/`` of a folder, else those of the training split.
+
+    Args:
+        data: the recipe's.
+        train: its training split.
+
+    Raises:
+        UserError: images of ``reference/`` that cannot be read.
+    """
+    return _load_folder(data, REFERENCE) if data.name == "folder" else train
 
 
 def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
@@ -89,13 +103,34 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
 
 
 def hide_fine_labels(labelled: LabelledImages, data: Data) -> CoarseData:
-    """Return the images with their coarse labels alone."""
+    """Return the images with their coarse labels alone.
+
+    Raises:
+        UserError: there are coarse labels, but not of every image is the class told.
+    """
+    if data.coarse is not None and not labelled.labelled:
+        raise UserError(
+            "data.coarse names groups of classes, but images of train/ lie in no folder of a class; sort them into "
+            "train/CLASS/, or set data.coarse to null."
+        )
     targets = data.grouping().coarse(labelled.labels).astype(np.float32)
     images = torch.from_numpy(labelled.images.copy())
     return CoarseData(images, torch.from_numpy(targets), labelled.mean, labelled.std)
+
+
+def _load_other(data: Data, split: str) -> LabelledImages:
+    return load_named(data.name, split, data.path)
+
+
+def _load_folder(data: Data, split: str) -> LabelledImages:
+    """Load a part of a folder of images in the size that the recipe asks for."""
+    return load_folder(split, data.path, grey(*data.size))
 
 
 def _load_mnist(data: Data, split: str) -> LabelledImages:
     """Load MNIST through torchvision, from files whose hashes have been checked."""
     dataset = MNIST(unpacked(data.path), train=split == "train")
     return LabelledImages("mnist", split, dataset.data.numpy(), dataset.targets.numpy(), CLASSES, MEAN, STD)
+
+
+LOADERS = {"mnist": _load_mnist, "folder": _load_folder}

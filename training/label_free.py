@@ -117,7 +117,7 @@ def label_free(model: GatedExperts, data: CoarseData, recipe: Recipe) -> LabelFr
 def describe(found: LabelFree, recipe: Recipe) -> str:
     """Say the figures and what has collapsed in words, for the end of a run."""
     grouping = recipe.data.grouping()
-    most = len(grouping.labels) * math.log(recipe.model.experts)
+    most = len(grouping.labels) * math.log(found.joint.shape[1])
     coarse = f", log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f}"
     lines = [
         f"label-free score {found.score:.4f}: mutual information {sum(found.mutual_information):.4f} of at most "

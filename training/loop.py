@@ -1,5 +1,6 @@
 """The loop that every method shares: score, write, resume, stop in good order."""
 
+import math
 import sys
 import time
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from clustnet.datasets import LabelledImages
 from clustnet.scores import idle_experts, routing_scores
-from training.data import CoarseData, hide_fine_labels, hold_out, load_split
+from training.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
 from training.inference import route
 from training.label_free import LabelFree, describe, label_free
 from training.methods import METHODS
@@ -42,6 +43,9 @@ def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = No
     """
     check_batch_size(recipe.optimisation.batch_size)
     splits = agreed(lambda: [load_split(recipe.data, split) for split in ("train", "test")])
+    agreed(
+        lambda: load_reference(recipe.data, splits[0])
+    )  # so that one that cannot be used is told before the training
     seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -122,7 +126,7 @@ def _report(row: Row, epochs: int) -> None:
         f"loss {row['train_loss']:.4f}",
         *(f"binary {row[key]:.4f}" for key in row if key == "binary_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
-        f"cells {row['cell_accuracy']:.3f}",
+        *(f"cells {row[key]:.3f}" for key in ("cell_accuracy",) if not math.isnan(row[key])),
         f"load {load}",
         f"{row['train_seconds']:.0f} s",
     ]

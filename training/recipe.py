@@ -11,17 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from clustnet.coarse import CoarseGrouping
-from clustnet.datasets import CLASSES
+from clustnet.datasets import classes_of
 from clustnet.errors import UserError
+from clustnet.preparation import LARGEST_SIDE
 from training.architecture import Architecture, parse_architecture, read_architecture
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+
+AUTO = 0  # experts whose number is estimated
 
 
 class Part(BaseModel):
@@ -36,6 +49,7 @@ class Data(Part):
     Args:
         name: the data set.
         path: its folder or file; the embedded copy by default where there is one.
+        size: of a ``folder``, the height and width that its images are resized to; they are made grey.
         coarse: ``{label: [fine class, ...]}``, two groups, the second is the positive one; null for no coarse labels.
         train_images: use only the first so many training images.
         test_images: use only the first so many test images.
@@ -43,16 +57,21 @@ class Data(Part):
             them instead of on training images; to compare hyper-parameters.
     """
 
-    name: Literal["mnist", "cifar10", "notmnist", "coil20"] = "mnist"
+    name: Literal["mnist", "cifar10", "notmnist", "coil20", "folder"] = "mnist"
     path: Path | None = None
+    size: tuple[Side, Side] = (160, 160)
     coarse: dict[str, list[int]] | None = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
     train_images: Count | None = None
     test_images: Count | None = None
     validation_images: Annotated[int, Field(ge=0)] = 0
 
     def grouping(self) -> CoarseGrouping:
-        """Return the coarse grouping over the data set's fine classes."""
-        classes = len(CLASSES[self.name])
+        """Return the coarse grouping over the data set's fine classes.
+
+        Raises:
+            UserError: it is none, or the folder that is to tell the classes does not.
+        """
+        classes = len(classes_of(self.name, self.path))
         if self.coarse is None:
             return CoarseGrouping.whole(classes)
         return CoarseGrouping.from_mapping(self.coarse, classes)
@@ -65,13 +84,18 @@ def _architecture(value: Any) -> Any:
     return value if value is None or isinstance(value, Architecture) else parse_architecture(value, "it")
 
 
+def _experts(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    return AUTO if value == "auto" else number(value)
+
+
 class Model(Part):
     """The gate and its experts.
 
     Args:
         architecture: of ``deep_clustering``, the autoencoder, written out or named as ``FILE:ENTRY``; it takes the
             place of all keys that follow but ``experts``.
-        experts: number of experts, E; of ``deep_clustering``, of clusters.
+        experts: number of experts, E; of ``deep_clustering``, of clusters, where ``auto`` (in Python ``AUTO``) has it
+            estimated after the pre-training.
         expert: their capacity. ``linear``: one linear layer on the pixels; ``small_cnn``: two small
             convolutions; ``large_cnn``: enough to solve the task alone; ``shared``: a linear head on the
             gate's encoder.
@@ -82,7 +106,12 @@ class Model(Part):
     """
 
     architecture: Annotated[Architecture | None, BeforeValidator(_architecture)] = None
-    experts: Annotated[int, Field(ge=1, le=1000)] = 5
+    experts: Annotated[
+        int,
+        Field(ge=1, le=1000),
+        WrapValidator(_experts),
+        PlainSerializer(lambda experts: experts if experts != AUTO else "auto"),
+    ] = 5
     expert: Literal["linear", "small_cnn", "large_cnn", "shared"] = "linear"
     expert_channels: tuple[Count, Count] = (3, 6)
     channels: tuple[Count, Count] = (16, 32)
@@ -179,7 +208,11 @@ class Clustering(Part):
         loss: ``kl``, between the soft assignment and its sharpened target (DEC), or ``kmeans``, the squared distance
             to the assigned centroid (DCN).
         weight: of that loss; the reconstruction error has 1.
-        start: how clusters are found in the pre-trained embedding: ``kmeans``, or ``manifold``, k-means after UMAP.
+        start: how the first clusters are found: by ``kmeans``, on a ``manifold``, k-means after UMAP, or along a
+            ``graph`` of neighbours, graph degree linkage.
+        space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
+            that are few and alike in all but a turn.
+        neighbours: of each image, by which ``manifold`` and ``graph`` go; fewer than images of a class.
         starts: of k-means, of which the tightest is kept.
         imitation: so many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target anew.
@@ -190,7 +223,9 @@ class Clustering(Part):
 
     loss: Literal["kl", "kmeans"] = "kl"
     weight: Positive = 1.0
-    start: Literal["kmeans", "manifold"] = "kmeans"
+    start: Literal["kmeans", "manifold", "graph"] = "kmeans"
+    space: Literal["embedding", "pixels"] = "embedding"
+    neighbours: Annotated[int, Field(ge=2)] = 20
     starts: Count = 10
     imitation: Epochs = 0
     refresh: Count = 140
@@ -233,12 +268,18 @@ class Recipe(Part):
         """Return how many clusters each coarse group should have.
 
         By default as many as there are experts. The clusters of ``deep_clustering`` are the experts themselves; each
-        group has its share of them, by the number of its classes.
+        group has its share of them, by the number of its classes. Until ``auto`` is estimated there is one.
         """
         if self.method == "clustnet":
             return self.partition.clusters or (self.model.experts, self.model.experts)
+        if self.data.coarse is None:
+            return (self.model.experts or 1,)
         sizes = [len(group) for group in self.data.grouping().groups]
         return tuple(self.model.experts * size // sum(sizes) for size in sizes)
+
+    def with_experts(self, experts: int) -> "Recipe":
+        """Return the recipe with another number of experts, as when ``auto`` has been estimated."""
+        return self.model_copy(update={"model": self.model.model_copy(update={"experts": experts})})
 
     def to_yaml(self) -> str:
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
@@ -289,25 +330,40 @@ def validated(content: Mapping[str, Any], source: str) -> Recipe:
     """
     try:
         recipe = Recipe.model_validate(content)
-        recipe.data.grouping()
+        _check_data(recipe.data)
     except ValidationError as error:
         raise UserError(f"{source}: {_explain(error)}") from None
     except UserError as error:
-        raise UserError(f"{source}: data.{error}") from None
+        raise UserError(f"{source}: {error}") from None
     _check_method(recipe, source)
     return recipe
 
 
+def _check_data(data: Data) -> None:
+    """Check the groups of classes, which a folder tells as soon as its path is given."""
+    if data.name == "folder" and data.path is None:
+        return
+    classes_of(data.name, data.path)
+    try:
+        data.grouping()
+    except UserError as error:
+        raise UserError(f"data.{error}") from None
+
+
 def _check_method(recipe: Recipe, source: str) -> None:
     """Refuse what the recipe's method cannot do, and keys that it does not read."""
-    for key in UNREAD[recipe.method]:
+    for key, whom in _unread(recipe):
         if _value(recipe, key) != _value(Recipe(), key):
-            raise UserError(f"{source}: {key} says nothing to the method {recipe.method}; leave it out.")
+            raise UserError(f"{source}: {key} says nothing to {whom}; leave it out.")
     clusters = recipe.clusters()
+    if recipe.model.experts == AUTO:
+        _check_auto(recipe, source)
     if recipe.method == "deep_clustering":
         if recipe.model.architecture is None:
             raise UserError(f"{source}: deep_clustering needs model.architecture; name one, such as {EXAMPLE}.")
-        if sum(clusters) != recipe.model.experts or min(clusters) < 1 or recipe.model.experts < 2:
+        if recipe.model.experts != AUTO and (
+            sum(clusters) != recipe.model.experts or min(clusters) < 1 or recipe.model.experts < 2
+        ):
             raise UserError(
                 f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more, shared out among "
                 "the coarse groups evenly, by the number of their classes."
@@ -319,6 +375,30 @@ def _check_method(recipe: Recipe, source: str) -> None:
             f"{source}: partition.clusters is {list(clusters)}, but there are only "
             f"{recipe.model.experts} experts; set model.experts to the larger."
         )
+
+
+def _check_auto(recipe: Recipe, source: str) -> None:
+    """Refuse ``auto`` where the number of clusters cannot be estimated."""
+    reasons = {
+        "the method deep_clustering": recipe.method != "deep_clustering",
+        "data without coarse labels (data.coarse null)": recipe.data.coarse is not None,
+        "one restart, as the label-free scores of different numbers of clusters cannot be compared": recipe.restarts
+        > 1,
+    }
+    for reason, broken in reasons.items():
+        if broken:
+            raise UserError(f"{source}: model.experts is auto, but that goes with {reason} alone; set a number.")
+
+
+def _unread(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield the keys that a recipe's method or data set does not read, and to whom they say nothing."""
+    yield from ((key, f"the method {recipe.method}") for key in UNREAD[recipe.method])
+    if recipe.data.name == "folder":
+        yield from (
+            (key, "a folder, whose reference/ is taken whole") for key in ("reference.per_class", "reference.seed")
+        )
+    else:
+        yield "data.size", f"the data set {recipe.data.name}"
 
 
 def _value(recipe: Recipe, key: str) -> Any:

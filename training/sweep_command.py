@@ -87,7 +87,10 @@ def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> st
         {"setting": name, "seed": seed, **rows[-1], "seconds": round(taken, 1)}
         for (name, seed, rows), taken in zip(runs, seconds, strict=True)
     ]
-    summary = [_summary(name, list(group)) for name, group in itertools.groupby(finals, lambda row: row["setting"])]
+    told = [score for score in SCORES if any(score in row for row in finals)]  # some say nothing without coarse labels
+    summary = [
+        _summary(name, list(group), told) for name, group in itertools.groupby(finals, lambda row: row["setting"])
+    ]
     write_table(out / "members.csv", finals)
     write_table(out / "summary.csv", summary)
     return format_table(summary)
@@ -141,13 +144,13 @@ def _values(key: str, text: Any) -> list[Any]:
     return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
 
 
-def _summary(name: str, group: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return mean, standard deviation over the seeds (n - 1) and worst of each score."""
+def _summary(name: str, group: Sequence[dict[str, Any]], told: Sequence[str]) -> dict[str, Any]:
+    """Return mean, standard deviation over the seeds (n - 1) and worst of each score, nan where there is none."""
     import numpy as np
 
     summary: dict[str, Any] = {"setting": name, "seeds": len(group)}
-    for score in SCORES:
-        values = np.array([row[score] for row in group])
+    for score in told:
+        values = np.array([row.get(score, np.nan) for row in group])
         spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
         summary |= {score: float(values.mean()), f"{score}_sd": spread, f"{score}_worst": float(values.min())}
     return summary | {"seconds": float(np.mean([row["seconds"] for row in group]))}

@@ -26,14 +26,15 @@ def plot_evolution(runs: Runs, path: Path) -> None:
         runs: name of the setting, seed and score rows of each run.
         path: the PNG to write.
     """
-    figure, panels = _figure((12, 4), len(PANELS))
+    told = {score: title for score, title in PANELS.items() if any(score in rows[-1] for _, _, rows in runs)}
+    figure, panels = _figure((12, 4), len(told))
     colours = _colours([name for name, _, _ in runs])
-    for axes, (score, title) in zip(panels, PANELS.items(), strict=True):
+    for axes, (score, title) in zip(panels, told.items(), strict=True):
         for name, _, rows in runs:
             tests = [row for row in rows if row["split"] == "test"]
             axes.plot(
                 [row["epoch"] for row in tests],
-                [row[score] for row in tests],
+                [row.get(score, np.nan) for row in tests],
                 color=colours[name],
                 label=name,
                 marker="o",

@@ -20,6 +20,9 @@ def main(arguments: Sequence[str]) -> None:
     keys = parse_overrides(overrides)
     if options.seed is not None:
         keys["seed"] = options.seed
+    if options.data is not None:
+        name, _, path = options.data.partition(":")
+        keys |= {"data.name": name, "data.path": path or None}
     recipe = read_recipe(options.config, keys)
     if options.print_config:
         print(recipe.to_yaml(), end="")
@@ -59,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument(
+        "--data", metavar="NAME:PATH", help="instead of the recipe's data.name and data.path, as in folder:photos"
+    )
     parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     parser.add_argument(

@@ -19,7 +19,7 @@ function cardOf(model) {
   const facts = {
     Version: model.version,
     Created: model.created.replace("T", " ").replace("Z", " UTC"),
-    Training: `method ${model.method} on ${map.data} ${isDivided(model) ? "with coarse labels alone" : "without labels"}`,
+    Training: `method ${model.method} on ${model.abstention.data} ${isDivided(model) ? "with coarse labels alone" : "without labels"}`,
     Naming: `${whole(map.reference_images)} labelled images of ${map.data} named the cells`,
     ...(isDivided(model) ? { Tells: model.coarse_labels.join(" from ") } : {}),
     Guesses: `${model.fine_classes.length} classes: ${model.fine_classes.join(", ")}`,

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from clustnet.class_map import (
     PRIOR_IMAGES,
     cell_probability,
+    class_mapping,
     class_probability,
     draw_reference,
     fit_class_map,
@@ -90,3 +91,8 @@ def test_reference_images_are_drawn_evenly_without_repetition() -> None:
 def test_more_reference_images_than_a_class_has_cannot_be_drawn() -> None:
     with pytest.raises(ValueError, match="larger sample than population"):
         draw_reference(np.array([0, 0, 1]), 2, seed=0)
+
+
+def test_a_cluster_is_mapped_to_its_most_probable_class_or_to_none_where_no_image_told_it() -> None:
+    rows = np.array([[0.1, 0.9, 0.0], [1.0, 0.0, 0.0], [0.35, 0.33, 0.32]])
+    assert class_mapping(rows, ("cat", "dog", "ship")) == {"0": "dog", "1": "cat", "2": None}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
 from clustnet.coarse import CoarseGrouping
+from clustnet.datasets import UNKNOWN
 from clustnet.routing import routing_entropy
 from clustnet.scores import (
     auroc,
@@ -147,3 +148,20 @@ def test_auroc_is_the_share_of_pairs_in_order(drawn_inliers: list[float], drawn_
 def test_auroc_of_one_side_alone_is_nan() -> None:
     assert math.isnan(auroc(np.array([]), np.array([1.0])))
     assert math.isnan(auroc(np.array([1.0]), np.array([])))
+
+
+def test_images_whose_class_is_not_told_count_for_load_and_entropy_alone() -> None:
+    routing = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]], np.float32)
+    fine, nothing = np.array([0, 1, UNKNOWN, UNKNOWN]), np.zeros(4)
+    found = routing_scores(routing, nothing, fine, CoarseGrouping.whole(2))
+    told = routing_scores(routing[:2], nothing[:2], fine[:2], CoarseGrouping.whole(2))
+    for score in ("cell_accuracy", "nmi", "ari"):
+        assert found[score] == told[score] == 1
+    assert (found["expert_load/0"], found["expert_load/1"]) == (0.5, 0.5)
+    assert found["routing_entropy"] != told["routing_entropy"]
+    unlabelled = routing_scores(routing, nothing, np.full(4, UNKNOWN), CoarseGrouping(("a", "b"), ((0,), (1,))))
+    assert {key for key, value in unlabelled.items() if not np.isnan(value)} == {
+        "expert_load/0",
+        "expert_load/1",
+        "routing_entropy",
+    }

@@ -12,6 +12,7 @@ from clustnet.errors import UserError
 from tests.training.tiny import tiny_recipe, tiny_words
 from training.run_folder import RunFolder
 from training.sweep_command import format_table, parse_seeds, plan, write_tables
+from training.sweep_plot import plot_evolution
 
 SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
 
@@ -117,6 +118,18 @@ def test_settings_with_other_numbers_of_experts_share_one_table(tmp_path: Path, 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:
     write_tables(tmp_path, [("a", 0, rows(np.random.default_rng(0), 1, 2))], [1.0])
     assert math.isnan(float(table(tmp_path / "summary.csv")[0]["nmi_sd"]))
+
+
+def test_runs_without_coarse_labels_have_no_binary_accuracy(tmp_path: Path) -> None:
+    plain = rows(np.random.default_rng(0), 2, 2)
+    whole = [{key: value for key, value in row.items() if key != "binary_accuracy"} for row in plain]
+    assert "binary_accuracy" not in write_tables(tmp_path, [("a", 0, whole), ("a", 1, whole)], [1.0, 1.0])
+    write_tables(tmp_path, [("a", 0, plain), ("b", 0, whole)], [1.0, 1.0])
+    told = [float(line["binary_accuracy"]) for line in table(tmp_path / "summary.csv")]
+    assert told[0] == plain[-1]["binary_accuracy"]
+    assert math.isnan(told[1])
+    plot_evolution([("a", 0, whole)], tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_table_lines_up() -> None:

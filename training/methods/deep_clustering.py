@@ -15,8 +15,10 @@ Without any label; where there are coarse labels, within each of their groups. T
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import Adam, Optimizer
@@ -28,13 +30,14 @@ from training.inference import BATCH, evaluating
 from training.losses.centroid_distance import centroid_distance
 from training.losses.reconstruction import reconstruction_error
 from training.losses.student_t import clustering_divergence, soft_assignment, target_distribution
-from training.methods.cluster_start import first_clusters
+from training.methods.cluster_count import describe, most_likely, silhouettes
+from training.methods.cluster_start import clustered_space, first_clusters
 from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.autoencoder import Decoder
 from training.models.build import build_model
 from training.models.deep_clusters import DeepClusters
 from training.processes import processes
-from training.recipe import Recipe
+from training.recipe import AUTO, Recipe
 from training.seeding import epoch_generator, seed_everything
 
 PRETRAIN, CLUSTER = "pretrain", "cluster"
@@ -69,7 +72,7 @@ class DeepClustering:
         autoencoder = [*self.model.encoder.parameters(), *self.decoder.parameters()]
         self.optimizers: dict[str, Optimizer] = {
             PRETRAIN: Adam(autoencoder, recipe.pretraining.learning_rate, fused=True),
-            CLUSTER: Adam([*autoencoder, self.model.centroids], recipe.optimisation.learning_rate, fused=True),
+            CLUSTER: self._cluster_optimizer(),
         }
         self.variance = sum(std**2 for std in data.std) / len(data.std)
         self.assigned: Tensor | None = None  # int64 [N], clusters at the last look at all images
@@ -101,11 +104,23 @@ class DeepClustering:
 
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned."""
+        if "assigned" in state and self.recipe.model.experts == AUTO:
+            self._set_clusters(len(state["model"]["centroids"]))
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.settled = state["settled"]
         if "assigned" in state:
             self.assigned = state["assigned"].to(self.accelerator.device)
+
+    def _cluster_optimizer(self) -> Optimizer:
+        parameters = [*self.model.encoder.parameters(), *self.decoder.parameters(), self.model.centroids]
+        return Adam(parameters, self.recipe.optimisation.learning_rate, fused=True)
+
+    def _set_clusters(self, clusters: int) -> None:
+        """Have so many clusters, now that they are known."""
+        self.recipe = self.recipe.with_experts(clusters)
+        self.model.resize(clusters)
+        self.optimizers[CLUSTER] = self._cluster_optimizer()
 
     def _parts(self) -> dict[str, nn.Module | Optimizer]:
         return {"model": self.model, "decoder": self.decoder} | self.optimizers
@@ -202,7 +217,10 @@ class DeepClustering:
     def _start(self) -> None:
         """Find the first clusters in the embedding, within each coarse group."""
         embeddings = self._embeddings()
-        rows, clustering = embeddings.cpu().numpy(), self.recipe.clustering
+        how = self.recipe.clustering
+        rows = (self._pixels() if how.space == "pixels" else embeddings).cpu().numpy()
+        if self.recipe.model.experts == AUTO:
+            self._estimate(rows)
         assigned, before = torch.zeros(len(rows), dtype=torch.int64), 0
         for side, clusters in enumerate(self.recipe.clusters()):
             images = (self.data.targets == side).cpu()
@@ -210,11 +228,19 @@ class DeepClustering:
                 raise UserError(
                     f"A coarse group has {int(images.sum())} training images, too few for {clusters} clusters."
                 )
-            args = (clusters, clustering.start, clustering.starts, self.recipe.seed)
-            assigned[images] = torch.from_numpy(first_clusters(rows[images.numpy()], *args)) + before
+            found = first_clusters(rows[images.numpy()], clusters, how, self.recipe.seed)
+            assigned[images] = torch.from_numpy(found) + before
             before += clusters
         self.assigned = assigned.to(embeddings.device)
         self._centre(embeddings)
+
+    def _estimate(self, rows: NDArray[np.float32]) -> None:
+        """Estimate how many clusters there are among the rows of all images, float32 [N, D], and say so."""
+        if len(rows) < LEAST_IMAGES:
+            raise UserError(f"model.experts is auto, but {len(rows)} training images are too few; set a number.")
+        scores = silhouettes(clustered_space(rows, self.recipe.clustering, self.recipe.seed), self.recipe.seed)
+        self.accelerator.print(describe(scores), flush=True)
+        self._set_clusters(most_likely(scores))
 
     def _centre(self, embeddings: Tensor) -> None:
         """Move each centroid to the mean of its cluster's embeddings; that of an empty cluster stays."""
@@ -223,6 +249,10 @@ class DeepClustering:
             own = self.assigned == cluster
             if own.any():
                 self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
+
+    def _pixels(self) -> Tensor:
+        """Return the pixels of all images, 0 to 1, float32 [N, C * H * W]."""
+        return self.data.images.flatten(1) / 255
 
     def _embeddings(self) -> Tensor:
         """Return the embeddings of all images as they are, float32 [N, D]."""
@@ -240,4 +270,5 @@ class DeepClustering:
 
 
 LEARNING_RATES = {PRETRAIN: "pretraining.learning_rate", CLUSTER: "optimisation.learning_rate"}
+LEAST_IMAGES = 3  # for a number of clusters to be estimated
 SMALLEST_ASSIGNMENT = 1e-12  # keeps the logarithm for the clusters of the other coarse group finite

@@ -41,6 +41,11 @@ class DeepClusters(GatedExperts):
         self.register_buffer("sides", torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters)))
         self.to(memory_format=torch.channels_last)
 
+    def resize(self, clusters: int) -> None:
+        """Have another number of clusters, in one group, whose centroids are yet to be set."""
+        self.centroids = nn.Parameter(self.centroids.new_zeros(clusters, self.centroids.shape[1]))
+        self.sides = self.sides.new_zeros(clusters)
+
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         routing = soft_assignment(embeddings, self.centroids)

@@ -1,0 +1,42 @@
+"""How many clusters there are, estimated without labels."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import silhouette_score
+
+MOST = 30  # clusters that are tried
+STARTS = 3  # of k-means, for each number
+SAMPLE = 2000  # rows that are looked at; the silhouette takes the square of their number
+
+
+def silhouettes(rows: NDArray[np.float32], seed: int) -> dict[int, float]:
+    """Return the average silhouette of k-means for each number of clusters from 2 to ``MOST``; the highest tells it.
+
+    The silhouette of a row is by how much it lies nearer to its own cluster than to the next, -1 to 1 (Rousseeuw,
+    "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis", J. Comput. Appl. Math. 20,
+    1987).
+
+    Args:
+        rows: float32 [N, D], N at least 3; ``SAMPLE`` of them are looked at.
+        seed: of the sample and of k-means.
+    """
+    sample = rows[np.random.default_rng(seed).permutation(len(rows))[:SAMPLE]]
+    counts = range(2, min(MOST, len(sample) - 1) + 1)
+    return {count: _silhouette(sample, count, seed) for count in counts}
+
+
+def _silhouette(rows: NDArray[np.float32], count: int, seed: int) -> float:
+    found = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(rows)
+    return float(silhouette_score(rows, found)) if len(np.unique(found)) > 1 else -1.0
+
+
+def most_likely(scores: dict[int, float]) -> int:
+    """Return the number of clusters with the highest average silhouette, the smallest of equals."""
+    return max(scores, key=lambda count: (scores[count], -count))
+
+
+def describe(scores: dict[int, float]) -> str:
+    """Say in one line which number was taken and how the others did."""
+    listed = ", ".join(f"{count}: {score:.3f}" for count, score in scores.items())
+    return f"clusters: {most_likely(scores)}, which has the highest average silhouette ({listed})"
