@@ -69,7 +69,7 @@ def routing_scores(
         ``binary_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the
         images of one true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi``
         (arithmetic mean) and ``ari`` of the cells against all fine classes; ``expert_load/E``; and
-        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out, and a cell is an expert.
+        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out; a cell is an expert.
     """
     coarse = grouping.coarse(fine)
     experts, cell = routing.argmax(axis=1), cells(routing, positive_probability)

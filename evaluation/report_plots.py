@@ -91,7 +91,7 @@ PLOT_FILES = {OUTLIERS, BUDGET, *(plot.file for plot in PLOTS)}
 
 
 def plots_of(evaluation: Evaluation) -> Iterator[Plot]:
-    """Yield the plots of an evaluation; those of what was not asked for, or of coarse labels that are not, are left out."""
+    """Yield the plots of an evaluation; those of what was not asked for or does not exist are left out."""
     divided = evaluation.grouping.divided
     yield from (plot for plot in PLOTS if divided or plot.file not in COARSE_FILES)
     if evaluation.outliers is not None:

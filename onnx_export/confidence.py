@@ -87,8 +87,8 @@ def features(embeddings: Tensor, logits: Tensor) -> Tensor:
 def deciding_logits(model: GatedExperts, output: MixtureOutput, hard: bool) -> Tensor:
     """Return the experts' logits that tell images apart.
 
-    Those of all experts, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed; none, [N, 0],
-    where the experts say the same of every image.
+    Those of all experts, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed; none,
+    [N, 0], where the experts say the same of every image.
     """
     if not model.experts_learn:
         return output.expert_logit[:, :0]

@@ -35,8 +35,7 @@ def model_card(manifest: Manifest, recipe: Recipe, parity: float) -> str:
 def _what(manifest: Manifest) -> str:
     tells = "The routing"
     if manifest.grouping().divided:
-        negative, positive = manifest.coarse_labels
-        tells = f"It tells {negative!r} from {positive!r}; the routing"
+        tells = f"It tells {' from '.join(map(repr, manifest.coarse_labels))}; the routing"
     return (
         f"A gate that routes each image to one of {manifest.experts} experts ({manifest.routing} routing). "
         f"{tells}, read through a class map, guesses one of "
@@ -58,7 +57,9 @@ def _certainty(manifest: Manifest) -> str:
     calibration, abstention = manifest.calibration, manifest.abstention
     logits = " and the chosen expert's logit" if manifest.routing == "hard" else " and the experts' logits"
     logits = "" if manifest.method == "deep_clustering" else logits  # whose experts say the same of every image
-    fitted = f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
+    fitted = (
+        f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
+    )
     if calibration.images == 0:
         fitted = "the temperature 1, as there are no coarse labels to fit it on"
     else:
@@ -113,7 +114,7 @@ def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
 
 def _mistakes(manifest: Manifest) -> str:
     if not manifest.grouping().divided:
-        return "Its class probabilities were not calibrated, as there were no coarse labels: they are those of the clusters."
+        return "Its class probabilities are not calibrated, as there are no coarse labels: they are the clusters' own."
     return (
         "Its mistakes within a coarse group are taken to be as likely as those across the groups: where they are more, "
         "its class probabilities are too sure."

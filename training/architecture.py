@@ -7,6 +7,7 @@ arXiv:1801.07648). A file holds a list of architectures. Nothing here needs torc
 import json
 import math
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -48,7 +49,7 @@ class Convolution(_Described):
     """A convolution, or a transposed one; ``output_non_linearity`` is that of its mirror in the decoder.
 
     ``conv_mode`` says how far the filter goes over the border: ``valid`` not at all, so that the image shrinks by
-    ``filter_size - 1``; ``same`` so that it keeps its size; ``full`` as far as it touches. Transposed it is the reverse.
+    ``filter_size - 1``; ``same`` so that it keeps its size; ``full`` as far as it touches. Transposed, the reverse.
     """
 
     type: Literal["Conv2D", "Deconv2D"]
@@ -60,8 +61,11 @@ class Convolution(_Described):
 
 
 class Pooling(_Described):
-    """Maxima of patches. The mirror of ``MaxPool2D*`` replicates each value over its patch; that of ``MaxPool2D``
-    puts it back to the place of the maximum, among zeros. ``num_filters`` can only repeat the channels that come in."""
+    """Maxima of patches.
+
+    The mirror of ``MaxPool2D*`` replicates each value over its patch; that of ``MaxPool2D`` puts it back to the place
+    of the maximum, among zeros. ``num_filters`` can only repeat the channels that come in.
+    """
 
     type: Literal["MaxPool2D", "MaxPool2D*"]
     filter_size: FilterSize
@@ -79,6 +83,9 @@ Layer = Annotated[Input | Dense | Convolution | Pooling | Reshape, Field(discrim
 LAYER_TYPES = ("Input", "Conv2D", "MaxPool2D", "MaxPool2D*", "Dense", "Reshape", "Deconv2D")
 
 
+Kind = Literal["convolve", "deconvolve", "pool", "replicate", "unpool", "dense", "reshape"]
+
+
 class Step(NamedTuple):
     """One layer of the whole autoencoder, with everything that a network is built from.
 
@@ -93,7 +100,7 @@ class Step(NamedTuple):
         layer: the number of the described layer that the step is, or mirrors.
     """
 
-    kind: Literal["convolve", "deconvolve", "pool", "replicate", "unpool", "dense", "reshape"]
+    kind: Kind
     before: tuple[int, int, int]
     after: tuple[int, int, int]
     filter_size: tuple[int, int] = (1, 1)
@@ -181,14 +188,14 @@ class Architecture(_Described):
         """
         encoder = self.encoder()
         trained = [step for step in encoder if step.trained]
-        rebuilt = {step.layer: before.non_linearity for before, step in zip(trained, trained[1:], strict=False)}
+        rebuilt = {step.layer: before.non_linearity for before, step in pairwise(trained)}
         first = trained[0]
         rebuilt[first.layer] = self.output_non_linearity or first.non_linearity
         return [self._mirror(step, rebuilt.get(step.layer, "linear"), step is first) for step in reversed(encoder)]
 
     def describe(self) -> str:
         """Return the whole network in the format's short form, such as ``50[5x5] 50[5x5]_bn max[2x2] ...``."""
-        return " ".join(word for step in (*self.encoder(), *self.decoder()) for word in _words(step, self.layers))
+        return " ".join(word for step in (*self.encoder(), *self.decoder()) for word in _words(step))
 
     def _step(self, index: int, layer: Layer, before: tuple[int, int, int]) -> Step:
         if isinstance(layer, Dense):
@@ -200,7 +207,9 @@ class Architecture(_Described):
         if isinstance(layer, Input):
             raise _fault(self, index, "only the first layer may be of type Input")
         if math.prod(layer.output_shape) != math.prod(before):
-            raise _fault(self, index, f"output_shape {_by(layer.output_shape)} has not as many numbers as {_by(before)}")
+            raise _fault(
+                self, index, f"output_shape {_by(layer.output_shape)} has not as many numbers as {_by(before)}"
+            )
         return Step("reshape", before, layer.output_shape, layer=index)
 
     def _convolution(self, index: int, layer: Convolution, before: tuple[int, int, int]) -> Step:
@@ -210,7 +219,7 @@ class Architecture(_Described):
         reach = {"valid": 0, "same": 0.5, "full": 1}[layer.conv_mode]
         padding = (int(reach * (size[0] - 1)), int(reach * (size[1] - 1)))
         growth = [2 * pad - side + 1 for pad, side in zip(padding, size, strict=True)]
-        kind: Literal["convolve", "deconvolve"] = "convolve" if layer.type == "Conv2D" else "deconvolve"
+        kind: Kind = "convolve" if layer.type == "Conv2D" else "deconvolve"
         height, width = (
             side + (grow if kind == "convolve" else -grow) for side, grow in zip(before[1:], growth, strict=True)
         )
@@ -233,7 +242,7 @@ class Architecture(_Described):
         """Return the step that undoes another one."""
         layer = self.layers[step.layer]
         own = getattr(layer, "output_non_linearity", None)
-        mirrored = {
+        mirrored: dict[str, Kind] = {
             "convolve": "deconvolve",
             "deconvolve": "convolve",
             "pool": "replicate" if layer.type == "MaxPool2D*" else "unpool",
@@ -257,7 +266,9 @@ def read_architectures(path: Path) -> list[Architecture]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); name a file such as those in configs/architectures/.") from None
+        raise UserError(
+            f"{path} cannot be read as JSON ({error}); name a file such as those in configs/architectures/."
+        ) from None
     if not isinstance(content, list) or not content:
         raise UserError(f"{path} must be a list of architectures, as those in configs/architectures/ are.")
     return [parse_architecture(entry, f"{path}, entry {index}") for index, entry in enumerate(content)]
@@ -342,7 +353,7 @@ def _by(sides: Iterable[int]) -> str:
     return "x".join(map(str, sides))
 
 
-def _words(step: Step, layers: list[Layer]) -> list[str]:
+def _words(step: Step) -> list[str]:
     """Return the short form of one step."""
     size = f"[{_by(step.filter_size)}]"
     if step.kind in ("pool", "replicate", "unpool"):

@@ -24,13 +24,14 @@ from training.run_folder import Row, RunFolder
 T = TypeVar("T")
 
 
-def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
+def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = None) -> list[Row]:
     """Train a recipe into a run folder and return its scores, one row per epoch and split.
 
     Args:
         recipe: what to train.
         out: the run folder.
         resume: go on from the last finished epoch; the weights then equal an uninterrupted run's.
+        last: stop after this epoch; by default after the method's last.
 
     Raises:
         UserError: data that cannot be read, a folder that holds another run, or a recipe that cannot be trained;
@@ -47,7 +48,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
         if start:
             method.restore(folder.load_checkpoint(start))
         try:
-            rows, found = _epochs(method, recipe, folder, splits, validation, start)
+            rows, found = _epochs(method, recipe, folder, splits, validation, start, last or method.epochs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
@@ -62,10 +63,11 @@ def _epochs(
     splits: list[LabelledImages],
     validation: CoarseData,
     start: int,
+    last: int,
 ) -> tuple[list[Row], LabelFree | None]:
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
     rows, found = folder.read_scores(start), None
-    if start == method.epochs:
+    if start >= last:
         return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) as board:
         began = time.perf_counter()
@@ -78,6 +80,8 @@ def _epochs(
             _write_board(board, new)
             folder.save_checkpoint(losses.epoch, method.state())
             _report(new[-1], method.epochs)
+            if losses.epoch == last:
+                break
             began = time.perf_counter()
     return rows, found
 
@@ -118,7 +122,7 @@ def _report(row: Row, epochs: int) -> None:
         f"{row['train_seconds']:.0f} s",
     ]
     print("  ".join(words), flush=True)
-    for expert in idle_experts(row):
+    for expert in idle_experts(row) if row["stage"] != "pretrain" else ():
         print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
 
 

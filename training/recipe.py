@@ -309,8 +309,8 @@ def _check_method(recipe: Recipe, source: str) -> None:
             raise UserError(f"{source}: deep_clustering needs model.architecture; name one, such as {EXAMPLE}.")
         if sum(clusters) != recipe.model.experts or min(clusters) < 1 or recipe.model.experts < 2:
             raise UserError(
-                f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more that are shared out "
-                "among the coarse groups evenly, by the number of their classes."
+                f"{source}: model.experts is {recipe.model.experts}, but must be 2 clusters or more, shared out among "
+                "the coarse groups evenly, by the number of their classes."
             )
     elif recipe.data.coarse is None:
         raise UserError(f"{source}: data.coarse is null, but clustnet learns from coarse labels; name two groups.")

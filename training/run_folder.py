@@ -77,7 +77,7 @@ class RunFolder:
         if not exists:
             self._write_recipe(recipe)
         elif self.recipe().digest() != recipe.digest():
-            raise UserError(f"{self.path} was begun with another recipe: {_difference(self.recipe(), recipe)}.")
+            raise UserError(f"{self.path} was begun with another recipe: {difference(self.recipe(), recipe)}.")
 
     @contextmanager
     def begun(self, recipe: Recipe, resume: bool) -> Iterator[None]:
@@ -110,7 +110,7 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of a finished epoch."""
-        with replacing(self._checkpoint(epoch)) as temporary:
+        with replacing(self.checkpoint(epoch)) as temporary:
             torch.save(dict(state), temporary)
 
     def last_epoch(self) -> int:
@@ -124,7 +124,7 @@ class RunFolder:
         Raises:
             UserError: it is missing or damaged.
         """
-        path = self._checkpoint(epoch)
+        path = self.checkpoint(epoch)
         if not path.is_file():
             raise UserError(f"{self.path} has no finished epoch yet; train it first.")
         try:
@@ -173,7 +173,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{self.path} cannot be written ({error.strerror}); choose another --out.") from None
 
-    def _checkpoint(self, epoch: int) -> Path:
+    def checkpoint(self, epoch: int) -> Path:
+        """Return the path of an epoch's checkpoint, whether there is one or not."""
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
 
 
@@ -201,8 +202,8 @@ def _number(text: str) -> Any:
         return text
 
 
-def _difference(old: Recipe, new: Recipe) -> str:
-    """Name the first key in which two recipes differ."""
+def difference(old: Recipe, new: Recipe) -> str:
+    """Name the first key in which two recipes differ, and its two values."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     key = next((key for key in before | after if before.get(key) != after.get(key)), None)
     if key is None:

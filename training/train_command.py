@@ -6,6 +6,8 @@ from pathlib import Path
 
 from training.recipe import Recipe, parse_overrides, read_recipe
 
+STAGES = ("pretrain", "cluster")
+
 
 def main(arguments: Sequence[str]) -> None:
     """Train a recipe, or print it as resolved.
@@ -22,14 +24,23 @@ def main(arguments: Sequence[str]) -> None:
     if options.print_config:
         print(recipe.to_yaml(), end="")
         return
-    from training.restarts import train_restarts  # here, so that --help and --print_config do not load torch
-
+    out = options.out or default_folder(options.config, recipe)
     try:
-        train_restarts(recipe, options.out or default_folder(options.config, recipe), options.resume)
+        _train(recipe, out, options)
     except KeyboardInterrupt as stop:
         if not stop.args:  # before the first epoch there is nothing to go on from
             raise
         raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
+
+
+def _train(recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
+    from training.restarts import train_restarts  # here, so that --help and --print_config do not load torch
+    from training.stages import train_stage
+
+    if options.stage is None and options.pretrained is None:
+        train_restarts(recipe, out, options.resume)
+    else:
+        train_stage(recipe, out, options.stage or "cluster", options.pretrained, options.resume)
 
 
 def default_folder(config: Path, recipe: Recipe) -> Path:
@@ -48,5 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
     parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
     parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument(
+        "--stage",
+        choices=STAGES,
+        help="of deep_clustering: 'pretrain' stops after the pre-training, 'cluster' goes on from there",
+    )
+    parser.add_argument(
+        "--pretrained", type=Path, metavar="RUN", help="begin with the pre-training of another run of deep_clustering"
+    )
     parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
     return parser

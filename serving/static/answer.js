@@ -1,6 +1,6 @@
 // What the model says of one image: words, bars, pixels, routing.
 
-import { byId, make, makeBar, percent, setShare } from "./dom.js";
+import { byId, isDivided, make, makeBar, percent, setShare } from "./dom.js";
 import { showPixels } from "./pad.js";
 import { makeRouting } from "./routing.js";
 
@@ -60,6 +60,8 @@ function reasonOf(prediction, model) {
 }
 
 function showBinary(model, binary) {
+  byId("binary").closest(".binary").hidden = !isDivided(model);
+  if (!isDivided(model)) return;
   const [negative, positive] = model.coarse_labels;
   const share = binary && (binary.label === positive ? binary.probability : 1 - binary.probability);
   const ends = [[negative, 1 - share], [positive, share]].map(([label, part]) =>

@@ -41,6 +41,9 @@ export const percent = (share) => `${(100 * share).toFixed(1)}\u202f%`;
 
 export const whole = (number) => Math.round(number).toLocaleString("en");
 
+/** Whether the model tells coarse labels; without, its one group is of all classes and every answer's binary is null. */
+export const isDivided = (model) => model.coarse_labels.length === 2;
+
 /** The most probable class of a cell, or a dash where no reference image told it. */
 export function cellLabel(row, classes) {
   const best = row.indexOf(Math.max(...row));

@@ -1,7 +1,7 @@
 // The model tab: card, scores with their protocol, cells, and the evaluation where the bundle carries one.
 
 import { makeBudget } from "./budget.js";
-import { cellLabel, make, percent, setShare, whole } from "./dom.js";
+import { cellLabel, isDivided, make, percent, setShare, whole } from "./dom.js";
 
 const LOAD = "expert_load/";
 
@@ -19,9 +19,9 @@ function cardOf(model) {
   const facts = {
     Version: model.version,
     Created: model.created.replace("T", " ").replace("Z", " UTC"),
-    Training: `method ${model.method} on ${map.data} with coarse labels alone`,
+    Training: `method ${model.method} on ${map.data} ${isDivided(model) ? "with coarse labels alone" : "without labels"}`,
     Naming: `${whole(map.reference_images)} labelled images of ${map.data} named the cells`,
-    Tells: model.coarse_labels.join(" from "),
+    ...(isDivided(model) ? { Tells: model.coarse_labels.join(" from ") } : {}),
     Guesses: `${model.fine_classes.length} classes: ${model.fine_classes.join(", ")}`,
     Routing: `${model.routing}, ${model.experts} experts`,
     Input: `${input.dtype} ${input.shape.join("×")}; ${input.meaning}`,
@@ -55,8 +55,9 @@ function cellsOf(model) {
   const loadOf = (name) => (loads.has(name) ? percent(loads.get(name)) : "–");
   const rows = model.class_map.values.map((pair, index) =>
     [String(index), ...pair.map((row) => cellLabel(row, model.fine_classes)), loadOf(`${LOAD}${index}`)]);
-  const caption = "The most probable class of each expert's images, by their coarse label.";
-  return section("What each cell stands for", table(caption, ["Expert", ...model.coarse_labels, "Load"], rows));
+  const caption = `The most probable class of each expert's images${isDivided(model) ? ", by their coarse label" : ""}.`;
+  const columns = isDivided(model) ? model.coarse_labels : ["Class"];
+  return section("What each cell stands for", table(caption, ["Expert", ...columns, "Load"], rows));
 }
 
 function evaluationOf({ evaluation, fine_classes: classes, experts }) {

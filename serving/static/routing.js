@@ -1,10 +1,10 @@
 // The routing as a diagram: gate -> experts -> guess; a line is as wide as its weight.
 
-import { cellLabel, make, makeSvg, percent } from "./dom.js";
+import { cellLabel, isDivided, make, makeSvg, percent } from "./dom.js";
 
 const WIDTH = 412, ROW = 62, HEAD = 28, BOX = 50;
 const GATE = { left: 1, width: 56 };
-const EXPERT = { left: 104, width: 204, name: 76, cell: 63 };
+const EXPERT = { left: 104, width: 204, name: 76 };
 const GUESS = { left: 355, width: 56 };
 const THINNEST = 1.5, THICKEST = 16;
 const LONGEST = 13; // characters that fit into a box
@@ -29,7 +29,8 @@ export function makeRouting(frame, model) {
 }
 
 function heads(model) {
-  return model.coarse_labels.map((label, side) => fit(text(cellMiddle(side), 16, "", "label"), label));
+  if (!isDivided(model)) return [];
+  return model.coarse_labels.map((label, side) => fit(text(cellMiddle(side, 2), 16, "", "label"), label));
 }
 
 /** One expert's box and its two lines; `show(prediction)` moves them. */
@@ -38,7 +39,7 @@ function makeExpert(model, pair, index, middle) {
   const centre = EXPERT.left + EXPERT.name / 2;
   const weight = text(centre, y + 17, "", "label");
   const name = text(centre, y - 3, `expert ${index}`, "label");
-  const cells = pair.map((row, side) => makeCell(cellLabel(row, model.fine_classes), side, y));
+  const cells = pair.map((row, side) => makeCell(cellLabel(row, model.fine_classes), side, pair.length, y));
   const group = makeSvg("g", {}, box(EXPERT.left, y, EXPERT.width, "box"), name, weight, ...cells);
   const lines = [
     line(GATE.left + GATE.width, middle, EXPERT.left, y),
@@ -50,7 +51,7 @@ function makeExpert(model, pair, index, middle) {
     lines.forEach((path, part) => widen(path, shares[part], chosen));
     weight.textContent = prediction ? percent(shares[0]) : "";
     group.classList.toggle("chosen", chosen);
-    const side = chosen ? model.coarse_labels.indexOf(prediction.binary.label) : -1;
+    const side = chosen ? Math.max(0, model.coarse_labels.indexOf(prediction.binary?.label)) : -1;
     cells.forEach((cell, of) => cell.classList.toggle("chosen", of === side));
   };
   return { group, lines, show };
@@ -62,13 +63,17 @@ function sharesOf(prediction, index, kind) {
   return [share, kind === "hard" ? Number(prediction.expert === index) : share];
 }
 
-function makeCell(label, side, y) {
-  const left = EXPERT.left + EXPERT.name + side * EXPERT.cell;
-  const shape = makeSvg("rect", { x: left + 3, y: y - BOX / 2 + 5, width: EXPERT.cell - 6, height: BOX - 10, rx: 6 });
-  return makeSvg("g", { class: "cell" }, shape, fit(text(cellMiddle(side), y + 6, "", "class"), label));
+/** One of an expert's `count` cells, one for each coarse label. */
+function makeCell(label, side, count, y) {
+  const width = cellWidth(count) - 6;
+  const x = cellMiddle(side, count) - width / 2;
+  const shape = makeSvg("rect", { x, y: y - BOX / 2 + 5, width, height: BOX - 10, rx: 6 });
+  return makeSvg("g", { class: "cell" }, shape, fit(text(cellMiddle(side, count), y + 6, "", "class"), label));
 }
 
-const cellMiddle = (side) => EXPERT.left + EXPERT.name + (side + 0.5) * EXPERT.cell;
+const cellWidth = (count) => (EXPERT.width - EXPERT.name - 2) / count;
+
+const cellMiddle = (side, count) => EXPERT.left + EXPERT.name + (side + 0.5) * cellWidth(count);
 
 function node({ left, width }, y, label) {
   const words = text(left + width / 2, y + 6, label, "class");

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from onnx_export.export import Exported, export
+from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe
 from training.loop import train
 
-KINDS = ("soft", "hard", "shared", "colour")
+KINDS = ("soft", "hard", "shared", "colour", "clusters", "parted")
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,8 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Callable[[str], Path]:
     """Give the folder of a tiny run of one of ``KINDS``; do not change it."""
     folders: dict[str, Path] = {}
+    halves = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
+    deep = {"clusters": deep_recipe(), "parted": deep_recipe(data={"coarse": halves})}
     keys = {
         "soft": {},
         "hard": {"routing": "hard"},
@@ -37,7 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Callable[[st
     def run(kind: str) -> Path:
         if kind not in folders:
             folders[kind] = tmp_path_factory.mktemp("runs") / kind
-            train(tiny_recipe({"optimisation.epochs": 1, **keys[kind]}), folders[kind])
+            recipe = deep[kind] if kind in deep else tiny_recipe({"optimisation.epochs": 1, **keys[kind]})
+            train(recipe, folders[kind])
         return folders[kind]
 
     return run

@@ -37,7 +37,9 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
     """Any valid architecture of a few layers of every type."""
     shape = (draw(st.integers(1, 2)), *draw(st.tuples(*[st.integers(4, 12)] * 2)))
     layers: list[dict[str, Any]] = [{"type": "Input", "output_shape": list(shape)}]
-    kinds = draw(st.lists(st.sampled_from(["Conv2D", "Deconv2D", "MaxPool2D", "MaxPool2D*", "Dense", "Reshape"]), max_size=5))
+    kinds = draw(
+        st.lists(st.sampled_from(["Conv2D", "Deconv2D", "MaxPool2D", "MaxPool2D*", "Dense", "Reshape"]), max_size=5)
+    )
     for kind in [*kinds, "Dense"]:
         channels, height, width = shape
         if kind == "Dense":
@@ -45,7 +47,9 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
             layers.append({"type": kind, "num_units": units, "non_linearity": draw(st.sampled_from(["linear", "elu"]))})
             shape = (1, 1, units)
         elif kind == "Reshape":
-            shape = draw(st.sampled_from([(width, channels, height), (1, 1, math.prod(shape)), (channels, width, height)]))
+            shape = draw(
+                st.sampled_from([(width, channels, height), (1, 1, math.prod(shape)), (channels, width, height)])
+            )
             layers.append({"type": kind, "output_shape": list(shape)})
         elif kind.startswith("MaxPool"):
             size = [draw(st.sampled_from([d for d in range(1, side + 1) if side % d == 0])) for side in shape[1:]]
@@ -53,13 +57,24 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
             shape = (channels, height // size[0], width // size[1])
         else:
             mode = draw(st.sampled_from(["valid", "same", "full"]))
-            size = [draw(st.sampled_from([s for s in (1, 2, 3) if s <= side and (mode != "same" or s % 2)])) for side in shape[1:]]
+            size = [
+                draw(st.sampled_from([s for s in (1, 2, 3) if s <= side and (mode != "same" or s % 2)]))
+                for side in shape[1:]
+            ]
             sign = {"valid": -1, "same": 0, "full": 1}[mode] * (1 if kind == "Conv2D" else -1)
             grown = [side + sign * (s - 1) for side, s in zip(shape[1:], size, strict=True)]
             if min(grown) < 1:
                 continue
             filters = draw(st.integers(1, 3))
-            layers.append({"type": kind, "num_filters": filters, "filter_size": size, "conv_mode": mode, "non_linearity": "rectify"})
+            layers.append(
+                {
+                    "type": kind,
+                    "num_filters": filters,
+                    "filter_size": size,
+                    "conv_mode": mode,
+                    "non_linearity": "rectify",
+                }
+            )
             shape = (filters, *grown)
     return {"name": "any", "batch_size": 4, "use_batch_norm": draw(st.booleans()), "layers": layers}
 
@@ -115,32 +130,71 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (described(conv(num_filters=0)), r"layer 1 \(Conv2D\): num_filters is 0, but should be greater than or equal to 1"),
-        (described(conv(units=3)), r"layer 1 \(Conv2D\): there is no field 'units'; allowed are type, num_filters, filter_size"),
-        (described(conv(non_linearity="relu")), r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'"),
-        (described(conv(conv_mode="wide")), r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'"),
+        (
+            described(conv(num_filters=0)),
+            r"layer 1 \(Conv2D\): num_filters is 0, but should be greater than or equal to 1",
+        ),
+        (
+            described(conv(units=3)),
+            r"layer 1 \(Conv2D\): there is no field 'units'; allowed are type, num_filters, filter_size",
+        ),
+        (
+            described(conv(non_linearity="relu")),
+            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'",
+        ),
+        (
+            described(conv(conv_mode="wide")),
+            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'",
+        ),
         (described({"type": "Dense", "num_units": 3}), r"layer 1 \(Dense\): non_linearity is missing"),
-        (described({"type": "Pool"}), r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh"),
+        (
+            described({"type": "Pool"}),
+            r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh",
+        ),
         (described({"num_units": 3}), r"layer 1: type must be one of Input"),
         (described(7), r"layer 1: "),
         (described(DENSE, DENSE | {"type": "Input"}), r"layer 2 \(Input\): output_shape is missing"),
-        (described({"type": "Input", "output_shape": [1, 8, 8]}, DENSE), r"layer 1 \(Input\): only the first layer may be"),
+        (
+            described({"type": "Input", "output_shape": [1, 8, 8]}, DENSE),
+            r"layer 1 \(Input\): only the first layer may be",
+        ),
         (described() | {"layers": [DENSE, DENSE]}, r"layer 0 \(Dense\): the first layer must be of type Input"),
         (described({"type": "MaxPool2D", "filter_size": [2, 2]}), "there is nothing to train; add a Conv2D"),
-        (described({"type": "MaxPool2D", "filter_size": [3, 2]}, DENSE), r"layer 1 \(MaxPool2D\): filter_size 3x2 must divide"),
-        (described({"type": "MaxPool2D*", "filter_size": [2, 2], "num_filters": 3}, DENSE), r"num_filters is 3, but 1 come in"),
-        (described({"type": "Reshape", "output_shape": [1, 8, 9]}, DENSE), r"layer 1 \(Reshape\): output_shape 1x8x9 has not"),
-        (described(conv(filter_size=[9, 3])), r"layer 1 \(Conv2D\): filter_size 9x3 is too large for what comes in, 1x8x8"),
+        (
+            described({"type": "MaxPool2D", "filter_size": [3, 2]}, DENSE),
+            r"layer 1 \(MaxPool2D\): filter_size 3x2 must divide",
+        ),
+        (
+            described({"type": "MaxPool2D*", "filter_size": [2, 2], "num_filters": 3}, DENSE),
+            r"num_filters is 3, but 1 come in",
+        ),
+        (
+            described({"type": "Reshape", "output_shape": [1, 8, 9]}, DENSE),
+            r"layer 1 \(Reshape\): output_shape 1x8x9 has not",
+        ),
+        (
+            described(conv(filter_size=[9, 3])),
+            r"layer 1 \(Conv2D\): filter_size 9x3 is too large for what comes in, 1x8x8",
+        ),
         (described(conv(filter_size=[2, 3], conv_mode="same")), r"layer 1 \(Conv2D\): filter_size 2x3 must be odd"),
-        (described(conv(), network_type="fully_connected"), r"layer 1 \(Conv2D\): network_type is fully_connected, which"),
+        (
+            described(conv(), network_type="fully_connected"),
+            r"layer 1 \(Conv2D\): network_type is fully_connected, which",
+        ),
         (described(DENSE, network_type="convolutional"), "network_type is convolutional, but no layer is"),
-        (described(DENSE, network_type="deep"), "network_type is 'deep', but must be 'convolutional' or 'fully_connected'"),
+        (
+            described(DENSE, network_type="deep"),
+            "network_type is 'deep', but must be 'convolutional' or 'fully_connected'",
+        ),
         (described(DENSE, batch=3), "there is no field 'batch'; allowed are name, batch_size, use_batch_norm"),
         (described(DENSE, batch_size="many"), "batch_size is 'many', but should be a valid integer"),
-        (described(DENSE | {"output_non_linearity": "tanh"}, output_non_linearity="elu"), "is elu and tanh; give it once"),
+        (
+            described(DENSE | {"output_non_linearity": "tanh"}, output_non_linearity="elu"),
+            "is elu and tanh; give it once",
+        ),
         ([], "must be a mapping with the fields name, batch_size"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_named_with_what_is_allowed(content: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         parse_architecture(content, "here, entry 0")
@@ -172,5 +226,7 @@ def test_a_wrong_file_names_its_entry(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must be a list of architectures"):
         read_architectures(path)
     path.write_text(json.dumps([described(DENSE), described(DENSE | {"num_units": -1})]))
-    with pytest.raises(UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but should be greater"):
+    with pytest.raises(
+        UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but should be greater"
+    ):
         read_architectures(path)

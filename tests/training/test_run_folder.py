@@ -102,7 +102,7 @@ def test_a_run_that_is_refused_later_or_resumed_stays(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no"):
         refused(folder, epochs=1)
     assert folder.last_epoch() == 1
-    folder._checkpoint(1).unlink()
+    folder.checkpoint(1).unlink()
     with pytest.raises(UserError, match="no"):
         refused(folder, resume=True)
     assert folder.recipe() == tiny_recipe()

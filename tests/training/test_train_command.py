@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from clustnet import cli
+from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe, tiny_words
 from training.run_folder import RunFolder
 
@@ -115,3 +116,16 @@ def test_the_tiny_words_are_the_tiny_recipe(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "empty.yaml").write_text("{}")
     cli.main(["train", str(tmp_path / "empty.yaml"), "--print_config", *tiny_words()])
     assert capsys.readouterr().out == tiny_recipe().to_yaml()
+
+
+def test_stages_follow_each_other_on_the_command_line(tmp_path: Path) -> None:
+    path, out = tmp_path / "deep.yaml", tmp_path / "run"
+    path.write_text(deep_recipe().to_yaml())
+    cli.main(["train", str(path), "--out", str(out), "--stage", "pretrain"])
+    assert RunFolder(out).last_epoch() == 2
+    cli.main(["train", str(path), "--out", str(out), "--stage", "cluster"])
+    assert RunFolder(out).last_epoch() == 4
+    cli.main(
+        ["train", str(path), "--out", str(tmp_path / "other"), "--pretrained", str(out), "--clustering.loss", "kmeans"]
+    )
+    assert RunFolder(tmp_path / "other").last_epoch() == 4

@@ -17,7 +17,9 @@ Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 
-def first_clusters(embeddings: Floats, clusters: int, start: Literal["kmeans", "manifold"], starts: int, seed: int) -> Labels:
+def first_clusters(
+    embeddings: Floats, clusters: int, start: Literal["kmeans", "manifold"], starts: int, seed: int
+) -> Labels:
     """Cluster embeddings by k-means, or by k-means on their manifold.
 
     The manifold is UMAP's (McInnes, Healy, Melville, arXiv:1802.03426), as in McConville, Santos-Rodriguez, Piechocki,

@@ -214,7 +214,8 @@ class ClustNet:
         """Return the initial partition, made when it is first asked for."""
         if self.partition is None:
             recipe = self.recipe
-            parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
+            clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
+            parted, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
             print("\n".join(trial.lines(recipe.data.grouping().labels)), flush=True)
             return self._keep(parted)
         return self.partition

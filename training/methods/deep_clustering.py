@@ -59,7 +59,9 @@ class DeepClustering:
         assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by the recipe's method
         self.architecture = recipe.model.architecture
         self.model: DeepClusters = accelerator.prepare_model(model)
-        self.decoder: Decoder = accelerator.prepare_model(Decoder(self.architecture).to(memory_format=torch.channels_last))
+        self.decoder: Decoder = accelerator.prepare_model(
+            Decoder(self.architecture).to(memory_format=torch.channels_last)
+        )
         autoencoder = [*self.model.encoder.parameters(), *self.decoder.parameters()]
         self.optimizers: dict[str, Optimizer] = {
             PRETRAIN: Adam(autoencoder, recipe.pretraining.learning_rate, fused=True),
@@ -76,7 +78,7 @@ class DeepClustering:
         return self.recipe.pretraining.epochs + self.recipe.optimisation.epochs
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
-        """Train from epoch ``start + 1`` to the last, or until the clusters have settled; yield each epoch's mean loss."""
+        """Train from epoch ``start + 1`` to the last or until the clusters settle; yield each epoch's mean loss."""
         before = self.recipe.pretraining.epochs
         if before == 0 and start == 0:
             self._start()
@@ -138,7 +140,8 @@ class DeepClustering:
             embeddings, places = self.model.encoder.with_places(views)
             rebuilt = self.decoder(embeddings, places).float().view_as(pixels)
         wanted = pixels if self.recipe.clustering.rebuild == "image" else views
-        loss = reconstruction_error(rebuilt, wanted, self.variance)
+        scale = self.model.normalise  # images are rebuilt from 0 to 1, which every non-linearity can reach
+        loss = reconstruction_error(rebuilt, wanted * scale.std + scale.mean, self.variance)
         if stage == CLUSTER:
             loss = loss + self.recipe.clustering.weight * self._clustering_loss(embeddings.float(), chosen)
         if not loss.isfinite():
@@ -185,7 +188,7 @@ class DeepClustering:
     def _targets(self, assignment: Tensor) -> Tensor:
         """Return the sharpened target of a soft assignment, float32 [N, K], within each coarse group."""
         target = torch.zeros_like(assignment)
-        for side in self.model.sides.unique():
+        for side in range(len(self.recipe.clusters())):
             own, images = self.model.sides == side, self.data.targets == side
             part = target_distribution(assignment[images][:, own])
             target[images.nonzero(), own.nonzero().squeeze(1)] = part
@@ -200,7 +203,9 @@ class DeepClustering:
         for side, clusters in enumerate(self.recipe.clusters()):
             images = (self.data.targets == side).cpu()
             if int(images.sum()) < clusters:
-                raise UserError(f"A coarse group has {int(images.sum())} training images, too few for {clusters} clusters.")
+                raise UserError(
+                    f"A coarse group has {int(images.sum())} training images, too few for {clusters} clusters."
+                )
             args = (clusters, clustering.start, clustering.starts, self.recipe.seed)
             assigned[images] = torch.from_numpy(first_clusters(rows[images.numpy()], *args)) + before
             before += clusters
@@ -210,8 +215,10 @@ class DeepClustering:
     def _centre(self, embeddings: Tensor) -> None:
         """Move each centroid to the mean of its cluster's embeddings; that of an empty cluster stays."""
         assert self.assigned is not None  # noqa: S101 - by the callers
-        for cluster in self.assigned.unique():
-            self.model.centroids.data[cluster] = embeddings[self.assigned == cluster].mean(dim=0)
+        for cluster in range(len(self.model.centroids)):
+            own = self.assigned == cluster
+            if own.any():
+                self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
 
     def _embeddings(self) -> Tensor:
         """Return the embeddings of all images as they are, float32 [N, D]."""

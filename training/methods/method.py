@@ -32,7 +32,9 @@ class DivergedError(UserError):
 class Method(Protocol):
     """A way to train a gate and its experts."""
 
-    model: GatedExperts
+    @property
+    def model(self) -> GatedExperts:
+        """What is scored and exported."""
 
     @property
     def epochs(self) -> int:

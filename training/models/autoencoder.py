@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d, max_unpool2d
 
@@ -68,7 +67,8 @@ class Encoder(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.image_shape = architecture.image_shape
-        self.layers = nn.ModuleList(StepLayer(step) for step in architecture.encoder())
+        self.steps = architecture.encoder()
+        self.layers = nn.ModuleList(map(StepLayer, self.steps))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the embeddings."""
@@ -80,9 +80,9 @@ class Encoder(nn.Module):
     def with_places(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the embeddings, and for each pooling layer the places of its maxima, int64 like its output."""
         values, places = pixels.reshape(-1, *self.image_shape), []
-        for layer in self.layers:
-            if layer.step.kind == "pool":
-                values, found = max_pool2d(values, layer.step.filter_size, return_indices=True)
+        for step, layer in zip(self.steps, self.layers, strict=True):
+            if step.kind == "pool":
+                values, found = max_pool2d(values, step.filter_size, return_indices=True)
                 places.append(found)
             else:
                 values = layer(values)
@@ -98,7 +98,8 @@ class Decoder(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(StepLayer(step) for step in architecture.decoder())
+        self.steps = architecture.decoder()
+        self.layers = nn.ModuleList(map(StepLayer, self.steps))
 
     def forward(self, embeddings: Tensor, places: list[Tensor]) -> Tensor:
         """Rebuild images.
@@ -107,14 +108,12 @@ class Decoder(nn.Module):
             embeddings: float32 [N, D].
             places: of the maxima that the encoder kept, one tensor for each of its pooling layers.
         """
-        values, left = embeddings.view(-1, *self.layers[0].step.before), list(places)
-        for layer in self.layers:
-            if layer.step.kind in ("unpool", "replicate"):
+        values, left = embeddings.view(-1, *self.steps[0].before), list(places)
+        for step, layer in zip(self.steps, self.layers, strict=True):
+            if step.kind in ("unpool", "replicate"):
                 place = left.pop()
-            if layer.step.kind == "unpool":
-                values = max_unpool2d(values, place, layer.step.filter_size)
-            else:
-                values = layer(values)
+            unpooled = step.kind == "unpool"
+            values = max_unpool2d(values, place, list(step.filter_size)) if unpooled else layer(values)
         return values
 
 

@@ -33,7 +33,7 @@ def build_model(
             f"The architecture {architecture.name} reads images of {_by(architecture.image_shape)}, but those of "
             f"{recipe.data.name} are {_by(shape)}; name another as model.architecture."
         )
-    return DeepClusters(architecture, recipe.clusters(), shape[0])
+    return DeepClusters(architecture, recipe.clusters(), mean, std)
 
 
 def _by(sides: Sequence[int]) -> str:

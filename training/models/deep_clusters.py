@@ -23,15 +23,19 @@ class DeepClusters(GatedExperts):
     Args:
         architecture: of the encoder.
         clusters: how many lie in each coarse group, in order.
-        channels: of the images.
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
     """
 
+    encoder: Encoder
     sides: Tensor
     experts_learn = False
 
-    def __init__(self, architecture: Architecture, clusters: Sequence[int], channels: int) -> None:
+    def __init__(
+        self, architecture: Architecture, clusters: Sequence[int], mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         super().__init__()
-        self.normalise = Normalise([0.0] * channels, [1.0] * channels)  # 0 to 1, so that any non-linearity can rebuild it
+        self.normalise = Normalise(mean, std)
         self.encoder = Encoder(architecture)
         self.centroids = nn.Parameter(torch.zeros(sum(clusters), architecture.embedding))
         self.register_buffer("sides", torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters)))

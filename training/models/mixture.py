@@ -28,7 +28,7 @@ class MixtureOutput(NamedTuple):
 
 
 class GatedExperts(nn.Module):
-    """What every method trains: a gate that routes each image to one of E experts, each of which tells its coarse label.
+    """What every method trains: a gate that routes each image to one of E experts, which tell its coarse label.
 
     A subclass sets the attributes and fills in ``route_embedded`` and ``expert``.
     """

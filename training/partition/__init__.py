@@ -1,5 +1,6 @@
 """The initial partition: each coarse group parted into as many clusters as it has classes, without fine labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,7 @@ class Trial:
     errors: dict[str, float]
     candidates: tuple[list[Candidate], list[Candidate]]
 
-    def lines(self, labels: tuple[str, str]) -> list[str]:
+    def lines(self, labels: Sequence[str]) -> list[str]:
         """Return what a person should see of it.
 
         Args:

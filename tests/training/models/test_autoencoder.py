@@ -74,7 +74,7 @@ def test_the_starred_pool_replicates_and_the_other_goes_back_to_the_maxima() -> 
         pooled = max_pool2d(pixels, 2)
         values = network.decoder.layers[-2](pooled.reshape(1, 1, 1, 16))
         assert torch.equal(values, pooled)
-        network.decoder.layers = network.decoder.layers[-1:]
+        network.decoder.layers, network.decoder.steps = network.decoder.layers[-1:], network.decoder.steps[-1:]
         rebuilt = network.decoder(pooled, places)
         assert rebuilt.view(8, 8)[:2, :4].tolist() == wanted
         assert embeddings.shape == (1, 4)
