@@ -99,10 +99,8 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.recipe_ = self._recipe()
         self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
         images = self._images(rows)
-        spread = float(images.std()) / HIGHEST or 1.0
-        data = CoarseData(torch.from_numpy(images), torch.zeros(len(images)), (0.0,), (spread,))
         with own_random_numbers():
-            method = METHODS["deep_clustering"](data, self.recipe_, Accelerator())
+            method = METHODS["deep_clustering"](without_labels(images), self.recipe_, Accelerator())
             for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
                 pass
         self.model_ = method.model
@@ -125,9 +123,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
         """Return the label-free score of a run: the mutual information of the clusters of rows and of random views."""
-        images = torch.from_numpy(self._images(self._checked(X)))
-        data = CoarseData(images, torch.zeros(len(images)), (0.0,), (1.0,))
-        return label_free(self.model_, data, self.recipe_).score
+        return label_free(self.model_, without_labels(self._images(self._checked(X))), self.recipe_).score
 
     def __sklearn_tags__(self) -> Any:
         """Say that embeddings are float32, whatever comes in."""
@@ -219,6 +215,12 @@ def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
     layers = [{"type": "Input", "output_shape": [1, 1, features]}, *dense]
     content = {"name": "fully connected", "batch_size": 256, "output_non_linearity": "linear", "layers": layers}
     return parse_architecture(content, "architecture")
+
+
+def without_labels(images: Floats) -> CoarseData:
+    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, as methods take them."""
+    mean, spread = float(images.mean()) / HIGHEST, float(images.std()) / HIGHEST or 1.0
+    return CoarseData(torch.from_numpy(images), torch.zeros(len(images)), (mean,), (spread,))
 
 
 @contextmanager

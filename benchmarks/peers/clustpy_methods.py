@@ -1,12 +1,12 @@
-"""ClustPy's DEC, IDEC and DCN on images that it is given; runs in ClustPy's own environment, see benchmarks/peers/clustpy.txt.
+"""ClustPy's DEC, IDEC and DCN on images that it is given, in ClustPy's own environment (benchmarks/peers/clustpy.txt).
 
 Everything is ClustPy's default: 784-500-500-2000-10, 100 epochs of pre-training, 150 of clustering, batches of 256. The
 pre-training, which has the same defaults in all three, is done once and its seconds are counted for each.
 
     python clustpy_methods.py IMAGES.npz OUT SEED [PRETRAINING_EPOCHS CLUSTERING_EPOCHS]
 
-IMAGES.npz holds ``train`` and ``test``, float32 [N, F], and ``clusters``; OUT gets a file a method with the clusters of the
-test images and CPU seconds.
+IMAGES.npz holds ``train`` and ``test``, float32 [N, F], and ``clusters``; OUT gets a file a method with the clusters of
+the test images and CPU seconds.
 """
 
 import sys
