@@ -17,7 +17,7 @@ PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help serve test check train evaluate bench bench-serving lock clean
+.PHONY: help serve test check train evaluate bench bench-serving bench-clustering lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ bench: $(ALL)/.installed  ## measure inference beside its peers
 
 bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its peers (needs h2load)
 	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
+
+bench-clustering: $(ALL)/.installed .venv/peers/clustpy  ## measure deep clustering beside its peers
+	$(ALL)/bin/python -m benchmarks.deep_clustering
 
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
 	$(LOCK) --upgrade pyproject.toml --extra serving --output-file requirements/serving.txt

@@ -36,8 +36,8 @@ def plot_spaces(
         axes = figure.add_subplot(1, len(spaces), index + 1)
         flat = flattened(rows, seed)
         for label, name in enumerate(classes):
-            own = labels == label
-            axes.scatter(*flat[own].T, s=5, color=colours(label % colours.N), label=name, linewidths=0)
+            across, up = flat[labels == label].T
+            axes.scatter(across, up, s=5, color=colours(label % colours.N), label=name, linewidths=0)
         axes.set(title=title, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
     figure.legend(

@@ -154,7 +154,7 @@ def embed(network: Network | None, images: NDArray[np.uint8]) -> Floats:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     model = network.model
     with evaluating(model):
-        parts = torch.from_numpy(images.copy()).split(BATCH)
+        parts = torch.split(torch.from_numpy(images.copy()), BATCH)
         embeddings: Floats = torch.cat([model.encoder(model.normalise(part)) for part in parts]).numpy()
     return embeddings
 

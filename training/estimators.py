@@ -4,7 +4,7 @@ DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train)
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Literal
@@ -16,13 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
 
 from clustnet.errors import UserError
 from training.architecture import Architecture, parse_architecture, read_architecture
 from training.data import CoarseData
-from training.inference import BATCH, evaluating, route
+from training.inference import BATCH, evaluating
 from training.label_free import label_free
 from training.methods import METHODS
+from training.models.deep_clusters import DeepClusters
 from training.recipe import Augmentation, Recipe, validated
 
 PARTS = ("augmentation", "optimisation", "pretraining", "clustering")  # of a recipe, which settings may be in
@@ -103,6 +105,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             method = METHODS["deep_clustering"](without_labels(images), self.recipe_, Accelerator())
             for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
                 pass
+        assert isinstance(method.model, DeepClusters)  # noqa: S101 - by the method
         self.model_ = method.model
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
@@ -115,10 +118,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
         """Return the embeddings of rows, float32 [N, D]; ``X`` as in ``fit``."""
-        images = torch.from_numpy(self._images(self._checked(X)))
-        with evaluating(self.model_) as device:
-            parts = [self.model_.encoder(self.model_.normalise(part.to(device))) for part in images.split(BATCH)]
-            embeddings: Floats = torch.cat(parts).cpu().numpy()
+        embeddings: Floats = self._run(self._embed, self._images(self._checked(X)))
         return embeddings
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
@@ -196,7 +196,19 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return scaled.astype(np.float32).reshape(-1, *shape)
 
     def _route(self, images: Floats) -> Labels:
-        return route(self.model_, images, hard=False).routing.argmax(axis=1)
+        labels: Labels = self._run(self.model_.gate, images).argmax(axis=1)
+        return labels
+
+    def _embed(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.model_.encoder(self.model_.normalise(images))
+        return embeddings
+
+    def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
+        """Run a part of the model over images, in batches and in evaluation mode."""
+        with evaluating(self.model_) as device:
+            parts = torch.split(torch.from_numpy(images), BATCH)
+            found: Floats = torch.cat([network(part.to(device)) for part in parts]).cpu().numpy()
+        return found
 
 
 def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
