@@ -1,7 +1,7 @@
 """Deep clustering beside its peers: the same MNIST training images, the same test images, one core, no labels.
 
 scikit-learn's k-means, Gaussian mixture and spectral clustering on pixels and on 50 principal components; ClustPy's
-DEC, IDEC and DCN with its own defaults (``make .venv/peers/clustpy``); and ``clustnet train``, everything included, with
+DEC, IDEC and DCN with its own defaults (``make .venv/peers/clustpy``); and ``clustnet train``, all included, with
 the recipes ``mnist_dec`` and ``mnist_dcn``. Where one pre-training serves several methods its seconds count for each.
 Seconds are the CPU's, so that other work on the machine matters little. Rows that the file has are not measured again.
 
