@@ -20,7 +20,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help serve test check check-monitoring train evaluate bench bench-serving image docker-test sbom lock clean
+.PHONY: help serve test check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ bench: $(ALL)/.installed  ## measure inference beside its peers
 
 bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its peers (needs h2load)
 	$(ALL)/bin/python -m benchmarks.serving --bundle $(BUNDLE)
+
+bench-clustering: $(ALL)/.installed .venv/peers/clustpy  ## measure deep clustering beside its peers
+	$(ALL)/bin/python -m benchmarks.deep_clustering
 
 image: $(SERVING)/.installed  ## build the image clustnet:RUNTIME (cpu or gpu) with its labels
 	$(SERVING)/bin/python -m deploy.image.build --runtime $(RUNTIME)

@@ -14,6 +14,7 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 COMMANDS = {
     "train": ("training.train_command", "train a recipe: coarse labels -> run"),
     "sweep": ("training.sweep_command", "train one recipe with several seeds or values"),
+    "report": ("training.report_command", "score and draw runs of deep_clustering"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "evaluate": ("evaluation.evaluate_command", "score a bundle or a running service"),
     "predict": ("evaluation.predict_command", "predict image files with a bundle"),

@@ -83,7 +83,7 @@ def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
         UserError: the other run is none, is not pre-trained, or was pre-trained otherwise; or ``out`` holds a run.
     """
     other, folder, epochs = RunFolder(pretrained), RunFolder(out), recipe.pretraining.epochs
-    before, wanted = _pretraining(other.recipe()), _pretraining(recipe)
+    before, wanted = pretraining_of(other.recipe()), pretraining_of(recipe)
     if before.digest() != wanted.digest():
         raise UserError(f"{pretrained} was pre-trained by another recipe: {difference(before, wanted)}.")
     check_pretrained(pretrained, recipe)
@@ -95,7 +95,7 @@ def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
         shutil.copyfile(other.checkpoint(epochs), target)
 
 
-def _pretraining(recipe: Recipe) -> Recipe:
+def pretraining_of(recipe: Recipe) -> Recipe:
     """Return a recipe whose later keys have their defaults, so that equal ones have the same pre-training."""
     plain, changes = Recipe(), {}
     for part, keys in LATER.items():

@@ -23,6 +23,7 @@ HEAVY = ("torch", "torchvision", "accelerate", "tensorboard", "matplotlib", "skl
         ["train", SOFT, "--print_config"],
         ["train", SOFT, "--print_config", "--seed", "4", "--loss.routing_entropy=0.5"],
         ["sweep", "--help"],
+        ["report", "--help"],
     ],
 )
 def test_help_and_print_config_load_nothing_heavy(words: list[str]) -> None:

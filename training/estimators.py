@@ -1,0 +1,247 @@
+"""A scikit-learn face: the method ``deep_clustering`` on rows of numbers, without a recipe file or a run folder.
+
+DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train).predict(test)
+"""
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Integral
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from clustnet.errors import UserError
+from training.architecture import Architecture, parse_architecture, read_architecture
+from training.data import CoarseData
+from training.inference import BATCH, evaluating
+from training.label_free import label_free
+from training.methods import METHODS
+from training.models.deep_clusters import DeepClusters
+from training.recipe import Augmentation, Recipe, validated
+
+PARTS = ("augmentation", "optimisation", "pretraining", "clustering")  # of a recipe, which settings may be in
+HIGHEST = 255  # what methods take as the brightest
+RECIPES_LEAST = 2  # clusters; scikit-learn's estimators take one as well
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
+
+    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1.
+
+    Args:
+        n_clusters: K.
+        architecture: widths of the fully connected layers of the encoder, the last is the embedding's (by default those
+            of Xie, Girshick, Farhadi, arXiv:1511.06335); or an architecture as ``configs/architectures/*.json`` have
+            them, named as ``FILE:ENTRY`` or as a mapping. Rows are then images (H, W, C), flattened.
+        loss: ``kl``, the divergence of DEC, or ``kmeans``, the distance of DCN.
+        pretraining_epochs: by reconstruction alone.
+        epochs: of clustering, jointly with reconstruction.
+        learning_rate: step size of both stages.
+        batch_size: rows a step; None takes a named architecture's own, otherwise 256.
+        settings: other keys of a recipe, ``{"clustering.start": "manifold", "augmentation": {"rotation": 10}}``; they
+            win over the arguments above.
+        random_state: seed of everything random; the random numbers of the caller are left as they were.
+
+    Attributes:
+        labels_: int64 [N], cluster of each row that was fitted.
+        cluster_centers_: float32 [K, D], in the embedding.
+        n_features_in_: F, numbers a row.
+        recipe_: every setting as it was used.
+        model_: the trained ``training.models.deep_clusters.DeepClusters``.
+    """
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        architecture: tuple[int, ...] | str | Mapping[str, Any] = (500, 500, 2000, 10),
+        loss: Literal["kl", "kmeans"] = "kl",
+        pretraining_epochs: int = 20,
+        epochs: int = 20,
+        learning_rate: float = 1e-3,
+        batch_size: int | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.architecture = architecture
+        self.loss = loss
+        self.pretraining_epochs = pretraining_epochs
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.settings = settings
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: object = None) -> "DeepClustering":  # noqa: ARG002, N803 - scikit-learn's names
+        """Find clusters.
+
+        Args:
+            X: numbers [N, F], none missing.
+            y: not used.
+
+        Raises:
+            ValueError: no such array; a ``UserError`` for settings that are wrong or an architecture that does not fit.
+        """
+        rows = validate_data(self, X, dtype=(np.float32, np.float64))
+        if not 1 <= self.n_clusters <= len(rows):
+            raise UserError(f"n_clusters={self.n_clusters}, but should be from 1 to n_samples={len(rows)}.")
+        self.recipe_ = self._recipe()
+        self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
+        images = self._images(rows)
+        with own_random_numbers():
+            method = METHODS["deep_clustering"](without_labels(images), self.recipe_, Accelerator())
+            for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
+                pass
+        assert isinstance(method.model, DeepClusters)  # noqa: S101 - by the method
+        self.model_ = method.model
+        self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
+        self._n_features_out = self.cluster_centers_.shape[1]
+        self.labels_ = self._route(images)
+        return self
+
+    def predict(self, X: ArrayLike) -> Labels:  # noqa: N803
+        """Return the cluster of each row, int64 [N]; ``X`` as in ``fit``."""
+        return self._route(self._images(self._checked(X)))
+
+    def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
+        """Return the embeddings of rows, float32 [N, D]; ``X`` as in ``fit``."""
+        embeddings: Floats = self._run(self._embed, self._images(self._checked(X)))
+        return embeddings
+
+    def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
+        """Return the label-free score of a run: the mutual information of the clusters of rows and of random views."""
+        return label_free(self.model_, without_labels(self._images(self._checked(X))), self.recipe_).score
+
+    def __sklearn_tags__(self) -> Any:
+        """Say that embeddings are float32, whatever comes in."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _recipe(self) -> Recipe:
+        """Return the recipe that the parameters stand for.
+
+        Raises:
+            UserError: a parameter is wrong, or a setting is no key of the method.
+        """
+        seed = self.random_state
+        if not isinstance(seed, Integral):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        content: dict[str, Any] = {
+            "method": "deep_clustering",
+            "seed": int(seed),
+            "data": {"coarse": None},
+            "model": {"experts": max(self.n_clusters, RECIPES_LEAST), "architecture": self._architecture()},
+            "pretraining": {"epochs": self.pretraining_epochs, "learning_rate": self.learning_rate},
+            "optimisation": {"epochs": self.epochs, "learning_rate": self.learning_rate},
+            "clustering": {"loss": self.loss},
+        }
+        for key, value in (self.settings or {}).items():
+            part, _, name = key.partition(".")
+            if part not in PARTS:
+                raise UserError(f"settings has the key {key!r}, but should have PART.KEY, PART one of {PARTS}.")
+            content.setdefault(part, {}).update({name: value} if name else value)
+        recipe = validated(content, "DeepClustering")
+        if isinstance(self.architecture, tuple) and recipe.augmentation != Augmentation():
+            raise UserError("Views need images, but architecture is a tuple of widths; name one that reads images.")
+        model = recipe.model.model_copy(update={"experts": int(self.n_clusters)})
+        return recipe.model_copy(update={"model": model})
+
+    def _architecture(self) -> Architecture:
+        """Return the architecture, for rows as they are or for images.
+
+        Raises:
+            UserError: it is wrong, or for another number of features.
+        """
+        described = self.architecture
+        if isinstance(described, str):
+            found = read_architecture(described)
+        elif isinstance(described, Mapping):
+            found = parse_architecture(described, "architecture")
+        else:
+            found = fully_connected(self.n_features_in_, described)
+        features = int(np.prod(found.image_shape))
+        if features != self.n_features_in_:
+            raise UserError(
+                f"The architecture {found.name} reads images of {features} numbers, but rows have "
+                f"{self.n_features_in_}; flatten each image to a row, or name another architecture."
+            )
+        return found if self.batch_size is None else found.model_copy(update={"batch_size": self.batch_size})
+
+    def _checked(self, rows: ArrayLike) -> NDArray[np.floating]:
+        check_is_fitted(self)
+        checked: NDArray[np.floating] = validate_data(self, rows, dtype=(np.float32, np.float64), reset=False)
+        return checked
+
+    def _images(self, rows: NDArray[np.floating]) -> Floats:
+        """Return rows as the method reads images, float32 [N, H, W] or [N, H, W, C], about 0 to 255."""
+        architecture = self.recipe_.model.architecture
+        assert architecture is not None  # noqa: S101 - by _recipe
+        channels, height, width = architecture.image_shape
+        shape = (height, width) if channels == 1 else (height, width, channels)
+        scaled = (rows - self.offset_) * (HIGHEST / self.scale_)  # exactly the pixels, where these are 0 to 255
+        return scaled.astype(np.float32).reshape(-1, *shape)
+
+    def _route(self, images: Floats) -> Labels:
+        labels: Labels = self._run(self.model_.gate, images).argmax(axis=1)
+        return labels
+
+    def _embed(self, images: Tensor) -> Tensor:
+        embeddings: Tensor = self.model_.encoder(self.model_.normalise(images))
+        return embeddings
+
+    def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
+        """Run a part of the model over images, in batches and in evaluation mode."""
+        with evaluating(self.model_) as device:
+            parts = torch.split(torch.from_numpy(images), BATCH)
+            found: Floats = torch.cat([network(part.to(device)) for part in parts]).cpu().numpy()
+        return found
+
+
+def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
+    """Return an encoder of fully connected layers, rectified but for the last and for what the decoder rebuilds.
+
+    Args:
+        features: numbers a row.
+        widths: of the layers, the embedding's is the last.
+
+    Raises:
+        UserError: a width is no positive whole number, or there is none.
+    """
+    dense = [{"type": "Dense", "num_units": width, "non_linearity": "rectify"} for width in widths]
+    if dense:
+        dense[-1]["non_linearity"] = "linear"
+    layers = [{"type": "Input", "output_shape": [1, 1, features]}, *dense]
+    content = {"name": "fully connected", "batch_size": 256, "output_non_linearity": "linear", "layers": layers}
+    return parse_architecture(content, "architecture")
+
+
+def without_labels(images: Floats) -> CoarseData:
+    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, as methods take them."""
+    mean, spread = float(images.mean()) / HIGHEST, float(images.std()) / HIGHEST or 1.0
+    return CoarseData(torch.from_numpy(images), torch.zeros(len(images)), (mean,), (spread,))
+
+
+@contextmanager
+def own_random_numbers() -> Iterator[None]:
+    """Let the block seed Python, numpy and torch, and put back their random numbers afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
