@@ -38,7 +38,8 @@ def test_it_says_how_it_was_trained_and_where_it_ends(card: str, bundle: Any) ->
     manifest = bundle("soft")[1].manifest
     assert card.startswith("# soft, version 1\n")
     assert "It tells '0-4' from '5-9'" in card
-    assert "fitted on 50 labelled images of the training split; this run used no other fine label." in card
+    assert f"fitted on 50 labelled images of {manifest.class_map.data}; this run used no other fine label." in card
+    assert manifest.class_map.data.endswith(":train")
     assert f"temperature {manifest.calibration.temperature:.3f}, fitted on the coarse labels of 200 images" in card
     assert f"under {manifest.abstention.threshold:.4f}, and the model abstains, for 1.0% of 100 images" in card
     assert "seed: 0\n" in card
