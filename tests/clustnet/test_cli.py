@@ -37,7 +37,7 @@ def test_no_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fly"]) == cli.WRONG_INPUT
-    message = "clustnet: There is no command 'fly'; choose one of train, sweep, export, evaluate, predict, key.\n"
+    message = "clustnet: There is no command 'fly'; choose one of train, sweep, report, export, evaluate, predict, key.\n"
     assert capsys.readouterr().err == message
 
 
