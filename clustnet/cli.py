@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(command: str, arguments: list[str]) -> int:
     try:
         importlib.import_module(COMMANDS[command][0]).main(arguments)
+        sys.stdout.flush()
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
@@ -47,6 +48,11 @@ def _run(command: str, arguments: list[str]) -> int:
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
+        return FAILED
+    except (
+        BrokenPipeError
+    ):  # whoever read the output has gone, as 'head' does; Python would complain at its own end too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return DONE
 

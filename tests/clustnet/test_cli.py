@@ -80,3 +80,13 @@ def test_the_module_runs_and_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-m", "clustnet", "fly"], capture_output=True, text=True)
     assert done.returncode == cli.WRONG_INPUT
     assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+    speak = "import sys; from clustnet import cli; from types import SimpleNamespace as S; sys.stdin.read(); "
+    speak += "cli.importlib.import_module = lambda _: S(main=lambda _: print('x' * 10)); sys.exit(cli.main(['train']))"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", speak], **pipes) as process:
+        process.stdout.close()
+        process.stdin.close()
+        assert (process.stderr.read(), process.wait(timeout=60)) == (b"", cli.FAILED)
