@@ -33,6 +33,7 @@ from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages, load
 from clustnet.files import write_table
 from clustnet.scores import clustering_accuracy
+from training.clustering_report import over_seeds
 from training.run_folder import RunFolder
 
 COMPONENTS = 50
@@ -233,13 +234,6 @@ def table(rows: Sequence[Row]) -> str:
         seconds = f"{np.mean([float(row['seconds']) for row in own]):,.0f}"
         lines.append(f"| {method} | {own[0]['scored']} | {' | '.join(cells)} | {seconds} | {len(own)} |")
     return "\n".join(lines)
-
-
-def over_seeds(values: Sequence[float]) -> str:
-    """Return the mean, and of several values standard deviation and worst."""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f} ({min(values):.3f})"
 
 
 if __name__ == "__main__":

@@ -89,12 +89,13 @@ def describe(rows: Sequence[Row]) -> str:
     ]
     for space in spaces:
         own = [row for row in rows if row["space"] == space]
-        cells = [_over_seeds([row[key] for row in own]) for key in ("accuracy", "nmi", "ari")]
+        cells = [over_seeds([row[key] for row in own]) for key in ("accuracy", "nmi", "ari")]
         lines.append(f"| {space} | {' | '.join(cells)} | {len(own)} |")
     return "\n".join(lines)
 
 
-def _over_seeds(values: Sequence[float]) -> str:
+def over_seeds(values: Sequence[float]) -> str:
+    """Return the mean, and of several values standard deviation and worst."""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.std(values):.3f} ({min(values):.3f})"

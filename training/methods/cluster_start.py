@@ -1,17 +1,14 @@
 """The first clusters, found in a pre-trained embedding without labels."""
 
-import warnings
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier
 
+from training.manifold import manifold
 from training.methods.degree_linkage import degree_linkage
 from training.recipe import Clustering
 
-COMPONENTS, UMAP_EPOCHS = 5, 200
 SAMPLE = 10_000  # images that UMAP sees; the others are clustered by a vote of their nearest among them
 VOTERS = 10
 
@@ -44,7 +41,7 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
     if how.start == "graph":
         found = degree_linkage(embeddings[sample], clusters, how.neighbours)
     else:
-        found = _labels(means.fit_predict(_manifold(embeddings[sample], how.neighbours, seed)))
+        found = _labels(means.fit_predict(manifold(embeddings[sample], how.neighbours, seed)))
     voters = KNeighborsClassifier(min(VOTERS, len(sample))).fit(embeddings[sample], found)
     everyone = _labels(voters.predict(embeddings))
     everyone[sample] = found
@@ -56,31 +53,7 @@ def clustered_space(embeddings: Floats, how: Clustering, seed: int) -> Floats:
     if how.start != "manifold":
         return embeddings
     sample = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
-    return _manifold(embeddings[sample], how.neighbours, seed)
-
-
-def _manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
-    """Return UMAP's embedding of rows by so many neighbours of each, float32 [N, COMPONENTS]."""
-    from umap import UMAP  # here, because it compiles itself for seconds
-
-    neighbours = min(neighbours, len(rows) - 1)
-    distances, nearest = NearestNeighbors(n_neighbors=neighbours).fit(rows).kneighbors(rows)
-    umap = UMAP(
-        neighbours,
-        COMPONENTS,
-        n_epochs=UMAP_EPOCHS,
-        min_dist=0.0,
-        random_state=seed,
-        n_jobs=1,
-        precomputed_knn=(nearest, distances),
-        force_approximation_algorithm=True,
-    )
-    threads = torch.get_num_threads()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "precomputed_knn")  # it could embed no further images, which nobody asks for
-        embedded: Floats = umap.fit_transform(rows)
-    torch.set_num_threads(threads)  # numba sets it for the whole process, and sums depend on it to the last bit
-    return embedded
+    return manifold(embeddings[sample], how.neighbours, seed)
 
 
 def _labels(found: NDArray[np.integer]) -> Labels:

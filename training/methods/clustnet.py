@@ -226,8 +226,7 @@ class ClustNet:
     def _part(self) -> dict[str, Tensor]:
         """Make the initial partition."""
         recipe = self.recipe
-        clusters = recipe.partition.clusters or (recipe.model.experts, recipe.model.experts)
-        parted, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+        parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
         say("\n".join(trial.lines(recipe.data.grouping().labels)))
         return _packed(parted)
 

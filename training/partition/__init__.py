@@ -58,14 +58,14 @@ class Trial:
         ]
 
 
-def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: int) -> tuple[Partition, Trial]:
+def partition(data: CoarseData, clusters: tuple[int, ...], images: int, seed: int) -> tuple[Partition, Trial]:
     """Part a sample of each coarse group into clusters and give each cluster an expert.
 
     Only the images and the coarse labels are read; ``training.partition.candidates`` says how the clusters are chosen.
 
     Args:
         data: images and coarse labels.
-        clusters: how many each group is parted into; the larger is E.
+        clusters: how many each of the two groups is parted into; the larger is E.
         images: the sample's size in each group, or all if it has fewer.
         seed: of the sample and everything after it.
 
@@ -85,7 +85,7 @@ def partition(data: CoarseData, clusters: tuple[int, int], images: int, seed: in
 
 
 def _try(
-    representations: dict[str, Floats], targets: NDArray[np.float32], clusters: tuple[int, int], seed: int
+    representations: dict[str, Floats], targets: NDArray[np.float32], clusters: tuple[int, ...], seed: int
 ) -> Trial:
     """Cluster each group in every representation; ``targets`` are the rows' coarse labels."""
     errors = {name: coarse_error(reduced(rows, seed), targets, seed) for name, rows in representations.items()}
@@ -97,7 +97,7 @@ def _try(
     return Trial(errors, (first, second))
 
 
-def _check_size(targets: NDArray[np.float32], clusters: tuple[int, int], images: int) -> None:
+def _check_size(targets: NDArray[np.float32], clusters: tuple[int, ...], images: int) -> None:
     for label, count in enumerate(clusters):
         found = min(images, int((targets == label).sum()))
         if found < LEAST_IMAGES * count:

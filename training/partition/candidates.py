@@ -10,21 +10,18 @@ That rule was chosen among others by fine labels of training images of MNIST, no
 run no fine label is read.
 """
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 
+from training.manifold import manifold
 from training.partition.representations import Floats, reduced
 
-UMAP_COMPONENTS, UMAP_EPOCHS = 5, 200
 NEIGHBOURS = (10, 20)
 MIXTURE_STARTS, CONSENSUS_STARTS = 5, 20
 CONSENSUS = "consensus"
@@ -97,25 +94,6 @@ def agreement(labels: Labels, members: list[Labels], weights: NDArray[np.float64
 
 def _clustered(rows: Floats, neighbours: int, clusters: int, seed: int) -> Labels:
     """Return the cluster of each image, int64 [N]."""
-    from umap import UMAP  # here, because it compiles itself for seconds
-
-    neighbours = min(neighbours, len(rows) - 1)
-    distances, nearest = NearestNeighbors(n_neighbors=neighbours).fit(rows).kneighbors(rows)
-    umap = UMAP(
-        neighbours,
-        UMAP_COMPONENTS,
-        n_epochs=UMAP_EPOCHS,
-        min_dist=0.0,
-        random_state=seed,
-        n_jobs=1,
-        precomputed_knn=(nearest, distances),  # exact, and for few images much faster than UMAP's own search
-        force_approximation_algorithm=True,
-    )
-    threads = torch.get_num_threads()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "precomputed_knn")  # it could embed no further images, which nobody asks for
-        embedded = umap.fit_transform(rows)
-    torch.set_num_threads(threads)  # numba sets it for the whole process, and sums depend on it to the last bit
     mixture = GaussianMixture(clusters, n_init=MIXTURE_STARTS, random_state=seed)
-    found: Labels = mixture.fit_predict(embedded.astype(np.float64)).astype(np.int64)
+    found: Labels = mixture.fit_predict(manifold(rows, neighbours, seed).astype(np.float64)).astype(np.int64)
     return found

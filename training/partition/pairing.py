@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 def paired(
     pixels: tuple[Pixels, Pixels],
     clusters: tuple[Labels, Labels],
-    counts: tuple[int, int],
+    counts: tuple[int, ...],
     generator: np.random.Generator,
 ) -> tuple[Labels, Labels]:
     """Return the expert of each image of both groups, int64 [N0] and [N1].
