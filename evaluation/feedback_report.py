@@ -1,6 +1,5 @@
 """The report on feedback: scores, a line for each image, and one page that shows them all."""
 
-import base64
 import csv
 import io
 import json
@@ -11,13 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
-from clustnet.errors import UserError
-from clustnet.files import replacing_folder
 from evaluation import plots
 from evaluation.feedback_scoring import NO_SAMPLE, ClassShare, FeedbackScores, Share
+from evaluation.pages import data_url, render, replacing_report
 from evaluation.reliability_plots import reliability_plot
 from evaluation.report import IMAGES, PAGE, SCORES, check_replaceable
 
@@ -38,14 +35,10 @@ def write_feedback_report(path: Path, scores: Sequence[FeedbackScores], folder: 
     """
     folder = folder.resolve()
     check_replaceable(folder)
-    try:
-        with replacing_folder(folder) as temporary:
-            (temporary / SCORES).write_text(feedback_json(path, scores), encoding="utf-8")
-            (temporary / IMAGES).write_text(feedback_csv(scores), encoding="utf-8")
-            (temporary / PAGE).write_text(_page(path, scores), encoding="utf-8")
-    except OSError as error:
-        fault = f"The report cannot be written to {folder} ({error.strerror})"
-        raise UserError(f"{fault}; name another folder with --out.") from None
+    with replacing_report(folder) as temporary:
+        (temporary / SCORES).write_text(feedback_json(path, scores), encoding="utf-8")
+        (temporary / IMAGES).write_text(feedback_csv(scores), encoding="utf-8")
+        (temporary / PAGE).write_text(_page(path, scores), encoding="utf-8")
 
 
 def feedback_json(path: Path, scores: Sequence[FeedbackScores]) -> str:
@@ -118,15 +111,7 @@ def _class_json(row: ClassShare) -> dict[str, Any]:
 
 
 def _page(path: Path, scores: Sequence[FeedbackScores]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    models = [_shown(found) for found in scores]
-    return environment.get_template(TEMPLATE).render(path=path, models=models, caution=NO_SAMPLE)
+    return render(TEMPLATE, path=path, models=[_shown(found) for found in scores], caution=NO_SAMPLE)
 
 
 def _shown(found: FeedbackScores) -> dict[str, Any]:
@@ -160,9 +145,8 @@ def _shown(found: FeedbackScores) -> dict[str, Any]:
 
 
 def _plot(title: str, text: str, draw: Callable[[plots.Theme], Figure]) -> dict[str, str]:
-    light, dark = (base64.b64encode(plots.png(draw(theme))).decode() for theme in (plots.LIGHT, plots.DARK))
-    address = "data:image/png;base64,"
-    return {"title": title, "text": text, "light": address + light, "dark": address + dark}
+    light, dark = (data_url(plots.png(draw(theme))) for theme in (plots.LIGHT, plots.DARK))
+    return {"title": title, "text": text, "light": light, "dark": dark}
 
 
 def _title(found: FeedbackScores) -> str:

@@ -1,6 +1,5 @@
 """The report: scores, a line for each image, plots, and one page that shows them all."""
 
-import base64
 import csv
 import io
 import json
@@ -8,15 +7,15 @@ import math
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.files import replacing_folder, write_table
+from clustnet.files import write_table
 from clustnet.scores import idle_experts
 from evaluation import plots
 from evaluation.outliers import OUTLIER_SCORES, Outliers
+from evaluation.pages import data_url, render, replacing_report
 from evaluation.reference_budget import DRAWS, ReferenceBudget
 from evaluation.report_plots import PLOT_FILES, Plot, plots_of
 from evaluation.score_meanings import meaning, shown
@@ -54,16 +53,11 @@ def write_report(evaluation: Evaluated, folder: Path) -> None:
     """
     folder = folder.resolve()
     check_replaceable(folder)
-    try:
-        with replacing_folder(folder) as temporary:
-            (temporary / SCORES).write_text(scores_json(evaluation), encoding="utf-8")
-            _write_lines(evaluation, temporary)
-            shown_plots = [_write_plot(plot, evaluation, temporary) for plot in plots_of(evaluation)]
-            (temporary / PAGE).write_text(_page(evaluation, shown_plots), encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"The report cannot be written to {folder} ({error.strerror}); name another folder with --out."
-        ) from None
+    with replacing_report(folder) as temporary:
+        (temporary / SCORES).write_text(scores_json(evaluation), encoding="utf-8")
+        _write_lines(evaluation, temporary)
+        shown_plots = [_write_plot(plot, evaluation, temporary) for plot in plots_of(evaluation)]
+        (temporary / PAGE).write_text(_page(evaluation, shown_plots), encoding="utf-8")
 
 
 def _write_lines(evaluation: Evaluated, folder: Path) -> None:
@@ -147,28 +141,18 @@ def _write_plot(plot: Plot, evaluation: Evaluated, folder: Path) -> dict[str, st
     return {
         "title": plot.title.format(*labels),
         "text": plot.text.format(*labels),
-        "light": _data_url(light),
-        "dark": _data_url(plots.png(plot.draw(evaluation, plots.DARK))),
+        "light": data_url(light),
+        "dark": data_url(plots.png(plot.draw(evaluation, plots.DARK))),
     }
 
 
-def _data_url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
 def _page(evaluation: Evaluated, shown_plots: list[dict[str, str]]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scores = [
         {"title": meaning(key).title, "text": meaning(key).text, "value": shown(key, value)}
         for key, value in evaluation.scores.items()
     ]
-    return environment.get_template(PAGE).render(
+    return render(
+        PAGE,
         model=evaluation.model,
         data=evaluation.data,
         scores=scores,
