@@ -19,7 +19,7 @@ from clustnet.feedback_file import Answer, FeedbackFile, FileFullError, Labels
 from clustnet.feedback_file import Feedback as Row
 from clustnet.predictor import Predictions
 from clustnet.settings import Settings
-from serving.inputs import quote
+from serving.inputs import check_json, quote
 from serving.recent_answers import RecentAnswers
 from serving.refusals import Refusal
 from serving.request_log import REQUEST_ID, SANE
@@ -158,8 +158,7 @@ async def _in_thread(function: Callable[[Unpack[A]], R], *args: *A) -> R:
 
 
 def _read(content_type: str, content: bytes) -> FeedbackRequest:
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; send application/json.")
+    check_json(content_type)
     if len(content) > MOST_BYTES:
         raise Refusal(413, "body_too_large", f"The body is over {MOST_BYTES} bytes; {HOW}.")
     try:

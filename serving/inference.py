@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, Predictor
 from serving.drift import WATCH
+from serving.feedback import Feedback
 from serving.metrics import count_predictions
 from serving.tracing import step
 
@@ -38,6 +39,16 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
             span.set_attributes(_described(predictor.manifest, len(images)))
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
     WATCH.note(outputs, images, predictor.manifest)
+    return outputs
+
+
+def predict_kept(
+    predictor: Predictor, images: NDArray[np.uint8], feedback: Feedback | None, request_id: str
+) -> Predictions:
+    """Do the same for a request, and keep the answer where feedback may come."""
+    outputs = predict_counted(predictor, images)
+    if feedback:
+        feedback.keep(request_id, outputs, predictor.manifest)
     return outputs
 
 

@@ -70,6 +70,12 @@ def images_from(images: Any, shape: tuple[int, ...], most: int) -> NDArray[np.ui
     return pixels.reshape(-1, *shape)
 
 
+def check_json(content_type: str) -> None:
+    """Refuse a body that is not said to be JSON."""
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; send application/json.")
+
+
 def quote(value: Any) -> str:
     """Describe a value from a client in a few ASCII characters."""
     if isinstance(value, list):

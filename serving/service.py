@@ -21,7 +21,6 @@ from starlette.responses import Response
 
 from clustnet.bundle import InputSpec
 from clustnet.errors import UserError
-from clustnet.predictor import Predictions
 from clustnet.preparation import ImageError, decode, prepare_image
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
@@ -32,8 +31,8 @@ from serving.drift import WATCH
 from serving.feedback import PATH as FEEDBACK
 from serving.feedback import Feedback, give_feedback
 from serving.http_protocol import BoundedProtocol
-from serving.inference import SMALL_BYTES, compute, predict_counted
-from serving.inputs import quote, read_images
+from serving.inference import SMALL_BYTES, compute, predict_kept
+from serving.inputs import check_json, read_images
 from serving.key_file import KeyFile
 from serving.limits import BodyLimits
 from serving.metrics import (
@@ -141,9 +140,9 @@ class ClustNet:
     def _answer(self, images: Body) -> Response:
         model = self._ready_model(images)
         with step("decode"):
-            _check_json(images.content_type)
+            check_json(images.content_type)
             pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
-        outputs = self._outputs(model, pixels, images.request_id)
+        outputs = predict_kept(model.predictor, pixels, self.feedback, images.request_id)
         with step("encode"):
             predictions = predictions_of(outputs, model.manifest)
             return as_json(PredictResponse(model=model_of(model.manifest), predictions=predictions))
@@ -151,18 +150,11 @@ class ClustNet:
     def _answer_image(self, image: Body) -> Response:
         model = self._ready_model(image)
         prepared = _prepared(image, model.manifest.input)
-        outputs = self._outputs(model, prepared[None], image.request_id)
+        outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.request_id)
         with step("encode"):
             (prediction,) = predictions_of(outputs, model.manifest)
             named, seen = model_of(model.manifest), prepared.tolist()
             return as_json(PredictImageResponse(model=named, prediction=prediction, prepared=seen))
-
-    def _outputs(self, model: ServedModel, images: NDArray[np.uint8], request_id: str) -> Predictions:
-        """Predict and count uint8 [N, *input shape], and keep the answer where feedback may come."""
-        outputs = predict_counted(model.predictor, images)
-        if self.feedback:
-            self.feedback.keep(request_id, outputs, model.manifest)
-        return outputs
 
     async def __is_ready__(self) -> bool:  # BentoML's hook for /readyz
         fault = self.models.now.fault()
@@ -242,11 +234,6 @@ def _prepared(image: Body, spec: InputSpec) -> NDArray[np.uint8]:
 def computes(path: str) -> bool:
     """Tell whether requests to ``path`` are more than a look-up, so that they take turns."""
     return path in PREDICT or path == INDEX or any(pattern.fullmatch(path) for pattern in INFER.values())
-
-
-def _check_json(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; send application/json.")
 
 
 service = bentoml.service(

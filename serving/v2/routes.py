@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route, Router
 from clustnet.errors import UserError
 from clustnet.settings import Settings
 from serving.access import KEY_NAME
-from serving.inference import SMALL_BYTES, compute, predict_counted
+from serving.inference import SMALL_BYTES, compute, predict_kept
 from serving.inputs import quote
 from serving.models import Catalogue, ServedModel
 from serving.paths import explain, refuse
@@ -84,9 +84,7 @@ def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
         asked = _read(model, content, request.headers, request.app.state.settings)
-    outputs = predict_counted(model.predictor, asked.images)
-    if request.app.state.feedback:
-        request.app.state.feedback.keep(request.scope[ID_NAME], outputs, model.manifest)
+    outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope[ID_NAME])
     with step("encode"):
         written, fields = write_response(asked, outputs, model.manifest)
         encoding = accepted_encoding(request.headers.get("accept-encoding", ""))
