@@ -32,11 +32,15 @@ def clustering_accuracy(clusters: Integers, classes: Integers) -> float:
     Returns:
         0 to 1; nan for no images.
     """
-    if len(clusters) == 0:
+    return matched_share(contingency_matrix(classes, clusters)) if len(clusters) else float("nan")
+
+
+def matched_share(table: NDArray[np.int64]) -> float:
+    """Return ``clustering_accuracy`` of int64 [classes, clusters] counts; nan without images."""
+    if not table.sum():
         return float("nan")
-    table = contingency_matrix(classes, clusters)
     rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / len(clusters))
+    return float(table[rows, columns].sum() / table.sum())
 
 
 def cells(routing: Floats, positive_probability: Floats) -> NDArray[np.int64]:

@@ -12,11 +12,12 @@ from scipy.optimize import linear_sum_assignment
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
+from clustnet.scores import matched_share
 from evaluation.coarse_option import by_first_class
 from evaluation.outliers import Outliers
 from evaluation.reference_budget import ReferenceBudget
 from evaluation.sources import Answers, Model, Source, answer_all
-from evaluation.table_scores import ari, matched_share, nmi
+from evaluation.table_scores import ari, nmi
 from evaluation.tally import STEPS, Tally, tally
 from evaluation.unread import Unread
 

@@ -2,17 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Table = NDArray[np.int64]
-
-
-def matched_share(table: Table) -> float:
-    """Return ``clustnet.scores.clustering_accuracy`` of int64 [classes, clusters] counts; nan without images."""
-    if not table.sum():
-        return float("nan")
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / table.sum())
 
 
 def nmi(table: Table) -> float:
