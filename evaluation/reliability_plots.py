@@ -12,7 +12,7 @@ from evaluation.scoring import Evaluated
 
 def class_reliability_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Plot the guesses' accuracy in each bin of their probability, above the number of images in the bin."""
-    return _reliability_plot(evaluation.tally.class_reliability, "probability of the guess", theme)
+    return reliability_plot(evaluation.tally.class_reliability, theme)
 
 
 def coarse_reliability_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:

@@ -84,7 +84,7 @@ def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
         asked = _read(model, content, request.headers, request.app.state.settings)
-    outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope[ID_NAME])
+    outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope.get(ID_NAME, ""))
     with step("encode"):
         written, fields = write_response(asked, outputs, model.manifest)
         encoding = accepted_encoding(request.headers.get("accept-encoding", ""))
