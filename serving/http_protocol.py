@@ -1,7 +1,9 @@
 """HTTP as uvicorn reads it with httptools, which is faster than in Python but sets no limit to headers."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.admission import Admission
@@ -18,9 +20,11 @@ class BoundedProtocol(HttpToolsProtocol):
     """Refuses requests with more headers, trailers and chunk sizes than body and 64 KiB, and those without room."""
 
     admission: ClassVar[Admission | None] = None
+    way: ClassVar[Callable[[ASGIApp], ASGIApp]] = staticmethod(lambda app: app)  # to what answers, from uvicorn's app
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.app = BoundedProtocol.way(self.app)
         self._received = 0  # since the packet in which the request began, which is not counted
         self._body = 0
         self._computes = self._turned_away = False

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.headers import header
 from serving.metrics import refused
 from serving.refusals import Refusal
 
@@ -36,7 +36,7 @@ class BodyLimits:
             await self.app(scope, receive, send)
             return
         try:
-            body = await self._read(Headers(scope=scope), receive)
+            body = await self._read(scope, receive)
         except ClientDisconnect:
             return
         except Refusal as refusal:
@@ -44,10 +44,10 @@ class BodyLimits:
             return
         await self.app(scope, replaying(body, receive), send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> bytes:
-        if headers.get("content-type", "").startswith(PICKLE):
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        if (header(scope, b"content-type") or "").startswith(PICKLE):
             raise Refusal(415, "content_type", f"The content type {PICKLE} is refused; send JSON or a form.")
-        length = headers.get("content-length", "")
+        length = header(scope, b"content-length") or ""
         if length.isdecimal() and int(length[:20]) > self.max_bytes:  # 20 digits are too many anyway
             raise self._too_large()
         try:

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.access import KEY_NAME
+from serving.headers import header
 
 REQUEST_ID = "X-Request-Id"
+REQUEST_ID_FIELD = REQUEST_ID.lower().encode()
 SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 OTHER = "other"
 PROCESS, NUMBERS = secrets.token_hex(8), itertools.count()  # together a new id; a random one each time costs more
@@ -71,14 +72,14 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        request_id = scope[ID_NAME] = choose_id(Headers(scope=scope).get(REQUEST_ID, ""))
+        request_id = scope[ID_NAME] = choose_id(header(scope, REQUEST_ID_FIELD) or "")
         status, size = 0, 0
 
         async def observing(message: Message) -> None:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
-                field = (REQUEST_ID.lower().encode(), request_id.encode())
+                field = (REQUEST_ID_FIELD, request_id.encode())
                 message["headers"] = [*message.get("headers", ()), field]
             size += len(message.get("body", b""))
             await send(message)

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import lru_cache, partial, wraps
+from functools import cache, lru_cache, partial, wraps
 from multiprocessing import get_context
 from typing import Any, NoReturn, TypeVar
 
@@ -54,8 +54,8 @@ from serving.request_log import PathPatterns, RequestLog
 from serving.requests import Body, PredictImageInput, PredictInput
 from serving.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
 from serving.shared import share_folder
-from serving.short_cut import ShortCut, predict
-from serving.tracing import Tracing, exporter_names, step
+from serving.short_cut import ShortCut, past_bentoml, predict
+from serving.tracing import Tracing, exporter_names, new_provider, step
 from serving.turns import TakeTurns, Turns
 from serving.uploads import read_upload
 from serving.v2.routes import INDEX, INFER, INFER_PATH, PROTOCOL, PROTOCOL_PATHS, infer, protocol
@@ -259,7 +259,7 @@ BoundedProtocol.admission = Admission(
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
 if TRACED:
-    service.add_asgi_middleware(Tracing, route_of=PATHS.of)
+    service.add_asgi_middleware(Tracing, route_of=PATHS.of, provider=cache(new_provider))  # one for both ways
 service.add_asgi_middleware(RequestLog, which=SETTINGS.log_requests, patterns=PATHS)
 service.add_asgi_middleware(RequestMetrics, paths={*PREDICT, FEEDBACK}, patterns=INFER)
 if SETTINGS.cors_origins:  # outside all that refuses, so that a page can read why
@@ -270,8 +270,7 @@ if KEYS:
 service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/", FILES))
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
-service.add_asgi_middleware(
-    ShortCut,
-    application=protocol,
-    endpoints={re.compile("/predict"): predict, INFER_PATH: infer, re.compile(FEEDBACK): give_feedback},
-)
+SHORT = {re.compile("/predict"): predict, INFER_PATH: infer, re.compile(FEEDBACK): give_feedback}
+service.add_asgi_middleware(ShortCut, application=protocol, endpoints=SHORT)
+takes_short_cut = lru_cache(MOST_PATHS)(lambda path: any(pattern.fullmatch(path) for pattern in SHORT))
+BoundedProtocol.way = staticmethod(cache(partial(past_bentoml, middlewares=service.middlewares, takes=takes_short_cut)))

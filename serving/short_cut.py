@@ -1,7 +1,8 @@
 """The short way to the endpoints that are asked most: past BentoML's routing and Starlette's."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -37,9 +38,42 @@ class ShortCut:
                 if found:
                     named = {name: value for name, value in found.groupdict().items() if value is not None}
                     scope.update(app=self.application, path_params=named)
-                    await (await _answer(endpoint, Request(scope, receive)))(scope, receive, send)
+                    await (await _answer(endpoint, WholeRequest(scope, receive)))(scope, receive, send)
                     return
         await self.app(scope, receive, send)
+
+
+class WholeRequest(Request):
+    """A request whose body comes in one piece, as ``TakeTurns`` hands it on."""
+
+    async def body(self) -> bytes:
+        """Return the body; it can be asked for once."""
+        content: bytes = (await self.receive())["body"]
+        return content
+
+
+def past_bentoml(
+    app: ASGIApp, middlewares: Sequence[tuple[Callable[..., ASGIApp], Mapping[str, Any]]], takes: Callable[[str], bool]
+) -> ASGIApp:
+    """Return BentoML's application with a way past its own middleware to what ``ShortCut`` answers.
+
+    That middleware makes a task and a timer for each request, and keeps both until its own timeout; ``Deadline`` is
+    among ``middlewares``, so that nobody waits longer without it.
+
+    Args:
+        app: BentoML's application.
+        middlewares: what was added to the service, with the arguments, from the outermost to ``ShortCut``.
+        takes: tells by its path whether ``ShortCut`` answers a POST request.
+    """
+    short = app
+    for middleware, options in reversed(middlewares):
+        short = middleware(short, **options)
+
+    async def forked(scope: Scope, receive: Receive, send: Send) -> None:
+        taken = scope["type"] == "http" and scope["method"] == "POST" and takes(scope["path"])
+        await (short if taken else app)(scope, receive, send)
+
+    return forked
 
 
 async def predict(request: Request) -> Response:

@@ -8,15 +8,17 @@ from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, State
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
+from starlette.types import Scope
 
 from clustnet.errors import UserError
 from clustnet.settings import Settings
 from serving.access import KEY_NAME
+from serving.headers import header
 from serving.inference import SMALL_BYTES, compute, predict_kept
 from serving.inputs import quote
 from serving.models import Catalogue, ServedModel
@@ -34,8 +36,7 @@ INFER_PATH = re.compile("/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+)
 INFER = {"/v2/models/{name}/infer": INFER_PATH}  # for the metrics
 PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
-
-
+HEADER_LENGTH_FIELD = HEADER_LENGTH.lower().encode()
 LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
 CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
 
@@ -76,27 +77,27 @@ async def infer(request: Request) -> Response:
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    small = len(content) <= SMALL_BYTES and "content-encoding" not in request.headers
+    small = len(content) <= SMALL_BYTES and header(request.scope, b"content-encoding") is None
     return await compute(small, answer, model, content, request)
 
 
 def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
-        asked = _read(model, content, request.headers, request.app.state.settings)
+        asked = _read(model, content, request.scope, request.app.state.settings)
     outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope.get(ID_NAME, ""))
     with step("encode"):
         written, fields = write_response(asked, outputs, model.manifest)
-        encoding = accepted_encoding(request.headers.get("accept-encoding", ""))
+        encoding = accepted_encoding(header(request.scope, b"accept-encoding") or "")
         if encoding:
             written, fields["content-encoding"] = compress(written, encoding), encoding
         return Response(written, headers=fields)
 
 
-def _read(model: ServedModel, content: bytes, headers: Headers, settings: Settings) -> InferRequest:
-    body = decompress(content, headers.get("content-encoding", ""), settings.max_body_bytes)
+def _read(model: ServedModel, content: bytes, scope: Scope, settings: Settings) -> InferRequest:
+    body = decompress(content, header(scope, b"content-encoding") or "", settings.max_body_bytes)
     shape, outputs = model.manifest.input.shape, model.predictor.outputs
-    return read_request(body, headers.get(HEADER_LENGTH), shape, settings.max_images, outputs)
+    return read_request(body, header(scope, HEADER_LENGTH_FIELD), shape, settings.max_images, outputs)
 
 
 async def show_index(request: Request) -> Response:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -20,6 +21,12 @@ from serving.http_protocol import MOST_OVERHEAD, BoundedProtocol
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
 FILLER = b"X-%06d: " + 1000 * b"a" + b"\r\n"
 PACKET = b"".join(FILLER % number for number in range(32))
+
+
+@pytest.fixture(autouse=True)
+def _no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away the way past BentoML that the service sets, if another test has imported it."""
+    monkeypatch.setattr(BoundedProtocol, "way", staticmethod(lambda app: app))
 
 
 async def echo_size(request: Request) -> PlainTextResponse:
@@ -79,6 +86,12 @@ def test_headers_without_end_are_refused(endless: bytes) -> None:
 def test_trailers_without_end_close_the_connection() -> None:
     start = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
     assert b"HTTP/1.1 200" not in answered(start, *3 * [PACKET])
+
+
+def test_requests_go_the_way_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BoundedProtocol, "way", staticmethod(lambda app: CORSMiddleware(app, allow_origins=["*"])))
+    request = HEAD + b"Origin: http://there\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    assert b"access-control-allow-origin: *" in answered(request)
 
 
 def test_large_bodies_and_many_requests_in_one_packet_pass() -> None:

@@ -25,6 +25,7 @@ from clustnet.bundle import MIXTURE, Bundle
 from clustnet.predictor import CUDA, Predictor
 from clustnet.preparation import prepare
 from clustnet.settings import Settings
+from serving.http_protocol import BoundedProtocol
 from serving.models import Models
 from serving.responses import predictions_of
 from tests.serving.images import drawing, encoded
@@ -54,6 +55,24 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
     np.testing.assert_allclose([p["confidence"] for p in predictions], confidence, rtol=1e-5)
     keys = ["binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
     assert list(predictions[0]) == keys
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/predict", json.dumps({"images": [PAPER]})),
+        ("/predict", '{"images": []}'),
+        ("/predict?model=other", json.dumps({"images": [PAPER]})),
+        ("/v2/models/synthetic/infer", "not JSON"),
+        ("/v2/models/other/infer", "{}"),
+        ("/feedback", "{}"),
+        ("/predict", 17 * 2**20 * " "),
+    ],
+)
+def test_the_way_past_bentoml_gives_the_same_answers(client: TestClient, path: str, body: str) -> None:
+    short = TestClient(BoundedProtocol.way(client.app), base_url="http://127.0.0.1")
+    first, second = (some.post(path, content=body, headers=JSON | {"x-request-id": "a"}) for some in (client, short))
+    assert (first.status_code, first.content, first.headers) == (second.status_code, second.content, second.headers)
 
 
 @pytest.fixture

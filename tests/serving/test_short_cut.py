@@ -6,10 +6,10 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.testclient import TestClient
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.refusals import Refusal
-from serving.short_cut import ShortCut
+from serving.short_cut import ShortCut, past_bentoml
 
 
 async def long_way(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,3 +43,26 @@ def test_all_else_goes_the_long_way(client: TestClient, method: str, path: str) 
 def test_a_refusal_is_answered_with_its_reason(client: TestClient) -> None:
     answer = client.post("/models/a/infer", content=b"bad")
     assert (answer.status_code, answer.json()) == (422, {"error": "It is bad."})
+
+
+class Mark:
+    """Middleware that adds its name to the path of each request that passes."""
+
+    def __init__(self, app: ASGIApp, name: str) -> None:
+        self.app = app
+        self.name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope | {"passed": [*scope.get("passed", []), self.name]}, receive, send)
+
+
+async def show_passed(scope: Scope, receive: Receive, send: Send) -> None:
+    await JSONResponse(scope.get("passed", []))(scope, receive, send)
+
+
+def test_what_the_short_cut_answers_passes_what_was_added_and_not_bentomls_own() -> None:
+    added: list[tuple[type[Mark], dict[str, str]]] = [(Mark, {"name": "outer"}), (Mark, {"name": "inner"})]
+    bentoml = Mark(show_passed, "bentoml")
+    client = TestClient(past_bentoml(bentoml, added, {"/short"}.__contains__))
+    assert client.post("/short").json() == ["outer", "inner", "bentoml"]  # as no ShortCut is among them
+    assert client.get("/short").json() == client.post("/long").json() == ["bentoml"]
