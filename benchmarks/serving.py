@@ -32,7 +32,7 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 SAMPLE_SECONDS = 5
-WARM_UP_SECONDS = 30  # of the soak
+WARM_UP_SECONDS = 960  # of the soak: as long the allocators go on growing
 
 
 def main() -> None:

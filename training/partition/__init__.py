@@ -89,7 +89,7 @@ def _try(
 ) -> Trial:
     """Cluster each group in every representation; ``targets`` are the rows' coarse labels."""
     errors = {name: coarse_error(reduced(rows, seed), targets, seed) for name, rows in representations.items()}
-    weights = {name: (min(errors.values()) / error) ** 2 for name, error in errors.items()}
+    weights = {name: min(errors.values()) / error for name, error in errors.items()}
     first, second = (
         candidates({name: rows[targets == label] for name, rows in representations.items()}, weights, count, seed)
         for label, count in enumerate(clusters)
