@@ -24,6 +24,7 @@ from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
 from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
 from clustnet.predictor import CUDA
+from serving.admission import ROOM
 
 SERVER_CORE, CLIENT_CORE = (0,), (1,)
 BOTH = (0, 1)
@@ -84,6 +85,7 @@ def workers(options: argparse.Namespace) -> None:
         rates = []
         for count in (1, 2):
             with running(CLUSTNET, options.bundle, BOTH, {"CLUSTNET_WORKERS": str(count)}) as (url, _):
+                _wait_for_workers(url, count)
                 rates.append(BATCH * top_load(url, request, CLIENTS, options.seconds, BOTH))
         turns.append([*rates, rates[1] / rates[0], *loops, loops[1] / loops[0]])
     print("| batches of 64, two cores | one, images/s | two, images/s | two / one |\n|---|---|---|---|")
@@ -210,6 +212,14 @@ def _start_loop(
     command = [sys.executable, "-m", "benchmarks.peers.raw_loop", *what]
     own = environment(options.bundle, ".")
     return subprocess.Popen(pinned(command, cores), env=own, stdout=subprocess.PIPE, text=True)
+
+
+def _wait_for_workers(url: str, count: int) -> None:
+    """Wait until all workers are there: the first would keep all connections that are opened before."""
+    limit = f"clustnet_requests_in_flight_limit {float(count * ROOM)}"
+    while limit not in ask(url, Request("/metrics", b"", {})).text:
+        time.sleep(0.1)
+    time.sleep(1)  # till the last one listens, too
 
 
 def _rate(options: argparse.Namespace, loop: "subprocess.Popen[str]") -> float:

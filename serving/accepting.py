@@ -18,7 +18,7 @@ import uvloop
 from clustnet.settings import load_settings
 
 MOST = 128  # connections accepted in a round of the loop
-PAUSE_SECONDS = 0.001  # of several workers, after a connection: others that sleep need some of it to wake up
+PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are busy, others need some of it to wake up
 REST_SECONDS = 1.0  # after there were no more file descriptors
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -55,9 +55,9 @@ class SharingLoop(AcceptingLoop):
 
 
 class Acceptor:
-    """A server that accepts all who wait, or no more than one each ``pause``, so that other workers have their chance.
+    """A server that accepts all who wait, or a few each ``pause``, so that other workers have their chance.
 
-    A worker whose round took longer than its pause makes up for it in the next.
+    It begins with one, and the longer the queue proves to be the more are accepted in a round.
 
     Args:
         loop: runs it.
@@ -73,7 +73,7 @@ class Acceptor:
         self.sockets = (listening,)
         self._loop, self._listening, self._factory, self._ssl = loop, listening, factory, ssl
         self._pause = pause
-        self._most = 1 if pause else MOST
+        self._burst = 0  # connections since there was no other
         self._beginning: set[asyncio.Task[Any]] = set()
         self._closed = False
         loop.add_reader(listening, self._accept)
@@ -89,10 +89,11 @@ class Acceptor:
         await asyncio.gather(*self._beginning, return_exceptions=True)
 
     def _accept(self) -> None:
-        for _ in range(self._most):
+        for _ in range(min(1 + self._burst // 8, MOST) if self._pause else MOST):
             try:
                 connection, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # no other waits, or it is gone
+                self._burst = 0
                 break
             except OSError as error:
                 if error.errno not in EXHAUSTED:
@@ -100,6 +101,7 @@ class Acceptor:
                 logger.error("No connection can be accepted: %s.", error.strerror)
                 self._wait(REST_SECONDS)  # the socket would be ready again at once, and the loop would spin
                 return
+            self._burst += 1
             self._begin(connection)
         if self._pause:
             self._wait(self._pause)
@@ -118,11 +120,8 @@ class Acceptor:
 
     def _wait(self, seconds: float) -> None:
         self._loop.remove_reader(self._listening)
-        self._loop.call_later(seconds, self._go_on, self._loop.time() + seconds)
+        self._loop.call_later(seconds, self._go_on)
 
-    def _go_on(self, due: float) -> None:
-        if self._pause:
-            late = max(self._loop.time() - due, 0)
-            self._most = min(1 + int(late / self._pause), MOST)
+    def _go_on(self) -> None:
         if not self._closed:
             self._loop.add_reader(self._listening, self._accept)
