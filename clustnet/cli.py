@@ -49,9 +49,8 @@ def _run(command: str, arguments: list[str]) -> int:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
         return FAILED
-    except (
-        BrokenPipeError
-    ):  # whoever read the output has gone, as 'head' does; Python would complain at its own end too
+    except BrokenPipeError:
+        # Whoever read the output has gone, as 'head' does; Python would complain at its own end too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return DONE

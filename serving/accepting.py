@@ -18,6 +18,7 @@ import uvloop
 from clustnet.settings import load_settings
 
 MOST = 128  # connections accepted in a round of the loop
+ONE_MORE = 8  # connections of a queue, for which a round of several workers takes one more
 PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are busy, others need some of it to wake up
 REST_SECONDS = 1.0  # after there were no more file descriptors
 
@@ -89,7 +90,7 @@ class Acceptor:
         await asyncio.gather(*self._beginning, return_exceptions=True)
 
     def _accept(self) -> None:
-        for _ in range(min(1 + self._burst // 8, MOST) if self._pause else MOST):
+        for _ in range(min(1 + self._burst // ONE_MORE, MOST) if self._pause else MOST):
             try:
                 connection, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # no other waits, or it is gone

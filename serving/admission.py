@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from serving.request_log import REQUEST_ID, choose_id
+from serving.headers import header
+from serving.request_log import REQUEST_ID_FIELD, choose_id
 from serving.turns import MOST_RUNNING, MOST_WAITING, RETRY_SECONDS, busy
 
 ROOM = MOST_RUNNING + MOST_WAITING  # past as many TakeTurns refuses too
-NAME = REQUEST_ID.lower().encode()
 ANSWER = (  # made by hand, as a Response would cost more
     "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {}\r\n"
     "{}: {}\r\ncontent-length: {}\r\n\r\n{}"
@@ -53,6 +53,6 @@ class Admission:
     def refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the answer to a request that is not admitted, in bytes, and count it."""
         self._refused(path)
-        request_id = choose_id(next((value for name, value in headers if name == NAME), b"").decode("latin-1"))
+        request_id = choose_id(header(headers, REQUEST_ID_FIELD) or "")
         body = f'{{"error":"{busy(self.count)}"}}'
-        return ANSWER.format(RETRY_SECONDS, REQUEST_ID.lower(), request_id, len(body), body).encode()
+        return ANSWER.format(RETRY_SECONDS, REQUEST_ID_FIELD.decode(), request_id, len(body), body).encode()

@@ -45,9 +45,9 @@ class BodyLimits:
         await self.app(scope, replaying(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        if (header(scope, b"content-type") or "").startswith(PICKLE):
+        if (header(scope["headers"], b"content-type") or "").startswith(PICKLE):
             raise Refusal(415, "content_type", f"The content type {PICKLE} is refused; send JSON or a form.")
-        length = header(scope, b"content-length") or ""
+        length = header(scope["headers"], b"content-length") or ""
         if length.isdecimal() and int(length[:20]) > self.max_bytes:  # 20 digits are too many anyway
             raise self._too_large()
         try:

@@ -72,7 +72,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        request_id = scope[ID_NAME] = choose_id(header(scope, REQUEST_ID_FIELD) or "")
+        request_id = scope[ID_NAME] = choose_id(header(scope["headers"], REQUEST_ID_FIELD) or "")
         status, size = 0, 0
 
         async def observing(message: Message) -> None:

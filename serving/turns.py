@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.headers import header
 from serving.limits import replaying
 from serving.metrics import refused
 from serving.refusals import Refusal
@@ -97,7 +98,7 @@ async def _watch(gone: Callable[[], Awaitable[None]], turn: asyncio.Future[bool]
 
 
 def _size(scope: Scope, body: bytes) -> int:
-    compressed = any(name == b"content-encoding" for name, _ in scope["headers"])
+    compressed = header(scope["headers"], b"content-encoding") is not None
     return max(len(body), COMPRESSED_BYTES) if compressed else len(body)
 
 

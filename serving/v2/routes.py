@@ -13,12 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
-from starlette.types import Scope
 
 from clustnet.errors import UserError
 from clustnet.settings import Settings
 from serving.access import KEY_NAME
-from serving.headers import header
+from serving.headers import Fields, header
 from serving.inference import SMALL_BYTES, compute, predict_kept
 from serving.inputs import quote
 from serving.models import Catalogue, ServedModel
@@ -77,27 +76,27 @@ async def infer(request: Request) -> Response:
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    small = len(content) <= SMALL_BYTES and header(request.scope, b"content-encoding") is None
+    small = len(content) <= SMALL_BYTES and header(request.scope["headers"], b"content-encoding") is None
     return await compute(small, answer, model, content, request)
 
 
 def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
-        asked = _read(model, content, request.scope, request.app.state.settings)
+        asked = _read(model, content, request.scope["headers"], request.app.state.settings)
     outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope.get(ID_NAME, ""))
     with step("encode"):
         written, fields = write_response(asked, outputs, model.manifest)
-        encoding = accepted_encoding(header(request.scope, b"accept-encoding") or "")
+        encoding = accepted_encoding(header(request.scope["headers"], b"accept-encoding") or "")
         if encoding:
             written, fields["content-encoding"] = compress(written, encoding), encoding
         return Response(written, headers=fields)
 
 
-def _read(model: ServedModel, content: bytes, scope: Scope, settings: Settings) -> InferRequest:
-    body = decompress(content, header(scope, b"content-encoding") or "", settings.max_body_bytes)
+def _read(model: ServedModel, content: bytes, fields: Fields, settings: Settings) -> InferRequest:
+    body = decompress(content, header(fields, b"content-encoding") or "", settings.max_body_bytes)
     shape, outputs = model.manifest.input.shape, model.predictor.outputs
-    return read_request(body, header(scope, HEADER_LENGTH_FIELD), shape, settings.max_images, outputs)
+    return read_request(body, header(fields, HEADER_LENGTH_FIELD), shape, settings.max_images, outputs)
 
 
 async def show_index(request: Request) -> Response:

@@ -10,4 +10,4 @@ NAMES = st.sampled_from([b"accept", b"content-type", b"x-request-id"])
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=20))), NAMES)
 def test_it_finds_what_starlette_finds(fields: list[tuple[bytes, bytes]], name: bytes) -> None:
     scope = {"type": "http", "headers": fields}
-    assert header(scope, name) == Headers(scope=scope).get(name.decode())
+    assert header(fields, name) == Headers(scope=scope).get(name.decode())
