@@ -153,10 +153,9 @@ def embed(network: Network | None, images: NDArray[np.uint8]) -> Floats:
     """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network their pixels from 0 to 1."""
     if network is None:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
-    model = network.model
-    with evaluating(model):
+    with evaluating(network.model):
         parts = torch.split(torch.from_numpy(images.copy()), BATCH)
-        embeddings: Floats = torch.cat([model.encoder(model.normalise(part)) for part in parts]).numpy()
+        embeddings: Floats = torch.cat([network.model.embed(part) for part in parts]).numpy()
     return embeddings
 
 

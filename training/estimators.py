@@ -118,7 +118,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
         """Return the embeddings of rows, float32 [N, D]; ``X`` as in ``fit``."""
-        embeddings: Floats = self._run(self._embed, self._images(self._checked(X)))
+        embeddings: Floats = self._run(self.model_.embed, self._images(self._checked(X)))
         return embeddings
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
@@ -198,10 +198,6 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     def _route(self, images: Floats) -> Labels:
         labels: Labels = self._run(self.model_.gate, images).argmax(axis=1)
         return labels
-
-    def _embed(self, images: Tensor) -> Tensor:
-        embeddings: Tensor = self.model_.encoder(self.model_.normalise(images))
-        return embeddings
 
     def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
         """Run a part of the model over images, in batches and in evaluation mode."""

@@ -43,9 +43,7 @@ def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = No
     """
     check_batch_size(recipe.optimisation.batch_size)
     splits = agreed(lambda: [load_split(recipe.data, split) for split in ("train", "test")])
-    agreed(
-        lambda: load_reference(recipe.data, splits[0])
-    )  # so that one that cannot be used is told before the training
+    agreed(lambda: load_reference(recipe.data, splits[0]))  # what cannot be used is told before the training
     seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
     folder = RunFolder(out)
     torch.use_deterministic_algorithms(True, warn_only=True)

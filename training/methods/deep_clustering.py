@@ -258,7 +258,7 @@ class DeepClustering:
         """Return the embeddings of all images as they are, float32 [N, D]."""
         with evaluating(self.model):
             parts = torch.split(self.data.images, BATCH)
-            return torch.cat([self.model.encoder(self.model.normalise(part)) for part in parts])
+            return torch.cat([self.model.embed(part) for part in parts])
 
     def _schedule(self, stage: str, done: float) -> None:
         """Set a stage's step size when a share of it is done."""

@@ -46,6 +46,11 @@ class DeepClusters(GatedExperts):
         self.centroids = nn.Parameter(self.centroids.new_zeros(clusters, self.centroids.shape[1]))
         self.sides = self.sides.new_zeros(clusters)
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embeddings of images, [N, H, W] or [N, H, W, C] from 0 to 255, float32 [N, D]."""
+        embeddings: Tensor = self.encoder(self.normalise(images))
+        return embeddings
+
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         routing = soft_assignment(embeddings, self.centroids)
@@ -54,7 +59,7 @@ class DeepClusters(GatedExperts):
 
     def gate(self, images: Tensor) -> Tensor:
         """Return the soft assignment of images to the clusters, float32 [N, K]."""
-        return soft_assignment(self.encoder(self.normalise(images)), self.centroids)
+        return soft_assignment(self.embed(images), self.centroids)
 
     def expert(self, index: int, images: Tensor) -> Tensor:
         """Return the probability of the positive coarse label that every image of a cluster has, float32 [N]."""
