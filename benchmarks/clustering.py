@@ -27,6 +27,7 @@ from benchmarks.inference import processor
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import CLASSES, LabelledImages, load_named
 from clustnet.scores import clustering_accuracy
+from training.clustering_report import over_seeds
 from training.models.encoder import Decoder, Encoder, Normalise
 from training.seeding import seed_everything
 
@@ -70,7 +71,7 @@ def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: in
             scores.setdefault(name, []).append(_accuracies(fitted, scored, test, grouping, seed))
     for name, rows in scores.items():
         columns = np.array(rows).T
-        cells = [f"{values.mean():.3f} ± {values.std():.3f} ({values.min():.3f})" for values in columns]
+        cells = [over_seeds(values) for values in columns]
         print(f"| {train.name} | {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -170,7 +170,9 @@ def _mixed(generator: np.random.Generator, images: int, share: float, some: Bins
 def _spread(values: NDArray[np.float64], digits: int = 0) -> str:
     if not len(values):
         return "-"
-    mean, deviation, worst = (f"{value:,.{digits}f}" for value in (values.mean(), values.std(), values.max()))
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    mean, deviation, worst = (f"{value:,.{digits}f}" for value in (values.mean(), values.std(ddof=1), values.max()))
     return f"{mean} ± {deviation} ({worst})"
 
 

@@ -95,10 +95,10 @@ def describe(rows: Sequence[Row]) -> str:
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    """Return the mean, and of several values standard deviation and worst."""
+    """Return the mean, and of several values standard deviation (of the sample, by n - 1) and worst."""
     if len(values) == 1:
         return f"{values[0]:.3f}"
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f} ({min(values):.3f})"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({min(values):.3f})"
 
 
 def _check(folders: Sequence[RunFolder], recipes: Sequence[Recipe]) -> None:

@@ -90,7 +90,7 @@ def test_several_seeds_are_summed_up() -> None:
     assert describe(rows).splitlines() == [
         "| clustering space, 1,000 test images | accuracy | NMI | ARI | seeds |",
         "|---|---|---|---|---|",
-        "| A | 0.600 ± 0.100 (0.500) | 0.500 ± 0.000 (0.500) | 0.250 ± 0.000 (0.250) | 2 |",
+        "| A | 0.600 ± 0.141 (0.500) | 0.500 ± 0.000 (0.500) | 0.250 ± 0.000 (0.250) | 2 |",
     ]
     assert describe(rows[:1]).endswith("| A | 0.500 | 0.500 | 0.250 | 1 |")
 
