@@ -1,4 +1,4 @@
-"""What the workers share: a small file that says what all of them serve.
+"""What the workers share: a folder with their metrics and a small file that says what all of them serve.
 
 A request to load or unload a model reaches one worker. It writes what is served from then on; the others see that the
 file has changed, and follow.

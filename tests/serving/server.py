@@ -78,7 +78,7 @@ def serve_command(port: int, target: str = ".") -> list[str]:
 
 
 def serve_environment(bundle: Path | str, home: Path, **environment: str) -> dict[str, str]:
-    """Return an environment with a BENTOML_HOME of its own, as servers that share one mix their metrics."""
+    """Return an environment with a BENTOML_HOME of its own, for the bentos that are built there."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("CLUSTNET_")}
     own = {"CLUSTNET_BUNDLES": str(bundle), "CLUSTNET_DEVICE": "cpu", "BENTOML_HOME": str(home)}
     return inherited | own | environment

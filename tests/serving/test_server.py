@@ -73,6 +73,19 @@ def test_the_workers_metrics_add_up(server: Server) -> None:
     assert sample(server.url, info) == 1
 
 
+def test_a_second_server_of_the_same_user_leaves_the_metrics_alone(synthetic_bundle: Path, tmp_path: Path) -> None:
+    shared = {"BENTOML_HOME": str(tmp_path)}
+    predict = {"images": IMAGES.tolist()}
+    answered = 'clustnet_requests_total{path="/predict",status="200"}'
+    with running_server(synthetic_bundle, **shared) as first:
+        httpx.post(f"{first.url}/predict", json=predict)
+        with running_server(synthetic_bundle, **shared) as second:
+            assert (sample(first.url, answered), sample(second.url, answered)) == (1, 0)
+            httpx.post(f"{second.url}/predict", json=predict)
+        httpx.post(f"{first.url}/predict", json=predict)
+        assert sample(first.url, answered) == 2
+
+
 def test_settings_come_from_the_environment(server: Server) -> None:
     answer = httpx.post(f"{server.url}/predict", json={"images": [[]] * 31})
     assert (answer.status_code, "send 1 to 30" in answer.text) == (422, True)
