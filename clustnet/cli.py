@@ -44,7 +44,8 @@ def _run(command: str, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        return _fail(f"'clustnet {command}' needs {error.name}; install it with: pip install 'clustnet[{room}]'")
+        how = f"pip install '.[{room}]' in the repository"
+        return _fail(f"'clustnet {command}' needs {error.name}; install it with: {how}")
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)

@@ -122,7 +122,7 @@ def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
 
         engine = _engine(options)
     except ModuleNotFoundError as error:
-        extra = f"needs {error.name}; install it with: pip install 'clustnet[ray]'"
+        extra = f"needs {error.name}; install it with: pip install '.[ray]' in the repository"
         raise UserError(f"Evaluating files with --engine {options.engine} {extra}") from None
     evaluation = evaluate_files(options.data, options.bundle, options.device, engine, options.limit, show_parts)
     write_report(evaluation, options.out)

@@ -74,8 +74,8 @@ class Feedback:
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
+        self.file = FeedbackFile(path, settings.feedback_rows)  # first: what is no such file gets no other beside it
         self.answers = RecentAnswers(path.with_name(f"{path.name}.answers"), settings.feedback_answers)
-        self.file = FeedbackFile(path, settings.feedback_rows)
         self._alone = settings.workers == 1
 
     def announce(self, manifest: Manifest) -> None:
@@ -168,7 +168,9 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
         if fault["type"] == "json_invalid":
             raise Refusal(400, "malformed_json", f"The body is not JSON; {HOW}.") from None
         place = quote(".".join(map(str, fault["loc"])) or "the body")
-        raise Refusal(422, "wrong_value", f"{place}: {fault['msg'].lower()}; {HOW}.") from None
+        no_id = fault["type"] == "string_pattern_mismatch"
+        reason = "it has to be 1 to 128 letters, digits or ._:+/=-" if no_id else fault["msg"].lower()
+        raise Refusal(422, "wrong_value", f"{place}: {reason}; {HOW}.") from None
 
 
 def _as_before(labels: Labels, row: Row, label: str) -> FeedbackResponse:

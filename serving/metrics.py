@@ -45,7 +45,7 @@ REQUEST_BUCKETS = (
 )
 OTHER = "other"
 REASONS = tuple(chain.from_iterable(map(get_args, get_args(Reason))))
-ANNOUNCED = ("200", "500", "503", "504")  # statuses whose series are there from the start
+ANNOUNCED = ("200", "500", "503", "504", "507")  # statuses whose series are there from the start
 
 BINARY = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
 EXPERT = Counter("clustnet_predictions_by_expert", "Images by their most probable expert.", ["model", "expert"])

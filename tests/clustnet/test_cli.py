@@ -57,7 +57,7 @@ def test_a_missing_dependency_says_what_to_install(
 ) -> None:
     error = ModuleNotFoundError("No module named 'torch'", name="torch")
     assert run_command(monkeypatch, fails_with(error)) == cli.WRONG_INPUT
-    message = "clustnet: 'clustnet train' needs torch; install it with: pip install 'clustnet[training]'\n"
+    message = "clustnet: 'clustnet train' needs torch; install it with: pip install '.[training]' in the repository\n"
     assert capsys.readouterr().err == message
 
 

@@ -101,10 +101,11 @@ def page_overlays() -> dict[str, str]:
 
 def build_page_overlay(name: str, folder: Path) -> list[Manifest]:
     shutil.copytree(FOLDER, folder / "kubernetes")
-    own = folder / "kubernetes" / name
-    own.mkdir()
-    (own / "kustomization.yaml").write_text(page_overlays()[name])
-    return kustomize(own)
+    for other, kustomization in page_overlays().items():  # as one builds on another
+        own = folder / "kubernetes" / other
+        own.mkdir()
+        (own / "kustomization.yaml").write_text(kustomization)
+    return kustomize(folder / "kubernetes" / name)
 
 
 @pytest.fixture(params=RELEASES)
@@ -149,6 +150,7 @@ def test_the_pages_overlays_can_be_built(name: str, tmp_path: Path) -> None:
     manifests = build_page_overlay(name, tmp_path)
     check_schemas(manifests, RELEASES[-1])
     pod = the("Deployment", manifests)["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example.org/clustnet:0.1.0-cpu"
     mounts = [mount["name"] for mount in pod["containers"][0]["volumeMounts"]]
     assert sorted(mounts) == sorted(volume["name"] for volume in pod["volumes"])
     variables = [variable["name"] for variable in pod["containers"][0]["env"]]

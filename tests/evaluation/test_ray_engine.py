@@ -108,7 +108,7 @@ def test_without_ray_a_sentence_says_how_to_get_it(
     monkeypatch.delitem(sys.modules, "evaluation.ray_engine", raising=False)
     given = ("--bundle", str(synthetic_bundle), "--data", "x.parquet", "--out", str(tmp_path / "out"))
     assert main(["evaluate", *given, "--engine", "ray"]) == WRONG_INPUT
-    assert "needs ray; install it with: pip install 'clustnet[ray]'" in capsys.readouterr().err
+    assert "needs ray; install it with: pip install '.[ray]' in the repository" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fault", ["The current node timed out.", ""])

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from starlette.testclient import TestClient
 
+from clustnet.errors import UserError
 from clustnet.feedback_file import FileFullError, read_feedback
 from serving.access import needed_scope
 from serving.tally import SECONDS
@@ -92,6 +93,8 @@ def test_what_cannot_be_kept_is_refused_with_a_sentence(client: TestClient) -> N
     ):
         status, error = refused(tell(client, several, label, **more))
         assert (status, error[: len(says)]) == (422, says)
+    status, error = refused(tell(client, "order 17", "3"))
+    assert (status, error[:70]) == (422, "'request_id': it has to be 1 to 128 letters, digits or ._:+/=-; send {")
     status, error = refused(tell(client, "never-asked", "3"))
     assert status == 404
     assert error.startswith(
@@ -126,6 +129,17 @@ def test_a_file_that_takes_no_more(
         full.setattr("clustnet.feedback_file.FeedbackFile.add", fail)
         assert refused(tell(client, request_id, guess)) == (status, says)
     assert tell(client, request_id, guess).status_code == 200
+
+
+def test_a_file_that_is_another_one_stays_alone(tmp_path: Path) -> None:
+    from clustnet.settings import Settings
+    from serving.feedback import Feedback
+
+    path = tmp_path / "README.md"
+    path.write_text("# What is no feedback\n" * 100)
+    with pytest.raises(UserError, match="README.md"):
+        Feedback(path, Settings())
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_without_a_path_there_is_no_feedback(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

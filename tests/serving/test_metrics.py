@@ -122,7 +122,7 @@ def test_requests_and_refusals_are_counted_from_the_start() -> None:
     RequestMetrics(Starlette(), ["/announced"], {"/announced/{name}": re.compile("/announced/.*")})
     for path in ("/announced", "/announced/{name}", "other"):
         assert REGISTRY.get_sample_value("clustnet_request_seconds_count", {"path": path}) is not None
-        for status in ("200", "500", "503", "504"):
+        for status in ("200", "500", "503", "504", "507"):
             assert REGISTRY.get_sample_value("clustnet_requests_total", {"path": path, "status": status}) is not None
     for reason in ("blank_image", "overloaded", "failed"):
         assert REGISTRY.get_sample_value("clustnet_refused_requests_total", {"reason": reason}) is not None
