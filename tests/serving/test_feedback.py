@@ -137,7 +137,7 @@ def test_a_file_that_is_another_one_stays_alone(tmp_path: Path) -> None:
 
     path = tmp_path / "README.md"
     path.write_text("# What is no feedback\n" * 100)
-    with pytest.raises(UserError, match="README.md"):
+    with pytest.raises(UserError, match=r"README\.md"):
         Feedback(path, Settings())
     assert list(tmp_path.iterdir()) == [path]
 
