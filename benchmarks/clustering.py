@@ -26,6 +26,7 @@ from torch.optim import Adam
 from benchmarks.inference import processor
 from clustnet.coarse import CoarseGrouping
 from clustnet.datasets import CLASSES, LabelledImages, load_named
+from clustnet.errors import UserError
 from clustnet.scores import clustering_accuracy
 from training.clustering_report import over_seeds
 from training.models.encoder import Decoder, Encoder, Normalise
@@ -47,9 +48,11 @@ Floats = NDArray[np.float32]
 def main() -> None:
     """Print a row for each data set and representation."""
     parser = argparse.ArgumentParser("benchmarks.clustering", description=__doc__)
-    parser.add_argument("data", nargs="+", metavar="NAME[:PATH]")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=8000, help="training images of each group")
+    parser.add_argument(
+        "data", nargs="+", metavar="NAME[:PATH]", help="mnist, notmnist:FOLDER, coil20:FILE, cifar10:FILE"
+    )
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
+    parser.add_argument("--images", type=int, default=8000, help="training images of each group (default: 8,000)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, seeds 0 to {options.seeds - 1}, test split")
@@ -57,7 +60,10 @@ def main() -> None:
     print("| data | representation | accuracy over cells | first group | second group |\n|---|---|---|---|---|")
     for spec in options.data:
         name, _, path = spec.partition(":")
-        train, test = (load_named(name, split, Path(path) if path else None) for split in ("train", "test"))
+        try:
+            train, test = (load_named(name, split, Path(path) if path else None) for split in ("train", "test"))
+        except UserError as error:
+            parser.error(str(error))
         _compare(train, test, options.seeds, options.images)
 
 

@@ -63,6 +63,8 @@ def _check_combination(options: argparse.Namespace) -> None:
         raise UserError(
             "--engine ray reads files; name them with --data, as in 'digits/*/*.png' or 'digits/*.parquet'."
         )
+    if options.url is not None and options.device != "auto":
+        raise UserError("--device goes with --bundle; the service at --url has its own.")
     if options.workers is not None and options.engine != "ray":
         raise UserError("--workers goes with --engine ray; the local engine is one process.")
 

@@ -51,7 +51,7 @@ def _readable(files: list[Path], spec: "InputSpec") -> tuple[list[Path], list[ND
         except UserError as error:
             print(f"{file}: {error}", file=sys.stderr)
         except OSError as error:
-            print(f"{file}: {error.strerror}.", file=sys.stderr)
+            print(f"{file}: {error.strerror}; name image files.", file=sys.stderr)
     return good, images
 
 

@@ -144,7 +144,7 @@ def test_a_bad_reference_folder_is_told_before_the_training(
         ),
         (["--data.size", "[0, 28]"], "data.size.0 is 0, but"),
         (["--model.experts", "auto", "--restarts", "2"], "model.experts is auto, but that goes with one restart"),
-        (["--model.experts", "many"], "model.experts is 'many', but"),
+        (["--model.experts", "many"], "model.experts: it is 'many', but must be a whole number or auto"),
     ],
 )
 def test_a_recipe_that_does_not_fit_a_folder_says_why(

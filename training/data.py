@@ -57,10 +57,16 @@ def load_split(data: Data, split: str) -> LabelledImages:
     """Load one split of a recipe's data with its fine labels.
 
     Raises:
-        UserError: files that are missing or damaged.
+        UserError: files that are missing or damaged, or fewer images than the recipe asks for.
     """
     labelled = LOADERS.get(data.name, _load_other)(data, split)
-    return labelled.first(data.train_images if split == "train" else data.test_images)
+    wanted = data.train_images if split == "train" else data.test_images
+    if wanted is not None and wanted > len(labelled.images):
+        raise UserError(
+            f"data.{split}_images is {wanted}, but {data.name} has {len(labelled.images)}; lower it, or leave it out "
+            "for all."
+        )
+    return labelled.first(wanted)
 
 
 def load_reference(data: Data, train: LabelledImages) -> LabelledImages:

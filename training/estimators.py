@@ -96,8 +96,9 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             ValueError: no such array; a ``UserError`` for settings that are wrong or an architecture that does not fit.
         """
         rows = validate_data(self, X, dtype=(np.float32, np.float64))
-        if not 1 <= self.n_clusters <= len(rows):
-            raise UserError(f"n_clusters={self.n_clusters}, but should be from 1 to n_samples={len(rows)}.")
+        if not isinstance(self.n_clusters, int | np.integer) or not 1 <= self.n_clusters <= len(rows):
+            wanted = f"a whole number from 1 to n_samples={len(rows)}"
+            raise UserError(f"n_clusters={self.n_clusters!r}, but should be {wanted}.")
         self.recipe_ = self._recipe()
         self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
         images = self._images(rows)

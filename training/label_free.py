@@ -118,9 +118,9 @@ def describe(found: LabelFree, recipe: Recipe) -> str:
     """Say the figures and what has collapsed in words, for the end of a run."""
     grouping = recipe.data.grouping()
     most = len(grouping.labels) * math.log(found.joint.shape[1])
-    coarse = f", log-likelihood {found.log_likelihood:.4f}, binary accuracy {found.binary_accuracy:.4f}"
+    coarse = f", log-likelihood {found.log_likelihood:z.4f}, binary accuracy {found.binary_accuracy:.4f}"
     lines = [
-        f"label-free score {found.score:.4f}: mutual information {sum(found.mutual_information):.4f} of at most "
+        f"label-free score {found.score:z.4f}: mutual information {sum(found.mutual_information):z.4f} of at most "
         f"{most:.2f} nats{coarse if grouping.divided else ''} "
         f"({found.images:,} {'validation' if recipe.data.validation_images else 'training'} images)"
     ]

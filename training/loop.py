@@ -73,6 +73,7 @@ def _epochs(
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
     rows, found = on_first(lambda: folder.read_scores(start)), None
     if start >= last:
+        say(f"all {last} epochs were done before; nothing is trained")
         return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
         began = time.perf_counter()

@@ -6,7 +6,7 @@ Nothing here needs torch, so that ``--help`` and ``--print_config`` answer at on
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeGuard, get_args
 
@@ -35,6 +35,15 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 
 AUTO = 0  # experts whose number is estimated
+KINDS = {  # what a value of the wrong kind must be, by the start of pydantic's name for the fault
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "tuple": "a list, as in [8, 16]",
+    "list": "a list, as in [0, 1]",
+    "dict": "a mapping, as in {low: [0, 1], high: [2, 3]}",
+    "model": "a group of keys",
+}
 
 
 class Part(BaseModel):
@@ -85,6 +94,8 @@ def _architecture(value: Any) -> Any:
 
 
 def _experts(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    if isinstance(value, str) and value != "auto":
+        raise ValueError(f"it is {value!r}, but must be a whole number or auto.")
     return AUTO if value == "auto" else number(value)
 
 
@@ -420,11 +431,15 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
 
 
-def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(words: Sequence[str], options: Iterable[str] = ()) -> dict[str, Any]:
     """Parse ``--key.sub value`` and ``--key.sub=value`` pairs; values are read as YAML.
 
+    Args:
+        words: what the command did not know.
+        options: the names that it knows, one of which may have been meant.
+
     Raises:
-        UserError: a word that is no ``--key``, or a key without a value or with one that is no YAML.
+        UserError: a word that is no ``--key``, a misspelt option, or a key without a value or with one that is no YAML.
     """
     overrides: dict[str, Any] = {}
     rest = list(words)
@@ -433,10 +448,17 @@ def parse_overrides(words: Sequence[str]) -> dict[str, Any]:
         if not word.startswith("--"):
             raise UserError(f"Unexpected argument {word!r}; a recipe's key is set by --key.sub VALUE.")
         key, equals, value = word[2:].partition("=")
+        _check_option(key, options)
         if not equals and not rest:
             raise UserError(f"{word} needs a value, as in {word} VALUE.")
         overrides[key] = parse_yaml(value if equals else rest.pop(0), f"The value of --{key}")
     return overrides
+
+
+def _check_option(key: str, options: Iterable[str]) -> None:
+    close = difflib.get_close_matches(key, list(options), n=1, cutoff=0.8)
+    if close and key.partition(".")[0] not in Recipe.model_fields:
+        raise UserError(f"There is no option --{key}; did you mean --{close[0]}?")
 
 
 def _lay_over(content: dict[str, Any], key: str, value: Any) -> None:
@@ -462,7 +484,8 @@ def _explain(error: ValidationError) -> str:
     if fault["type"] == "literal_error":
         nearest = _nearest_choice(str(given), _choices(key))
         return f"{key} is {given!r}, but must be {fault['ctx']['expected']}{nearest}"
-    return f"{key} is {given!r}, but {fault['msg'].removeprefix('Input ').lower()}."
+    kind = KINDS.get(fault["type"].partition("_")[0])
+    return f"{key} is {given!r}, but {f'must be {kind}' if kind else fault['msg'].removeprefix('Input ').lower()}."
 
 
 def _nearest_key(key: str) -> str:

@@ -50,7 +50,7 @@ def _train_all(recipe: Recipe, out: Path) -> list[Row]:
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
     if is_first():
         write_table(out / RESTARTS, _table(runs, best))
-    listed = ", ".join(f"{score:.4f}" for score in scores)
+    listed = ", ".join(f"{score:z.4f}" for score in scores)
     say(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
 

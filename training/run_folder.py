@@ -13,6 +13,7 @@ With restarts each is such a run in a folder of its own, beside recipe.yaml and 
 """
 
 import csv
+import json
 import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -209,7 +210,7 @@ def difference(old: Recipe, new: Recipe) -> str:
     key = next((key for key in before | after if before.get(key) != after.get(key)), None)
     if key is None:
         return "data.coarse named its groups in another order"
-    return f"{key} was {before.get(key)!r} and is now {after.get(key)!r}"
+    return f"{key} was {json.dumps(before.get(key))} and is now {json.dumps(after.get(key))}"
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

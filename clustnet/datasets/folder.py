@@ -44,8 +44,7 @@ def folder_classes(path: Path | None) -> tuple[str, ...]:
     Raises:
         UserError: no path, no ``reference/``, fewer than two classes, an empty one, or images beside them.
     """
-    if path is None:
-        raise UserError("A folder of images has no default place; name it as the data path.")
+    path = _given(path)
     members = _members(path, REFERENCE)
     if "" in members:
         raise UserError(f"{path / REFERENCE} holds {members[''][0].name} beside its classes; put it into one of them.")
@@ -53,6 +52,12 @@ def folder_classes(path: Path | None) -> tuple[str, ...]:
         one = f"one class only, {next(iter(members))!r}" if members else "no class"
         raise UserError(f"{path / REFERENCE} holds {one}; give two folders of images or more, each named for a class.")
     return tuple(members)
+
+
+def _given(path: Path | None) -> Path:
+    if path is None:
+        raise UserError("A folder of images has no default place; give it by --data folder:PATH.")
+    return path
 
 
 def load_folder(
@@ -77,10 +82,10 @@ def load_folder(
         UserError: a folder is missing or empty, ``test/`` holds a class that is not in ``classes`` or images beside
             its classes, or an image cannot be read.
     """
+    path = _given(path)
     names = folder_classes(path) if classes is None else tuple(classes)
-    if path is None:
-        raise UserError("A folder of images has no default place; name it as the data path.")
-    members = _labelled(path, split, names)
+    remedy = f"give it a folder in {REFERENCE}/ too" if classes is None else "name the data of the model"
+    members = _labelled(path, split, names, remedy)
     images = np.empty((len(members), *spec.shape), np.uint8)
     for image, (file, _) in zip(images, members, strict=True):
         image[:] = _read(file, spec)
@@ -90,11 +95,11 @@ def load_folder(
     )
 
 
-def _labelled(path: Path, split: str, classes: tuple[str, ...]) -> Members:
+def _labelled(path: Path, split: str, classes: tuple[str, ...], remedy: str) -> Members:
     """Return the files of a split with their labels."""
     members = _members(path, split)
     if split != TRAIN:
-        _check_classes(path / split, members, classes)
+        _check_classes(path / split, members, classes, remedy)
     indices = {name: index for index, name in enumerate(classes)}
     labelled = [(file, indices.get(name, UNKNOWN)) for name, files in members.items() for file in files]
     if not labelled:
@@ -103,20 +108,21 @@ def _labelled(path: Path, split: str, classes: tuple[str, ...]) -> Members:
     return [labelled[place] for place in order]
 
 
-def _check_classes(folder: Path, members: dict[str, list[Path]], classes: tuple[str, ...]) -> None:
+def _check_classes(folder: Path, members: dict[str, list[Path]], classes: tuple[str, ...], remedy: str) -> None:
     if "" in members and len(members) > 1:
         raise UserError(f"{folder} holds {members[''][0].name} beside its classes; put it into one of them.")
     unknown = sorted(members.keys() - {"", *classes})
     if unknown:
         raise UserError(
-            f"{folder} holds the class {unknown[0]!r}, which is not among {', '.join(classes)}; "
-            f"give it a folder in {REFERENCE}/ too, or remove it."
+            f"{folder} holds the class {unknown[0]!r}, which is not among {', '.join(classes)}; {remedy}, or remove it."
         )
 
 
 def _members(path: Path, split: str) -> dict[str, list[Path]]:
     """Return the files of a split by the folder that they lie in, sorted; by ``""`` those that lie in none."""
     folder = path / split
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}; name one that has {TRAIN}/, {TEST}/ and {REFERENCE}/.")
     if not folder.is_dir():
         raise UserError(f"{path} has no folder {split}/; a folder of images has {TRAIN}/, {TEST}/ and {REFERENCE}/.")
     loose = [entry for entry in _visible(folder) if not entry.is_dir()]

@@ -57,8 +57,8 @@ def test_bad_files_are_named_and_the_others_predicted(
     assert shown.err.splitlines() == [
         f"{text}: The file is not a PNG, JPEG, WebP or BMP image; send one of these.",
         f"{blank}: The image is one flat colour, so there is nothing to read; draw a digit.",
-        f"{missing}: No such file or directory.",
-        f"{tmp_path}: Is a directory.",
+        f"{missing}: No such file or directory; name image files.",
+        f"{tmp_path}: Is a directory; name image files.",
         "clustnet: 4 of 6 files could not be predicted; see above.",
     ]
 

@@ -145,7 +145,8 @@ def test_rows_that_are_all_alike_are_one_cluster_in_use() -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"clusters": 31}, "n_clusters=31, but should be from 1 to n_samples=30"),
+        ({"clusters": 31}, "n_clusters=31, but should be a whole number from 1 to n_samples=30"),
+        ({"clusters": "ten"}, "n_clusters='ten', but should be a whole number from"),
         ({"settings": {"data.name": "mnist"}}, "settings has the key 'data.name', but should have PART.KEY"),
         ({"settings": {"clustering.refesh": 3}}, "did you mean 'clustering.refresh'"),
         ({"settings": {"augmentation.rotation": 5}}, "Views need images"),

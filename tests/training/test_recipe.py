@@ -121,11 +121,17 @@ def test_there_are_recipes_to_check() -> None:
         ({"data": {"name": "minst"}}, "did you mean 'mnist'?"),
         ({"seed": -1}, "seed is -1, but should be greater than or equal to 0."),
         ({"seed": 2**31}, f"seed is {2**31}, but should be less than {2**31}."),
-        ({"seed": "one"}, "seed is 'one', but should be a valid integer"),
+        ({"seed": "one"}, "seed is 'one', but must be a whole number."),
         ({"model": {"experts": 0}}, "model.experts is 0, but should be greater than or equal to 1."),
         ({"model": {"channels": [4]}}, "model.channels.1 is missing."),
         ({"model": {"channels": [4, 0]}}, "model.channels.1 is 0, but should be greater than or equal to 1."),
-        ({"model": 3}, "model is 3, but should be a valid dictionary"),
+        ({"model": {"experts": "many"}}, "model.experts: it is 'many', but must be a whole number or auto."),
+        ({"data": {"size": 160}}, "data.size is 160, but must be a list, as in [8, 16]."),
+        (
+            {"data": {"coarse": "0-4"}},
+            "data.coarse is '0-4', but must be a mapping, as in {low: [0, 1],",
+        ),
+        ({"model": 3}, "model is 3, but must be a group of keys."),
         ({"optimisation": {"learning_rate": 0}}, "optimisation.learning_rate is 0, but should be greater than 0."),
         ({"optimisation": {"learning_rate": math.inf}}, "learning_rate is inf, but should be a finite number."),
         ({"loss": {"routing_entropy": math.nan}}, "loss.routing_entropy is nan, but should be a finite number."),
@@ -189,11 +195,13 @@ def test_overrides_win_over_the_file(write: Any) -> None:
         (["-x", "1"], "Unexpected argument '-x'"),
         (["--seed"], "--seed needs a value, as in --seed VALUE."),
         (["--seed", "[1"], "The value of --seed is not YAML"),
+        (["--resum"], "There is no option --resum; did you mean --resume?"),
+        (["--outt", "runs/a"], "There is no option --outt; did you mean --out?"),
     ],
 )
 def test_a_wrong_override_says_so(words: list[str], sentence: str) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
-        parse_overrides(words)
+        parse_overrides(words, ("config", "seed", "out", "resume"))
 
 
 def test_an_override_below_a_single_value_is_refused(write: Any) -> None:

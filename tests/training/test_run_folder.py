@@ -47,10 +47,10 @@ def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
     [
         ({"seed": 5}, "seed was 0 and is now 5"),
         ({"optimisation.epochs": 9}, "optimisation.epochs was 2 and is now 9"),
-        ({"data.train_images": None}, "data.train_images was 200 and is now None"),
+        ({"data.train_images": None}, "data.train_images was 200 and is now null"),
         (
             {"data.coarse": {"a": [0], "b": list(range(1, 10))}},
-            r"data.coarse.0-4 was \[0, 1, 2, 3, 4\] and is now None",
+            r"data.coarse.0-4 was \[0, 1, 2, 3, 4\] and is now null",
         ),
         (
             {"data.coarse": {"5-9": [5, 6, 7, 8, 9], "0-4": [0, 1, 2, 3, 4]}},

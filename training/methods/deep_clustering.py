@@ -225,9 +225,8 @@ class DeepClustering:
         for side, clusters in enumerate(self.recipe.clusters()):
             images = (self.data.targets == side).cpu()
             if int(images.sum()) < clusters:
-                raise UserError(
-                    f"A coarse group has {int(images.sum())} training images, too few for {clusters} clusters."
-                )
+                few = f"There are {int(images.sum())} training images for {clusters} clusters"
+                raise UserError(f"{few}; give more images, or lower model.experts.")
             found = first_clusters(rows[images.numpy()], clusters, how, self.recipe.seed)
             assigned[images] = torch.from_numpy(found) + before
             before += clusters

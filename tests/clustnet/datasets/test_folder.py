@@ -161,5 +161,5 @@ def test_a_folder_without_training_images_says_so(folder: Path) -> None:
 
 def test_the_folder_must_be_named() -> None:
     for loads in (folder_classes, lambda path: load_folder("test", path, classes=CLASSES)):
-        with pytest.raises(UserError, match="A folder of images has no default place; name it as the data path"):
+        with pytest.raises(UserError, match="A folder of images has no default place; give it by --data folder:PATH"):
             loads(None)

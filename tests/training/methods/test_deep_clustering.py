@@ -130,5 +130,5 @@ def test_an_architecture_for_other_images_is_refused(mnist_train: LabelledImages
 
 def test_too_few_images_are_refused(mnist_train: LabelledImages) -> None:
     found = method(mnist_train.first(3), deep_recipe(pretraining={"epochs": 0}))
-    with pytest.raises(UserError, match="has 3 training images, too few for 4 clusters"):
+    with pytest.raises(UserError, match="There are 3 training images for 4 clusters; give more"):
         next(found.run(0, show_progress))
