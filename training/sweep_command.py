@@ -23,7 +23,8 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: stopped by the user; its message says how to go on.
     """
     options, overrides = _parser().parse_known_args(arguments)
-    members = plan(options.config, parse_seeds(options.seeds), parse_overrides(overrides, vars(options)))
+    keys = parse_overrides(overrides, vars(options).keys() - {"config"})
+    members = plan(options.config, parse_seeds(options.seeds), keys)
     out = options.out or Path("runs") / options.config.stem
     from training.processes import is_first, joined  # here, so that --help does not load torch
 

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> None:
         KeyboardInterrupt: stopped by the user; its message says how to go on.
     """
     options, overrides = _parser().parse_known_args(arguments)
-    keys = parse_overrides(overrides, vars(options))
+    keys = parse_overrides(overrides, vars(options).keys() - {"config"})
     if options.seed is not None:
         keys["seed"] = options.seed
     if options.data is not None:
