@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import bentoml
 import numpy as np
-from numpy.typing import NDArray
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
@@ -55,7 +54,7 @@ class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it laz
 class PredictInput(Unread):
     """The body of ``/predict``; as an array, so that BentoML's client takes arrays and lists."""
 
-    images: NDArray[np.float64]
+    images: np.ndarray[Any, np.dtype[np.float64]]  # not NDArray, which numpy 2.5 made an alias that BentoML cannot read
 
 
 class PredictImageInput(Unread):
