@@ -2,9 +2,9 @@
 
 Each representation is clustered by UMAP (McInnes, Healy, Melville, arXiv:1802.03426) and a Gaussian mixture, for two
 sizes of neighbourhood. Their consensus is one candidate more. The one is chosen that agrees best with all of them: the
-highest mean normalised mutual information (Strehl, Ghosh, "Cluster Ensembles", JMLR 3, 2002). In it a representation
-counts the more, the better its neighbourhoods keep the two coarse groups apart: colour and brightness do that badly on
-photographs, and clusterings by them agree with one another all the same.
+highest mean normalised mutual information, see ``training.consensus``. In it a representation counts the more, the
+better its neighbourhoods keep the two coarse groups apart: colour and brightness do that badly on photographs, and
+clusterings by them agree with one another all the same.
 
 How much it counts was chosen by the label-free score of ``configs/mnist_discovery.yaml``, trained on 12,000 images of
 MNIST and scored on the 10,000 of the validation part, with seeds 0 and 1; no fine label and no other data were read.
@@ -23,19 +23,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 
+from training.consensus import Labels, agreement, consensus
 from training.manifold import manifold
 from training.partition.representations import Floats, reduced
 
 NEIGHBOURS = (10, 20)
-MIXTURE_STARTS, CONSENSUS_STARTS = 5, 20
+MIXTURE_STARTS = 5
 CONSENSUS = "consensus"
-
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -77,28 +73,6 @@ def candidates(
     ]
     found = [Candidate(title, labels, agreement(labels, members, counts)) for title, labels in named]
     return sorted(found, key=lambda candidate: -candidate.agreement)
-
-
-def consensus(members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int) -> Labels:
-    """Return the clustering nearest to several: k-means on the images' memberships, each weighted.
-
-    Args:
-        members: clusterings, each int64 [N].
-        weights: [members], how much each counts.
-        clusters: how many clusters there shall be.
-        seed: of k-means' starts.
-    """
-    memberships = [np.eye(clusters)[member] * np.sqrt(weight) for member, weight in zip(members, weights, strict=True)]
-    means = KMeans(clusters, n_init=CONSENSUS_STARTS, random_state=seed)
-    found: Labels = means.fit_predict(np.concatenate(memberships, axis=1)).astype(np.int64)
-    return found
-
-
-def agreement(labels: Labels, members: list[Labels], weights: NDArray[np.float64]) -> float:
-    """Return the weighted mean normalised mutual information of a clustering with the members other than itself."""
-    others = [index for index, member in enumerate(members) if member is not labels]
-    shared = [normalized_mutual_info_score(labels, members[index]) for index in others]
-    return float(np.average(shared, weights=weights[others]))
 
 
 def _clustered(rows: Floats, neighbours: int, clusters: int, seed: int) -> Labels:
