@@ -224,6 +224,7 @@ class Clustering(Part):
         space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
             that are few and alike in all but a turn.
         neighbours: of each image, by which ``manifold`` and ``graph`` go; fewer than images of a class.
+        manifolds: how many of them vote on the clusters, each of a random sample of its own.
         starts: of k-means, of which the tightest is kept.
         imitation: so many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target anew.
@@ -237,6 +238,7 @@ class Clustering(Part):
     start: Literal["kmeans", "manifold", "graph"] = "kmeans"
     space: Literal["embedding", "pixels"] = "embedding"
     neighbours: Annotated[int, Field(ge=2)] = 20
+    manifolds: Count = 1
     starts: Count = 10
     imitation: Epochs = 0
     refresh: Count = 140

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 
+from training.consensus import Labels, consensus
 from training.manifold import manifold
 from training.methods.degree_linkage import degree_linkage
 from training.recipe import Clustering
@@ -13,7 +14,6 @@ SAMPLE = 10_000  # images that UMAP sees; the others are clustered by a vote of 
 VOTERS = 10
 
 Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
 
 
 def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int) -> Labels:
@@ -21,31 +21,27 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
 
     The manifold is UMAP's (McInnes, Healy, Melville, arXiv:1802.03426), as in McConville, Santos-Rodriguez, Piechocki,
     Craddock, "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding", ICPR
-    2020, arXiv:1908.05968.
+    2020, arXiv:1908.05968. One manifold may tear a cluster or join two; of several, each of a random sample of its own,
+    the consensus is taken.
     The graph is that of ``training.methods.degree_linkage``.
 
     Args:
         embeddings: float32 [N, D].
         clusters: how many, at most N.
-        how: which of the three, with how many starts of k-means and neighbours of each row.
+        how: which of the three, with how many manifolds, starts of k-means and neighbours of each row.
         seed: of everything random.
 
     Returns:
         int64 [N], 0 to clusters - 1.
     """
-    means = KMeans(clusters, n_init=how.starts, random_state=seed)
     if how.start == "kmeans":
-        return _labels(means.fit_predict(embeddings))
+        return _nearest_means(embeddings, clusters, how, seed)
     generator = np.random.default_rng(seed)
-    sample = np.sort(generator.permutation(len(embeddings))[:SAMPLE])
     if how.start == "graph":
-        found = degree_linkage(embeddings[sample], clusters, how.neighbours)
-    else:
-        found = _labels(means.fit_predict(manifold(embeddings[sample], how.neighbours, seed)))
-    voters = KNeighborsClassifier(min(VOTERS, len(sample))).fit(embeddings[sample], found)
-    everyone = _labels(voters.predict(embeddings))
-    everyone[sample] = found
-    return everyone
+        sample = _sample(embeddings, generator)
+        return _extended(degree_linkage(embeddings[sample], clusters, how.neighbours), sample, embeddings)
+    members = [_on_a_manifold(embeddings, clusters, how, generator) for _ in range(how.manifolds)]
+    return consensus(members, np.ones(len(members)), clusters, seed) if len(members) > 1 else members[0]
 
 
 def clustered_space(embeddings: Floats, how: Clustering, seed: int) -> Floats:
@@ -54,6 +50,29 @@ def clustered_space(embeddings: Floats, how: Clustering, seed: int) -> Floats:
         return embeddings
     sample = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
     return manifold(embeddings[sample], how.neighbours, seed)
+
+
+def _on_a_manifold(embeddings: Floats, clusters: int, how: Clustering, generator: np.random.Generator) -> Labels:
+    """Cluster by k-means on the manifold of a sample of its own."""
+    sample, seed = _sample(embeddings, generator), int(generator.integers(2**31))
+    rows = manifold(embeddings[sample], how.neighbours, seed)
+    return _extended(_nearest_means(rows, clusters, how, seed), sample, embeddings)
+
+
+def _nearest_means(rows: Floats, clusters: int, how: Clustering, seed: int) -> Labels:
+    return _labels(KMeans(clusters, n_init=how.starts, random_state=seed).fit_predict(rows))
+
+
+def _sample(embeddings: Floats, generator: np.random.Generator) -> Labels:
+    return np.sort(generator.permutation(len(embeddings))[:SAMPLE])
+
+
+def _extended(found: Labels, sample: Labels, embeddings: Floats) -> Labels:
+    """Give all embeddings a cluster, those outside the sample by the vote of their nearest in it."""
+    voters = KNeighborsClassifier(min(VOTERS, len(sample))).fit(embeddings[sample], found)
+    everyone = _labels(voters.predict(embeddings))
+    everyone[sample] = found
+    return everyone
 
 
 def _labels(found: NDArray[np.integer]) -> Labels:
