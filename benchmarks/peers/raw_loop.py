@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.graph import OUTPUTS
 from clustnet.datasets import load
-from clustnet.predictor import CUDA, providers_for
+from clustnet.predictor import CUDA, PROVIDER_OPTIONS, providers_for
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def _open(device: Any, way: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     graph = {"enable_cuda_graph": "1"} if way == "graph" else {}
-    providers = [(name, graph) if name == CUDA else name for name in providers_for(device)]
+    providers = [(name, PROVIDER_OPTIONS[name] | (graph if name == CUDA else {})) for name in providers_for(device)]
     return onnxruntime.InferenceSession(Path(os.environ["CLUSTNET_BUNDLES"]) / "mixture.onnx", options, providers)
 
 

@@ -9,7 +9,7 @@ from clustnet.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
 from clustnet.class_map import routing_weights
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Experts, Predictor, providers_for
+from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
 from tests.synthetic import write_bundle
 
 SHAPES = {
@@ -56,6 +56,17 @@ def test_the_provider_is_told(predictor: Predictor) -> None:
     assert predictor.provider == CPU
     assert providers_for("cpu") == [CPU]
     assert providers_for("cuda")[-1] == CPU  # to fall back on, which the provider then tells
+
+
+@pytest.mark.parametrize("count", [1, 1025])
+def test_a_gpu_says_what_the_cpu_says(synthetic_bundle: Path, predictor: Predictor, count: int) -> None:
+    other = Predictor(Bundle(synthetic_bundle), "cuda")
+    if other.provider != CUDA:
+        pytest.skip("needs a CUDA device and onnxruntime-gpu")
+    asked = images(count)
+    on_gpu, on_cpu = other.predict(asked), predictor.predict(asked)
+    for name in OUTPUTS:
+        np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])

@@ -1,0 +1,84 @@
+"""Older papers' protocol: trained without labels on MNIST's training and test images together, scored on all 70,000.
+
+What it finds is no figure of new images, and stands beside those of the test split for comparison alone. Seeds that
+the folder has are not trained again.
+
+    python -m benchmarks.train_and_test configs/mnist_dec.yaml --seeds 0 1 2 3 4
+"""
+
+import argparse
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from benchmarks.inference import processor
+from clustnet.datasets import LabelledImages
+from clustnet.files import write_table
+from clustnet.scores import clustering_accuracy
+from training.clustering_report import over_seeds
+from training.data import hide_fine_labels, load_split
+from training.inference import route
+from training.loop import show_progress
+from training.methods.deep_clustering import DeepClustering
+from training.recipe import Data, read_recipe
+from training.run_folder import Row
+
+SCORES = ("accuracy", "nmi", "ari")
+
+
+def main() -> None:
+    """Train what is missing and print the line of all seeds."""
+    parser = argparse.ArgumentParser("benchmarks.train_and_test", description=__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=Path("runs/train_and_test"))
+    options = parser.parse_args()
+    device = Accelerator().device.type
+    for seed in options.seeds:
+        file = options.out / f"{options.recipe.stem}_seed{seed}.csv"
+        if not file.is_file():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_table(file, [measured(options.recipe, seed)])
+    rows = [row for file in sorted(options.out.glob(f"{options.recipe.stem}_seed*.csv")) for row in read(file)]
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}; {rows[0]['images']} training and test images")
+    cells = " | ".join(over_seeds([float(row[score]) for row in rows]) for score in SCORES)
+    print(f"| {options.recipe.stem}, train + test | {cells} | {len(rows)} |")
+
+
+def measured(recipe: Path, seed: int) -> Row:
+    """Train with one seed and return its scores on the images that it was trained on."""
+    settings = read_recipe(recipe, {"seed": seed})
+    everything = together(settings.data)
+    method = DeepClustering(hide_fine_labels(everything, settings.data), settings, Accelerator())
+    for losses in method.run(0, show_progress):
+        print(losses, flush=True)
+    clusters = route(method.model, everything.images, hard=False).routing.argmax(axis=1)
+    truth = everything.labels
+    return {
+        "seed": seed,
+        "images": len(truth),
+        "accuracy": clustering_accuracy(clusters, truth),
+        "nmi": float(normalized_mutual_info_score(truth, clusters)),
+        "ari": float(adjusted_rand_score(truth, clusters)),
+    }
+
+
+def together(data: Data) -> LabelledImages:
+    """Return the images of both splits as one."""
+    train, test = (load_split(data, split) for split in ("train", "test"))
+    images, labels = np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels])
+    return LabelledImages(train.name, "train", images, labels, train.classes, train.mean, train.std)
+
+
+def read(file: Path) -> list[Row]:
+    """Return the rows of a table."""
+    with file.open(newline="", encoding="utf-8") as content:
+        return list(csv.DictReader(content))
+
+
+if __name__ == "__main__":
+    main()
