@@ -6,6 +6,7 @@ of a GPU instead.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ WARM_UP_MINUTES = 16  # of the soak: as long the allocators go on growing
 def main() -> None:
     """Print the tables that are asked for, by default all but the soak."""
     options = _options()
+    os.sched_setaffinity(0, CLIENT_CORE)  # the steady load is asked from this process
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {options.device}, bundle {options.bundle}")
     for name in ["gpu"] if options.device == "cuda" else options.tables:
         print(f"\n### {name}\n", flush=True)
