@@ -17,6 +17,7 @@ export function makePad(canvas, [height, width], changed) {
     ink.moveTo(...from);
     ink.lineTo(...to);
     ink.stroke();
+    dot(ink, to);
     changed();
   });
   return {
@@ -64,6 +65,13 @@ function followPointer(canvas, draw) {
     for (const part of between.length ? between : [event]) move(part);
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
+}
+
+/** Draw the pen's tip, as browsers draw nothing of a line without length. */
+function dot(ink, [across, down]) {
+  ink.beginPath();
+  ink.arc(across, down, ink.lineWidth / 2, 0, 2 * Math.PI);
+  ink.fill();
 }
 
 function placeOf(canvas, event) {
