@@ -25,14 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans, SpectralClustering
 from sklearn.decomposition import PCA
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages, load
 from clustnet.files import write_table
-from clustnet.scores import clustering_accuracy
+from clustnet.scores import clustering_scores
 from training.clustering_report import over_seeds
 from training.run_folder import RunFolder
 
@@ -116,16 +115,8 @@ def measured(family: str, task: Task) -> list[Row]:
 def scored(family: str, found: Found, task: Task) -> Row:
     """Score what a method found against the classes of the split that it says something of."""
     truth = (task.test if found.split == "test" else task.train).labels
-    return {
-        "family": family,
-        "method": found.method,
-        "seed": task.seed,
-        "scored": found.split,
-        "accuracy": clustering_accuracy(found.clusters, truth),
-        "nmi": float(normalized_mutual_info_score(truth, found.clusters)),
-        "ari": float(adjusted_rand_score(truth, found.clusters)),
-        "seconds": found.seconds,
-    }
+    row = {"family": family, "method": found.method, "seed": task.seed, "scored": found.split}
+    return row | clustering_scores(found.clusters, truth) | {"seconds": found.seconds}
 
 
 def representations(task: Task) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32], float]]:

@@ -7,18 +7,18 @@ the folder has are not trained again.
 """
 
 import argparse
-import csv
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from benchmarks.deep_clustering import read_rows
 from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages
 from clustnet.files import write_table
-from clustnet.scores import clustering_accuracy
+from clustnet.scores import clustering_scores
 from training.clustering_report import over_seeds
 from training.data import hide_fine_labels, load_split
 from training.inference import route
@@ -26,8 +26,6 @@ from training.loop import show_progress
 from training.methods.deep_clustering import DeepClustering
 from training.recipe import Data, read_recipe
 from training.run_folder import Row
-
-SCORES = ("accuracy", "nmi", "ari")
 
 
 def main() -> None:
@@ -37,15 +35,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=Path("runs/train_and_test"))
     options = parser.parse_args()
-    device = Accelerator().device.type
+    options.out.mkdir(parents=True, exist_ok=True)
+    file = options.out / f"{options.recipe.stem}.csv"
+    rows = read_rows(file)
     for seed in options.seeds:
-        file = options.out / f"{options.recipe.stem}_seed{seed}.csv"
-        if not file.is_file():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_table(file, [measured(options.recipe, seed)])
-    rows = [row for file in sorted(options.out.glob(f"{options.recipe.stem}_seed*.csv")) for row in read(file)]
+        if not any(int(row["seed"]) == seed for row in rows):
+            rows.append(measured(options.recipe, seed))
+            write_table(file, rows)
+    device = Accelerator().device.type
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {device}; {rows[0]['images']} training and test images")
-    cells = " | ".join(over_seeds([float(row[score]) for row in rows]) for score in SCORES)
+    cells = " | ".join(over_seeds([float(row[score]) for row in rows]) for score in ("accuracy", "nmi", "ari"))
     print(f"| {options.recipe.stem}, train + test | {cells} | {len(rows)} |")
 
 
@@ -57,27 +56,14 @@ def measured(recipe: Path, seed: int) -> Row:
     for losses in method.run(0, show_progress):
         print(losses, flush=True)
     clusters = route(method.model, everything.images, hard=False).routing.argmax(axis=1)
-    truth = everything.labels
-    return {
-        "seed": seed,
-        "images": len(truth),
-        "accuracy": clustering_accuracy(clusters, truth),
-        "nmi": float(normalized_mutual_info_score(truth, clusters)),
-        "ari": float(adjusted_rand_score(truth, clusters)),
-    }
+    return {"seed": seed, "images": len(everything)} | clustering_scores(clusters, everything.labels)
 
 
 def together(data: Data) -> LabelledImages:
     """Return the images of both splits as one."""
     train, test = (load_split(data, split) for split in ("train", "test"))
     images, labels = np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels])
-    return LabelledImages(train.name, "train", images, labels, train.classes, train.mean, train.std)
-
-
-def read(file: Path) -> list[Row]:
-    """Return the rows of a table."""
-    with file.open(newline="", encoding="utf-8") as content:
-        return list(csv.DictReader(content))
+    return replace(train, images=images, labels=labels)
 
 
 if __name__ == "__main__":

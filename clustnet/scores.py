@@ -43,6 +43,24 @@ def matched_share(table: NDArray[np.int64]) -> float:
     return float(table[rows, columns].sum() / table.sum())
 
 
+def clustering_scores(clusters: Integers, classes: Integers) -> dict[str, float]:
+    """Score clusters against the true classes.
+
+    Args:
+        clusters: [N] cluster of each image.
+        classes: [N] true class of each image.
+
+    Returns:
+        ``accuracy``, see ``clustering_accuracy``; ``nmi`` (arithmetic mean); and ``ari``. All are nan for no images.
+    """
+    some = len(clusters) > 0
+    return {
+        "accuracy": clustering_accuracy(clusters, classes),
+        "nmi": float(normalized_mutual_info_score(classes, clusters)) if some else float("nan"),
+        "ari": float(adjusted_rand_score(classes, clusters)) if some else float("nan"),
+    }
+
+
 def cells(routing: Floats, positive_probability: Floats) -> NDArray[np.int64]:
     """Return each image's cell, ``2 * expert + predicted coarse label``, int64 [N].
 
@@ -87,9 +105,8 @@ def routing_scores(
         for index, label in enumerate(grouping.labels):
             group = coarse == index
             scores[f"group_accuracy/{label}"] = clustering_accuracy(experts[group], fine[group])
-    scores["cell_accuracy"] = clustering_accuracy(cell, fine)
-    scores["nmi"] = float(normalized_mutual_info_score(fine, cell)) if told else float("nan")
-    scores["ari"] = float(adjusted_rand_score(fine, cell)) if told else float("nan")
+    found = clustering_scores(cell, fine)
+    scores |= {"cell_accuracy": found["accuracy"], "nmi": found["nmi"], "ari": found["ari"]}
     scores |= {f"expert_load/{e}": float(load) for e, load in enumerate(expert_load(routing))}
     scores["routing_entropy"] = float(routing_entropy(routing).mean())
     return scores

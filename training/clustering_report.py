@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import write_table
-from clustnet.scores import clustering_accuracy
+from clustnet.scores import clustering_scores
 from training.clustering_plots import plot_reconstructions, plot_spaces
 from training.data import load_split
 from training.inference import BATCH, evaluating
@@ -141,11 +140,7 @@ def _scores(space: str, network: Network | None, recipe: Recipe, train: Labelled
         chosen = np.linspace(0, len(train) - 1, min(FITTED, len(train))).astype(int)
         means = KMeans(recipe.model.experts, n_init=recipe.clustering.starts, random_state=recipe.seed)
         found = means.fit(embed(network, train.images[chosen])).predict(embed(network, test.images))
-    scores = {
-        "accuracy": clustering_accuracy(found, test.labels),
-        "nmi": float(normalized_mutual_info_score(test.labels, found)),
-        "ari": float(adjusted_rand_score(test.labels, found)),
-    }
+    scores = clustering_scores(found, test.labels)
     return {"space": space, "seed": recipe.seed, "images": len(test)} | scores
 
 

@@ -13,11 +13,8 @@ export function makePad(canvas, [height, width], changed) {
   const setInked = (inked) => canvas.classList.toggle("inked", inked);
   followPointer(canvas, (from, to) => {
     setInked(true);
-    ink.beginPath();
-    ink.moveTo(...from);
-    ink.lineTo(...to);
-    ink.stroke();
-    dot(ink, to);
+    if (from) line(ink, from, to);
+    else dot(ink, to);
     changed();
   });
   return {
@@ -45,7 +42,7 @@ export function showPixels(canvas, pixels) {
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
-/** Call `draw(from, to)` for each piece that the pen, finger or mouse makes. */
+/** Call `draw(from, to)` for each piece that the pen, finger or mouse makes; `from` is null where it comes down. */
 function followPointer(canvas, draw) {
   let last = null;
   const move = (event) => {
@@ -56,7 +53,7 @@ function followPointer(canvas, draw) {
   canvas.addEventListener("pointerdown", (event) => {
     if (!event.isPrimary || event.button !== 0) return;
     canvas.setPointerCapture(event.pointerId);
-    last = placeOf(canvas, event);
+    last = null;
     move(event);
   });
   canvas.addEventListener("pointermove", (event) => {
@@ -65,6 +62,13 @@ function followPointer(canvas, draw) {
     for (const part of between.length ? between : [event]) move(part);
   });
   for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
+}
+
+function line(ink, from, to) {
+  ink.beginPath();
+  ink.moveTo(...from);
+  ink.lineTo(...to);
+  ink.stroke();
 }
 
 /** Draw the pen's tip, as browsers draw nothing of a line without length. */
