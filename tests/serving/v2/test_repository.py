@@ -155,6 +155,7 @@ def test_tritons_client_loads_and_unloads(service: Service, client: triton.Infer
     with pytest.raises(InferenceServerException, match="There is no model 'three'"):
         client.load_model("three", headers=service.headers)
     client.load_model("one", headers=service.headers)
+    service.until("one/1", "one/2", "two/1")
     assert client.infer("one", tensor(), headers=service.headers).get_response()["model_version"] == "2"
 
 
