@@ -97,18 +97,23 @@ def workers(options: argparse.Namespace) -> None:
 
 
 def latency(options: argparse.Namespace) -> None:
-    """Print the latency at 70 % of the top load, and of the very first request."""
-    print("| one image | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first request / p50 |")
-    print("|---|---|---|---|---|---|---|")
+    """Print the latency at 70 % of the top load, and of the very first request, beside the least server."""
+    print(
+        "| one image | | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first request / p50 |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
-        turns = [_latency(options, request) for _ in range(options.turns)]
-        top, rate, p50, p99, ratio, first = _median(np.array(turns))
-        print(f"| {name} | {top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f} |", flush=True)
+        turns = [[_latency(options, server, request) for server in (CLUSTNET, STARLETTE)] for _ in range(options.turns)]
+        for server, own in zip((CLUSTNET, STARLETTE), np.array(turns).swapaxes(0, 1), strict=True):
+            top, rate, p50, p99, ratio, first = _median(own)
+            print(
+                f"| {name} | {server.name} | {top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f} |"
+            )
 
 
-def _latency(options: argparse.Namespace, request: Request) -> list[float]:
-    first = _first_request(options, request)
-    with running(CLUSTNET, options.bundle, SERVER_CORE) as (url, _):
+def _latency(options: argparse.Namespace, server: Server, request: Request) -> list[float]:
+    first = _first_request(options, server, request)
+    with running(server, options.bundle, SERVER_CORE) as (url, _):
         top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
         alone = [_seconds(url, request) for _ in range(100)]
         answers = steady_load(url, request, PART * top, 4 * options.seconds)
@@ -117,9 +122,9 @@ def _latency(options: argparse.Namespace, request: Request) -> list[float]:
     return [top, PART * top, p50, p99, p99 / p50, first / statistics.median(alone)]
 
 
-def _first_request(options: argparse.Namespace, request: Request) -> float:
+def _first_request(options: argparse.Namespace, server: Server, request: Request) -> float:
     """Return the seconds of the first prediction of a server that is ready."""
-    with running(CLUSTNET, options.bundle, SERVER_CORE, ready=Request("/readyz", b"", {})) as (url, _):
+    with running(server, options.bundle, SERVER_CORE, ready=Request("/readyz", b"", {})) as (url, _):
         return _seconds(url, request)
 
 

@@ -43,8 +43,14 @@ async def predict(request: Request) -> Response:
     return JSONResponse({name: array.tolist() for name, array in zip(OUTPUTS, arrays, strict=True)})
 
 
+async def ready(_: Request) -> Response:
+    """Answer that the server is up."""
+    return Response()
+
+
 app = Starlette(
     routes=[
+        Route("/readyz", ready),
         Route("/v2/models/{name}/infer", infer, methods=["POST"]),
         Route("/predict", predict, methods=["POST"]),
     ]

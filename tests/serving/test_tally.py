@@ -1,4 +1,5 @@
 import threading
+from functools import partial
 
 import pytest
 
@@ -22,6 +23,21 @@ def test_notes_are_counted_by_themselves_soon_after() -> None:
     counted = threading.Event()
     Tally(seconds=0.01).add(lambda _: counted.set(), None)
     assert counted.wait(30)
+
+
+def test_flush_counts_what_its_thread_has_taken_and_not_yet_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.tally.PAUSE", 60)
+    tally, seen, one = Tally(seconds=0.2), set(), threading.Event()
+
+    def count(kind: str, _: list[None]) -> None:
+        seen.add(kind)
+        one.set()
+
+    for kind in ("a", "b", "c"):
+        tally.add(partial(count, kind), None)
+    assert one.wait(30)
+    tally.flush()
+    assert seen == {"a", "b", "c"}
 
 
 def test_no_note_of_many_threads_is_lost() -> None:
