@@ -106,9 +106,8 @@ def latency(options: argparse.Namespace) -> None:
         turns = [[_latency(options, server, request) for server in (CLUSTNET, STARLETTE)] for _ in range(options.turns)]
         for server, own in zip((CLUSTNET, STARLETTE), np.array(turns).swapaxes(0, 1), strict=True):
             top, rate, p50, p99, ratio, first = _median(own)
-            print(
-                f"| {name} | {server.name} | {top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f} |"
-            )
+            cells = f"{top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f}"
+            print(f"| {name} | {server.name} | {cells} |", flush=True)
 
 
 def _latency(options: argparse.Namespace, server: Server, request: Request) -> list[float]:
