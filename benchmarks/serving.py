@@ -98,13 +98,12 @@ def workers(options: argparse.Namespace) -> None:
 
 def latency(options: argparse.Namespace) -> None:
     """Print the latency at 70 % of the top load, and of the very first request, beside the least server."""
-    print(
-        "| one image | | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first request / p50 |"
-    )
+    servers = CLUSTNET, STARLETTE
+    print("| one image | | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first / p50 alone |")
     print("|---|---|---|---|---|---|---|---|")
     for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
-        turns = [[_latency(options, server, request) for server in (CLUSTNET, STARLETTE)] for _ in range(options.turns)]
-        for server, own in zip((CLUSTNET, STARLETTE), np.array(turns).swapaxes(0, 1), strict=True):
+        turns = [[_latency(options, server, request) for server in servers] for _ in range(options.turns)]
+        for server, own in zip(servers, np.array(turns).swapaxes(0, 1), strict=True):
             top, rate, p50, p99, ratio, first = _median(own)
             cells = f"{top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} | {first:.1f}"
             print(f"| {name} | {server.name} | {cells} |", flush=True)

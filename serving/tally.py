@@ -9,9 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 SECONDS = 0.2
-PAUSE = (
-    0.01  # seconds between counts of two kinds: all together they would hold up the requests by several milliseconds
-)
+PAUSE = 0.01  # seconds after each kind of notes: counted on end, they would hold up requests by milliseconds
 
 Count = Callable[[list[Any]], None]
 
