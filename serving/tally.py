@@ -57,7 +57,8 @@ class Tally:
         with self._counting:
             if not self._sorted:
                 return False
-            _count(*self._sorted.popitem())
+            count = next(iter(self._sorted))  # in the order of the notes: what is counted, then what is shown of it
+            _count(count, self._sorted.pop(count))
             return True
 
     def _start(self) -> None:

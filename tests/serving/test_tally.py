@@ -19,6 +19,15 @@ def test_notes_are_counted_together_by_kind() -> None:
     assert (numbers, words) == ([[1, 2]], [["a", "b"]])
 
 
+def test_kinds_are_counted_in_the_order_of_their_notes() -> None:
+    tally = Tally(seconds=60)
+    counted: list[str] = []
+    for kind in ("count", "show", "log"):
+        tally.add(lambda _, kind=kind: counted.append(kind), None)
+    tally.flush()
+    assert counted == ["count", "show", "log"]
+
+
 def test_notes_are_counted_by_themselves_soon_after() -> None:
     counted = threading.Event()
     Tally(seconds=0.01).add(lambda _: counted.set(), None)
