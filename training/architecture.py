@@ -6,21 +6,39 @@ arXiv:1801.07648). A file holds a list of architectures. Nothing here needs torc
 
 import json
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from clustnet.errors import UserError
 
-Count = Annotated[int, Field(ge=1)]
+LARGEST = 65_536  # of each number; what is larger is a slip
+Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
 Shape = tuple[Count, Count, Count]
 FilterSize = tuple[Count, Count]
 NonLinearity = Literal["linear", "rectify", "leaky_rectify", "elu", "softplus", "sigmoid", "tanh"]
 ConvMode = Literal["valid", "same", "full"]
+NetworkType = Literal["convolutional", "fully_connected"]
 NETWORK_TYPES = {"AE": "fully_connected", "CAE": "convolutional"}  # as the format's first program spelt them
+NUMBER = f"from 1 to {LARGEST:,}"
+ALLOWED = {
+    "name": "a text of one character or more",
+    "batch_size": f"a whole number {NUMBER}",
+    "use_batch_norm": "true or false",
+    "network_type": " or ".join(get_args(NetworkType)),
+    "layers": "a list of an Input and at least one layer more",
+    "output_shape": f"three whole numbers {NUMBER}: channels, height and width",
+    "num_units": f"a whole number {NUMBER}",
+    "num_filters": f"a whole number {NUMBER}",
+    "filter_size": f"two whole numbers {NUMBER}: height and width",
+    "conv_mode": ", ".join(get_args(ConvMode)),
+    "non_linearity": ", ".join(get_args(NonLinearity)),
+    "output_non_linearity": ", ".join(get_args(NonLinearity)),
+}
 
 
 class _Described(BaseModel):
@@ -131,7 +149,7 @@ class Architecture(_Described):
     batch_size: Count
     use_batch_norm: bool = False
     network_type: Annotated[
-        Literal["convolutional", "fully_connected"] | None,
+        NetworkType | None,
         BeforeValidator(lambda kind: NETWORK_TYPES.get(kind, kind) if isinstance(kind, str) else kind),
     ] = None
     output_non_linearity: NonLinearity | None = None
@@ -141,6 +159,8 @@ class Architecture(_Described):
     def _parts_agree(self) -> "Architecture":
         if not isinstance(self.layers[0], Input):
             raise _fault(self, 0, "the first layer must be of type Input")
+        if self.use_batch_norm and self.batch_size == 1:
+            raise UserError("batch_size is 1, but use_batch_norm needs 2 images or more")
         steps = self.encoder()
         if not any(step.trained for step in steps):
             raise UserError("layers: there is nothing to train; add a Conv2D, Deconv2D or Dense layer")
@@ -312,23 +332,23 @@ def parse_architecture(content: Any, source: str) -> Architecture:
 def _explain(error: ValidationError, content: Mapping[str, Any]) -> str:
     """Say the first fault: the layer, the field and what is allowed."""
     fault = error.errors(include_url=False)[0]
-    place, given = list(fault["loc"]), fault["input"]
+    if fault["type"] == "value_error":
+        return str(fault["msg"].removeprefix("Value error, "))
+    place, holder = list(fault["loc"]), content
     where, fields = "", list(Architecture.model_fields)
     if len(place) > 1 and place[0] == "layers":
+        holder = content["layers"][place[1]]
         where, fields = _place(content["layers"], int(place[1]))
         place = [part for part in place[2:] if part not in LAYER_TYPES]
-    field = ".".join(map(str, place))
+    if not isinstance(holder, Mapping):
+        return f"{where.removesuffix(': ')} is {reprlib.repr(holder)}, but must be a mapping with a type"
     if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return f"{where}type must be one of {', '.join(LAYER_TYPES)}"
+    field = str(place[0])
     if fault["type"] == "extra_forbidden":
         return f"{where}there is no field {field!r}; allowed are {', '.join(fields)}"
-    if fault["type"] == "missing":
-        return f"{where}{field} is missing"
-    if fault["type"] == "value_error":
-        return fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "literal_error":
-        return f"{where}{field} is {given!r}, but must be {fault['ctx']['expected']}"
-    return f"{where}{field} is {given!r}, but {fault['msg'].removeprefix('Input ').lower()}"
+    given = f"is {reprlib.repr(holder[field])}, but" if field in holder else "is missing; it"
+    return f"{where}{field} {given} must be {ALLOWED[field]}"
 
 
 def _place(layers: Any, index: int) -> tuple[str, list[str]]:

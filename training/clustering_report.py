@@ -58,19 +58,25 @@ def report(runs: Sequence[Path], out: Path) -> list[Row]:
         A row for each space and seed: ``space``, ``seed``, ``images``, ``accuracy``, ``nmi`` and ``ari``.
 
     Raises:
-        UserError: a folder is no such run, is not finished, or is not like the first one.
+        UserError: a folder is no such run, is not finished, or is not like the first one; or the test images have no
+            classes.
     """
     folders = [RunFolder.kept(path) for path in runs]
     recipes = [folder.recipe() for folder in folders]
     _check(folders, recipes)
     train, test = (load_split(recipes[0].data, split) for split in ("train", "test"))
+    if not test.labelled:
+        raise UserError(
+            "The test images have no classes to score by; put each into the folder of its class, test/CLASS/."
+        )
     rows: dict[tuple[str, int], Row] = {}
     drawn: dict[str, Network] = {}
     for folder, recipe in zip(folders, recipes, strict=True):
         before, after = (_network(folder, recipe, train, epoch) for epoch in (recipe.pretraining.epochs, None))
+        found = recipe.with_experts(len(after.model.centroids))  # auto's number is known by now
         for space, network in {PIXELS: None, PRETRAINED: before, LOSSES[recipe.clustering.loss]: after}.items():
             if (space, recipe.seed) not in rows:
-                rows[space, recipe.seed] = _scores(space, network, recipe, train, test)
+                rows[space, recipe.seed] = _scores(space, network, found, train, test)
             if network is not None:
                 drawn.setdefault(space, network)
     table = sorted(rows.values(), key=lambda row: [PIXELS, PRETRAINED, *LOSSES.values()].index(row["space"]))
@@ -109,6 +115,8 @@ def _check(folders: Sequence[RunFolder], recipes: Sequence[Recipe]) -> None:
             raise UserError(f"{path} has no pre-trained autoencoder; name runs of the method deep_clustering.")
         if folder.last_epoch() <= recipe.pretraining.epochs:
             raise UserError(f"{path} has only been pre-trained; go on with 'clustnet train ... --stage cluster'.")
+        if not _finished(folder, recipe):
+            raise UserError(f"{path} is not finished; go on with 'clustnet train ... --resume'.")
         if key in seen:
             raise UserError(f"{seen[key]} and {path} have the same loss and the same seed; name one of them.")
         seen[key] = path
@@ -117,9 +125,17 @@ def _check(folders: Sequence[RunFolder], recipes: Sequence[Recipe]) -> None:
             raise UserError(f"{folders[0].path} and {path} are no pair for one table: {difference(first, own)}.")
 
 
+def _finished(folder: RunFolder, recipe: Recipe) -> bool:
+    """Tell whether a run was trained to its last epoch, or until its clusters settled."""
+    last = folder.last_epoch()
+    whole = recipe.pretraining.epochs + recipe.optimisation.epochs
+    return last == whole or bool(folder.load_checkpoint(last)["settled"])
+
+
 def _network(folder: RunFolder, recipe: Recipe, train: LabelledImages, epoch: int | None) -> Network:
     """Read the network of an epoch, None for the last."""
     state = folder.load_checkpoint(folder.last_epoch() if epoch is None else epoch)
+    recipe = recipe.with_experts(len(state["model"]["centroids"]))
     model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
     assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by _check
     network = Network(model, Decoder(recipe.model.architecture))

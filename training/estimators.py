@@ -156,8 +156,8 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 raise UserError(f"settings has the key {key!r}, but should have PART.KEY, PART one of {PARTS}.")
             content.setdefault(part, {}).update({name: value} if name else value)
         recipe = validated(content, "DeepClustering")
-        if isinstance(self.architecture, tuple) and recipe.augmentation != Augmentation():
-            raise UserError("Views need images, but architecture is a tuple of widths; name one that reads images.")
+        if not isinstance(self.architecture, str | Mapping) and recipe.augmentation != Augmentation():
+            raise UserError("Views need images, but architecture is given by widths; name one that reads images.")
         model = recipe.model.model_copy(update={"experts": int(self.n_clusters)})
         return recipe.model_copy(update={"model": model})
 
@@ -180,7 +180,9 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 f"The architecture {found.name} reads images of {features} numbers, but rows have "
                 f"{self.n_features_in_}; flatten each image to a row, or name another architecture."
             )
-        return found if self.batch_size is None else found.model_copy(update={"batch_size": self.batch_size})
+        if self.batch_size is None:
+            return found
+        return parse_architecture(found.model_dump() | {"batch_size": self.batch_size}, "DeepClustering")
 
     def _checked(self, rows: ArrayLike) -> NDArray[np.floating]:
         check_is_fitted(self)

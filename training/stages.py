@@ -8,7 +8,7 @@ from typing import Any, Literal
 from clustnet.errors import UserError
 from training.loop import train
 from training.recipe import Recipe
-from training.run_folder import RunFolder, difference
+from training.run_folder import RESTARTS, RunFolder, difference
 
 Stage = Literal["pretrain", "cluster"]
 # Keys that only what follows the pre-training reads; a pre-trained network serves any values of them.
@@ -80,8 +80,11 @@ def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
         recipe: the new run's recipe.
 
     Raises:
-        UserError: the other run is none, is not pre-trained, or was pre-trained otherwise; or ``out`` holds a run.
+        UserError: the other run is none, is several restarts, is not pre-trained, or was pre-trained otherwise; or
+            ``out`` holds a run.
     """
+    if (pretrained / RESTARTS).is_file():
+        raise UserError(f"{pretrained} holds several runs; name one of them, as in {pretrained / 'restart_0'}.")
     other, folder, epochs = RunFolder(pretrained), RunFolder(out), recipe.pretraining.epochs
     before, wanted = pretraining_of(other.recipe()), pretraining_of(recipe)
     if before.digest() != wanted.digest():

@@ -30,13 +30,16 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
 
     Args:
         split: ``train`` or ``test``.
-        path: an ``.npz`` with ``X`` uint8 [N, H, W], ``object_id`` 1 to 20 [N] and ``pose`` 0 to 71 [N].
+        path: an ``.npz`` with ``X`` uint8 [N, H, W], ``object_id`` 1 to 20 [N] and ``pose`` 0 to 71 [N]; or a folder
+            that holds it as ``coil20.npz``.
 
     Raises:
         UserError: no path, a file that cannot be read, or content of another form.
     """
     if path is None:
         raise UserError("COIL-20 is not part of this repository; name its .npz file as the data path.")
+    if path.is_dir():
+        path /= "coil20.npz"
     arrays = read_npz(path)
     if not set(ARRAYS) <= arrays.keys():
         raise UserError(f"{path} holds {sorted(arrays)}; COIL-20 is X, object_id and pose.")

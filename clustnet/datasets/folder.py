@@ -80,7 +80,7 @@ def load_folder(
 
     Raises:
         UserError: a folder is missing or empty, ``test/`` holds a class that is not in ``classes`` or images beside
-            its classes, or an image cannot be read.
+            its classes, or an image or a folder cannot be read.
     """
     path = _given(path)
     names = folder_classes(path) if classes is None else tuple(classes)
@@ -129,13 +129,19 @@ def _members(path: Path, split: str) -> dict[str, list[Path]]:
     members = {"": loose} if loose else {}
     for inner in filter(Path.is_dir, _visible(folder)):
         members[inner.name] = list(_visible(inner))
+        deeper = next(filter(Path.is_dir, members[inner.name]), None)
+        if deeper:
+            raise UserError(f"{deeper} is a folder too deep; put its images into {inner}.")
         if not members[inner.name]:
             raise UserError(f"{inner} is empty; put images of this class in, or remove it.")
     return members
 
 
 def _visible(folder: Path) -> Iterator[Path]:
-    yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    try:
+        yield from sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be read ({error.strerror}); mend or remove it.") from None
 
 
 def _read(file: Path, spec: InputSpec) -> NDArray[np.uint8]:

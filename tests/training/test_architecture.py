@@ -132,7 +132,7 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
     [
         (
             described(conv(num_filters=0)),
-            r"layer 1 \(Conv2D\): num_filters is 0, but should be greater than or equal to 1",
+            r"layer 1 \(Conv2D\): num_filters is 0, but must be a whole number from 1 to 65,536.",
         ),
         (
             described(conv(units=3)),
@@ -140,19 +140,29 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
         ),
         (
             described(conv(non_linearity="relu")),
-            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'",
+            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be linear, rectify",
         ),
         (
             described(conv(conv_mode="wide")),
-            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'",
+            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be valid, same, full",
         ),
-        (described({"type": "Dense", "num_units": 3}), r"layer 1 \(Dense\): non_linearity is missing"),
+        (described({"type": "Dense", "num_units": 3}), r"non_linearity is missing; it must be linear, rectify"),
         (
             described({"type": "Pool"}),
             r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh",
         ),
         (described({"num_units": 3}), r"layer 1: type must be one of Input"),
-        (described(7), r"layer 1: "),
+        (described(7), r"layer 1 is 7, but must be a mapping with a type"),
+        (
+            described(conv(filter_size=[3])),
+            r"layer 1 \(Conv2D\): filter_size is \[3\], but must be two whole numbers from 1",
+        ),
+        (
+            described(DENSE | {"num_units": 10**13}),
+            r"num_units is 10000000000000, but must be a whole number from 1 to",
+        ),
+        (described(DENSE | {"num_units": True}), r"num_units is True, but must be a whole number"),
+        (described(conv(), use_batch_norm=True, batch_size=1), "batch_size is 1, but use_batch_norm needs 2 images"),
         (described(DENSE, DENSE | {"type": "Input"}), r"layer 2 \(Input\): output_shape is missing"),
         (
             described({"type": "Input", "output_shape": [1, 8, 8]}, DENSE),
@@ -184,10 +194,10 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
         (described(DENSE, network_type="convolutional"), "network_type is convolutional, but no layer is"),
         (
             described(DENSE, network_type="deep"),
-            "network_type is 'deep', but must be 'convolutional' or 'fully_connected'",
+            "network_type is 'deep', but must be convolutional or fully_connected",
         ),
         (described(DENSE, batch=3), "there is no field 'batch'; allowed are name, batch_size, use_batch_norm"),
-        (described(DENSE, batch_size="many"), "batch_size is 'many', but should be a valid integer"),
+        (described(DENSE, batch_size="many"), "batch_size is 'many', but must be a whole number from 1"),
         (
             described(DENSE | {"output_non_linearity": "tanh"}, output_non_linearity="elu"),
             "is elu and tanh; give it once",
@@ -227,6 +237,6 @@ def test_a_wrong_file_names_its_entry(tmp_path: Path) -> None:
         read_architectures(path)
     path.write_text(json.dumps([described(DENSE), described(DENSE | {"num_units": -1})]))
     with pytest.raises(
-        UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but should be greater"
+        UserError, match=r"wrong.json, entry 1: layer 1 \(Dense\): num_units is -1, but must be a whole number from 1"
     ):
         read_architectures(path)

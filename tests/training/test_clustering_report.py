@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from clustnet.datasets import load
+from clustnet.datasets.labelled import UNKNOWN
 from clustnet.errors import UserError
 from clustnet.scores import clustering_accuracy
 from tests.training.deep import deep_recipe
@@ -129,10 +131,12 @@ def test_runs_that_cannot_stand_in_one_table_are_refused(
 ) -> None:
     kl, _ = runs
     train(deep_recipe(), tmp_path / "begun", last=2)
+    train(deep_recipe(), tmp_path / "stopped", last=3)
     train(deep_recipe(data={"train_images": 200}), tmp_path / "other")
     for paths, sentence in [
         ([finished_run], "has no pre-trained autoencoder; name runs of the method deep_clustering"),
         ([tmp_path / "begun"], "has only been pre-trained"),
+        ([tmp_path / "stopped"], "is not finished; go on with 'clustnet train ... --resume'"),
         ([kl, kl], "have the same loss and the same seed"),
         ([kl, tmp_path / "other"], "the same loss and the same seed"),
         ([tmp_path / "absent"], "is not a run"),
@@ -143,3 +147,33 @@ def test_runs_that_cannot_stand_in_one_table_are_refused(
     with pytest.raises(UserError, match=r"are no pair for one table: data\.train_images was 300 and is now 200"):
         report([kl, tmp_path / "third"], tmp_path / "report")
     assert not (tmp_path / "report").exists()
+
+
+def test_an_estimated_number_of_clusters_is_that_of_every_space(tmp_path: Path) -> None:
+    train(deep_recipe(model={"experts": "auto"}), tmp_path / "run")
+    clusters = len(RunFolder(tmp_path / "run").load_checkpoint(4)["model"]["centroids"])
+    asked: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "training.clustering_report.KMeans", lambda count, **rest: asked.append(count) or KMeans(count, **rest)
+        )
+        rows = report([tmp_path / "run"], tmp_path / "report")
+    assert [row["space"] for row in rows] == SPACES[:3]
+    assert asked == [clusters, clusters]
+
+
+def test_a_run_that_settled_is_finished(tmp_path: Path) -> None:
+    recipe = deep_recipe(clustering={"tolerance": 0.99}, optimisation={"epochs": 5})
+    train(recipe, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").last_epoch() < 7
+    assert len(report([tmp_path / "run"], tmp_path / "report")) == 3
+
+
+def test_test_images_without_classes_cannot_be_scored(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = load("mnist:test").first(100)
+    bare = dataclasses.replace(bare, labels=np.full(100, UNKNOWN))
+    monkeypatch.setattr("training.clustering_report.load_split", lambda *_: bare)
+    with pytest.raises(UserError, match="The test images have no classes to score by; put each into the folder"):
+        report(runs[:1], tmp_path / "report")

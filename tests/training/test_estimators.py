@@ -150,6 +150,8 @@ def test_rows_that_are_all_alike_are_one_cluster_in_use() -> None:
         ({"settings": {"data.name": "mnist"}}, "settings has the key 'data.name', but should have PART.KEY"),
         ({"settings": {"clustering.refesh": 3}}, "did you mean 'clustering.refresh'"),
         ({"settings": {"augmentation.rotation": 5}}, "Views need images"),
+        ({"settings": {"augmentation.rotation": 5}, "architecture": [8, 2]}, "Views need images"),
+        ({"batch_size": 0}, "DeepClustering: batch_size is 0, but must be a whole number from 1"),
         ({"loss": "l2"}, "clustering.loss is 'l2', but must be 'kl' or 'kmeans'"),
         ({"architecture": COLOUR}, "The architecture colour reads images of 60 numbers, but rows have 5"),
         ({"architecture": ()}, "layers"),

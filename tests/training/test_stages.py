@@ -61,6 +61,10 @@ def test_what_cannot_be_staged_is_refused(pretrained: Path, tmp_path: Path) -> N
         train_stage(tiny_recipe(), out, "pretrain")
     with pytest.raises(UserError, match="--stage is for a single run, but restarts is 2"):
         train_stage(deep_recipe(restarts=2), out, "pretrain")
+    (tmp_path / "several").mkdir()
+    (tmp_path / "several" / "restarts.csv").touch()
+    with pytest.raises(UserError, match=r"several holds several runs; name one of them, as in .*restart_0\.$"):
+        train_stage(deep_recipe(), out, "cluster", tmp_path / "several")
     with pytest.raises(UserError, match=r"pretraining.epochs is 0"):
         train_stage(deep_recipe(pretraining={"epochs": 0}), out, "cluster")
     assert not out.exists()

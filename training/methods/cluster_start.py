@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 
+from clustnet.errors import UserError
 from training.consensus import Labels, consensus
 from training.manifold import manifold
 from training.methods.degree_linkage import degree_linkage
@@ -33,13 +34,20 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
 
     Returns:
         int64 [N], 0 to clusters - 1.
+
+    Raises:
+        UserError: the graph has fewer clusters, as each row begins together with its nearest.
     """
     if how.start == "kmeans":
         return _nearest_means(embeddings, clusters, how, seed)
     generator = np.random.default_rng(seed)
     if how.start == "graph":
         sample = _sample(embeddings, generator)
-        return _extended(degree_linkage(embeddings[sample], clusters, how.neighbours), sample, embeddings)
+        found = degree_linkage(embeddings[sample], clusters, how.neighbours)
+        if found.max() + 1 < clusters:
+            few = f"The graph of {len(sample)} training images falls into {found.max() + 1} clusters, not {clusters}"
+            raise UserError(f"{few}; give more images, lower model.experts, or start with kmeans or manifold.")
+        return _extended(found, sample, embeddings)
     members = [_on_a_manifold(embeddings, clusters, how, generator) for _ in range(how.manifolds)]
     return consensus(members, np.ones(len(members)), clusters, seed) if len(members) > 1 else members[0]
 

@@ -61,6 +61,7 @@ class DeepClustering:
             raise UserError("deep_clustering trains in one process; start it without torchrun or accelerate launch.")
         self.recipe, self.accelerator = recipe, accelerator
         self.data = data.to(accelerator.device)
+        self._check_images()
         seed_everything(recipe.seed)
         model = build_model(recipe, data.images.shape[1:], data.mean, data.std)
         assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by the recipe's method
@@ -103,14 +104,27 @@ class DeepClustering:
         return {name: part.state_dict() for name, part in self._parts().items()} | assigned | {"settled": self.settled}
 
     def restore(self, state: State) -> None:
-        """Go on from what ``state`` returned."""
+        """Go on from what ``state`` returned, with the recipe's step sizes where another run is gone on from."""
         if "assigned" in state and self.recipe.model.experts == AUTO:
             self._set_clusters(len(state["model"]["centroids"]))
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
+        for stage, rate in self._rates().items():
+            self.optimizers[stage].param_groups[0]["lr"] = rate
         self.settled = state["settled"]
         if "assigned" in state:
             self.assigned = state["assigned"].to(self.accelerator.device)
+
+    def _check_images(self) -> None:
+        """Raise before anything is trained where there are fewer images than clusters to find among them."""
+        if self.recipe.model.experts == AUTO and len(self.data.images) < LEAST_IMAGES:
+            few = f"model.experts is auto, but {len(self.data.images)} training images are too few"
+            raise UserError(f"{few}; set a number.")
+        for side, clusters in enumerate(self.recipe.clusters()):
+            images = int((self.data.targets == side).sum())
+            if images < clusters:
+                few = f"There are {images} training images for {clusters} clusters"
+                raise UserError(f"{few}; give more images, or lower model.experts.")
 
     def _cluster_optimizer(self) -> Optimizer:
         parameters = [*self.model.encoder.parameters(), *self.decoder.parameters(), self.model.centroids]
@@ -224,9 +238,6 @@ class DeepClustering:
         assigned, before = torch.zeros(len(rows), dtype=torch.int64), 0
         for side, clusters in enumerate(self.recipe.clusters()):
             images = (self.data.targets == side).cpu()
-            if int(images.sum()) < clusters:
-                few = f"There are {int(images.sum())} training images for {clusters} clusters"
-                raise UserError(f"{few}; give more images, or lower model.experts.")
             found = first_clusters(rows[images.numpy()], clusters, how, self.recipe.seed)
             assigned[images] = torch.from_numpy(found) + before
             before += clusters
@@ -235,8 +246,6 @@ class DeepClustering:
 
     def _estimate(self, rows: NDArray[np.float32]) -> None:
         """Estimate how many clusters there are among the rows of all images, float32 [N, D], and say so."""
-        if len(rows) < LEAST_IMAGES:
-            raise UserError(f"model.experts is auto, but {len(rows)} training images are too few; set a number.")
         scores = silhouettes(clustered_space(rows, self.recipe.clustering, self.recipe.seed), self.recipe.seed)
         self.accelerator.print(describe(scores), flush=True)
         self._set_clusters(most_likely(scores))
@@ -263,9 +272,12 @@ class DeepClustering:
         """Set a stage's step size when a share of it is done."""
         if self.recipe.optimisation.schedule == "constant":
             return
-        rates = {PRETRAIN: self.recipe.pretraining.learning_rate, CLUSTER: self.recipe.optimisation.learning_rate}
-        for group in self.optimizers[stage].param_groups:
-            group["lr"] = rates[stage] * (1 + math.cos(math.pi * done)) / 2
+        rate = self._rates()[stage] * (1 + math.cos(math.pi * done)) / 2
+        self.optimizers[stage].param_groups[0]["lr"] = rate
+
+    def _rates(self) -> dict[str, float]:
+        """Return each stage's first step size."""
+        return {PRETRAIN: self.recipe.pretraining.learning_rate, CLUSTER: self.recipe.optimisation.learning_rate}
 
 
 LEARNING_RATES = {PRETRAIN: "pretraining.learning_rate", CLUSTER: "optimisation.learning_rate"}

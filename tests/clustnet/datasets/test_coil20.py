@@ -34,6 +34,13 @@ def test_every_fourth_pose_is_for_testing(tmp_path: Path, arrays: Arrays) -> Non
     assert (test.labels.dtype, test.classes[0], len(test.classes)) == (np.int64, "object1", 20)
 
 
+def test_a_folder_stands_for_the_file_in_it(tmp_path: Path, arrays: Arrays) -> None:
+    np.savez(tmp_path / "coil20.npz", **arrays)
+    assert len(load_coil20("test", tmp_path)) == 40
+    with pytest.raises(UserError, match=r"The file .*coil20\.npz is missing"):
+        load_coil20("test", tmp_path.parent)
+
+
 def test_images_are_shrunk_by_averaging(tmp_path: Path, arrays: Arrays) -> None:
     test = load_coil20("test", _write(tmp_path, arrays))
     squares = arrays["X"][arrays["pose"] % 4 == 3].reshape(40, 32, 2, 32, 2).mean(axis=(2, 4))

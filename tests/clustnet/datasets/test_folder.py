@@ -163,3 +163,19 @@ def test_the_folder_must_be_named() -> None:
     for loads in (folder_classes, lambda path: load_folder("test", path, classes=CLASSES)):
         with pytest.raises(UserError, match="A folder of images has no default place; give it by --data folder:PATH"):
             loads(None)
+
+
+def test_a_folder_that_lies_too_deep_is_named(folder: Path) -> None:
+    deeper = next(path for path in (folder / "test").iterdir() if path.is_dir()) / "more"
+    deeper.mkdir()
+    with pytest.raises(UserError, match=f"{deeper} is a folder too deep; put its images into {deeper.parent}"):
+        load_folder("test", folder)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(UserError, match=r"The folder .* cannot be read \(Permission denied\); mend or remove it"):
+        load_folder("train", folder)

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clustnet.errors import UserError
 from clustnet.scores import clustering_accuracy
 from training.methods import cluster_start
 from training.methods.cluster_start import Floats, first_clusters
@@ -64,3 +65,16 @@ def test_the_same_seed_finds_the_same_clusters(rows: Floats) -> None:
     how = Clustering(start="manifold", manifolds=2)
     first, again = (first_clusters(rows, KINDS, how, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, again)
+
+
+def test_a_graph_of_fewer_clusters_than_asked_for_is_refused() -> None:
+    rows = (
+        np.repeat(np.arange(4, dtype=np.float32) * 100, 3)[:, None]
+        + np.tile(np.arange(3, dtype=np.float32), 4)[:, None]
+    )
+    how = Clustering(start="graph", neighbours=2)
+    assert len(np.unique(first_clusters(rows, 4, how, 0))) == 4
+    with pytest.raises(
+        UserError, match="The graph of 12 training images falls into 4 clusters, not 6; give more images"
+    ):
+        first_clusters(rows, 6, how, 0)

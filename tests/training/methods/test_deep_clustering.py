@@ -128,7 +128,26 @@ def test_an_architecture_for_other_images_is_refused(mnist_train: LabelledImages
         method(mnist_train, recipe)
 
 
-def test_too_few_images_are_refused(mnist_train: LabelledImages) -> None:
-    found = method(mnist_train.first(3), deep_recipe(pretraining={"epochs": 0}))
-    with pytest.raises(UserError, match="There are 3 training images for 4 clusters; give more"):
-        next(found.run(0, show_progress))
+@pytest.mark.parametrize(
+    ("images", "experts", "sentence"),
+    [
+        (3, 4, "There are 3 training images for 4 clusters; give more"),
+        (2, "auto", "model.experts is auto, but 2 training images are too few; set a number"),
+    ],
+)
+def test_too_few_images_are_refused_before_anything_is_trained(
+    mnist_train: LabelledImages, images: int, experts: int | str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        method(mnist_train.first(images), deep_recipe(model={"experts": experts}))
+
+
+def test_the_step_size_is_the_recipes_after_a_pretraining_of_another_run(mnist_train: LabelledImages) -> None:
+    few = mnist_train.first(100)
+    pretrained = method(few, deep_recipe(optimisation={"learning_rate": 0.01}))
+    found = method(few, deep_recipe(optimisation={"learning_rate": 1e-30}))  # too small to move a weight
+    found.restore(pretrained.state())
+    found._start()
+    before = found.model.centroids.clone()
+    list(found.run(3, show_progress))
+    assert torch.equal(found.model.centroids, before)
