@@ -12,6 +12,7 @@ import argparse
 import csv
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -171,6 +172,8 @@ def clustpy(task: Task) -> Iterator[Found]:
 
 def clustnet(task: Task) -> Iterator[Found]:
     """Run the recipes of this project, from one pre-training."""
+    for loss in LOSSES:
+        shutil.rmtree(task.folder / loss, ignore_errors=True)  # of a benchmark that was stopped
     first = task.folder / "kl"
     before = run(train_words(task, "kl", "pretrain", first))
     for loss, more in {"kl": [], "kmeans": ["--pretrained", str(first)]}.items():
