@@ -1,5 +1,6 @@
 """The ``clustnet`` command: finds the room that does the work and turns failures into exit codes."""
 
+import errno
 import importlib
 import os
 import sys
@@ -54,13 +55,17 @@ def _run(command: str, arguments: list[str]) -> int:
         # Whoever read the output has gone, as 'head' does; Python would complain at its own end too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail("The disk is full; make room. What was finished before is whole.", FAILED)
     return DONE
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, code: int = WRONG_INPUT) -> int:
     if _is_first("LOCAL_RANK"):  # of each machine, as what is wrong may be wrong on one of them alone
         print(f"clustnet: {message}", file=sys.stderr)
-    return WRONG_INPUT
+    return code
 
 
 def _is_first(variable: str) -> bool:

@@ -13,6 +13,7 @@ With restarts each is such a run in a folder of its own, beside recipe.yaml and 
 """
 
 import csv
+import io
 import json
 import shutil
 import zipfile
@@ -112,8 +113,10 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of a finished epoch."""
+        content = io.BytesIO()  # torch's own writer says of a full disk that a position is wrong
+        torch.save(dict(state), content)
         with replacing(self.checkpoint(epoch)) as temporary:
-            torch.save(dict(state), temporary)
+            temporary.write_bytes(content.getbuffer())
 
     def last_epoch(self) -> int:
         """Return the last epoch with a checkpoint, 0 for none."""

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,6 +51,14 @@ def test_a_command_gets_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_wrong_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(monkeypatch, fails_with(UserError("The file is missing."))) == cli.WRONG_INPUT
     assert capsys.readouterr().err == "clustnet: The file is missing.\n"
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert run_command(monkeypatch, fails_with(full)) == cli.FAILED
+    assert capsys.readouterr().err == "clustnet: The disk is full; make room. What was finished before is whole.\n"
+    with pytest.raises(PermissionError):  # a fault of ours: its traceback is wanted
+        run_command(monkeypatch, fails_with(PermissionError(errno.EACCES, "Permission denied")))
 
 
 def test_a_missing_dependency_says_what_to_install(

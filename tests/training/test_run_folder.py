@@ -1,6 +1,7 @@
 import csv
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,6 +121,21 @@ def test_a_checkpoint_comes_back_and_the_last_counts(folder: RunFolder) -> None:
         folder.save_checkpoint(epoch, STATE | {"epoch": epoch})
         assert folder.last_epoch() == epoch
         assert same_state(folder.load_checkpoint(epoch), STATE | {"epoch": epoch})
+
+
+def test_a_full_disk_leaves_the_checkpoints_before(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.save_checkpoint(1, STATE)
+    plain = Path.open
+
+    def full(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        return plain(Path("/dev/full") if "w" in mode else path, mode, *rest, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        folder.save_checkpoint(2, STATE)
+    monkeypatch.undo()
+    assert folder.last_epoch() == 1
+    assert [path.name for path in (folder.path / "checkpoints").iterdir()] == ["epoch_001.pt"]
 
 
 def test_a_run_without_a_checkpoint_says_to_train_it(folder: RunFolder) -> None:
