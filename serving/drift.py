@@ -59,7 +59,7 @@ class Watch:
         """Take note of a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
         if manifest.drift:
             TALLY.add(self._add, (manifest, outputs, images.copy()))  # the images may hold a whole request in memory
-            TALLY.add(self._show, id(manifest))
+            TALLY.add(self._show_some, id(manifest))
 
     def _add(self, notes: list[Note]) -> None:
         for manifest, window in self._windows.values():
@@ -67,7 +67,7 @@ class Watch:
             if mine:
                 window.add(Observed.of(*zip(*mine, strict=True)).bins(window.reference))
 
-    def _show(self, keys: list[int]) -> None:
+    def _show_some(self, keys: list[int]) -> None:
         windows = self._windows
         for key in windows.keys() & set(keys):
             _show(*windows[key])

@@ -24,20 +24,25 @@ NonLinearity = Literal["linear", "rectify", "leaky_rectify", "elu", "softplus", 
 ConvMode = Literal["valid", "same", "full"]
 NetworkType = Literal["convolutional", "fully_connected"]
 NETWORK_TYPES = {"AE": "fully_connected", "CAE": "convolutional"}  # as the format's first program spelt them
+
+
+def _either(choices: Any) -> str:
+    """Say what a literal type allows."""
+    *others, last = map(repr, get_args(choices))
+    return f"{', '.join(others)} or {last}"
+
+
 NUMBER = f"from 1 to {LARGEST:,}"
 ALLOWED = {
     "name": "a text of one character or more",
-    "batch_size": f"a whole number {NUMBER}",
     "use_batch_norm": "true or false",
-    "network_type": " or ".join(get_args(NetworkType)),
+    "network_type": _either(NetworkType),
     "layers": "a list of an Input and at least one layer more",
     "output_shape": f"three whole numbers {NUMBER}: channels, height and width",
-    "num_units": f"a whole number {NUMBER}",
-    "num_filters": f"a whole number {NUMBER}",
     "filter_size": f"two whole numbers {NUMBER}: height and width",
-    "conv_mode": ", ".join(get_args(ConvMode)),
-    "non_linearity": ", ".join(get_args(NonLinearity)),
-    "output_non_linearity": ", ".join(get_args(NonLinearity)),
+    "conv_mode": _either(ConvMode),
+    **dict.fromkeys(("batch_size", "num_units", "num_filters"), f"a whole number {NUMBER}"),
+    **dict.fromkeys(("non_linearity", "output_non_linearity"), _either(NonLinearity)),
 }
 
 

@@ -140,13 +140,16 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
         ),
         (
             described(conv(non_linearity="relu")),
-            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be linear, rectify",
+            r"layer 1 \(Conv2D\): non_linearity is 'relu', but must be 'linear', 'rectify'",
         ),
         (
             described(conv(conv_mode="wide")),
-            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be valid, same, full",
+            r"layer 1 \(Conv2D\): conv_mode is 'wide', but must be 'valid', 'same' or 'full'",
         ),
-        (described({"type": "Dense", "num_units": 3}), r"non_linearity is missing; it must be linear, rectify"),
+        (
+            described({"type": "Dense", "num_units": 3}),
+            r"layer 1 \(Dense\): non_linearity is missing; it must be 'linear'",
+        ),
         (
             described({"type": "Pool"}),
             r"layer 1: type must be one of Input, Conv2D, MaxPool2D, MaxPool2D\*, Dense, Resh",
@@ -194,7 +197,7 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
         (described(DENSE, network_type="convolutional"), "network_type is convolutional, but no layer is"),
         (
             described(DENSE, network_type="deep"),
-            "network_type is 'deep', but must be convolutional or fully_connected",
+            "network_type is 'deep', but must be 'convolutional' or 'fully_connected'",
         ),
         (described(DENSE, batch=3), "there is no field 'batch'; allowed are name, batch_size, use_batch_norm"),
         (described(DENSE, batch_size="many"), "batch_size is 'many', but must be a whole number from 1"),
