@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,17 +49,17 @@ class Answers:
 
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
-        milliseconds: of each 2xx, from the moment that it was due to be asked.
+        milliseconds: of each answer by its status, from the moment that it was due to be asked.
         seconds: how long it was asked and answered.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
-    milliseconds: list[float] = field(default_factory=list)
+    milliseconds: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     seconds: float = 0.0
 
-    def percentile(self, percent: float) -> float:
-        """Return a percentile of the answers' milliseconds."""
-        return float(np.percentile(self.milliseconds, percent))
+    def percentile(self, percent: float, status: int = 200) -> float:
+        """Return a percentile of the milliseconds of the answers with this status."""
+        return float(np.percentile(self.milliseconds[status], percent))
 
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
@@ -165,8 +165,7 @@ class Connection(asyncio.Protocol):
         due, answers = self._asked
         status = int(head[9:12])
         answers.statuses[status] += 1
-        if 200 <= status < 300:
-            answers.milliseconds.append(1000 * (time.perf_counter() - due))
+        answers.milliseconds[status].append(1000 * (time.perf_counter() - due))
         self._buffer, self._asked = b"", None
         self._idle.free(self)
 

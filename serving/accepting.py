@@ -4,11 +4,15 @@ libuv, and so uvloop, accepts one connection in each round of its loop. That is 
 sixty small predictions in each, 400 clients who came together waited sixteen seconds to be let in. And it is too
 many among workers, as the rounds of one who idles are short: of 32 clients that came together one worker got nearly
 all, and the others idled.
+
+A worker that ends goes on accepting till it has answered everybody, to say that it ends: those who wait in a queue
+that nobody reads would learn it from a reset, after all the time that the end may take.
 """
 
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -16,11 +20,14 @@ from typing import Any
 import uvloop
 
 from clustnet.settings import load_settings
+from serving.farewell import Farewell
 
 MOST = 128  # connections accepted in a round of the loop
 ONE_MORE = 8  # connections of a queue, for which a round of several workers takes one more
 PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are busy, others need some of it to wake up
 REST_SECONDS = 1.0  # after there were no more file descriptors
+MOST_DESCRIPTORS = 16_384  # of a worker, where the system allows as many; a silent connection costs one and some 10 KB
+UNREAD_SECONDS = 60.0  # that a client may leave an answer unread, of which it takes nothing
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -31,7 +38,16 @@ logger = logging.getLogger("bentoml.clustnet")
 
 def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:  # noqa: ARG001 - uvicorn's
     """Return what makes the event loop, as uvicorn asks for it."""
+    _raise_descriptor_limit()
     return SharingLoop if load_settings().workers > 1 else AcceptingLoop
+
+
+def _raise_descriptor_limit() -> None:
+    """Let this process have more connections than the 1,024 that are usual, which idle ones would use up."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if most == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 class AcceptingLoop(uvloop.Loop):
@@ -80,13 +96,19 @@ class Acceptor:
         loop.add_reader(listening, self._accept)
 
     def close(self) -> None:
-        """Accept no more."""
-        if not self._closed:
-            self._closed = True
-            self._loop.remove_reader(self._listening)
+        """Accept clients only to tell them that the service ends."""
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self._listening)
+        self._listening = self._listening.dup()  # as uvicorn closes its own
+        self._factory, self._pause = Farewell, 0.0
+        self._loop.add_reader(self._listening, self._accept)
 
     async def wait_closed(self) -> None:
-        """Wait till the connections that were accepted last have begun."""
+        """Accept no more, and wait till the connections that were accepted last have begun."""
+        self._loop.remove_reader(self._listening)
+        self._listening.close()
         await asyncio.gather(*self._beginning, return_exceptions=True)
 
     def _accept(self) -> None:
@@ -109,6 +131,8 @@ class Acceptor:
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
         beginning = self._loop.connect_accepted_socket(self._factory, connection, ssl=self._ssl)
         task = self._loop.create_task(beginning)
         self._beginning.add(task)
@@ -124,5 +148,5 @@ class Acceptor:
         self._loop.call_later(seconds, self._go_on)
 
     def _go_on(self) -> None:
-        if not self._closed:
+        if self._listening.fileno() >= 0:
             self._loop.add_reader(self._listening, self._accept)

@@ -1,16 +1,16 @@
 """Admission: under overload, requests that compute are refused while they are read, before much is spent on them."""
 
 from collections.abc import Callable
+from http import HTTPStatus
 
-from serving.headers import header
-from serving.request_log import REQUEST_ID_FIELD, choose_id
-from serving.turns import MOST_RUNNING, MOST_WAITING, RETRY_SECONDS, busy
+from serving.early_answers import early_answer
+from serving.headers import Fields, header
+from serving.refusals import RETRY_SECONDS, again
+from serving.request_log import REQUEST_ID_FIELD
+from serving.turns import MOST_RUNNING, MOST_WAITING, busy
 
 ROOM = MOST_RUNNING + MOST_WAITING  # past as many TakeTurns refuses too
-ANSWER = (  # made by hand, as a Response would cost more
-    "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {}\r\n"
-    "{}: {}\r\ncontent-length: {}\r\n\r\n{}"
-)
+RETRY = f"retry-after: {RETRY_SECONDS}\r\n"
 
 
 class Admission:
@@ -20,24 +20,27 @@ class Admission:
     would do little else.
 
     Args:
-        computes: tells by its path whether a request computes; all others are admitted.
+        computes: tells by its path whether a POST request computes; all others are admitted.
         refused: called with the path of each that is refused, to count it.
         most: how many there may be.
         changed: called with how many there are now, whenever that changes.
+        fields: returns more headers for the answer to a request with these, in lines that each end with CRLF.
     """
 
     def __init__(
         self,
         computes: Callable[[str], bool],
         refused: Callable[[str], None],
-        most: float = ROOM,
+        most: int = ROOM,
         changed: Callable[[int], None] = lambda _: None,
+        fields: Callable[[Fields], str] = lambda _: "",
     ) -> None:
         self.computes = computes
         self.most = most
         self.count = 0
         self._refused = refused
         self._changed = changed
+        self._fields = fields
 
     @property
     def full(self) -> bool:
@@ -53,6 +56,6 @@ class Admission:
     def refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the answer to a request that is not admitted, in bytes, and count it."""
         self._refused(path)
-        request_id = choose_id(header(headers, REQUEST_ID_FIELD) or "")
-        body = f'{{"error":"{busy(self.count)}"}}'
-        return ANSWER.format(RETRY_SECONDS, REQUEST_ID_FIELD.decode(), request_id, len(body), body).encode()
+        sent_id = header(headers, REQUEST_ID_FIELD) or ""
+        fields = RETRY + self._fields(headers)
+        return early_answer(HTTPStatus.SERVICE_UNAVAILABLE, again(busy(self.count)), fields, sent_id)

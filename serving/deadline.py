@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.metrics import refused
 from serving.refusals import Refusal
+from serving.request_log import ID_NAME
 from serving.responses import ERRORS
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -48,7 +49,7 @@ class Deadline:
             if begun:
                 raise
             if not timer.expired():
-                logger.error("A request failed.", exc_info=fault)
+                logger.error("The request %s failed.", scope.get(ID_NAME), exc_info=fault)
             await refused(self._refusal(timer.expired()))(scope, receive, send)
 
     def _refusal(self, expired: bool) -> Refusal:

@@ -1,54 +1,87 @@
-"""HTTP as uvicorn reads it with httptools, which is faster than in Python but sets no limit to headers."""
+"""HTTP as uvicorn reads it with httptools, which is faster than in Python but sets no limits."""
 
+import asyncio
 from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.admission import Admission
+from serving.early_answers import LAST, early_answer
+from serving.rounds import Rounds
 
 MOST_OVERHEAD = 64 * 1024  # bytes of a request beside its body; h11, uvicorn's other parser, has the same limit
-BODY = b'{"error":"The request\'s headers are over 64 KiB; send fewer or shorter ones."}'
-REFUSAL = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(BODY), BODY)
-)
+PATIENCE_SECONDS = 30.0  # for a request to be whole; more than a body may take, so that its client is told 408 first
+TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter ones."
+TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them at once."
+NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client's library write it."
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses requests with more headers, trailers and chunk sizes than body and 64 KiB, and those without room."""
+    """Refuses requests with more headers, trailers and chunk sizes than body and 64 KiB, and those without room.
+
+    It closes connections that do not ask, or do not end what they ask, and hands on a few requests a round.
+    """
 
     admission: ClassVar[Admission | None] = None
+    rounds: ClassVar[Rounds] = Rounds()
     way: ClassVar[Callable[[ASGIApp], ASGIApp]] = staticmethod(lambda app: app)  # to what answers, from uvicorn's app
+
+    _timer: asyncio.TimerHandle
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app = BoundedProtocol.way(self.app)
         self._received = 0  # since the packet in which the request began, which is not counted
         self._body = 0
-        self._computes = self._turned_away = False
+        self._in_packet = self._in_head = self._computes = self._turned_away = False
         self._admitted = 0  # whole and not yet answered; more than one where the client does not wait for answers
+        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = (
+            None  # a request that is read and not yet started
+        )
+        self._waits_since: float | None = None  # for the rest of a request; not after it is whole
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
+        """Wait for a request, but not for ever."""
+        super().connection_made(transport)
+        self._wait_for_rest()
+        self._timer = self.loop.call_later(PATIENCE_SECONDS, self._look)
 
     def data_received(self, data: bytes) -> None:
         """Take a packet."""
+        self._wait_for_rest()
         self._received += len(data)
+        self._in_packet = True
         super().data_received(data)
+        self._in_packet = False
+        if self._put_off:  # the body comes in more packets
+            self._start_now(*self._put_off)
         if self._received > MOST_OVERHEAD + 2 * self._body and not self.transport.is_closing():
-            self._refuse_headers()
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which say no more
+        """Refuse what cannot be read."""
+        self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._wait_for_rest()
         self._received = self._body = 0
-        self._turned_away = False
+        self._in_head, self._turned_away = True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the request, if there is room for it."""
+        self._in_head = False
         path = self.url.partition(b"?")[0].decode("latin-1")
-        self._computes = self.admission is not None and self.admission.computes(path)
-        if self._computes and self.admission and self.admission.full and self._answered():
-            self._turn_away(self.admission.refusal(path, self.headers))
+        admission = self.admission if self.parser.get_method() == b"POST" else None
+        self._computes = admission is not None and admission.computes(path)
+        if self._computes and admission and admission.full and self._answered():
+            self._turn_away(admission.refusal(path, self.headers))
         else:
             super().on_headers_complete()
 
@@ -60,23 +93,50 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request."""
+        self._waits_since = None
         if self._turned_away:
             self._wait_for_another()
-            return
-        if self._computes and self.admission and not self._answered():  # as one of too many bytes is, before its end
+        elif self._computes and self.admission and not self._answered():  # as one of too many bytes is, before its end
             self._admitted += 1
             self.admission.move(1)
-        super().on_message_complete()
+            self._hand_on()
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Make room when an answer is complete."""
         self._leave(min(self._admitted, 1))
+        if self._waits_since is not None:  # it may not have been read while the answer was made
+            self._waits_since = self.loop.time()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room when the client has gone."""
+        self._timer.cancel()
         self._leave(self._admitted)
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Start a request: one that computes when its packet has been read, and in its round if it is whole then."""
+        if not cycle.more_body:  # it has waited for the answer to another
+            self.rounds.call(partial(self._start_now, cycle, app))
+        elif self._computes and self._in_packet:
+            self._put_off = cycle, app
+        else:
+            self._start_now(cycle, app)
+
+    def _start_now(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._put_off = None
+        super()._start_asgi_task(cycle, app)
+
+    def _hand_on(self) -> None:
+        """Hand on, in its round, a request that is whole, or the end of its body if it has been started before."""
+        if self._put_off:
+            super().on_message_complete()
+            self.rounds.call(partial(self._start_now, *self._put_off))
+            self._put_off = None  # its round may be a later one
+        else:
+            self.rounds.call(partial(_end_body, self.cycle))
 
     def _leave(self, count: int) -> None:
         if self.admission:
@@ -85,6 +145,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
+
+    def _is_read(self) -> bool:
+        """Tell whether the request whose body is being read is the one that is to be answered next."""
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _turn_away(self, answer: bytes) -> None:
         """Answer now, and read the request's body without keeping it."""
@@ -96,8 +160,31 @@ class BoundedProtocol(HttpToolsProtocol):
     def _wait_for_another(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
-    def _refuse_headers(self) -> None:
+    def _wait_for_rest(self) -> None:
+        if self._waits_since is None:
+            self._waits_since = self.loop.time()
+
+    def _look(self) -> None:
+        """Close the connection if the client has kept it waiting for too long; else look again when it may have."""
+        left = PATIENCE_SECONDS
+        if self._waits_since is not None and self._answered():
+            left -= self.loop.time() - self._waits_since
+        if left > 0:
+            self._timer = self.loop.call_later(left, self._look)
+        elif self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, TOO_SLOW)
+        else:  # it has sent nothing, or not the rest of what was refused
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Say why, unless an answer is under way, and close."""
-        if self._answered():
-            self.transport.write(REFUSAL)
+        if self._answered() or self._is_read():
+            self.transport.write(early_answer(status, message, LAST))
         self.transport.close()
+
+
+def _end_body(cycle: RequestResponseCycle) -> None:
+    """Tell the application that a body is whole."""
+    if not cycle.response_complete:
+        cycle.more_body = False
+        cycle.message_event.set()

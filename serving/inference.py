@@ -1,33 +1,45 @@
 """The one way from images to outputs that every protocol takes, so that all are counted alike."""
 
 import time
-from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple, Unpack
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple, Unpack
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
+from starlette.responses import Response
 
 from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions, Predictor
 from serving.drift import WATCH
 from serving.feedback import Feedback
 from serving.metrics import count_predictions
+from serving.request_log import GONE
 from serving.tracing import step
 
 SMALL_BYTES = 4096  # about five digits, or two milliseconds
 THREAD = CapacityLimiter(1)  # one computes at a time, since more would only share the core
 
 A = TypeVarTuple("A")
-R = TypeVar("R")
 
 
-async def compute(small: bool, function: Callable[[Unpack[A]], R], *args: *A) -> R:
+async def compute(
+    small: bool, gone: Callable[[], Awaitable[bool]], function: Callable[[Unpack[A]], Response], *args: *A
+) -> Response:
     """Call a function that computes: in a thread, so that it holds up nobody else, or right here if it is ``small``.
 
     To hand a request of one image to a thread costs half as much as to answer it.
+
+    Args:
+        small: whether it takes no longer than a few milliseconds.
+        gone: tells, after the wait for the thread, whether the client has gone away; then nothing is computed.
+        function: returns the answer.
+        args: what it is called with.
     """
-    return function(*args) if small else await to_thread.run_sync(function, *args, limiter=THREAD)
+    if small:
+        return function(*args)
+    async with THREAD:
+        return Response(status_code=GONE) if await gone() else await to_thread.run_sync(function, *args)
 
 
 def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:

@@ -1,4 +1,4 @@
-"""The limits on a request's body: its size and the time it takes to arrive."""
+"""The limits on requests' bodies: the size of each, the time it takes to arrive, and what all take together."""
 
 import asyncio
 
@@ -7,9 +7,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.headers import header
 from serving.metrics import refused
-from serving.refusals import Refusal
+from serving.refusals import Refusal, overloaded
 
+MOST_READ_BYTES = 128 * 2**20  # of bodies that are being read in this worker; one alone may have more
 BODY_SECONDS = 20.0  # under the service's timeout, so that a slow client is told 408 and not 504
+WITHOUT_BODY = ("GET", "HEAD")
 PICKLE = "application/vnd.bentoml+pickle"  # BentoML refuses it too, but with a traceback in the log
 
 
@@ -18,21 +20,27 @@ class BodyLimits:
 
     A larger body is refused as soon as it is known to be larger: by its Content-Length, or when its
     chunks exceed the limit. It never raises, because BentoML would leave such a request hanging.
+    Requests by GET and HEAD, which nothing here reads a body of, pass.
 
     Args:
         app: the application.
         max_bytes: the largest body that is read.
         seconds: the longest time that a body may take.
+        most_read: how many bytes of bodies may be here that are not whole; past it 503, but not to one alone.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS, most_read: int = MOST_READ_BYTES
+    ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.seconds = seconds
+        self.most_read = most_read
+        self._read_now = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["method"] in WITHOUT_BODY:
             await self.app(scope, receive, send)
             return
         try:
@@ -59,19 +67,29 @@ class BodyLimits:
 
     async def _collect(self, receive: Receive) -> bytes:
         body = bytearray()
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            body += message.get("body", b"")
-            if len(body) > self.max_bytes:
-                raise self._too_large()
-            if not message.get("more_body", False):
-                return bytes(body)
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                part = message.get("body", b"")
+                body += part
+                self._read_now += len(part)
+                if len(body) > self.max_bytes:
+                    raise self._too_large()
+                if self._read_now > max(self.most_read, len(body)):
+                    raise self._too_many()
+                if not message.get("more_body", False):
+                    return bytes(body)
+        finally:
+            self._read_now -= len(body)
 
     def _too_large(self) -> Refusal:
         message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."
         return Refusal(413, "body_too_large", message)
+
+    def _too_many(self) -> Refusal:
+        return overloaded(f"{self._read_now} bytes of requests are being read at the same time")
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

@@ -1,6 +1,6 @@
 """The OpenAPI document; BentoML's own cannot tell the limits and the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
@@ -18,7 +18,8 @@ from serving.v2.openapi import NO_MODEL, RETRY_AFTER, describe_protocol, shapes_
 Schema = dict[str, Any]
 
 JSON, TEXT = "application/json", "text/plain"
-ANY_REQUEST = (408, 413, 415, 500, 504)  # what any path may answer, as the body is read before the path is looked at
+ANY_REQUEST = (400, 408, 431, 500, 503, 504)
+ANY_BODY = (413, 415)
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": API_KEY},
@@ -57,7 +58,8 @@ def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schem
     }
     for path, operations in document["paths"].items():
         for method in operations.keys() & {"get", "post"}:
-            _complete(operations[method], needed_scope(path, settings.metrics_open) if settings.api_keys_file else None)
+            needed = needed_scope(path, settings.metrics_open) if settings.api_keys_file else None
+            _complete(operations[method], ANY_REQUEST + ANY_BODY * (method == "post"), needed)
         if "get" in operations:
             operations["head"] = _head(operations["get"])
     if settings.api_keys_file:
@@ -117,10 +119,10 @@ def _pages() -> Schema:
     }
 
 
-def _complete(operation: Schema, needed: str | None) -> None:
+def _complete(operation: Schema, faults: Iterable[int], needed: str | None) -> None:
     """Add what all operations have: the request id, the faults of any request, and the API key, if one is needed."""
     responses: Schema = operation["responses"]
-    for status in ANY_REQUEST:
+    for status in faults:
         responses.setdefault(str(status), _answer(ERRORS[status], JSON, "Error"))
     if needed:
         operation["security"] = [{scheme: [needed]} for scheme in SECURITY_SCHEMES]

@@ -7,6 +7,8 @@ from starlette.responses import JSONResponse
 from clustnet.errors import UserError
 from clustnet.preparation import Reason as ImageReason
 
+RETRY_SECONDS = 1  # after which a client may ask again that was refused under overload
+
 Reason = (
     ImageReason
     | Literal[
@@ -62,3 +64,13 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
     def response(self) -> JSONResponse:
         """Return the answer, ``{"error": message}`` with the status."""
         return JSONResponse({"error": str(self)}, self.status, self.headers)
+
+
+def again(why: str) -> str:
+    """Return what a client is told under overload."""
+    return f"{why}; ask again in {RETRY_SECONDS} second."
+
+
+def overloaded(why: str) -> Refusal:
+    """Return the refusal of a request that is one too many."""
+    return Refusal(503, "overloaded", again(why), {"Retry-After": str(RETRY_SECONDS)})

@@ -4,6 +4,7 @@ BentoML's own parsing is bypassed: its fields reshape and coerce in silence, ans
 is no image, and fetch a URL that a client sends in a file's place.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -16,11 +17,17 @@ from starlette.requests import Request
 from serving.request_log import ID_NAME
 
 
+async def stays() -> bool:
+    """Tell of a client that it has not gone away."""
+    return False
+
+
 @dataclass(frozen=True)
 class Body:
     """An unread request body, its Content-Type, empty without one, and the model and version that the query names.
 
-    ``request_id`` is what the answer calls the request, empty where nobody gave it an id.
+    ``request_id`` is what the answer calls the request, empty where nobody gave it an id; ``gone`` tells whether its
+    client has gone away.
     """
 
     content_type: str
@@ -28,6 +35,7 @@ class Body:
     model: str | None = None
     version: str | None = None
     request_id: str = ""
+    gone: Callable[[], Awaitable[bool]] = stays
 
 
 def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
@@ -38,7 +46,9 @@ def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
 async def body_of(request: Request) -> Body:
     """Return the body and what is said of it; the endpoint reads it."""
     choice, request_id = choice_of(request.query_params), request.scope.get(ID_NAME, "")
-    return Body(request.headers.get("content-type", ""), await request.body(), *choice, request_id)
+    return Body(
+        request.headers.get("content-type", ""), await request.body(), *choice, request_id, request.is_disconnected
+    )
 
 
 class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped

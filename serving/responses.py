@@ -10,13 +10,14 @@ from clustnet.bundle import Manifest
 from clustnet.predictor import Predictions
 
 ERRORS = {
-    400: "The body is not JSON, or not a form.",
-    408: "The body took too long to arrive.",
+    400: "The request is not HTTP, or its body is not JSON or no form.",
+    408: "The request took too long to arrive.",
     413: "The body is too large.",
     415: "The body has another content type.",
     422: "The content is wrong; the reason names the image and the fault.",
+    431: "The headers are too large.",
     500: "The service has failed; its log says why.",
-    503: "The service is not ready, or too many requests wait; then Retry-After says when to ask again.",
+    503: "The service is not ready or is stopping, or too many requests wait; Retry-After says when to ask again.",
     504: "The service took too long.",
 }
 

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import math
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ from clustnet.preparation import ImageError, decode, prepare_image
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
 from serving.admission import ROOM, Admission
-from serving.cors import cors_options
+from serving.cors import cors_fields, cors_options
 from serving.deadline import Deadline
 from serving.drift import WATCH
 from serving.feedback import PATH as FEEDBACK
@@ -63,6 +62,9 @@ from serving.v2.routes import INDEX, INFER, INFER_PATH, PROTOCOL, PROTOCOL_PATHS
 TIMEOUT_SECONDS = 30.0
 LAST_RESORT_SECONDS = 35.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
 WRONG_INPUT = 2
+YOUNG_OBJECTS = (
+    50_000  # before Python looks for cycles; its 700 are a look every few requests, and those that wait are young
+)
 
 logger = logging.getLogger("bentoml.clustnet")
 R = TypeVar("R")
@@ -118,6 +120,7 @@ class ClustNet:
         protocol.state.answer = self.answer
         protocol.state.feedback = self.feedback
         show_limit(ROOM)
+        gc.set_threshold(YOUNG_OBJECTS)
         gc.collect()
         gc.freeze()  # what is here stays; to look through it again would hold up requests for a tenth of a second
 
@@ -130,12 +133,12 @@ class ClustNet:
     @refusing
     async def predict_image(self, image: Body) -> Response:
         """Prepare an image file as the model's training images were, and predict it."""
-        return await compute(False, self._answer_image, image)  # a small file may hold a large image
+        return await compute(False, image.gone, self._answer_image, image)  # a small file may hold a large image
 
     @refusing
     async def answer(self, images: Body) -> Response:
         """Answer ``/predict``."""
-        return await compute(len(images.content) <= SMALL_BYTES, self._answer, images)
+        return await compute(len(images.content) <= SMALL_BYTES, images.gone, self._answer, images)
 
     def _answer(self, images: Body) -> Response:
         model = self._ready_model(images)
@@ -253,8 +256,8 @@ TURNS = Turns()  # one for all protocols
 BoundedProtocol.admission = Admission(
     computes,
     lambda path: count_unadmitted(label_of(path, PREDICT, INFER)),
-    math.inf if SETTINGS.cors_origins else ROOM,  # refusals then need headers that only CORSMiddleware gives
-    show_in_flight,
+    changed=show_in_flight,
+    fields=partial(cors_fields, SETTINGS.cors_origins) if SETTINGS.cors_origins else lambda _: "",
 )
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)

@@ -9,18 +9,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.headers import header
 from serving.limits import replaying
 from serving.metrics import refused
-from serving.refusals import Refusal
+from serving.refusals import Refusal, overloaded
 
 MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
 MOST_WAITING = 256  # of one image each they wait a quarter of a second, and outlast a pause of the machine as long
 MOST_WAITING_BYTES = 64 * 2**20  # of bodies: more that are full of images would wait past the deadline
 COMPRESSED_BYTES = 2**20  # that a compressed body counts at least, since it may hold far more than it shows
-RETRY_SECONDS = 1
 
 
 def busy(waiting: int) -> str:
-    """Return what a client is told while so many requests wait."""
-    return f"{waiting} requests wait already; ask again in {RETRY_SECONDS} second."
+    """Return why a request is refused while so many wait."""
+    return f"{waiting} requests wait already"
 
 
 class Turns:
@@ -56,7 +55,7 @@ class Turns:
             self._running += 1
             return True
         if self._full(size):
-            raise Refusal(503, "overloaded", busy(len(self._waiting)), {"Retry-After": str(RETRY_SECONDS)})
+            raise overloaded(busy(len(self._waiting)))
         return await self._wait(gone, size)
 
     def end(self) -> None:

@@ -39,7 +39,7 @@ export function startLive(frame, model) {
       before = now;
       fault.hidden = true;
     } catch (error) {
-      fault.textContent = error.message;
+      if (fault.textContent !== error.message) fault.textContent = error.message; // or it would be read out each time
       fault.hidden = false;
     } finally {
       looking = false;
@@ -58,13 +58,12 @@ export function startLive(frame, model) {
 
 /** Show what happened between two looks; at the first there is nothing to compare with. */
 function showRates(tiles, now, before) {
-  const { requests, images, seconds } = now;
-  const mean = requests ? `mean ${milliseconds(seconds / requests)} ms since start` : "none yet";
+  const { requests, images, timed, seconds } = now;
+  const mean = timed ? `mean ${milliseconds(seconds / timed)} ms since start` : "none yet";
   const passed = before && (now.at - before.at) / 1000;
   const gained = (key) => (before ? Math.max(0, now[key] - before[key]) : 0); // a restart begins again at 0
-  const answered = gained("requests");
-  const latency = answered ? (1000 * gained("seconds")) / answered : null;
-  tiles.requests.show(before ? answered / passed : null, `${whole(requests)} since start`);
+  const latency = gained("timed") ? (1000 * gained("seconds")) / gained("timed") : null;
+  tiles.requests.show(before ? gained("requests") / passed : null, `${whole(requests)} since start`);
   tiles.images.show(before ? gained("images") / passed : null, `${whole(images)} since start`);
   tiles.latency.show(latency, mean, 2);
 }

@@ -31,6 +31,7 @@ export function countersOf(samples, { name, experts }) {
   return {
     requests: sum(samples, "clustnet_requests_total", asked),
     images: sum(samples, "clustnet_images_per_request_sum"),
+    timed: sum(samples, "clustnet_request_seconds_count", asked), // without those refused while they were read
     seconds: sum(samples, "clustnet_request_seconds_sum", asked),
     predicted: ofModel("clustnet_predictions_by_expert_total"),
     abstained: ofModel("clustnet_abstentions_total"),

@@ -11,7 +11,9 @@ export function makePad(canvas, [height, width], changed) {
   const ink = canvas.getContext("2d", { willReadFrequently: true });
   Object.assign(ink, { lineCap: "round", lineJoin: "round", lineWidth: PEN * Math.min(canvas.width, canvas.height) });
   const setInked = (inked) => canvas.classList.toggle("inked", inked);
+  let pieces = 0;
   followPointer(canvas, (from, to) => {
+    pieces += 1;
     setInked(true);
     if (from) line(ink, from, to);
     else dot(ink, to);
@@ -25,6 +27,7 @@ export function makePad(canvas, [height, width], changed) {
     blank: () => !canvas.classList.contains("inked"),
     file: () => new Promise((resolve) => canvas.toBlob(resolve, "image/png")),
     pixels: () => shrunk(canvas, height, width),
+    pieces: () => pieces,
     show: (pixels) => {
       setInked(true);
       spread(ink, pixels);
@@ -61,7 +64,10 @@ function followPointer(canvas, draw) {
     const between = event.getCoalescedEvents();
     for (const part of between.length ? between : [event]) move(part);
   });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (last = null));
+  const stop = (event) => {
+    if (event.isPrimary) last = null; // a second finger's end is not the stroke's
+  };
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, stop);
 }
 
 function line(ink, from, to) {

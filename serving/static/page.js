@@ -27,7 +27,11 @@ function startDrawing(model) {
   const answer = makeAnswer(model);
   const settle = newestOnly(show, fail);
   const pad = startPad(model, settle);
-  const settleOnPad = (question) => settle(async () => ({ ...(await question()), onPad: true }));
+  const settleOnPad = (question) => {
+    location.hash = "draw"; // a file may be dropped or pasted on any tab
+    const pieces = pad?.pieces();
+    settle(async () => ({ ...(await question()), onPad: true, pieces }));
+  };
   takeFiles(byId("choose"), byId("file"), (file) => settleOnPad(() => askFile(file)));
   byId("clear").addEventListener("click", () => {
     pad?.clear();
@@ -36,6 +40,7 @@ function startDrawing(model) {
   if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels))).catch(() => tell(NO_DIGITS));
 
   function show(found) {
+    if (found?.onPad && found.pieces !== pad?.pieces()) return; // a stroke has begun, and is asked about next
     tell("");
     if (!found) return answer.clear();
     if (found.onPad) pad?.show(found.prepared);

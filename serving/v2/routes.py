@@ -1,9 +1,11 @@
 """The protocol's paths, as an application that is mounted beside the service's own."""
 
 import asyncio
+import logging
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from anyio import CapacityLimiter, to_thread
@@ -37,7 +39,10 @@ PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 HEADER_LENGTH_FIELD = HEADER_LENGTH.lower().encode()
 LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
+CHANGE_SECONDS = 25.0  # that a load may take before its answer; less than the service's deadline
 CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
+
+logger = logging.getLogger("bentoml.clustnet")
 
 
 async def show_server(_: Request) -> Response:
@@ -77,7 +82,7 @@ async def infer(request: Request) -> Response:
     model.check_ready()
     content = await request.body()
     small = len(content) <= SMALL_BYTES and header(request.scope["headers"], b"content-encoding") is None
-    return await compute(small, answer, model, content, request)
+    return await compute(small, request.is_disconnected, answer, model, content, request)
 
 
 def answer(model: ServedModel, content: bytes, request: Request) -> Response:
@@ -128,13 +133,35 @@ async def _change(request: Request, change: Callable[[str], None]) -> Response:
     _check_change(parameters_of(await _document(request), "The request"))
     name = request.path_params["name"]
     try:
-        await to_thread.run_sync(change, name, limiter=request.app.state.changes)
+        await _in_time(to_thread.run_sync(change, name, limiter=request.app.state.changes), name, request.app.state)
     except Refusal:
         raise
     except UserError as error:
         raise Refusal(400, "bad_bundle", str(error)) from None
     versions = _now(request).models.get(name, ())
     return JSONResponse({"name": name, "versions": [model.manifest.version for model in reversed(versions)]})
+
+
+async def _in_time(change: Coroutine[Any, Any, None], name: str, state: State) -> None:
+    """Wait for a change, which nothing can stop; if it takes longer than a request may, say so and let it go on."""
+    task = asyncio.create_task(change)
+    state.under_way.add(task)
+    task.add_done_callback(state.under_way.discard)
+    await asyncio.wait({task}, timeout=CHANGE_SECONDS)
+    if not task.done():
+        task.add_done_callback(partial(_log_late, name))
+        message = f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and goes on; see {INDEX}."
+        raise Refusal(504, "too_slow", message)
+    task.result()
+
+
+def _log_late(name: str, task: "asyncio.Task[None]") -> None:
+    """Log how a change ended whose client has its answer already."""
+    fault = None if task.cancelled() else task.exception()
+    if fault:
+        logger.error("The change of the model %s failed: %s", name, fault)
+    else:
+        logger.warning("The change of the model %s took over %g seconds.", name, CHANGE_SECONDS)
 
 
 def _check_change(parameters: dict[str, Any]) -> None:
@@ -209,6 +236,7 @@ def application() -> Starlette:
         lifespan=following,
     )
     made.state.feedback = None
+    made.state.under_way = set()  # changes, as the event loop forgets tasks that nobody holds
     made.state.changes = CapacityLimiter(1)  # beside the one that computes, so that no request waits for a load
     return made
 

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import pytest
 from uvicorn.config import LOOP_FACTORIES
 
 import serving
-from serving.accepting import AcceptingLoop, Acceptor, SharingLoop, loop_factory
+from serving.accepting import MOST_DESCRIPTORS, AcceptingLoop, Acceptor, SharingLoop, loop_factory
 
 CLIENTS = 20
 
@@ -30,6 +31,11 @@ def shared_socket() -> Iterator[socket.socket]:
 def run(test: object, factory: type[AcceptingLoop] = SharingLoop) -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(test)  # type: ignore[arg-type]
+
+
+async def stop(server: asyncio.Server) -> None:
+    server.close()
+    await server.wait_closed()
 
 
 async def greeting(address: tuple[str, int]) -> bytes:
@@ -92,7 +98,7 @@ def test_a_worker_with_others_begins_with_one_and_takes_more_of_a_long_queue(acc
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared, backlog=CLIENTS)
             while sum(accepted) < CLIENTS:
                 await asyncio.sleep(0.001)
-            server.close()
+            await stop(server)
 
     run(test())
     assert accepted == [*8 * [1], 2, 2, 2, 2, 3, 1]
@@ -104,7 +110,7 @@ def test_a_worker_with_others_takes_single_clients_as_they_come(accepted: list[i
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
             for _ in range(CLIENTS):
                 assert await greeting(shared.getsockname()) == b"hello"
-            server.close()
+            await stop(server)
 
     run(test())
     assert set(accepted) <= {0, 1}
@@ -126,6 +132,61 @@ def test_without_a_socket_the_loop_listens_as_ever() -> None:
     run(test())
 
 
+async def told_and_turned_away() -> None:
+    loop = asyncio.get_running_loop()
+    with shared_socket() as shared:
+        address = shared.getsockname()
+        server = await loop.create_server(Greet, sock=shared)
+        assert await greeting(address) == b"hello"
+        server.close()
+        shared.close()  # as uvicorn does
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 503 ")
+        writer.close()
+        await server.wait_closed()
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection(*address)
+
+
+def test_while_it_ends_newcomers_are_told_so() -> None:
+    run(told_and_turned_away())
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can end such connections")
+def test_a_client_that_never_reads_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[Exception | None] = []
+
+    class Talk(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            transport.write(10**7 * b"x")  # type: ignore[attr-defined]
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            lost.append(exc)
+
+    async def test() -> None:
+        with shared_socket() as shared:
+            server = await asyncio.get_running_loop().create_server(Talk, sock=shared)
+            with socket.create_connection(shared.getsockname()):
+                async with asyncio.timeout(20):
+                    while not lost:
+                        await asyncio.sleep(0.01)
+            await stop(server)
+
+    monkeypatch.setattr("serving.accepting.UNREAD_SECONDS", 0.1)
+    run(test())
+    assert [type(fault) for fault in lost] == [TimeoutError]
+
+
+def test_a_worker_may_have_more_connections_than_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: asked.append(both))
+    for now, there_is in ((1024, 4096), (1024, resource.RLIM_INFINITY), (20_000, 20_000)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, both=(now, there_is): both)
+        loop_factory()
+    assert asked == [(4096, 4096), (MOST_DESCRIPTORS, resource.RLIM_INFINITY)]
+
+
 def test_without_descriptors_connections_wait(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -142,7 +203,7 @@ def test_without_descriptors_connections_wait(
             shared.bind(("127.0.0.1", 0))
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
             assert await greeting(shared.getsockname()) == b"hello"
-            server.close()
+            await stop(server)
 
     monkeypatch.setattr("serving.accepting.REST_SECONDS", 0.01)
     run(test())

@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from serving.deadline import Deadline
 from serving.metrics import TALLY
+from serving.request_log import ID_NAME
 from serving.short_cut import ShortCut
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
@@ -25,7 +26,7 @@ def ask(application: Any, seconds: float) -> list[Message]:
     async def receive() -> Message:
         return {"type": "http.request"}
 
-    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], ID_NAME: "mine"}
     asyncio.run(Deadline(application, seconds)(scope, receive, send))
     return sent
 
@@ -71,6 +72,7 @@ def test_an_application_that_fails_is_answered_for_at_once(fault: Exception, cap
     assert (start["status"], list(json.loads(body["body"]))) == (500, ["error"])
     assert b"secret" not in body["body"]
     assert "secret" in caplog.text
+    assert [record.message for record in caplog.records] == ["The request mine failed."]
 
 
 def test_a_fault_after_the_beginning_is_raised() -> None:

@@ -1,6 +1,7 @@
 """What a real server bears: slow and idle clients, SIGTERM while it works, workers that are killed."""
 
 import json
+import resource
 import socket
 import threading
 import time
@@ -16,7 +17,8 @@ import pytest
 from serving.admission import ROOM
 from tests.serving.server import Server, running_server
 
-IDLE = 500
+IDLE = 1200  # more than a process may have, as systems are set up
+USUAL = 1024  # descriptors
 GRACE = ("--timeout-graceful-shutdown", "1")
 BODY = json.dumps({"images": np.zeros((1, 28, 28), int).tolist()}).encode()
 HEAD = (
@@ -60,8 +62,22 @@ def trickle(connection: socket.socket, stop: threading.Event) -> None:
         connection.sendall(b" ")
 
 
+@contextmanager
+def descriptors(count: int) -> Iterator[None]:
+    """Let this process, and those that it starts, have so many files and connections."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
 def test_slow_and_idle_clients_hold_up_nobody(synthetic_bundle: Path) -> None:
-    with running_server(synthetic_bundle, options=GRACE) as server, ExitStack() as stack:
+    with ExitStack() as stack:
+        with descriptors(USUAL):
+            server = stack.enter_context(running_server(synthetic_bundle, options=GRACE))
+        stack.enter_context(descriptors(USUAL + IDLE))
         for _ in range(IDLE):
             stack.enter_context(connect(server))
         stop = threading.Event()
@@ -87,6 +103,9 @@ def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bun
         while ready(server):
             assert time.monotonic() < deadline
         assert server.process.poll() is None  # it waits for the request
+        for ask in (httpx.get, httpx.post):  # newcomers are told at once, and not left in a queue
+            told = ask(f"{server.url}/readyz", timeout=20)
+            assert (told.status_code, told.json()["error"]) == (503, "The service is stopping; ask again in 1 second.")
         answer = finish(connection)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b'"predictions":[{' in answer

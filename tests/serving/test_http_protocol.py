@@ -17,6 +17,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 import serving
 from serving.admission import Admission
 from serving.http_protocol import MOST_OVERHEAD, BoundedProtocol
+from serving.rounds import Rounds
 
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
 FILLER = b"X-%06d: " + 1000 * b"a" + b"\r\n"
@@ -224,3 +225,106 @@ async def an_early_answer() -> None:
 
 def test_a_request_that_is_answered_before_its_end_takes_no_room() -> None:
     asyncio.run(an_early_answer())
+
+
+async def other_methods() -> None:
+    gate = Gate()
+    with admitting(0) as (_, refused):
+        async with listening(gate.application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(request(method="GET", body=b""))
+            assert (await answer_of(reader))[0] == 200
+            writer.write(request(method="HEAD", body=b"") + request("/x", "GET", b""))
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+            assert head.startswith(b"HTTP/1.1 200 ")
+            assert (await answer_of(reader))[0] == 200  # and no body came before it
+            writer.close()
+    assert refused == []
+
+
+def test_only_what_asks_to_compute_is_turned_away() -> None:
+    asyncio.run(other_methods())
+
+
+async def in_rounds() -> None:
+    gate = Gate()
+    gate.opened.set()
+    with admitting(100) as (admission, _):
+        async with listening(gate.application) as address:
+            together = [await asyncio.open_connection(*address) for _ in range(20)]
+            for _, writer in together:
+                writer.write(request())
+            assert [(await answer_of(reader))[0] for reader, _ in together] == 20 * [200]
+            reader, writer = together[0]
+            for packet in (request()[:40], request()[40:-1], request()[-1:], 3 * request(), request()[:-1], b"b"):
+                writer.write(packet)  # in parts, and without waiting for answers
+                await asyncio.sleep(0.01)
+            assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
+            writer.write(request(more=b"Expect: 100-continue\r\n")[:-2])
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 100 ")
+            writer.write(b"ab")
+            assert (await answer_of(reader))[0] == 200
+            assert admission.count == 0
+            for _, writer in together:
+                writer.close()
+
+
+@pytest.mark.parametrize("most", [1, 8])
+def test_however_requests_come_all_are_handed_on(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(BoundedProtocol, "rounds", Rounds(most))
+    asyncio.run(in_rounds())
+
+
+MALFORMED = {
+    "a request": b"\x16\x03\x01 what\r\n\r\n",
+    "a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
+}
+
+
+@pytest.mark.parametrize("packet", MALFORMED.values(), ids=MALFORMED)
+def test_what_is_not_http_is_refused_with_a_sentence(packet: bytes) -> None:
+    head, _, body = answered(packet).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/json" in head
+    assert json.loads(body)["error"].startswith("The request is not HTTP")
+
+
+UNFINISHED = {
+    "nothing": (b"", b""),
+    "a part of the headers": (HEAD, b"HTTP/1.1 408 "),
+    "an empty line": (b"\r\n", b""),
+    "the body of a refused request": (request(body=9 * b"a")[:-5], b"HTTP/1.1 503 "),
+}
+
+
+@pytest.mark.parametrize(("packet", "answer"), UNFINISHED.values(), ids=UNFINISHED)
+def test_a_client_that_does_not_go_on_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, packet: bytes, answer: bytes
+) -> None:
+    async def story() -> bytes:
+        with admitting(0):
+            return await sent(packet)
+
+    monkeypatch.setattr("serving.http_protocol.PATIENCE_SECONDS", 0.05)
+    received = asyncio.run(story())
+    assert received.startswith(answer)
+    assert bool(received) == bool(answer)
+    assert received.count(b"HTTP/1.1") <= 1
+
+
+async def patience_while_it_answers() -> None:
+    gate = Gate()
+    async with listening(gate.application) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request() + request()[:-1])  # the second one is not read before the first is answered
+        await asyncio.sleep(0.3)
+        gate.opened.set()
+        assert (await answer_of(reader))[0] == 200
+        writer.write(b"b")
+        assert (await answer_of(reader))[0] == 200
+        writer.close()
+
+
+def test_the_time_that_an_answer_takes_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.http_protocol.PATIENCE_SECONDS", 0.15)
+    asyncio.run(patience_while_it_answers())

@@ -3,15 +3,21 @@ import threading
 
 import numpy as np
 from prometheus_client import REGISTRY
+from starlette.responses import Response
 
 from clustnet.predictor import Predictor
-from serving.inference import compute, predict_counted
+from serving.inference import THREAD, compute, predict_counted
 from serving.metrics import TALLY
+from serving.requests import stays
 
 
 def value(metric: str) -> float:
     TALLY.flush()
     return REGISTRY.get_sample_value(metric) or 0.0
+
+
+def thread() -> Response:
+    return Response(str(threading.get_ident()))
 
 
 def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -> None:
@@ -25,7 +31,24 @@ def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -
 
 def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> None:
     async def threads() -> tuple[int, int]:
-        return await compute(True, threading.get_ident), await compute(False, threading.get_ident)
+        answers = [await compute(small, stays, thread) for small in (True, False)]
+        return int(answers[0].body), int(answers[1].body)
 
     here, beside = asyncio.run(threads())
     assert here == threading.get_ident() != beside
+
+
+def test_for_a_client_that_went_away_while_it_waited_nothing_is_computed() -> None:
+    async def story() -> tuple[int, bool]:
+        left, computed = False, list[bool]()
+
+        async def gone() -> bool:
+            return left
+
+        async with THREAD:  # another computes
+            waiting = asyncio.create_task(compute(False, gone, lambda: computed.append(True) or thread()))
+            await asyncio.sleep(0.01)
+            left = True
+        return (await waiting).status_code, bool(computed)
+
+    assert asyncio.run(story()) == (499, False)

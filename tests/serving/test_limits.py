@@ -17,7 +17,9 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": message["body"]})
 
 
-def exchange(messages: Iterator[Message], *headers: Header, seconds: float = 20) -> tuple[int | None, bytes]:
+def exchange(
+    messages: Iterator[Message], *headers: Header, seconds: float = 20, method: str = "POST"
+) -> tuple[int | None, bytes]:
     """Send messages through the middleware, limited to 10 bytes; return the status and the body."""
     sent: list[Message] = []
 
@@ -30,7 +32,7 @@ def exchange(messages: Iterator[Message], *headers: Header, seconds: float = 20)
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": list(headers)}
+    scope: dict[str, Any] = {"type": "http", "method": method, "path": "/", "headers": list(headers)}
     asyncio.run(BodyLimits(echo, max_bytes=10, seconds=seconds)(scope, receive, send))
     return (sent[0]["status"], sent[1]["body"]) if sent else (None, b"")
 
@@ -73,6 +75,58 @@ def test_a_body_that_does_not_arrive_is_refused() -> None:
 
 def test_a_client_that_goes_away_gets_no_answer() -> None:
     assert exchange(iter([{"type": "http.disconnect"}])) == (None, b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_has_no_body_passes_unread(method: str) -> None:
+    assert exchange(chunks(b"x" * 11), (b"content-length", b"11"), method=method) == (200, b"x" * 11)
+
+
+def test_bodies_that_arrive_at_the_same_time_are_bounded_together() -> None:
+    async def story() -> list[int]:
+        answers: dict[str, int] = {}
+        more = asyncio.Event()
+        limits = BodyLimits(echo, max_bytes=10, most_read=12)
+
+        async def ask(name: str, *bodies: bytes) -> None:
+            parts = chunks(*bodies)
+            held = [next(parts)]
+
+            async def receive() -> Message:
+                if held:
+                    return held.pop()
+                await more.wait()
+                return next(parts)
+
+            async def send(message: Message) -> None:
+                answers.setdefault(name, message.get("status", 0))
+
+            scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+            await limits(scope, receive, send)
+
+        first, second = (asyncio.create_task(ask(name, b"12345", b"12345")) for name in ("first", "second"))
+        await asyncio.sleep(0)
+        await ask("third", b"123", b"")
+        assert answers == {"third": 503}
+        more.set()
+        await asyncio.gather(first, second)
+        await ask("last", b"1234567890")
+        return list(answers.values())
+
+    assert sorted(asyncio.run(story())) == [200, 200, 503, 503]  # of the first two one was too many, too
+
+
+def test_one_body_alone_may_be_larger_than_all_together() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"1234567890"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    sent: list[Message] = []
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    asyncio.run(BodyLimits(echo, max_bytes=10, most_read=1)(scope, receive, send))
+    assert sent[0]["status"] == 200
 
 
 def test_pickle_is_refused_unread() -> None:

@@ -193,6 +193,84 @@ def test_a_slow_service_is_asked_once_and_then_the_newest_question_only(open_pag
     assert len(asked) == 2
 
 
+def test_a_slow_answer_does_not_wipe_out_a_stroke_that_has_begun(open_page: Open) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/predict", lambda route: held.append(route), times=1)
+    page.get_by_role("button", name="Test digit 0").first.click()
+    page.wait_for_timeout(100)
+    box = page.locator("#pad").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    page.mouse.down()  # and the answer comes in the same moment, before the stroke is asked about
+    with page.expect_response("**/predict"):
+        held[0].continue_()
+    expect(page.locator("#time")).to_have_text(re.compile("Answered"))
+    inked = """pad => {
+        const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+        return data.filter((value, at) => at % 4 === 3 && value > 0).length;
+    }"""
+    assert page.locator("#pad").evaluate(inked) < 3000  # a dot, and no digit
+    page.mouse.up()
+
+
+def test_a_second_finger_does_not_break_a_stroke(open_page: Open) -> None:
+    page = open_page()
+    fire = """(pad, [type, id, x]) => {
+        pad.setPointerCapture = () => {};
+        const { left, top, width, height } = pad.getBoundingClientRect();
+        const [clientX, clientY] = [left + x * width, top + height / 2];
+        const button = type === "pointermove" ? -1 : 0;
+        pad.dispatchEvent(new PointerEvent(type, { pointerId: id, isPrimary: id === 1, button, clientX, clientY }));
+    }"""
+    pad = page.locator("#pad")
+    for step in (["pointerdown", 1, 0.2], ["pointerdown", 2, 0.9], ["pointerup", 2, 0.9], ["pointermove", 1, 0.6]):
+        pad.evaluate(fire, step)
+    inked_at = "(pad, x) => pad.getContext('2d').getImageData(x * pad.width, pad.height / 2, 1, 1).data[3]"
+    assert [pad.evaluate(inked_at, x) > 0 for x in (0.2, 0.4, 0.59, 0.9)] == [True, True, True, False]
+
+
+def test_a_file_that_is_dropped_on_another_tab_is_answered_in_sight(open_page: Open) -> None:
+    page = open_page("#live")
+    give(page, "drop", drawing())
+    expect(page.get_by_role("tab", selected=True)).to_have_text("Draw")
+    expect(page.locator("#time")).to_have_text(re.compile("Answered"))
+    expect(page.locator("#time")).to_be_visible()
+
+
+METRICS = """clustnet_requests_total{{path="/predict",status="200"}} {answered}
+clustnet_requests_total{{path="/predict",status="503"}} {refused}
+clustnet_request_seconds_sum{{path="/predict"}} {seconds}
+clustnet_request_seconds_count{{path="/predict"}} {answered}
+"""
+
+
+def test_the_latency_is_of_the_requests_that_were_timed(open_page: Open) -> None:
+    page = open_page()
+    counts = iter([{"answered": 10, "refused": 0, "seconds": 0.1}, {"answered": 20, "refused": 990, "seconds": 0.3}])
+    last = {"answered": 20, "refused": 990, "seconds": 0.3}
+    page.route("**/metrics", lambda route: route.fulfill(body=METRICS.format(**next(counts, last))))
+    page.get_by_role("tab", name="Live").click()
+    tile = page.locator("#live .tile").nth(2)
+    expect(tile.locator(".value")).to_have_text("20.00")
+    expect(tile).to_contain_text("mean 15.00 ms since start")
+
+
+def test_a_fault_of_the_live_tab_is_read_out_once(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/metrics", lambda route: route.abort())
+    page.get_by_role("tab", name="Live").click()
+    fault = page.locator("#live .fault")
+    expect(fault).to_be_visible()
+    changes = """fault => new Promise(resolve => {
+        let changes = 0;
+        const all = { childList: true, characterData: true, subtree: true };
+        new MutationObserver(() => changes += 1).observe(fault, all);
+        setTimeout(() => resolve(changes), 4500);
+    })"""
+    assert fault.evaluate(changes) == 0  # though the metrics were asked for twice
+
+
 def test_the_tabs_follow_the_keyboard_and_the_address(open_page: Open) -> None:
     page = open_page()
     page.get_by_role("tab", name="Draw").focus()

@@ -14,7 +14,7 @@ def test_every_path_and_method_is_in_the_services_document(predictor: Predictor)
 def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:
     document = describe(predictor.manifest, Settings(max_images=7, max_body_bytes=2048))
     operation = document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]
-    assert {"200", "400", "404", "408", "413", "415", "500", "503", "504"} == set(operation["responses"])
+    assert {"200", "400", "404", "408", "413", "415", "431", "500", "503", "504"} == set(operation["responses"])
     assert "2048 bytes, unpacked, and 7 images" in operation["requestBody"]["description"]
     properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
     assert properties["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import logging
 import re
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
+from clustnet.errors import UserError
 from clustnet.predictor import OUTPUTS, Predictor
 from clustnet.settings import Settings as ServiceSettings
+from serving.access import KEY_NAME
 from serving.models import Catalogue, ServedModel
 from serving.v2 import routes
 from serving.v2.routes import INFER, application
@@ -182,3 +189,45 @@ def test_a_damaged_body_gets_a_right_answer_or_4xx(
     else:
         assert 400 <= answer.status_code < 500
         assert list(answer.json()) == ["error"]
+
+
+@contextmanager
+def changing(load: Callable[[str], None]) -> Iterator[TestClient]:
+    """The protocol's application, asked with a key that may do all, whose models are loaded by ``load``."""
+    made = application()
+    made.state.models = SimpleNamespace(now=Catalogue("one", {}), load=load, behind=lambda: False)
+
+    async def known(scope: Scope, receive: Receive, send: Send) -> None:
+        await made(scope | {KEY_NAME: "operator"}, receive, send)
+
+    with TestClient(known) as client:
+        yield client
+
+
+@pytest.mark.parametrize("fault", [None, "The folder is gone."])
+def test_a_load_that_takes_longer_than_its_answer_may_goes_on_and_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str | None
+) -> None:
+    going_on, done = Event(), Event()
+
+    def load(_: str) -> None:
+        going_on.wait(20)
+        done.set()
+        if fault:
+            raise UserError(fault)
+
+    monkeypatch.setattr(routes, "CHANGE_SECONDS", 0.05)
+    with changing(load) as client, caplog.at_level(logging.WARNING, "bentoml.clustnet"):
+        answer = client.post("/v2/repository/models/one/load")
+        assert answer.status_code == 504
+        assert answer.json() == {
+            "error": "The change of 'one' takes over 0.05 seconds and goes on; see /v2/repository/index."
+        }
+        assert not done.is_set()
+        going_on.set()
+        assert done.wait(20)
+        end = time.monotonic() + 20
+        while not caplog.records:
+            assert time.monotonic() < end
+            client.get("/v2")
+    assert (fault or "took over 0.05 seconds") in caplog.text
