@@ -253,9 +253,10 @@ BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its clie
 PATHS = PathPatterns([*PREDICT, FEEDBACK, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
 METHODS = dict.fromkeys([*PREDICT, FEEDBACK], POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
+label = lru_cache(MOST_PATHS)(partial(label_of, paths=PREDICT, patterns=INFER))
 BoundedProtocol.admission = Admission(
     computes,
-    lambda path: count_unadmitted(label_of(path, PREDICT, INFER)),
+    lambda path: count_unadmitted(label(path)),
     changed=show_in_flight,
     fields=partial(cors_fields, SETTINGS.cors_origins) if SETTINGS.cors_origins else lambda _: "",
 )

@@ -1,8 +1,14 @@
-"""Schemathesis asks the service whatever its OpenAPI document allows, and what it does not."""
+"""Schemathesis asks the service whatever its OpenAPI document allows, and what it does not.
+
+In process; and over HTTP a service that asks for keys: without one, with one that may predict, with one that may all.
+"""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from requests import Request
@@ -16,8 +22,10 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from clustnet.bundle import Bundle
+from clustnet.keys import make_key
 from clustnet.settings import SHIPPED_BUNDLE, Settings
 from serving.openapi import describe
+from tests.serving.server import running_service
 
 CHECKS = [
     not_a_server_error,
@@ -30,6 +38,8 @@ EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))  # an operation, be
 NAMED = Bundle(SHIPPED_BUNDLE).manifest.model_copy(update={"name": "synthetic"})  # as the client's bundle is
 DOCUMENT = describe(NAMED, Settings())
 schema = schemathesis.openapi.from_dict(DOCUMENT)
+WITH_KEYS = Settings(api_keys_file=Path("keys"), metrics_open=False)
+guarded = schemathesis.openapi.from_dict(describe(Bundle(SHIPPED_BUNDLE).manifest, WITH_KEYS))
 
 
 @schemathesis.serializer("image/bmp")  # the one type of the upload's that it does not know
@@ -48,3 +58,24 @@ def test_every_answer_is_documented(case: schemathesis.Case, client: TestClient)
     asked = Request(**case.as_transport_kwargs(base_url="http://127.0.0.1")).prepare()
     answer = client.request(asked.method, asked.url, headers=asked.headers, content=asked.body)
     case.validate_response(answer, checks=CHECKS)
+
+
+@pytest.fixture(scope="module")
+def guarded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """The address of a service with keys, and the headers that clients send there."""
+    user, operator = make_key("user", ["predict"]), make_key("operator", ["predict", "admin"])
+    file = tmp_path_factory.mktemp("keys") / "keys"
+    file.write_text(f"{user[1].line()}\n{operator[1].line()}\n")
+    settings = {"CLUSTNET_API_KEYS_FILE": str(file), "CLUSTNET_METRICS_OPEN": "false"}
+    with running_service(SHIPPED_BUNDLE, **settings) as url:
+        yield url, [{}, {"X-API-Key": user[0]}, {"X-API-Key": operator[0]}]
+
+
+@guarded.parametrize()
+@settings(max_examples=1, suppress_health_check=list(HealthCheck))
+def test_every_answer_is_documented_where_keys_are_asked_for(
+    case: schemathesis.Case, guarded_service: tuple[str, list[dict[str, str]]]
+) -> None:
+    url, senders = guarded_service
+    for headers in senders:
+        case.validate_response(case.call(base_url=url, headers=headers), checks=CHECKS)
