@@ -58,8 +58,8 @@ class Answers:
     seconds: float = 0.0
 
     def percentile(self, percent: float, status: int = 200) -> float:
-        """Return a percentile of the milliseconds of the answers with this status."""
-        return float(np.percentile(self.milliseconds[status], percent))
+        """Return a percentile of the milliseconds of the answers with this status, NaN where there are none."""
+        return float(np.percentile(self.milliseconds[status] or [np.nan], percent))
 
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:

@@ -111,14 +111,14 @@ def latency(options: argparse.Namespace) -> None:
         first = [_first_and_alone(options, server, request) for server in servers]
         with ExitStack() as stack:
             urls = [stack.enter_context(running(server, options.bundle, SERVER_CORE))[0] for server in servers]
-            turns = [[_latency(options, url, request) for url in urls] for _ in range(options.turns)]
+            turns = [[_latency(options, url, request, turn) for url in urls] for turn in range(options.turns)]
         for server, own, ratio in zip(servers, np.array(turns).swapaxes(0, 1), first, strict=True):
             print(f"| {name} | {server.name} | {_latencies(own)} | {ratio:.1f} |", flush=True)
 
 
-def _latency(options: argparse.Namespace, url: str, request: Request) -> list[float]:
+def _latency(options: argparse.Namespace, url: str, request: Request, turn: int) -> list[float]:
     top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
-    answers = steady_load(url, request, PART * top, options.seconds)
+    answers = steady_load(url, request, PART * top, options.seconds, seed=turn)
     _only(answers, 200)
     p50, p99 = answers.percentile(50), answers.percentile(99)
     return [top, PART * top, p50, p99, p99 / p50]
@@ -143,7 +143,7 @@ def _first_and_alone(options: argparse.Namespace, server: Server, request: Reque
 
 def overload(options: argparse.Namespace) -> None:
     """Print what is still answered at three times the top load."""
-    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 a second | others |", end="")
+    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
     print(" p99 of 200, ms | p50 of 503, ms | p99 of 503, ms |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     page = "https://page.example"
@@ -155,22 +155,22 @@ def overload(options: argparse.Namespace) -> None:
         ("`/predict`, 1 image, from another site's page", foreign, {"CLUSTNET_CORS_ORIGINS": page}),
     )
     for name, request, settings in kinds:
-        turns = [_overload(options, request, settings) for _ in range(options.turns)]
+        turns = [_overload(options, request, settings, turn) for turn in range(options.turns)]
         top, asked, good, part, refused, others, *waits = _median(np.array(turns))
         cells = f"{top:,.0f} | {asked:,.0f} | {good:,.0f} | {part:.2f} | {refused:,.0f} | {others:,.0f}"
         print(f"| {name} | {cells} | {waits[0]:,.0f} | {waits[1]:,.1f} | {waits[2]:,.1f} |", flush=True)
 
 
-def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str]) -> list[float]:
+def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str], turn: int) -> list[float]:
     """Ask for three times the top load, which is measured before and after, as the machine's speed changes."""
     with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"} | settings) as (url, _):
         before = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
-        answers = steady_load(url, request, OVERLOAD * before, 2 * options.seconds)
+        answers = steady_load(url, request, OVERLOAD * before, 2 * options.seconds, seed=turn)
         top = (before + top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)) / 2
     total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
-    rates = [OVERLOAD * before, good / answers.seconds, good / answers.seconds / top, refused / answers.seconds]
+    rates = [OVERLOAD * before, good / answers.seconds, good / answers.seconds / top]
     waits = [answers.percentile(99), answers.percentile(50, 503), answers.percentile(99, 503)]
-    return [top, *rates, total - good - refused, *waits]
+    return [top, *rates, refused, total - good - refused, *waits]
 
 
 def soak(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ sixty small predictions in each, 400 clients who came together waited sixteen se
 many among workers, as the rounds of one who idles are short: of 32 clients that came together one worker got nearly
 all, and the others idled.
 
-A worker that ends goes on accepting till it has answered everybody, to say that it ends: those who wait in a queue
+A worker that stops goes on accepting till it has answered everybody, to say that it stops: those who wait in a queue
 that nobody reads would learn it from a reset, after all the time that the end may take.
 """
 
@@ -27,6 +27,8 @@ ONE_MORE = 8  # connections of a queue, for which a round of several workers tak
 PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are busy, others need some of it to wake up
 REST_SECONDS = 1.0  # after there were no more file descriptors
 MOST_DESCRIPTORS = 16_384  # of a worker, where the system allows as many; a silent connection costs one and some 10 KB
+HANDSHAKE_SECONDS = 10.0  # of TLS
+UNTAKEN_SECONDS = 0.25  # that a client waits who came to a worker that stops, while others may not
 UNREAD_SECONDS = 60.0  # that a client may leave an answer unread, of which it takes nothing
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -88,22 +90,21 @@ class Acceptor:
         self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory, ssl: Any, pause: float = 0.0
     ) -> None:
         self.sockets = (listening,)
-        self._loop, self._listening, self._factory, self._ssl = loop, listening, factory, ssl
+        self._listening = listening.dup()  # uvicorn closes its own when it begins to stop
+        self._loop, self._factory, self._ssl = loop, factory, ssl
         self._pause = pause
         self._burst = 0  # connections since there was no other
         self._beginning: set[asyncio.Task[Any]] = set()
-        self._closed = False
-        loop.add_reader(listening, self._accept)
+        self._closed, self._untaken = False, 0.0
+        loop.add_reader(self._listening, self._accept)
 
     def close(self) -> None:
-        """Accept clients only to tell them that the service ends."""
-        if self._closed:
-            return
-        self._closed = True
-        self._loop.remove_reader(self._listening)
-        self._listening = self._listening.dup()  # as uvicorn closes its own
-        self._factory, self._pause = Farewell, 0.0
-        self._loop.add_reader(self._listening, self._accept)
+        """Accept clients only to tell them that the service stops, and those whom no other worker takes."""
+        if not self._closed:
+            self._closed = True
+            self._factory = Farewell
+            self._untaken, self._pause = UNTAKEN_SECONDS if self._pause else 0.0, 0.0
+            self._loop.add_reader(self._listening, self._notice)
 
     async def wait_closed(self) -> None:
         """Accept no more, and wait till the connections that were accepted last have begun."""
@@ -111,7 +112,8 @@ class Acceptor:
         self._listening.close()
         await asyncio.gather(*self._beginning, return_exceptions=True)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept those who wait; false if there are no more file descriptors."""
         for _ in range(min(1 + self._burst // ONE_MORE, MOST) if self._pause else MOST):
             try:
                 connection, _ = self._listening.accept()
@@ -123,17 +125,21 @@ class Acceptor:
                     raise
                 logger.error("No connection can be accepted: %s.", error.strerror)
                 self._wait(REST_SECONDS)  # the socket would be ready again at once, and the loop would spin
-                return
+                return False
             self._burst += 1
             self._begin(connection)
         if self._pause:
             self._wait(self._pause)
+        return True
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
-        beginning = self._loop.connect_accepted_socket(self._factory, connection, ssl=self._ssl)
+        patience = HANDSHAKE_SECONDS if self._ssl else None
+        beginning = self._loop.connect_accepted_socket(
+            self._factory, connection, ssl=self._ssl, ssl_handshake_timeout=patience
+        )
         task = self._loop.create_task(beginning)
         self._beginning.add(task)
         task.add_done_callback(self._begun)
@@ -149,4 +155,13 @@ class Acceptor:
 
     def _go_on(self) -> None:
         if self._listening.fileno() >= 0:
-            self._loop.add_reader(self._listening, self._accept)
+            self._loop.add_reader(self._listening, self._notice if self._closed else self._accept)
+
+    def _notice(self) -> None:
+        """Let the other workers, if they do not stop as well, take who has come."""
+        self._loop.remove_reader(self._listening)
+        self._loop.call_later(self._untaken, self._tell)
+
+    def _tell(self) -> None:
+        if self._listening.fileno() >= 0 and self._accept():
+            self._loop.add_reader(self._listening, self._notice)

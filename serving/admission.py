@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from serving.early_answers import early_answer
+from serving.early_answers import LAST, early_answer
 from serving.headers import Fields, header
 from serving.refusals import RETRY_SECONDS, again
 from serving.request_log import REQUEST_ID_FIELD
@@ -53,9 +53,15 @@ class Admission:
             self.count += change
             self._changed(self.count)
 
-    def refusal(self, path: str, headers: list[tuple[bytes, bytes]]) -> bytes:
-        """Return the answer to a request that is not admitted, in bytes, and count it."""
+    def refusal(self, path: str, headers: list[tuple[bytes, bytes]], closes: bool = False) -> bytes:
+        """Return the answer to a request that is not admitted, in bytes, and count it.
+
+        Args:
+            path: the request's.
+            headers: the request's.
+            closes: whether the connection is closed after it.
+        """
         self._refused(path)
         sent_id = header(headers, REQUEST_ID_FIELD) or ""
-        fields = RETRY + self._fields(headers)
+        fields = RETRY + self._fields(headers) + LAST * closes
         return early_answer(HTTPStatus.SERVICE_UNAVAILABLE, again(busy(self.count)), fields, sent_id)

@@ -1,4 +1,4 @@
-"""Farewell: what clients are told who come while the service ends."""
+"""Farewell: what clients are told who come while the service stops."""
 
 import asyncio
 from http import HTTPStatus
@@ -46,7 +46,5 @@ class Farewell(asyncio.Protocol):
     def _answer(self) -> None:
         whole = early_answer(HTTPStatus.SERVICE_UNAVAILABLE, MESSAGE, FIELDS)
         self._transport.write(whole.partition(b"{")[0] if self._head.startswith(b"HEAD ") else whole)
-        if self._transport.can_write_eof():
+        if self._transport.can_write_eof():  # not with TLS, where the client or the timer closes
             self._transport.write_eof()
-        else:  # TLS
-            self._transport.close()

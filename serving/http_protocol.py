@@ -36,13 +36,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app = BoundedProtocol.way(self.app)
+        self.ws_protocol_class = None  # there are none, and uvicorn's would take the connection over
         self._received = 0  # since the packet in which the request began, which is not counted
         self._body = 0
-        self._in_packet = self._in_head = self._computes = self._turned_away = False
+        self._in_packet = self._in_head = self._in_body = False
+        self._computes = self._turned_away = self._closes = False
         self._admitted = 0  # whole and not yet answered; more than one where the client does not wait for answers
-        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = (
-            None  # a request that is read and not yet started
-        )
+        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = None  # till its packet has been read
         self._waits_since: float | None = None  # for the rest of a request; not after it is whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
@@ -69,6 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
+        self._unset_keepalive_if_required()  # of another in the same packet
         self._wait_for_rest()
         self._received = self._body = 0
         self._in_head, self._turned_away = True, False
@@ -76,12 +77,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request, if there is room for it."""
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         path = self.url.partition(b"?")[0].decode("latin-1")
         admission = self.admission if self.parser.get_method() == b"POST" else None
         self._computes = admission is not None and admission.computes(path)
         if self._computes and admission and admission.full and self._answered():
-            self._turn_away(admission.refusal(path, self.headers))
+            self._turned_away = True  # its body is read and not kept
+            self._closes = not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0"
+            self.transport.write(admission.refusal(path, self.headers, self._closes))
         else:
             super().on_headers_complete()
 
@@ -93,10 +96,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request."""
-        self._waits_since = None
-        if self._turned_away:
+        self._waits_since, self._in_body = None, False
+        if self._turned_away and self._closes:
+            self.transport.close()
+        elif self._turned_away or self._answered():
             self._wait_for_another()
-        elif self._computes and self.admission and not self._answered():  # as one of too many bytes is, before its end
+        elif self._computes and self.admission:
             self._admitted += 1
             self.admission.move(1)
             self._hand_on()
@@ -148,16 +153,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _is_read(self) -> bool:
         """Tell whether the request whose body is being read is the one that is to be answered next."""
-        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
+        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
-    def _turn_away(self, answer: bytes) -> None:
-        """Answer now, and read the request's body without keeping it."""
-        self._turned_away = True
-        self.transport.write(answer)
-        if not self.parser.should_keep_alive():
-            self.transport.close()
+    def _unsupported_upgrade_warning(self) -> None:
+        """Answer a request to upgrade as any other, and log nothing."""
 
     def _wait_for_another(self) -> None:
+        self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _wait_for_rest(self) -> None:
@@ -177,8 +179,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Say why, unless an answer is under way, and close."""
-        if self._answered() or self._is_read():
+        """Say why, unless the request has been answered or an answer is under way, and close."""
+        if (self._answered() and not self._in_body) or self._is_read():
             self.transport.write(early_answer(status, message, LAST))
         self.transport.close()
 

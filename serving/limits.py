@@ -1,6 +1,7 @@
 """The limits on requests' bodies: the size of each, the time it takes to arrive, and what all take together."""
 
 import asyncio
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -9,10 +10,18 @@ from serving.headers import header
 from serving.metrics import refused
 from serving.refusals import Refusal, overloaded
 
-MOST_READ_BYTES = 128 * 2**20  # of bodies that are being read in this worker; one alone may have more
+MOST_READ_BYTES = 128 * 2**20
 BODY_SECONDS = 20.0  # under the service's timeout, so that a slow client is told 408 and not 504
 WITHOUT_BODY = ("GET", "HEAD")
 PICKLE = "application/vnd.bentoml+pickle"  # BentoML refuses it too, but with a traceback in the log
+
+
+@dataclass
+class Reading:
+    """The bytes of bodies that are being read in this worker; past ``most`` 503, but not to one alone."""
+
+    most: int = MOST_READ_BYTES
+    now: int = 0
 
 
 class BodyLimits:
@@ -26,17 +35,16 @@ class BodyLimits:
         app: the application.
         max_bytes: the largest body that is read.
         seconds: the longest time that a body may take.
-        most_read: how many bytes of bodies may be here that are not whole; past it 503, but not to one alone.
+        reading: what is being read; all that read in this worker share it.
     """
 
     def __init__(
-        self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS, most_read: int = MOST_READ_BYTES
+        self, app: ASGIApp, max_bytes: int, seconds: float = BODY_SECONDS, reading: Reading | None = None
     ) -> None:
         self.app = app
         self.max_bytes = max_bytes
         self.seconds = seconds
-        self.most_read = most_read
-        self._read_now = 0
+        self.reading = reading or Reading()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
@@ -74,22 +82,22 @@ class BodyLimits:
                     raise ClientDisconnect
                 part = message.get("body", b"")
                 body += part
-                self._read_now += len(part)
+                self.reading.now += len(part)
                 if len(body) > self.max_bytes:
                     raise self._too_large()
-                if self._read_now > max(self.most_read, len(body)):
+                if self.reading.now > max(self.reading.most, len(body)):
                     raise self._too_many()
                 if not message.get("more_body", False):
                     return bytes(body)
         finally:
-            self._read_now -= len(body)
+            self.reading.now -= len(body)
 
     def _too_large(self) -> Refusal:
         message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."
         return Refusal(413, "body_too_large", message)
 
     def _too_many(self) -> Refusal:
-        return overloaded(f"{self._read_now} bytes of requests are being read at the same time")
+        return overloaded(f"{self.reading.now} bytes of requests are being read at the same time")
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

@@ -105,7 +105,8 @@ def _pages() -> Schema:
     file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
     names = {"enum": sorted(path.name for path in STATIC.iterdir())}
     ready = _get("The service is ready; else 503 and the reason.", TEXT)
-    ready["get"]["responses"]["503"] = _answer("The service is not ready.", TEXT)
+    ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
+    ready["get"]["responses"]["503"]["content"][TEXT] = {}
     return {
         "/": _get("The web page.", "text/html"),
         "/static/{file}": file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},

@@ -33,7 +33,7 @@ from serving.http_protocol import BoundedProtocol
 from serving.inference import SMALL_BYTES, compute, predict_kept
 from serving.inputs import check_json, read_images
 from serving.key_file import KeyFile
-from serving.limits import BodyLimits
+from serving.limits import BodyLimits, Reading
 from serving.metrics import (
     MOST_PATHS,
     RequestMetrics,
@@ -272,7 +272,7 @@ service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
 if KEYS:
     service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
 service.add_asgi_middleware(KnownPaths, methods=METHODS, mounts=(f"{PROTOCOL}/", FILES))
-service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes)
+service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes, reading=Reading())
 service.add_asgi_middleware(TakeTurns, turns=TURNS, takes_part=computes)  # after BodyLimits: the body is whole
 SHORT = {re.compile("/predict"): predict, INFER_PATH: infer, re.compile(FEEDBACK): give_feedback}
 service.add_asgi_middleware(ShortCut, application=protocol, endpoints=SHORT)

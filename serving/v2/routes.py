@@ -39,7 +39,7 @@ PROTOCOL = "/v2"
 INDEX = "/v2/repository/index"
 HEADER_LENGTH_FIELD = HEADER_LENGTH.lower().encode()
 LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
-CHANGE_SECONDS = 25.0  # that a load may take before its answer; less than the service's deadline
+CHANGE_SECONDS = 25.0  # that a load may take before its answer; with its small body less than the service's deadline
 CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -147,9 +147,12 @@ async def _in_time(change: Coroutine[Any, Any, None], name: str, state: State) -
     task = asyncio.create_task(change)
     state.under_way.add(task)
     task.add_done_callback(state.under_way.discard)
-    await asyncio.wait({task}, timeout=CHANGE_SECONDS)
+    try:
+        await asyncio.wait({task}, timeout=CHANGE_SECONDS)
+    finally:  # by the service's deadline, too
+        if not task.done():
+            task.add_done_callback(partial(_log_late, name))
     if not task.done():
-        task.add_done_callback(partial(_log_late, name))
         message = f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and goes on; see {INDEX}."
         raise Refusal(504, "too_slow", message)
     task.result()
@@ -157,7 +160,9 @@ async def _in_time(change: Coroutine[Any, Any, None], name: str, state: State) -
 
 def _log_late(name: str, task: "asyncio.Task[None]") -> None:
     """Log how a change ended whose client has its answer already."""
-    fault = None if task.cancelled() else task.exception()
+    if task.cancelled():
+        return
+    fault = task.exception()
     if fault:
         logger.error("The change of the model %s failed: %s", name, fault)
     else:

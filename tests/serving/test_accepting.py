@@ -149,8 +149,37 @@ async def told_and_turned_away() -> None:
             await asyncio.open_connection(*address)
 
 
-def test_while_it_ends_newcomers_are_told_so() -> None:
-    run(told_and_turned_away())
+@pytest.mark.parametrize("factory", [AcceptingLoop, SharingLoop])
+def test_while_it_stops_newcomers_are_told_so(factory: type[AcceptingLoop]) -> None:
+    run(told_and_turned_away(), factory)
+
+
+def test_whom_another_worker_takes_a_stopping_one_leaves_to_it() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        with shared_socket() as shared:
+            stopping, other = [await loop.create_server(Greet, sock=shared) for _ in range(2)]
+            stopping.close()
+            for _ in range(CLIENTS):
+                assert await greeting(shared.getsockname()) == b"hello"
+            await stop(stopping)
+            await stop(other)
+
+    run(test())
+
+
+def test_a_worker_stops_even_where_there_are_no_more_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        with shared_socket() as shared:
+            server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
+            assert await greeting(shared.getsockname()) == b"hello"
+            monkeypatch.setattr(socket.socket, "dup", exhausted)
+            await stop(server)
+
+    def exhausted(_: socket.socket) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    run(test())
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can end such connections")

@@ -39,8 +39,9 @@ def echo() -> Starlette:
 
 
 @asynccontextmanager
-async def listening(application: Starlette) -> AsyncIterator[tuple[str, int]]:
+async def listening(application: Starlette, keep_alive: float = 5) -> AsyncIterator[tuple[str, int]]:
     config = uvicorn.Config(application, port=0, lifespan="off", log_level="error")
+    config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # uvicorn's option takes whole seconds
     server = uvicorn.Server(config)
     serve = asyncio.create_task(server.serve())
     while not server.started:
@@ -328,3 +329,102 @@ async def patience_while_it_answers() -> None:
 def test_the_time_that_an_answer_takes_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.http_protocol.PATIENCE_SECONDS", 0.15)
     asyncio.run(patience_while_it_answers())
+
+
+UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: a\r\n"
+
+
+async def upgrades(most: int) -> list[int]:
+    gate = Gate()
+    gate.opened.set()
+    with admitting(most) as (admission, _):
+        async with listening(gate.application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(request() + request(more=UPGRADE))
+            statuses = [(await answer_of(reader))[0] for _ in range(2)]
+            writer.close()
+            await until(lambda: admission.count == 0)
+    return statuses
+
+
+@pytest.mark.parametrize(("most", "status"), [(9, 200), (0, 503)])
+def test_a_request_to_upgrade_is_one_as_any_other(most: int, status: int) -> None:
+    assert asyncio.run(upgrades(most)) == [status, status]
+
+
+async def early(keep_alive: float, *packets: bytes) -> bytes:
+    """Send packets to a server that refuses each request before its body comes, and return what it answers."""
+
+    async def refuse(_: Request) -> PlainTextResponse:
+        return PlainTextResponse("no", 413)
+
+    async with listening(Starlette(routes=[Route("/{path}", refuse, methods=["POST"])]), keep_alive) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        for packet in packets:
+            writer.write(packet)
+            await asyncio.sleep(0.05)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        return answer
+
+
+def test_after_an_early_answer_and_the_rest_of_the_body_the_connection_idles_no_longer_than_any() -> None:
+    assert asyncio.run(early(0.2, request()[:-1], b"b")).count(b"413") == 1
+
+
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n"
+WRONG = {"a chunk": [b"no length\r\n"], "trailers": [b"0\r\n", *3 * [PACKET]]}
+
+
+@pytest.mark.parametrize("rest", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("full", [True, False])
+def test_what_has_been_refused_is_not_answered_again(rest: list[bytes], full: bool) -> None:
+    with admitting(0 if full else 9):
+        answer = asyncio.run(early(5, CHUNKED, *rest))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 503 " if full else b"HTTP/1.1 413 ")
+
+
+async def asks_on_after_refusals() -> None:
+    gate = Gate()
+    with admitting(0):
+        async with listening(gate.application, keep_alive=0.2) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(2 * request() + request("/long"))
+            assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 503]
+            await asyncio.sleep(0.5)
+            gate.opened.set()
+            assert (await answer_of(reader))[0] == 200
+            writer.close()
+
+
+def test_a_refusal_does_not_end_the_connection_while_another_request_is_answered() -> None:
+    asyncio.run(asks_on_after_refusals())
+
+
+async def large_and_last(start: bytes) -> tuple[bytes, bytes]:
+    """Send a large request as clients do that read when all is sent, and return the answer."""
+    with admitting(0):
+        async with listening(Gate().application) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(start)
+            for _ in range(50):
+                writer.write(100_000 * b"a")
+                await writer.drain()
+            head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+            writer.close()
+            return head, body
+
+
+LAST_ONES = {
+    "that close": request(body=b"", more=b"Connection: close\r\n"),
+    "of HTTP/1.0": request(body=b"", more=b"Connection: keep-alive\r\n").replace(b"1.1", b"1.0"),
+}
+
+
+@pytest.mark.parametrize("start", LAST_ONES.values(), ids=LAST_ONES)
+def test_clients_who_ask_no_more_can_send_all_before_they_read_their_refusal(start: bytes) -> None:
+    head, body = asyncio.run(large_and_last(start.replace(b"Length: 0", b"Length: 5000000")))
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"connection: close" in head
+    assert body.startswith(b'{"error":')

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.limits import BodyLimits
+from serving.limits import BodyLimits, Reading
 
 Header = tuple[bytes, bytes]
 
@@ -86,7 +86,7 @@ def test_bodies_that_arrive_at_the_same_time_are_bounded_together() -> None:
     async def story() -> list[int]:
         answers: dict[str, int] = {}
         more = asyncio.Event()
-        limits = BodyLimits(echo, max_bytes=10, most_read=12)
+        limits = BodyLimits(echo, max_bytes=10, reading=Reading(12))
 
         async def ask(name: str, *bodies: bytes) -> None:
             parts = chunks(*bodies)
@@ -125,7 +125,7 @@ def test_one_body_alone_may_be_larger_than_all_together() -> None:
 
     sent: list[Message] = []
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
-    asyncio.run(BodyLimits(echo, max_bytes=10, most_read=1)(scope, receive, send))
+    asyncio.run(BodyLimits(echo, max_bytes=10, reading=Reading(1))(scope, receive, send))
     assert sent[0]["status"] == 200
 
 
