@@ -22,6 +22,7 @@ from benchmarks.servers import pinned
 WARM_UP_SECONDS = 1
 CONNECTIONS = 400
 ANSWER_SECONDS = 30
+AWAKE_SECONDS = 0.002
 
 
 def top_load(url: str, request: Request, clients: int, seconds: float, cores: Sequence[int]) -> float:
@@ -74,12 +75,19 @@ async def _ask_steadily(url: str, request: Request, rate: float, seconds: float,
     start = due = time.perf_counter()
     while due < start + seconds:
         due += draw.expovariate(rate)
-        delay = due - time.perf_counter()
-        await asyncio.sleep(max(delay, 0))
+        await _until(due)
         idle.ask(due, answers)
     await idle.close()
     answers.seconds = time.perf_counter() - start
     return answers
+
+
+async def _until(due: float) -> None:
+    """Wait till a moment, the end of it awake: uvloop's timers count whole milliseconds, and would bunch requests."""
+    while True:
+        await asyncio.sleep(max(due - time.perf_counter() - AWAKE_SECONDS, 0))
+        if time.perf_counter() >= due:
+            return
 
 
 def _message(url: str, request: Request) -> bytes:

@@ -104,31 +104,35 @@ def latency(options: argparse.Namespace) -> None:
 
     Both servers are there at the same time and asked by turns, since a shared machine is fast and slow by turns.
     """
-    print("| one image | | top load, requests/s | asked a second | p50, ms | p99, ms | p99 / p50 | first / p50 alone |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| one image | | top load, requests/s | asked a second | busy | p50, ms | p99, ms | p99 / p50 |", end="")
+    print(" first / p50 alone |\n|---|---|---|---|---|---|---|---|---|")
     servers = CLUSTNET, STARLETTE
     for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
         first = [_first_and_alone(options, server, request) for server in servers]
         with ExitStack() as stack:
-            urls = [stack.enter_context(running(server, options.bundle, SERVER_CORE))[0] for server in servers]
-            turns = [[_latency(options, url, request, turn) for url in urls] for turn in range(options.turns)]
+            there = [stack.enter_context(running(server, options.bundle, SERVER_CORE)) for server in servers]
+            turns = [[_latency(options, *one, request, turn) for one in there] for turn in range(options.turns)]
         for server, own, ratio in zip(servers, np.array(turns).swapaxes(0, 1), first, strict=True):
             print(f"| {name} | {server.name} | {_latencies(own)} | {ratio:.1f} |", flush=True)
 
 
-def _latency(options: argparse.Namespace, url: str, request: Request, turn: int) -> list[float]:
+def _latency(
+    options: argparse.Namespace, url: str, process: "subprocess.Popen[bytes]", request: Request, turn: int
+) -> list[float]:
     top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+    before = _computed(process)
     answers = steady_load(url, request, PART * top, options.seconds, seed=turn)
+    busy = (_computed(process) - before) / answers.seconds
     _only(answers, 200)
     p50, p99 = answers.percentile(50), answers.percentile(99)
-    return [top, PART * top, p50, p99, p99 / p50]
+    return [top, PART * top, busy, p50, p99, p99 / p50]
 
 
 def _latencies(turns: np.ndarray) -> str:
-    """Return the medians of turns [N, 5], and the quartiles of the last column."""
-    top, rate, p50, p99, ratio = _median(turns)
+    """Return the medians of turns [N, 6], and the quartiles of the last column."""
+    top, rate, busy, p50, p99, ratio = _median(turns)
     low, high = np.quantile(turns[:, -1], (0.25, 0.75))
-    return f"{top:,.0f} | {rate:,.0f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
+    return f"{top:,.0f} | {rate:,.0f} | {busy:.2f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
 
 
 def _first_and_alone(options: argparse.Namespace, server: Server, request: Request) -> float:
@@ -298,6 +302,13 @@ def _watched(process: "subprocess.Popen[bytes]", work: Callable[[], None]) -> tu
         megabytes.append(_memory(process) / 2**20)
         thread.join(SAMPLE_SECONDS)
     return minutes, megabytes
+
+
+def _computed(process: "subprocess.Popen[bytes]") -> float:
+    """Return the seconds of a core that a process and all its children have used."""
+    first = psutil.Process(process.pid)
+    times = [each.cpu_times() for each in (first, *first.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def _memory(process: "subprocess.Popen[bytes]") -> int:
