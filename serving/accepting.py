@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from clustnet.settings import load_settings
 from serving.farewell import Farewell
@@ -28,6 +29,7 @@ PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are 
 REST_SECONDS = 1.0  # after there were no more file descriptors
 MOST_DESCRIPTORS = 16_384  # of a worker, where the system allows as many; a silent connection costs one and some 10 KB
 HANDSHAKE_SECONDS = 10.0  # of TLS
+BEGINNING_SECONDS = 1.0  # that the end waits for connections to begin
 UNTAKEN_SECONDS = 0.25  # that a client waits who came to a worker that stops, while others may not
 UNREAD_SECONDS = 60.0  # that a client may leave an answer unread, of which it takes nothing
 
@@ -107,10 +109,12 @@ class Acceptor:
             self._loop.add_reader(self._listening, self._notice)
 
     async def wait_closed(self) -> None:
-        """Accept no more, and wait till the connections that were accepted last have begun."""
+        """Accept no more when all who came have been told, and wait till those that were accepted have begun."""
+        await asyncio.sleep(2 * self._untaken)
         self._loop.remove_reader(self._listening)
         self._listening.close()
-        await asyncio.gather(*self._beginning, return_exceptions=True)
+        if self._beginning:
+            await asyncio.wait(self._beginning, timeout=BEGINNING_SECONDS)
 
     def _accept(self) -> bool:
         """Accept those who wait; false if there are no more file descriptors."""
@@ -146,8 +150,12 @@ class Acceptor:
 
     def _begun(self, task: "asyncio.Task[Any]") -> None:
         self._beginning.discard(task)
-        if not task.cancelled() and task.exception():
+        if task.cancelled():
+            return
+        if task.exception():
             logger.debug("A connection could not begin: %s", task.exception())
+        elif self._closed:  # uvicorn, which has asked all to end, does not know this one
+            _end(task.result()[0].get_protocol())
 
     def _wait(self, seconds: float) -> None:
         self._loop.remove_reader(self._listening)
@@ -165,3 +173,8 @@ class Acceptor:
     def _tell(self) -> None:
         if self._listening.fileno() >= 0 and self._accept():
             self._loop.add_reader(self._listening, self._notice)
+
+
+def _end(protocol: asyncio.BaseProtocol) -> None:
+    if isinstance(protocol, HttpToolsProtocol):
+        protocol.shutdown()

@@ -6,6 +6,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import httptools
 from starlette.types import ASGIApp
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -39,7 +40,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.ws_protocol_class = None  # there are none, and uvicorn's would take the connection over
         self._received = 0  # since the packet in which the request began, which is not counted
         self._body = 0
-        self._in_packet = self._in_head = self._in_body = False
+        self._in_packet = self._in_head = self._in_body = self._upgrades = False
         self._computes = self._turned_away = self._closes = False
         self._admitted = 0  # whole and not yet answered; more than one where the client does not wait for answers
         self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = None  # till its packet has been read
@@ -55,17 +56,14 @@ class BoundedProtocol(HttpToolsProtocol):
         """Take a packet."""
         self._wait_for_rest()
         self._received += len(data)
+        self._unset_keepalive_if_required()
         self._in_packet = True
-        super().data_received(data)
+        self._parse(data)
         self._in_packet = False
         if self._put_off:  # the body comes in more packets
             self._start_now(*self._put_off)
         if self._received > MOST_OVERHEAD + 2 * self._body and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words, which say no more
-        """Refuse what cannot be read."""
-        self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -77,7 +75,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Start the request, if there is room for it."""
-        self._in_head, self._in_body = False, True
+        self._in_head = False
+        self._upgrades = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if not self._upgrades:
+            self._begin()
+            self._in_body = True
+
+    def _begin(self) -> None:
         path = self.url.partition(b"?")[0].decode("latin-1")
         admission = self.admission if self.parser.get_method() == b"POST" else None
         self._computes = admission is not None and admission.computes(path)
@@ -96,6 +100,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """End a request."""
+        if self._upgrades:
+            return
         self._waits_since, self._in_body = None, False
         if self._turned_away and self._closes:
             self.transport.close()
@@ -155,8 +161,28 @@ class BoundedProtocol(HttpToolsProtocol):
         """Tell whether the request whose body is being read is the one that is to be answered next."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
-    def _unsupported_upgrade_warning(self) -> None:
-        """Answer a request to upgrade as any other, and log nothing."""
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._upgrades:
+                self._parse_as_any_other(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+
+    def _parse_as_any_other(self, rest: bytes) -> None:
+        """Read a request again without what asks for another protocol, which a server may ignore (RFC 9110, 7.8).
+
+        Java's client asks so for HTTP/2 with every request. Httptools would skip the body.
+
+        Args:
+            rest: what came behind the headers.
+        """
+        line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        fields = (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        self._parse(b"\r\n".join([line, *fields, b"", rest]))
 
     def _wait_for_another(self) -> None:
         self._unset_keepalive_if_required()

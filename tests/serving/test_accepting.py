@@ -5,12 +5,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
 from uvicorn.config import LOOP_FACTORIES
 
 import serving
 from serving.accepting import MOST_DESCRIPTORS, AcceptingLoop, Acceptor, SharingLoop, loop_factory
+from serving.http_protocol import BoundedProtocol
 
 CLIENTS = 20
 
@@ -152,6 +156,44 @@ async def told_and_turned_away() -> None:
 @pytest.mark.parametrize("factory", [AcceptingLoop, SharingLoop])
 def test_while_it_stops_newcomers_are_told_so(factory: type[AcceptingLoop]) -> None:
     run(told_and_turned_away(), factory)
+
+
+def test_who_came_in_the_last_moment_is_told_before_the_end() -> None:
+    async def test() -> None:
+        with shared_socket() as shared:
+            server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
+            server.close()
+            reader, writer = await asyncio.open_connection(*shared.getsockname())
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            await server.wait_closed()
+            assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 503 ")
+            writer.close()
+
+    run(test())
+
+
+def test_a_connection_that_begins_after_the_end_has_begun_is_told_to_end() -> None:
+    async def test() -> None:
+        config = uvicorn.Config(nothing, lifespan="off")
+        config.load()
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        with shared_socket() as shared:
+            made = partial(BoundedProtocol, config=config, server_state=state, app_state={})
+            server = await loop.create_server(made, sock=shared)
+            with socket.create_connection(shared.getsockname()) as client:
+                server._accept()  # type: ignore[attr-defined]
+                server.close()
+                await server.wait_closed()
+                client.settimeout(10)
+                assert await loop.run_in_executor(None, client.recv, 1) == b""
+            assert not state.connections
+
+    run(test())
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that is never asked."""
 
 
 def test_whom_another_worker_takes_a_stopping_one_leaves_to_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -277,6 +278,8 @@ def test_however_requests_come_all_are_handed_on(monkeypatch: pytest.MonkeyPatch
 
 
 MALFORMED = {
+    "an address without a path": b"GET http://here HTTP/1.1\r\nHost: here\r\n\r\n",
+    "a port that is none": b"GET http://here:99999/ HTTP/1.1\r\nHost: here\r\n\r\n",
     "a request": b"\x16\x03\x01 what\r\n\r\n",
     "a chunk": HEAD + b"Transfer-Encoding: chunked\r\n\r\nno length\r\n",
 }
@@ -428,3 +431,24 @@ def test_clients_who_ask_no_more_can_send_all_before_they_read_their_refusal(sta
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"connection: close" in head
     assert body.startswith(b'{"error":')
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+SIZES = {
+    "in one packet": [request("/", more=H2C) + request("/")],
+    "the body by itself": [request("/", more=H2C)[:-2], b"ab", request("/")],
+    "the headers in parts": [request("/", more=H2C)[:50], request("/", more=H2C)[50:], request("/")],
+    "two in one packet": [request("/", more=H2C) + request("/", more=H2C)],
+}
+
+
+@pytest.mark.parametrize("packets", SIZES.values(), ids=SIZES)
+def test_the_body_of_a_request_to_upgrade_is_read(packets: list[bytes]) -> None:
+    answer = answered(*packets, HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nb")
+    assert re.findall(rb"\r\n\r\n(\d)", answer) == [b"2", b"2", b"1"]
+
+
+def test_a_large_body_of_a_request_to_upgrade_is_read() -> None:
+    start = HEAD + b"Content-Length: 400000\r\n" + H2C + b"\r\n"
+    last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+    assert re.findall(rb"\r\n\r\n(\d+)", answered(start, 400_000 * b"a" + last)) == [b"400000", b"0"]
