@@ -162,18 +162,20 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            if self._upgrades:
-                self._parse_as_any_other(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._as_any_other(data[upgrade.args[0] :]) if self._upgrades else b""
+            except httptools.HttpParserError:
+                self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
+                return
 
-    def _parse_as_any_other(self, rest: bytes) -> None:
-        """Read a request again without what asks for another protocol, which a server may ignore (RFC 9110, 7.8).
+    def _as_any_other(self, rest: bytes) -> bytes:
+        """Return a request without what asks for another protocol, which a server may ignore (RFC 9110, 7.8).
 
-        Java's client asks so for HTTP/2 with every request. Httptools would skip the body.
+        Java's client asks so for HTTP/2 with every request; httptools would skip the body. A new parser reads it again.
 
         Args:
             rest: what came behind the headers.
@@ -182,7 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
         fields = (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
-        self._parse(b"\r\n".join([line, *fields, b"", rest]))
+        return b"\r\n".join([line, *fields, b"", rest])
 
     def _wait_for_another(self) -> None:
         self._unset_keepalive_if_required()

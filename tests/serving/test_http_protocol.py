@@ -452,3 +452,8 @@ def test_a_large_body_of_a_request_to_upgrade_is_read() -> None:
     start = HEAD + b"Content-Length: 400000\r\n" + H2C + b"\r\n"
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     assert re.findall(rb"\r\n\r\n(\d+)", answered(start, 400_000 * b"a" + last)) == [b"400000", b"0"]
+
+
+def test_many_requests_to_upgrade_in_one_packet_are_answered() -> None:
+    last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
+    assert answered(1000 * request("/", more=H2C) + last).count(b"200 OK") == 1001
