@@ -322,15 +322,19 @@ def _watched(process: "subprocess.Popen[bytes]", work: Callable[[], None]) -> tu
 
 def _computed(process: "subprocess.Popen[bytes]") -> float:
     """Return the seconds of a core that a process and all its children have used."""
-    first = psutil.Process(process.pid)
-    times = [each.cpu_times() for each in (first, *first.children(recursive=True))]
+    times = [each.cpu_times() for each in _family(process)]
     return sum(each.user + each.system for each in times)
 
 
 def _memory(process: "subprocess.Popen[bytes]") -> int:
     """Return the resident bytes of a process and all its children."""
+    return sum(each.memory_info().rss for each in _family(process))
+
+
+def _family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """Return a process and all its children."""
     first = psutil.Process(process.pid)
-    return sum(each.memory_info().rss for each in (first, *first.children(recursive=True)))
+    return [first, *first.children(recursive=True)]
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from serving.early_answers import LAST, early_answer
+from serving.early_answers import LAST, RETRY, early_answer
 from serving.headers import Fields, header
-from serving.refusals import RETRY_SECONDS, again
+from serving.refusals import again
 from serving.request_log import REQUEST_ID_FIELD
 from serving.turns import MOST_RUNNING, MOST_WAITING, busy
 
 ROOM = MOST_RUNNING + MOST_WAITING  # past as many TakeTurns refuses too
-RETRY = f"retry-after: {RETRY_SECONDS}\r\n"
 
 
 class Admission:

@@ -2,9 +2,11 @@
 
 from http import HTTPStatus
 
+from serving.refusals import RETRY_SECONDS
 from serving.request_log import REQUEST_ID_FIELD, choose_id
 
 LAST = "connection: close\r\n"  # a header for answers after which nothing more is read
+RETRY = f"retry-after: {RETRY_SECONDS}\r\n"  # and for those under overload
 
 
 def early_answer(status: HTTPStatus, message: str, fields: str = "", sent_id: str = "") -> bytes:

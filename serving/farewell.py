@@ -3,11 +3,11 @@
 import asyncio
 from http import HTTPStatus
 
-from serving.early_answers import LAST, early_answer
-from serving.refusals import RETRY_SECONDS, again
+from serving.early_answers import LAST, RETRY, early_answer
+from serving.refusals import again
 
 MESSAGE = again("The service is stopping")
-FIELDS = f"retry-after: {RETRY_SECONDS}\r\n{LAST}"
+FIELDS = RETRY + LAST
 MOST_BYTES = 64 * 1024  # of headers
 SECONDS = 5.0  # that a client has to send them, and to read the answer
 

@@ -9,7 +9,7 @@ import os
 import re
 import time
 from collections import Counter as Counts
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
@@ -146,7 +146,7 @@ class RequestMetrics:
 
     def __init__(self, app: ASGIApp, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> None:
         self.app = app
-        self._label = lru_cache(MOST_PATHS)(partial(label_of, paths=paths, patterns=patterns))
+        self._label = remembered_labels(paths, patterns)
         _announce_requests([*paths, *patterns, OTHER])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,6 +163,11 @@ class RequestMetrics:
             await send(message)
 
         await self.app(scope, receive, observing)
+
+
+def remembered_labels(paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> Callable[[str], str]:
+    """Return ``label_of`` for these paths and patterns, which remembers what it found."""
+    return lru_cache(MOST_PATHS)(partial(label_of, paths=paths, patterns=patterns))
 
 
 def label_of(path: str, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> str:

@@ -39,8 +39,8 @@ from serving.metrics import (
     RequestMetrics,
     announce,
     count_unadmitted,
-    label_of,
     refused,
+    remembered_labels,
     show_in_flight,
     show_limit,
 )
@@ -253,7 +253,7 @@ BENTOML = ("/livez", "/readyz", "/healthz", "/schema.json")  # its own; its clie
 PATHS = PathPatterns([*PREDICT, FEEDBACK, *BENTOML, *PAGE_PATHS, *PROTOCOL_PATHS])
 METHODS = dict.fromkeys([*PREDICT, FEEDBACK], POST) | dict.fromkeys([*BENTOML, *PAGES, PROTOCOL], GET)
 TURNS = Turns()  # one for all protocols
-label = lru_cache(MOST_PATHS)(partial(label_of, paths=PREDICT, patterns=INFER))
+label = remembered_labels(PREDICT, INFER)
 BoundedProtocol.admission = Admission(
     computes,
     lambda path: count_unadmitted(label(path)),
