@@ -18,11 +18,11 @@ import uvloop
 
 from benchmarks.requests import Request
 from benchmarks.servers import pinned
+from benchmarks.timer import Timer
 
 WARM_UP_SECONDS = 1
 CONNECTIONS = 400
 ANSWER_SECONDS = 30
-AWAKE_SECONDS = 0.002
 
 
 def top_load(url: str, request: Request, clients: int, seconds: float, cores: Sequence[int]) -> float:
@@ -64,7 +64,10 @@ class Answers:
 
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
-    """Ask ``rate`` times a second, at random moments (a Poisson process), whether or not the server keeps up."""
+    """Ask ``rate`` times a second, at random moments (a Poisson process), whether or not the server keeps up.
+
+    The client sleeps in between: were it awake all the time, the system's own threads would run on the server's core.
+    """
     gc.freeze()  # or a look through all that is imported would hold up the client, and be counted as the server's
     return uvloop.run(_ask_steadily(url, request, rate, seconds, seed))
 
@@ -72,22 +75,16 @@ def steady_load(url: str, request: Request, rate: float, seconds: float, seed: i
 async def _ask_steadily(url: str, request: Request, rate: float, seconds: float, seed: int) -> Answers:
     draw, answers, idle = random.Random(seed), Answers(), Idle(_message(url, request))  # noqa: S311
     await idle.open(url)
-    start = due = time.perf_counter()
+    timer = Timer()
+    start = due = time.monotonic()
     while due < start + seconds:
         due += draw.expovariate(rate)
-        await _until(due)
+        await timer.until(due)
         idle.ask(due, answers)
+    timer.close()
     await idle.close()
-    answers.seconds = time.perf_counter() - start
+    answers.seconds = time.monotonic() - start
     return answers
-
-
-async def _until(due: float) -> None:
-    """Wait till a moment, the end of it awake: uvloop's timers count whole milliseconds, and would bunch requests."""
-    while True:
-        await asyncio.sleep(max(due - time.perf_counter() - AWAKE_SECONDS, 0))
-        if time.perf_counter() >= due:
-            return
 
 
 def _message(url: str, request: Request) -> bytes:
@@ -134,8 +131,8 @@ class Idle:
 
     async def close(self) -> None:
         """Wait for the last answers, and close."""
-        deadline = time.perf_counter() + ANSWER_SECONDS
-        while len(self._idle) < self._open and time.perf_counter() < deadline:
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while len(self._idle) < self._open and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self._idle):
             connection.transport.close()
@@ -173,7 +170,7 @@ class Connection(asyncio.Protocol):
         due, answers = self._asked
         status = int(head[9:12])
         answers.statuses[status] += 1
-        answers.milliseconds[status].append(1000 * (time.perf_counter() - due))
+        answers.milliseconds[status].append(1000 * (time.monotonic() - due))
         self._buffer, self._asked = b"", None
         self._idle.free(self)
 

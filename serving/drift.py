@@ -5,6 +5,7 @@ they are largest, so that a client who always reaches the same worker is not ave
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,18 +60,17 @@ class Watch:
         """Take note of a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
         if manifest.drift:
             TALLY.add(self._add, (manifest, outputs, images.copy()))  # the images may hold a whole request in memory
-            TALLY.add(self._show_some, id(manifest))
 
     def _add(self, notes: list[Note]) -> None:
         for manifest, window in self._windows.values():
             mine = [(outputs, images) for other, outputs, images in notes if other is manifest]
             if mine:
                 window.add(Observed.of(*zip(*mine, strict=True)).bins(window.reference))
+                TALLY.show(window, partial(self._show_watched, id(manifest)))
 
-    def _show_some(self, keys: list[int]) -> None:
-        windows = self._windows
-        for key in windows.keys() & set(keys):
-            _show(*windows[key])
+    def _show_watched(self, key: int) -> None:
+        if key in self._windows:
+            _show(*self._windows[key])
 
 
 WATCH = Watch()

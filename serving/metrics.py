@@ -104,7 +104,7 @@ def refused(refusal: Refusal) -> Response:
 
 def show_in_flight(count: int) -> None:
     """Show how many requests for predictions this worker has read and not yet answered, a moment later."""
-    TALLY.add(_show_in_flight, count)
+    TALLY.show("in flight", partial(IN_FLIGHT.set, count))
 
 
 def show_limit(most: int) -> None:
@@ -185,10 +185,6 @@ def _announce_requests(paths: Iterable[str]) -> None:
             REQUESTS.labels(path, status)
     for reason in REASONS:
         REFUSED.labels(reason)
-
-
-def _show_in_flight(counts: list[int]) -> None:
-    IN_FLIGHT.set(counts[-1])
 
 
 def _count_requests(notes: list[tuple[str, int, float]]) -> None:

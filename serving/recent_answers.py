@@ -65,7 +65,9 @@ class RecentAnswers:
     def __init__(self, path: Path, most: int) -> None:
         self.most = most
         self._file = SqliteFile(path, KIND, (MODELS, ANSWERS), "NORMAL")
-        self._tally = Tally(most=MOST_NOTES)  # one of its own, as a slow disk must not hold up the metrics
+        self._tally = Tally(
+            most=MOST_NOTES, piece=MOST_NOTES
+        )  # one of its own, as a slow disk must not hold up the metrics
         self._told = ""
 
     def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:

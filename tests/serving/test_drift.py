@@ -116,6 +116,7 @@ def test_images_of_a_model_that_was_replaced_meanwhile_are_left_out(watched: lis
     watch._add([(again, outputs, noise(4)), (first.manifest, outputs, noise(4))])
     ((_, window),) = watch._windows.values()
     assert window.images == 4
+    TALLY.flush()  # or this would be shown in another test
 
 
 def test_no_image_can_break_the_window(watched: list[Predictor], caplog: pytest.LogCaptureFixture) -> None:

@@ -28,6 +28,40 @@ def test_kinds_are_counted_in_the_order_of_their_notes() -> None:
     assert counted == ["count", "show", "log"]
 
 
+def test_many_notes_are_counted_in_pieces() -> None:
+    tally, pieces = Tally(seconds=60, piece=2), []
+    count = pieces.append
+    for number in range(5):
+        tally.add(count, number)
+    tally.flush()
+    assert pieces == [[0, 1], [2, 3], [4]]
+
+
+def test_the_last_of_each_is_shown_when_all_is_counted() -> None:
+    tally, seen = Tally(seconds=60), []
+    for number in (1, 2):
+        tally.show("number", partial(seen.append, f"shown {number}"))
+        tally.show("word", partial(seen.append, f"a word beside {number}"))
+        tally.add(lambda notes: seen.extend(notes), f"counted {number}")
+    tally.flush()
+    tally.flush()
+    assert seen[:2] == ["counted 1", "counted 2"]
+    assert sorted(seen[2:]) == ["a word beside 2", "shown 2"]
+
+
+def test_a_count_may_say_what_to_show() -> None:
+    tally, seen = Tally(seconds=60), []
+    tally.add(lambda notes: tally.show("sum", partial(seen.append, sum(notes))), 3)
+    tally.flush()
+    assert seen == [3]
+
+
+def test_what_there_is_to_show_is_shown_by_itself() -> None:
+    shown = threading.Event()
+    Tally(seconds=0.001).show("it", shown.set)
+    assert shown.wait(30)
+
+
 def test_notes_are_counted_by_themselves_soon_after() -> None:
     counted = threading.Event()
     Tally(seconds=0.01).add(lambda _: counted.set(), None)
@@ -74,8 +108,11 @@ def test_a_count_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixt
 
     tally.add(fail, 1)
     tally.add(seen.extend, 2)
+    tally.show("a fault", partial(fail, []))
+    tally.show("another", partial(seen.append, 3))
     tally.flush()
-    assert seen == [2]
+    assert seen == [2, 3]
+    assert len(caplog.records) == 2
     assert "ZeroDivisionError" in caplog.text
 
 
