@@ -1,6 +1,7 @@
 """Fixtures that tests of several rooms share."""
 
 import os
+import signal
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -20,6 +21,9 @@ from tests.synthetic import write_bundle
 # No deadline, because a busy machine is no fault; the same examples in CI, so that it fails for the change alone.
 settings.register_profile("clustnet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("clustnet")
+
+# A shell starts what is in the background with Ctrl-C ignored, and the processes that tests interrupt would inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
