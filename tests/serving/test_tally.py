@@ -37,6 +37,16 @@ def test_many_notes_are_counted_in_pieces() -> None:
     assert pieces == [[0, 1], [2, 3], [4]]
 
 
+def test_a_heap_of_notes_is_counted_in_larger_pieces() -> None:
+    tally, pieces = Tally(seconds=60, piece=1), []
+    count = pieces.append
+    for number in range(100_000):
+        tally.add(count, number)
+    tally.flush()
+    assert [number for piece in pieces for number in piece] == list(range(100_000))
+    assert len(pieces) < 100
+
+
 def test_the_last_of_each_is_shown_when_all_is_counted() -> None:
     tally, seen = Tally(seconds=60), []
     for number in (1, 2):
