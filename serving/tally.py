@@ -57,8 +57,8 @@ class Tally:
         self._sort()
         while self._count_a_piece():
             pass
-        while self._show_one():
-            pass
+        for what in list(self._shows):
+            self._show_one(what)
 
     def _wake(self) -> None:
         if not self._some.is_set():
@@ -84,14 +84,11 @@ class Tally:
                 del self._sorted[count]
             return True
 
-    def _show_one(self) -> bool:
-        """Show one thing; false where there is none."""
+    def _show_one(self, what: Hashable) -> None:
         with self._counting:
-            if not self._shows:
-                return False
-            _, show = self._shows.popitem()
-            _call(show)
-            return True
+            show = self._shows.pop(what, None)
+            if show:  # it has not been shown by another thread
+                _call(show)
 
     def _start(self) -> None:
         """Start the thread with the first note, in the process that serves and not in the one that starts it."""
@@ -107,7 +104,8 @@ class Tally:
             self._sort()
             while self._count_a_piece():
                 time.sleep(PAUSE)
-            while turn % SHOWN_EVERY == 0 and self._show_one():
+            for what in list(self._shows) if turn % SHOWN_EVERY == 0 else ():  # not what is given meanwhile
+                self._show_one(what)
                 time.sleep(PAUSE)
             if self._shows:
                 self._some.set()  # till their turn comes

@@ -93,6 +93,20 @@ def test_flush_counts_what_its_thread_has_taken_and_not_yet_counted(monkeypatch:
     assert seen == {"a", "b", "c"}
 
 
+def test_what_is_shown_again_and_again_does_not_hold_up_what_is_counted() -> None:
+    tally, shown, counted = Tally(seconds=0.001), threading.Event(), threading.Event()
+
+    def again() -> None:
+        shown.set()
+        tally.show("it", again)
+
+    tally.show("it", again)
+    assert shown.wait(30)
+    tally.add(lambda _: counted.set(), None)
+    assert counted.wait(30)
+    tally.flush()
+
+
 def test_no_note_of_many_threads_is_lost() -> None:
     tally, seen = Tally(seconds=0.001), []
     count = seen.extend
