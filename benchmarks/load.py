@@ -66,7 +66,7 @@ class Answers:
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
     """Ask ``rate`` times a second, at random moments (a Poisson process), whether or not the server keeps up.
 
-    The client sleeps in between: were it awake all the time, the system's own threads would run on the server's core.
+    The client sleeps in between where there is time, so that its core is free for the system's own threads.
     """
     gc.freeze()  # or a look through all that is imported would hold up the client, and be counted as the server's
     return uvloop.run(_ask_steadily(url, request, rate, seconds, seed))

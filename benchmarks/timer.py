@@ -1,4 +1,4 @@
-"""A timer that wakes uvloop in the microsecond, as its own count whole milliseconds and would bunch requests."""
+"""A timer that wakes uvloop to within microseconds: its own count whole milliseconds, and would bunch requests."""
 
 import asyncio
 import ctypes
@@ -27,7 +27,7 @@ class Timer:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._file = self._libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._file < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise _fault()
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._file, self._ring)
         self._rung = asyncio.Event()
@@ -50,8 +50,13 @@ class Timer:
     def _set(self, moment: float) -> None:
         absolute, once = 1, _Timespec(0, 0)  # TFD_TIMER_ABSTIME
         when = _Itimerspec(once, _Timespec(*divmod(int(moment * 1e9), 10**9)))
-        self._libc.timerfd_settime(self._file, absolute, ctypes.byref(when), None)
+        if self._libc.timerfd_settime(self._file, absolute, ctypes.byref(when), None):
+            raise _fault()
 
     def _ring(self) -> None:
         os.read(self._file, 8)
         self._rung.set()
+
+
+def _fault() -> OSError:
+    return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

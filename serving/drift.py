@@ -52,9 +52,9 @@ class Watch:
         for manifest in manifests:
             if manifest.drift:
                 now[id(manifest)] = before.get(id(manifest)) or (manifest, Window(manifest.drift, images))
-        for key in now.keys() - before.keys():
-            _show(*now[key])
         self._windows = now
+        for key in now.keys() - before.keys():
+            TALLY.show(now[key][1], partial(self._show_watched, key))
 
     def note(self, outputs: Predictions, images: NDArray[np.uint8], manifest: Manifest) -> None:
         """Take note of a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
@@ -69,8 +69,9 @@ class Watch:
                 TALLY.show(window, partial(self._show_watched, id(manifest)))
 
     def _show_watched(self, key: int) -> None:
-        if key in self._windows:
-            _show(*self._windows[key])
+        watched = self._windows.get(key)
+        if watched:
+            _show(*watched)
 
 
 WATCH = Watch()

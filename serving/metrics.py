@@ -76,7 +76,7 @@ LIMIT = Gauge(
     "clustnet_requests_in_flight_limit", "How many there may be before more are refused.", multiprocess_mode="livesum"
 )
 
-TALLY = Tally()
+TALLY = Tally(in_loop=True)
 
 
 def announce(manifest: Manifest) -> None:

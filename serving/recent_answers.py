@@ -21,7 +21,7 @@ from clustnet.sqlite_file import SqliteFile
 from serving.tally import Tally
 
 KIND = 0x434E414E  # "CNAN"
-MOST_NOTES = 2000  # requests whose answers wait for the disk: more than come in a second
+MOST_NOTES = 4000  # requests whose answers wait for the disk: more than come in a second
 ANSWERS = """
 CREATE TABLE IF NOT EXISTS answers (
     last INTEGER PRIMARY KEY,  -- how many images had been answered with this request's
@@ -65,9 +65,8 @@ class RecentAnswers:
     def __init__(self, path: Path, most: int) -> None:
         self.most = most
         self._file = SqliteFile(path, KIND, (MODELS, ANSWERS), "NORMAL")
-        self._tally = Tally(
-            most=MOST_NOTES, piece=MOST_NOTES
-        )  # one of its own, as a slow disk must not hold up the metrics
+        # One of its own, as a slow disk must not hold up the metrics; and all in one piece, which is one transaction.
+        self._tally = Tally(most=MOST_NOTES, piece=MOST_NOTES)
         self._told = ""
 
     def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:

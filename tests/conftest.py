@@ -22,8 +22,9 @@ from tests.synthetic import write_bundle
 settings.register_profile("clustnet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("clustnet")
 
-# A shell starts what is in the background with Ctrl-C ignored, and the processes that tests interrupt would inherit it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+# A script's shell starts what is in the background with Ctrl-C ignored, and processes that tests interrupt inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

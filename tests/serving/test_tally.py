@@ -1,3 +1,4 @@
+import asyncio
 import threading
 from functools import partial
 
@@ -94,17 +95,79 @@ def test_flush_counts_what_its_thread_has_taken_and_not_yet_counted(monkeypatch:
 
 
 def test_what_is_shown_again_and_again_does_not_hold_up_what_is_counted() -> None:
-    tally, shown, counted = Tally(seconds=0.001), threading.Event(), threading.Event()
+    tally = Tally(seconds=0.001)
+    shown, counted, other, enough = (threading.Event() for _ in range(4))
 
     def again() -> None:
         shown.set()
-        tally.show("it", again)
+        if not enough.is_set():
+            tally.show("it", again)
 
     tally.show("it", again)
     assert shown.wait(30)
     tally.add(lambda _: counted.set(), None)
+    tally.show("another", other.set)
     assert counted.wait(30)
+    assert other.wait(30)
     tally.flush()
+    enough.set()
+
+
+def test_there_is_a_pause_after_each_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.tally.PAUSE", 60)
+    tally, seen, one = Tally(seconds=0.2, piece=2), [], threading.Event()
+
+    def count(notes: list[int]) -> None:
+        seen.extend(notes)
+        one.set()
+
+    for number in range(5):
+        tally.add(count, number)
+    assert one.wait(30)
+    assert seen == [0, 1]
+
+
+def test_notes_are_counted_several_times_before_all_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.tally.SHOWN_EVERY", 3)
+    tally, counted, seen, shown = Tally(seconds=0.2), [], [], threading.Event()
+
+    def count(notes: list[None]) -> None:
+        counted.append(len(notes))
+        if not shown.is_set():
+            tally.add(count, None)
+
+    def show() -> None:
+        seen.append(len(counted))
+        shown.set()
+
+    tally.add(count, None)
+    tally.show("it", show)
+    assert shown.wait(30)
+    assert seen == [3]
+
+
+def test_the_event_loop_counts_between_its_requests_and_after_its_end_the_thread_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serving.tally.SHOWN_EVERY", 1)
+    tally, threads, ended = Tally(seconds=0.01, piece=1, in_loop=True), [], threading.Event()
+
+    def count(_: list[int]) -> None:
+        threads.append(threading.current_thread())
+
+    async def serve() -> None:
+        shown = asyncio.Event()
+        for number in range(3):
+            tally.add(count, number)
+        tally.show("it", shown.set)
+        await asyncio.wait_for(shown.wait(), 30)
+
+    asyncio.run(serve())
+    assert threads == 3 * [threading.main_thread()]
+    tally.add(count, 3)
+    tally.add(lambda _: ended.set(), None)
+    assert ended.wait(30)
+    assert threads[3].name == "tally"
 
 
 def test_no_note_of_many_threads_is_lost() -> None:
