@@ -1,6 +1,6 @@
 """Notes that are counted together: to write a metric costs more than the rest of a small request's bookkeeping.
 
-Requests on the same core wait while they are counted, so the thread does it in small pieces. ``flush`` does not.
+Requests on the same core wait while they are counted, so this is done in small pieces; only ``flush`` counts all on end.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 SECONDS = 0.2
 PIECE = 64  # notes counted on end; of requests of one image they take a quarter of a millisecond
-PART = 8  # a piece is this part of a heap of notes, or the thread might never catch up with a worker at its top load
+PART = 8  # a piece is this part of a heap of notes, or a worker at its top load might never have counted all
 PAUSE = 0.002  # seconds, in which requests that waited catch up
 SHOWN_EVERY = 5  # times that notes are counted: to show drift costs as much as to count three hundred predictions
 
@@ -30,8 +30,8 @@ logger = logging.getLogger("bentoml.clustnet")
 class Tally:
     """Takes notes at once, and counts them together shortly after.
 
-    A thread of its own waits till then. It counts itself, or has the event loop count between requests: with two
-    threads that compute, each waits for the interpreter whenever the other has it.
+    A thread of its own waits till then. It counts itself, or has the event loop count between requests: of two threads
+    that compute, each waits for the interpreter whenever the other has it.
 
     Args:
         seconds: about how long notes wait before they are counted.
