@@ -1,6 +1,6 @@
 """Notes that are counted together: to write a metric costs more than the rest of a small request's bookkeeping.
 
-Requests on the same core wait while they are counted, so this is done in small pieces; only ``flush`` counts all on end.
+Requests on the same core wait while they are counted, so this is done in small pieces; only ``flush`` does all on end.
 """
 
 import asyncio
