@@ -103,7 +103,7 @@ def refused(refusal: Refusal) -> Response:
 
 
 def show_in_flight(count: int) -> None:
-    """Show how many requests for predictions this worker has read and not yet answered, a moment later."""
+    """Show how many requests for predictions this worker has read and not yet answered, about a second later."""
     TALLY.show("in flight", partial(IN_FLIGHT.set, count))
 
 

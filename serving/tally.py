@@ -117,14 +117,19 @@ class Tally:
             time.sleep(self._seconds)
             self._some.clear()
             steps = self._steps(shows=turn % SHOWN_EVERY == 0)
-            try:
-                if self._loop:
-                    self._loop.call_soon_threadsafe(self._go_on, self._loop, steps)
-                    continue
-            except RuntimeError:  # it has ended
-                self._loop = None
-            for _ in steps:
-                time.sleep(PAUSE)
+            if not self._handed_to_loop(steps):
+                for _ in steps:
+                    time.sleep(PAUSE)
+
+    def _handed_to_loop(self, steps: Iterator[None]) -> bool:
+        """Have the event loop do these steps; false where there is none, or it has ended."""
+        if not self._loop:
+            return False
+        try:
+            self._loop.call_soon_threadsafe(self._go_on, self._loop, steps)
+        except RuntimeError:
+            self._loop = None
+        return self._loop is not None
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None]) -> None:
         if next(steps, END) is not END:

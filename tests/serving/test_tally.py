@@ -30,22 +30,22 @@ def test_kinds_are_counted_in_the_order_of_their_notes() -> None:
 
 
 def test_many_notes_are_counted_in_pieces() -> None:
-    tally, pieces = Tally(seconds=60, piece=2), []
-    count = pieces.append
-    for number in range(5):
-        tally.add(count, number)
-    tally.flush()
-    assert pieces == [[0, 1], [2, 3], [4]]
+    assert counted_in_pieces(5, piece=2) == [[0, 1], [2, 3], [4]]
 
 
 def test_a_heap_of_notes_is_counted_in_larger_pieces() -> None:
-    tally, pieces = Tally(seconds=60, piece=1), []
-    count = pieces.append
-    for number in range(100_000):
-        tally.add(count, number)
-    tally.flush()
+    pieces = counted_in_pieces(100_000, piece=1)
     assert [number for piece in pieces for number in piece] == list(range(100_000))
     assert len(pieces) < 100
+
+
+def counted_in_pieces(notes: int, piece: int) -> list[list[int]]:
+    tally, pieces = Tally(seconds=60, piece=piece), []
+    count = pieces.append
+    for number in range(notes):
+        tally.add(count, number)
+    tally.flush()
+    return pieces
 
 
 def test_the_last_of_each_is_shown_when_all_is_counted() -> None:
