@@ -36,6 +36,7 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 LATENCY_OF = CLUSTNET, STARLETTE
+STEADY = 0.1  # part by which the top load may change in a turn; past it the load was not 70 % of it
 STARTS = 3  # whose first request is measured
 SAMPLE_SECONDS = 5
 WARM_UP_MINUTES = 16  # of the soak: as long the allocators go on growing
@@ -101,54 +102,49 @@ def workers(options: argparse.Namespace) -> None:
 
 
 def latency(options: argparse.Namespace) -> None:
-    """Print the latency at 70 % of the least top load, and of the very first request, beside the least server.
-
-    Both servers are there at the same time and asked by turns, since a shared machine is fast and slow by turns.
-    """
-    print("| one image | | least top load, requests/s | asked a second | busy | p50, ms | p99, ms |", end="")
-    print(" p99 / p50 | first / p50 alone |\n|---|---|---|---|---|---|---|---|---|")
+    """Print the latency at 70 % of the top load, and of the very first request, beside the least server."""
+    print("| one image | | turns | top load, requests/s | busy | p50, ms | p99, ms | p99 / p50 | first / p50 alone |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
         first = [_first_and_alone(options, server, request) for server in LATENCY_OF]
-        for server, own, ratio in zip(LATENCY_OF, _by_turns(options, request), first, strict=True):
-            print(f"| {name} | {server.name} | {_latencies(own)} | {ratio:.1f} |", flush=True)
+        for server, turns, ratio in zip(LATENCY_OF, _by_turns(options, request), first, strict=True):
+            print(f"| {name} | {server.name} | {_latencies(turns)} | {ratio:.1f} |", flush=True)
 
 
 def _by_turns(options: argparse.Namespace, request: Request) -> np.ndarray:
-    """Return what ``_latency`` measures of each server in each turn, [servers, turns, 6]."""
+    """Return what ``_latency`` measures of each server in each turn, [servers, turns, 6].
+
+    The servers are there at the same time and asked by turns, since a shared machine is fast and slow by turns.
+    """
     with ExitStack() as stack:
         there = [stack.enter_context(running(server, options.bundle, SERVER_CORE)) for server in LATENCY_OF]
-        tops = [
-            [top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for url, _ in there]
-            for _ in range(options.turns)
-        ]
-        turns = [
-            [_latency(options, *one, request, top, turn) for one, top in zip(there, np.min(tops, axis=0), strict=True)]
-            for turn in range(options.turns)
-        ]
+        turns = [[_latency(options, *one, request, turn) for one in there] for turn in range(options.turns)]
     return np.array(turns).swapaxes(0, 1)
 
 
 def _latency(
-    options: argparse.Namespace,
-    url: str,
-    process: "subprocess.Popen[bytes]",
-    request: Request,
-    top: float,
-    turn: int,
+    options: argparse.Namespace, url: str, process: "subprocess.Popen[bytes]", request: Request, turn: int
 ) -> list[float]:
-    before = _computed(process)
-    answers = steady_load(url, request, PART * top, options.seconds, seed=turn)
-    busy = (_computed(process) - before) / answers.seconds
+    """Return the top load before and after, and of the time between the busy part, p50, p99 and their ratio."""
+    before = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+    computed = _computed(process)
+    answers = steady_load(url, request, PART * before, options.seconds, seed=turn)
+    busy = (_computed(process) - computed) / answers.seconds
+    after = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
     _only(answers, 200)
     p50, p99 = answers.percentile(50), answers.percentile(99)
-    return [top, PART * top, busy, p50, p99, p99 / p50]
+    return [before, after, busy, p50, p99, p99 / p50]
 
 
 def _latencies(turns: np.ndarray) -> str:
-    """Return the medians of turns [N, 6], and the quartiles of the last column."""
-    top, rate, busy, p50, p99, ratio = _median(turns)
-    low, high = np.quantile(turns[:, -1], (0.25, 0.75))
-    return f"{top:,.0f} | {rate:,.0f} | {busy:.2f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
+    """Return in how many turns [N, 6] the machine kept its speed, their medians, and the last one's quartiles."""
+    steady = turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
+    if not len(steady):
+        return f"0 of {len(turns)} | - | - | - | - | -"
+    top, _, busy, p50, p99, ratio = _median(steady)
+    low, high = np.quantile(steady[:, -1], (0.25, 0.75))
+    medians = f"{top:,.0f} | {busy:.2f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
+    return f"{len(steady)} of {len(turns)} | {medians}"
 
 
 def _first_and_alone(options: argparse.Namespace, server: Server, request: Request) -> float:

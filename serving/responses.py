@@ -117,7 +117,5 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
 
 def _choices(probability: NDArray[np.float32], labels: tuple[str, ...]) -> list[Choice]:
     """Return the most probable label of each row of [N, len(labels)]."""
-    best = probability.argmax(axis=1)
-    values = np.take_along_axis(probability, best[:, None], axis=1)[:, 0]
-    pairs = zip(best.tolist(), values.tolist(), strict=True)
+    pairs = zip(probability.argmax(axis=1).tolist(), probability.max(axis=1).tolist(), strict=True)
     return [Choice(label=labels[index], probability=value) for index, value in pairs]
