@@ -36,7 +36,7 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 LATENCY_OF = CLUSTNET, STARLETTE
-STEADY = 0.1  # part by which the top load may change in a turn; past it the load was not 70 % of it
+STEADY = 0.1  # part by which the top load may change in a turn; past it the load was another part of it
 STARTS = 3  # whose first request is measured
 SAMPLE_SECONDS = 5
 WARM_UP_MINUTES = 16  # of the soak: as long the allocators go on growing
@@ -137,14 +137,19 @@ def _latency(
 
 
 def _latencies(turns: np.ndarray) -> str:
-    """Return in how many turns [N, 6] the machine kept its speed, their medians, and the last one's quartiles."""
-    steady = turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
+    """Return the medians of the steady ones of turns [N, 6], and the quartiles of the ratios."""
+    steady = _steady(turns)
     if not len(steady):
         return f"0 of {len(turns)} | - | - | - | - | -"
     top, _, busy, p50, p99, ratio = _median(steady)
     low, high = np.quantile(steady[:, -1], (0.25, 0.75))
     medians = f"{top:,.0f} | {busy:.2f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
     return f"{len(steady)} of {len(turns)} | {medians}"
+
+
+def _steady(turns: np.ndarray) -> np.ndarray:
+    """Return those of turns [N, figures] whose first two figures, the top load before and after, are about the same."""
+    return turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
 
 
 def _first_and_alone(options: argparse.Namespace, server: Server, request: Request) -> float:
@@ -159,9 +164,9 @@ def _first_and_alone(options: argparse.Namespace, server: Server, request: Reque
 
 def overload(options: argparse.Namespace) -> None:
     """Print what is still answered at three times the top load."""
-    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
+    print("| request | turns | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
     print(" p99 of 200, ms | p50 of 503, ms | p99 of 503, ms |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     page = "https://page.example"
     foreign = replace(json_images(1), headers=json_images(1).headers | {"Origin": page})
     kinds: tuple[tuple[str, Request, dict[str, str]], ...] = (
@@ -171,22 +176,31 @@ def overload(options: argparse.Namespace) -> None:
         ("`/predict`, 1 image, from another site's page", foreign, {"CLUSTNET_CORS_ORIGINS": page}),
     )
     for name, request, settings in kinds:
-        turns = [_overload(options, request, settings, turn) for turn in range(options.turns)]
-        top, asked, good, part, refused, others, *waits = _median(np.array(turns))
-        cells = f"{top:,.0f} | {asked:,.0f} | {good:,.0f} | {part:.2f} | {refused:,.0f} | {others:,.0f}"
-        print(f"| {name} | {cells} | {waits[0]:,.0f} | {waits[1]:,.1f} | {waits[2]:,.1f} |", flush=True)
+        turns = np.array([_overload(options, request, settings, turn) for turn in range(options.turns)])
+        print(f"| {name} | {_goodput(turns)} |", flush=True)
 
 
 def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str], turn: int) -> list[float]:
-    """Ask for three times the top load, which is measured before and after, as the machine's speed changes."""
+    """Return the top load before and after, and what came of three times that of before, [10]."""
     with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"} | settings) as (url, _):
         before = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
         answers = steady_load(url, request, OVERLOAD * before, 2 * options.seconds, seed=turn)
-        top = (before + top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)) / 2
+        after = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
     total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
-    rates = [OVERLOAD * before, good / answers.seconds, good / answers.seconds / top]
+    rates = [OVERLOAD * before, good / answers.seconds, good / answers.seconds / np.mean([before, after])]
     waits = [answers.percentile(99), answers.percentile(50, 503), answers.percentile(99, 503)]
-    return [top, *rates, refused, total - good - refused, *waits]
+    return [before, after, *rates, refused, total - good - refused, *waits]
+
+
+def _goodput(turns: np.ndarray) -> str:
+    """Return the medians of the steady ones of turns [N, 10], and the least part of the top load that was answered."""
+    steady = _steady(turns)
+    if not len(steady):
+        return f"0 of {len(turns)} |" + " - |" * 8 + " -"
+    top, _, asked, good, part, refused, others, *waits = _median(steady)
+    cells = f"{top:,.0f} | {asked:,.0f} | {good:,.0f} | {part:.2f} (least {steady[:, 4].min():.2f})"
+    counts = f"{refused:,.0f} | {others:,.0f} | {waits[0]:,.0f} | {waits[1]:,.1f} | {waits[2]:,.1f}"
+    return f"{len(steady)} of {len(turns)} | {cells} | {counts}"
 
 
 def soak(options: argparse.Namespace) -> None:
