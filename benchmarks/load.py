@@ -51,12 +51,22 @@ class Answers:
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
         milliseconds: of each answer by its status, from the moment that it was due to be asked.
-        seconds: how long it was asked and answered.
+        meanwhile: how often each status came till the last request was asked.
+        seconds: how long it was asked.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
     milliseconds: defaultdict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    meanwhile: Counter[int] = field(default_factory=Counter)
     seconds: float = 0.0
+
+    def add(self, more: "Answers") -> None:
+        """Take the answers of a later time."""
+        self.statuses.update(more.statuses)
+        self.meanwhile.update(more.meanwhile)
+        for status, milliseconds in more.milliseconds.items():
+            self.milliseconds[status].extend(milliseconds)
+        self.seconds += more.seconds
 
     def percentile(self, percent: float, status: int = 200) -> float:
         """Return a percentile of the milliseconds of the answers with this status, NaN where there are none."""
@@ -81,9 +91,9 @@ async def _ask_steadily(url: str, request: Request, rate: float, seconds: float,
         due += draw.expovariate(rate)
         await timer.until(due)
         idle.ask(due, answers)
+    answers.meanwhile, answers.seconds = answers.statuses.copy(), time.monotonic() - start
     timer.close()
     await idle.close()
-    answers.seconds = time.monotonic() - start
     return answers
 
 

@@ -164,9 +164,9 @@ def _first_and_alone(options: argparse.Namespace, server: Server, request: Reque
 
 def overload(options: argparse.Namespace) -> None:
     """Print what is still answered at three times the top load."""
-    print("| request | turns | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
+    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
     print(" p99 of 200, ms | p50 of 503, ms | p99 of 503, ms |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     page = "https://page.example"
     foreign = replace(json_images(1), headers=json_images(1).headers | {"Origin": page})
     kinds: tuple[tuple[str, Request, dict[str, str]], ...] = (
@@ -176,31 +176,32 @@ def overload(options: argparse.Namespace) -> None:
         ("`/predict`, 1 image, from another site's page", foreign, {"CLUSTNET_CORS_ORIGINS": page}),
     )
     for name, request, settings in kinds:
-        turns = np.array([_overload(options, request, settings, turn) for turn in range(options.turns)])
-        print(f"| {name} | {_goodput(turns)} |", flush=True)
+        print(f"| {name} | {_goodput(*_overload(options, request, settings))} |", flush=True)
 
 
-def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str], turn: int) -> list[float]:
-    """Return the top load before and after, and what came of three times that of before, [10]."""
+def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str]) -> tuple[float, float, Answers]:
+    """Return the mean top load, what is asked for a second, and what comes of it by turns with the top load.
+
+    They take turns, as a shared machine is fast and slow by turns. Three times the top load is of as many turns before.
+    """
     with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"} | settings) as (url, _):
-        before = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
-        answers = steady_load(url, request, OVERLOAD * before, 2 * options.seconds, seed=turn)
-        after = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
+        before, tops, answers = [], [], Answers()
+        for _ in range(options.turns):
+            before.append(top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE))
+        rate = OVERLOAD * statistics.mean(before)
+        for turn in range(options.turns):
+            answers.add(steady_load(url, request, rate, options.seconds, seed=turn))
+            tops.append(top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE))
+    return statistics.mean(tops), rate, answers
+
+
+def _goodput(top: float, rate: float, answers: Answers) -> str:
     total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
-    rates = [OVERLOAD * before, good / answers.seconds, good / answers.seconds / np.mean([before, after])]
-    waits = [answers.percentile(99), answers.percentile(50, 503), answers.percentile(99, 503)]
-    return [before, after, *rates, refused, total - good - refused, *waits]
-
-
-def _goodput(turns: np.ndarray) -> str:
-    """Return the medians of the steady ones of turns [N, 10], and the least part of the top load that was answered."""
-    steady = _steady(turns)
-    if not len(steady):
-        return f"0 of {len(turns)} |" + " - |" * 8 + " -"
-    top, _, asked, good, part, refused, others, *waits = _median(steady)
-    cells = f"{top:,.0f} | {asked:,.0f} | {good:,.0f} | {part:.2f} (least {steady[:, 4].min():.2f})"
-    counts = f"{refused:,.0f} | {others:,.0f} | {waits[0]:,.0f} | {waits[1]:,.1f} | {waits[2]:,.1f}"
-    return f"{len(steady)} of {len(turns)} | {cells} | {counts}"
+    goodput = answers.meanwhile[200] / answers.seconds
+    loads = f"{top:,.0f} | {rate:,.0f} | {goodput:,.0f} | {goodput / top:.2f}"
+    waits = [answers.percentile(50, 503), answers.percentile(99, 503)]
+    counts = f"{refused:,} | {total - good - refused:,} | {answers.percentile(99):,.0f}"
+    return f"{loads} | {counts} | {waits[0]:,.1f} | {waits[1]:,.1f}"
 
 
 def soak(options: argparse.Namespace) -> None:

@@ -3,13 +3,14 @@ import itertools
 import random
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 from scipy.stats import kstest
 
-from benchmarks.load import steady_load
+from benchmarks.load import Answers, steady_load
 from benchmarks.requests import Request
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -38,6 +39,7 @@ def test_what_is_asked_is_the_request_as_often_as_the_seed_says() -> None:
     with answering(answer) as (url, asked):
         answers = steady_load(url, REQUEST, 100, 0.5, seed=1)
     assert answers.statuses == {200: len(asked)}
+    assert 0 < answers.meanwhile[200] < len(asked)  # the last was asked at the end
     assert len(asked) == requests_in(0.5, 100, seed=1)
     assert all(request.startswith(b"POST /predict HTTP/1.1\r\n") for request in asked)
     assert all(b"X-Test: 1\r\n" in request and request.endswith(b"\r\n\r\n[1, 2]") for request in asked)
@@ -79,6 +81,15 @@ def test_refusals_and_lost_connections_are_counted_apart() -> None:
     assert abs(answers.statuses[503] - answers.statuses[0]) <= 1
     assert np.isnan(answers.percentile(50))
     assert answers.percentile(50, 503) > 0
+
+
+def test_answers_of_two_times_are_added_up() -> None:
+    answers = Answers(Counter({200: 2}), defaultdict(list, {200: [1.0, 2.0]}), Counter({200: 1}), 0.5)
+    answers.add(
+        Answers(Counter({200: 1, 503: 1}), defaultdict(list, {200: [9.0], 503: [4.0]}), Counter({503: 1}), 0.25)
+    )
+    assert (answers.statuses, answers.meanwhile) == ({200: 3, 503: 1}, {200: 1, 503: 1})
+    assert (answers.percentile(50), answers.percentile(50, 503), answers.seconds) == (2, 4, 0.75)
 
 
 def requests_in(seconds: float, rate: float, seed: int) -> int:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from benchmarks.serving import _goodput, _latencies
+from benchmarks.serving import _latencies
 
 
 def test_turns_in_which_the_machine_changed_its_speed_are_left_out() -> None:
@@ -11,15 +11,3 @@ def test_turns_in_which_the_machine_changed_its_speed_are_left_out() -> None:
 
 def test_where_the_machine_never_kept_its_speed_there_is_no_figure() -> None:
     assert _latencies(np.array([[1000, 500, 0.1, 9.0, 9.0, 1.0]])) == "0 of 1 | - | - | - | - | -"
-
-
-def test_so_are_they_under_overload_where_the_least_counts_too() -> None:
-    steady = [
-        [900, 901, 2700, 800, 0.89, 11, 0, 250, 5, 18],
-        [1000, 1001, 3000, 900, 0.90, 12, 0, 260, 6, 19],
-        [1100, 1101, 3300, 1000, 0.91, 13, 1, 270, 7, 20],
-    ]
-    changed = [[1000, 400, 3000, 200, 0.28, 99, 9, 900, 90, 99]]
-    medians = "1,000 | 3,000 | 900 | 0.90 (least 0.89) | 12 | 0 | 260 | 6.0 | 19.0"
-    assert _goodput(np.array([*changed, *steady])) == f"3 of 4 | {medians}"
-    assert _goodput(np.array(changed)).count("-") == medians.count("|") + 1
