@@ -36,7 +36,7 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7  # of the top load, at which latency and memory are measured
 OVERLOAD = 3
 LATENCY_OF = CLUSTNET, STARLETTE
-STEADY = 0.1  # part by which the top load may change in a turn; past it the load was another part of it
+STEADY = 0.1  # part by which the top load may change in a turn; past it the load was not 70 % of it
 STARTS = 3  # whose first request is measured
 SAMPLE_SECONDS = 5
 WARM_UP_MINUTES = 16  # of the soak: as long the allocators go on growing
@@ -137,19 +137,14 @@ def _latency(
 
 
 def _latencies(turns: np.ndarray) -> str:
-    """Return the medians of the steady ones of turns [N, 6], and the quartiles of the ratios."""
-    steady = _steady(turns)
+    """Return the medians of those of turns [N, 6] in which the top load stayed, and the quartiles of the ratios."""
+    steady = turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
     if not len(steady):
         return f"0 of {len(turns)} | - | - | - | - | -"
     top, _, busy, p50, p99, ratio = _median(steady)
     low, high = np.quantile(steady[:, -1], (0.25, 0.75))
     medians = f"{top:,.0f} | {busy:.2f} | {p50:.2f} | {p99:.2f} | {ratio:.1f} ({low:.1f}-{high:.1f})"
     return f"{len(steady)} of {len(turns)} | {medians}"
-
-
-def _steady(turns: np.ndarray) -> np.ndarray:
-    """Return those of turns [N, figures] whose first two figures, the top load before and after, are about the same."""
-    return turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
 
 
 def _first_and_alone(options: argparse.Namespace, server: Server, request: Request) -> float:
@@ -185,9 +180,8 @@ def _overload(options: argparse.Namespace, request: Request, settings: dict[str,
     They take turns, as a shared machine is fast and slow by turns. Three times the top load is of as many turns before.
     """
     with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"} | settings) as (url, _):
-        before, tops, answers = [], [], Answers()
-        for _ in range(options.turns):
-            before.append(top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE))
+        tops, answers = [], Answers()
+        before = [top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for _ in range(options.turns)]
         rate = OVERLOAD * statistics.mean(before)
         for turn in range(options.turns):
             answers.add(steady_load(url, request, rate, options.seconds, seed=turn))
@@ -199,9 +193,9 @@ def _goodput(top: float, rate: float, answers: Answers) -> str:
     total, good, refused = answers.statuses.total(), answers.statuses[200], answers.statuses[503]
     goodput = answers.meanwhile[200] / answers.seconds
     loads = f"{top:,.0f} | {rate:,.0f} | {goodput:,.0f} | {goodput / top:.2f}"
-    waits = [answers.percentile(50, 503), answers.percentile(99, 503)]
-    counts = f"{refused:,} | {total - good - refused:,} | {answers.percentile(99):,.0f}"
-    return f"{loads} | {counts} | {waits[0]:,.1f} | {waits[1]:,.1f}"
+    counts = f"{refused:,} | {total - good - refused:,}"
+    waits = f"{answers.percentile(99):,.0f} | {answers.percentile(50, 503):,.1f} | {answers.percentile(99, 503):,.1f}"
+    return f"{loads} | {counts} | {waits}"
 
 
 def soak(options: argparse.Namespace) -> None:
