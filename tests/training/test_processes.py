@@ -103,10 +103,12 @@ def normalised(images: int, low: bool) -> list[Tensor]:
     torch.manual_seed(2)
     first, second = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 5)
     norms = (BatchNorm2d(4), BatchNorm1d(5))
-    layers = nn.Sequential(first, norms[0], nn.Flatten(), second, norms[1])
+    rest = nn.Sequential(norms[0], nn.Flatten(), second, norms[1])
+    layers = nn.Sequential(first, rest)
     batch = 5 + torch.randn(images, 2, 8, 8)
+    maps = first(share(batch))  # in float32: where a processor has no AVX-512, torch adds up bfloat16's gradients in it
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        rows = gathered(layers(share(batch)).float(), images)
+        rows = gathered(rest(maps.bfloat16() if low else maps).float(), images)
     (rows * torch.randn(images, 5)).sum().backward()
     average_gradients(layers.parameters())
     gradients = [part.grad for part in layers.parameters() if part.grad is not None]
@@ -237,7 +239,9 @@ def test_every_image_is_scored_once_and_as_by_one_process(tmp_path: Path, images
         assert all(map(torch.equal, found, routed(images)))
 
 
-RUN = {"restarts": 2, "loss.mutual_information": 0.3, "optimisation.epochs": 3} | VIEWS
+# Adam divides a weight's gradient by its size: where that is next to nothing, rounding alone moves the weight.
+SGD = {"optimisation.optimizer": "sgd", "optimisation.learning_rate": 0.05}
+RUN = {"restarts": 2, "loss.mutual_information": 0.3, "optimisation.epochs": 3} | VIEWS | SGD
 
 
 def run(out: Path, resume: bool, stop_in: int = 0) -> list[str]:
@@ -298,7 +302,8 @@ def test_batches_that_cannot_be_shared_evenly_are_refused(tmp_path: Path) -> Non
 
 
 def test_torchrun_trains_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
-    words = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(), "--optimisation.epochs", "6"]
+    recipe = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(), "--optimisation.epochs", "6"]
+    words = [*recipe, *(f"--{key}={value}" for key, value in SGD.items())]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clustnet", "train"]
     out = tmp_path / "team"
     with subprocess.Popen(
