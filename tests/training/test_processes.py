@@ -103,12 +103,13 @@ def normalised(images: int, low: bool) -> list[Tensor]:
     torch.manual_seed(2)
     first, second = nn.Conv2d(2, 4, 3), nn.Linear(4 * 36, 5)
     norms = (BatchNorm2d(4), BatchNorm1d(5))
-    rest = nn.Sequential(norms[0], nn.Flatten(), second, norms[1])
-    layers = nn.Sequential(first, rest)
+    layers = nn.Sequential(first, norms[0], nn.Flatten(), second, norms[1])
     batch = 5 + torch.randn(images, 2, 8, 8)
-    maps = first(share(batch))  # in float32: where a processor has no AVX-512, torch adds up bfloat16's gradients in it
+    maps = first(
+        share(batch)
+    )  # in float32: without AVX-512 torch adds up a convolution's bfloat16 gradients in bfloat16
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        rows = gathered(rest(maps.bfloat16() if low else maps).float(), images)
+        rows = gathered(layers[1:](maps.bfloat16() if low else maps).float(), images)
     (rows * torch.randn(images, 5)).sum().backward()
     average_gradients(layers.parameters())
     gradients = [part.grad for part in layers.parameters() if part.grad is not None]
@@ -302,8 +303,7 @@ def test_batches_that_cannot_be_shared_evenly_are_refused(tmp_path: Path) -> Non
 
 
 def test_torchrun_trains_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
-    recipe = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(), "--optimisation.epochs", "6"]
-    words = [*recipe, *(f"--{key}={value}" for key, value in SGD.items())]
+    words = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(SGD | {"optimisation.epochs": 6})]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clustnet", "train"]
     out = tmp_path / "team"
     with subprocess.Popen(

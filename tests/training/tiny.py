@@ -31,9 +31,9 @@ def tiny_recipe(keys: Mapping[str, Any] | None = None) -> Recipe:
     return validated(content, "tiny")
 
 
-def tiny_words() -> list[str]:
-    """Return the tiny recipe's keys as the words of a command line."""
-    return [f"--{key}={value}" for key, value in TINY.items()]
+def tiny_words(keys: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the tiny recipe's keys, with ``keys`` laid over them, as the words of a command line."""
+    return [f"--{key}={value}" for key, value in (TINY | dict(keys or {})).items()]
 
 
 def noise(images: int, shape: tuple[int, ...] = (28, 28), seed: int = 0) -> torch.Tensor:
