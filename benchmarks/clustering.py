@@ -24,10 +24,10 @@ from torch.nn.functional import mse_loss
 from torch.optim import Adam
 
 from benchmarks.inference import processor
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import CLASSES, LabelledImages, load_named
 from clustnet.errors import UserError
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.clustering_report import over_seeds
 from training.models.encoder import Decoder, Encoder, Normalise
 from training.seeding import seed_everything

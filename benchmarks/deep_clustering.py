@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages, load
 from clustnet.files import write_table
-from clustnet.scores import clustering_scores
+from clustnet.scores.scores import clustering_scores
 from training.clustering_report import over_seeds
 from training.run_folder import RunFolder
 

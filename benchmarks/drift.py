@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.inference import processor
-from clustnet.bundle import Bundle, DriftReference
+from clustnet.bundles.bundle import Bundle, DriftReference
+from clustnet.bundles.drift import Observed, Window
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages, load
-from clustnet.drift import Observed, Window
-from clustnet.predictor import Predictor
 
 Bins = NDArray[np.intp]  # [N, 4]
 Traffic = Callable[[np.random.Generator, int], Bins]  # draws so many images

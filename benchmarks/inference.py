@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import CONDITIONAL, MIXTURE, Bundle
+from clustnet.bundles.bundle import CONDITIONAL, MIXTURE, Bundle
+from clustnet.bundles.predictor import OUTPUTS, Device, Predictor, open_graph, providers_for
 from clustnet.datasets import load
-from clustnet.predictor import OUTPUTS, Device, Predictor, open_graph, providers_for
 
 BATCH_SIZES = (1, 8, 64, 256, 1024)
 IMAGES_A_TURN = 2048

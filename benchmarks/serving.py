@@ -26,7 +26,7 @@ from benchmarks.inference import processor
 from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
 from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
-from clustnet.predictor import CUDA
+from clustnet.bundles.predictor import CUDA
 from serving.admission import ROOM
 
 SERVER_CORE, CLIENT_CORE = (0,), (1,)

@@ -18,7 +18,7 @@ from benchmarks.deep_clustering import read_rows
 from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages
 from clustnet.files import write_table
-from clustnet.scores import clustering_scores
+from clustnet.scores.scores import clustering_scores
 from training.clustering_report import over_seeds
 from training.data import hide_fine_labels, load_split
 from training.inference import route

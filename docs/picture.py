@@ -7,10 +7,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clustnet.bundle import Bundle
-from clustnet.class_map import routing_weights
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.class_map import routing_weights
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import load
-from clustnet.predictor import Predictor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHOWN = 11

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import Bundle
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.predictor import CUDA, Device, Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import CUDA, Device, Predictor
 from evaluation.sources import BATCH, Answers, Model
 
 

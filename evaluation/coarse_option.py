@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Sequence
 
-from clustnet.coarse import WHOLE, CoarseGrouping
+from clustnet.bundles.groups import WHOLE, CoarseGrouping
 from clustnet.errors import UserError
 
 RANGE = re.compile(r"(\d{1,4})-(\d{1,4})")

@@ -102,7 +102,7 @@ def _evaluate(options: argparse.Namespace) -> "Evaluation":
 
 def _load(data: str, options: argparse.Namespace, split: str | None = None) -> "LabelledImages":
     """Load ``NAME:SPLIT``, or another split of it; a folder's images as the bundle reads them, with its classes."""
-    from clustnet.bundle import MANIFEST, read_manifest
+    from clustnet.bundles.bundle import MANIFEST, read_manifest
     from clustnet.datasets import load_folder, load_named, parse
 
     name, told, path = parse(data)

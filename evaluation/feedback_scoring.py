@@ -12,8 +12,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix
 
 from clustnet.errors import UserError
-from clustnet.feedback_file import Feedback, Labels, read_feedback
-from clustnet.scores import Reliability, reliability
+from clustnet.feedback.feedback_file import Feedback, Labels, read_feedback
+from clustnet.scores.scores import Reliability, reliability
 
 LEVEL = 0.95
 NO_SAMPLE = (

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from pyarrow import fs
 
+from clustnet.bundles.predictor import Device
 from clustnet.errors import UserError
-from clustnet.predictor import Device
 from evaluation.bundle_source import BundleSource
 from evaluation.coarse_option import by_first_class
 from evaluation.file_reading import Batch, Reader

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.preparation import prepare
 from clustnet.errors import UserError
-from clustnet.preparation import prepare
 from evaluation.file_units import Unit
 from evaluation.sources import BATCH
 from evaluation.unread import Fault

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.coarse import WHOLE
+from clustnet.bundles.groups import WHOLE
+from clustnet.bundles.routing import routing_entropy
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.routing import routing_entropy
-from clustnet.scores import auroc
+from clustnet.scores.scores import auroc
 from evaluation.sources import Answers, Source, answer_all, check_one_model
 
 

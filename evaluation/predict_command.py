@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clustnet.errors import UserError
 
 if TYPE_CHECKING:
-    from clustnet.bundle import InputSpec
+    from clustnet.bundles.bundle import InputSpec
     from evaluation.sources import Answers
 
 HEADINGS = ("file", "coarse label", "probability", "expert", "guess", "probability", "confidence")
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
 
 def _readable(files: list[Path], spec: "InputSpec") -> tuple[list[Path], list[NDArray[np.uint8]]]:
     """Prepare the files; name those that cannot be read, with the reason, on stderr."""
-    from clustnet.preparation import prepare
+    from clustnet.bundles.preparation import prepare
 
     good, images = [], []
     for file in files:

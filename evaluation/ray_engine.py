@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyarrow import fs
 
+from clustnet.bundles.predictor import Device
 from clustnet.errors import UserError
-from clustnet.predictor import Device
 from evaluation.file_evaluation import Part, Worker
 from evaluation.file_units import Unit
 

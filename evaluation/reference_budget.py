@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.class_map import routing_weights
+from clustnet.bundles.class_map import routing_weights
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.predictor import Predictor
-from clustnet.reference_budget import Draws, ExpertAnswers
+from clustnet.scores.reference_budget import Draws, ExpertAnswers
 from evaluation.sources import BATCH
 
 DRAWS = 20

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from clustnet.scores import Reliability
+from clustnet.scores.scores import Reliability
 from evaluation.plots import LIGHT, Theme, blank_figure, styled
 from evaluation.scoring import Evaluated
 

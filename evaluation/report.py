@@ -12,7 +12,7 @@ import numpy as np
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import write_table
-from clustnet.scores import idle_experts
+from clustnet.scores.scores import idle_experts
 from evaluation import plots
 from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.pages import data_url, render, replacing_report

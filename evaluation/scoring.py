@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import matched_share
+from clustnet.scores.scores import matched_share
 from evaluation.coarse_option import by_first_class
 from evaluation.outliers import Outliers
 from evaluation.reference_budget import ReferenceBudget
@@ -144,7 +144,7 @@ def score(answers: Answers, labels: NDArray[np.integer], grouping: CoarseGroupin
 
     Returns:
         ``class_accuracy``, the share of guesses that are the true class; those of
-        ``clustnet.scores.routing_scores``, to nine digits; ``mean_class_probability``, the guesses' mean probability;
+        ``clustnet.scores.scores.routing_scores``, to nine digits; ``mean_class_probability``, their mean probability;
         ``negative_log_likelihood``, the mean of -ln P(true class); and ``calibration_error`` and
         ``binary_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
         ``abstained``, the share of images that the model would rather not answer, which the others count as well.

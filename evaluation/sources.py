@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 
 BATCH = 256  # the last bit of an inference may depend on its batch, so every source gets the same ones

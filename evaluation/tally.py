@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.coarse import CoarseGrouping
-from clustnet.routing import routing_entropy
-from clustnet.scores import CALIBRATION_BINS, Reliability, calibration_bin
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.routing import routing_entropy
+from clustnet.scores.scores import CALIBRATION_BINS, Reliability, calibration_bin
 from evaluation.sources import Answers
 
 STEPS = 2**30  # in 1; a mean over any number of images is off by half a step, 5e-10, at most

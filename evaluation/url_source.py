@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from clustnet.coarse import WHOLE, CoarseGrouping
+from clustnet.bundles.groups import WHOLE, CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.coarse_option import grouping_from_labels
 from evaluation.sources import Answers, Model

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from clustnet.bundle import DriftReference
+from clustnet.bundles.bundle import DriftReference
+from clustnet.bundles.drift import Observed, reference_of
 from clustnet.datasets import LabelledImages
-from clustnet.drift import Observed, reference_of
 from onnx_export.fitting import spread
 from onnx_export.graphs import Mixture, predict
 from training.recipe import Recipe

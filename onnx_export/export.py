@@ -9,14 +9,23 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, SCHEMA_VERSION, Abstention, DriftReference, InputSpec, Manifest, Name, Score
-from clustnet.class_map import class_mapping
+from clustnet.bundles.bundle import (
+    MANIFEST,
+    SCHEMA_VERSION,
+    Abstention,
+    DriftReference,
+    InputSpec,
+    Manifest,
+    Name,
+    Score,
+)
+from clustnet.bundles.class_map import class_mapping
+from clustnet.bundles.evaluation_file import EVALUATION
+from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.evaluation_file import EVALUATION
 from clustnet.files import replacing_folder, sha256_of
-from clustnet.predictor import Predictions
-from clustnet.scores import reliability, routing_scores
+from clustnet.scores.scores import reliability, routing_scores
 from onnx_export.drift_reference import fit_reference_of_drift
 from onnx_export.fitting import Fitted, fit
 from onnx_export.graphs import OPSET, predict, write_graphs

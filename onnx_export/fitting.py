@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustnet.bundle import Abstention, Calibration, ClassMap
-from clustnet.calibration import fit_temperature
-from clustnet.class_map import class_probability, draw_reference, fit_class_map
+from clustnet.bundles.bundle import Abstention, Calibration, ClassMap
+from clustnet.bundles.calibration import fit_temperature
+from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map
 from clustnet.datasets import LabelledImages
 from clustnet.datasets.folder import REFERENCE
 from clustnet.errors import UserError
-from clustnet.scores import cells
+from clustnet.scores.scores import cells
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
 from training.data import load_reference

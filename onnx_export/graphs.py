@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
-from clustnet.calibration import LEAST_PROBABILITY
-from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
+from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
+from clustnet.bundles.calibration import LEAST_PROBABILITY
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
 from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features
 from training.inference import batches
 from training.models.mixture import GatedExperts, MixtureOfExperts
@@ -45,7 +45,7 @@ class Expert(nn.Module):
 
 
 class Mixture(nn.Module):
-    """The whole model with its class map; the outputs are those of ``clustnet.predictor.Predictions``.
+    """The whole model with its class map; the outputs are those of ``clustnet.bundles.predictor.Predictions``.
 
     With weights w (the routing, or its one-hot maximum if ``hard``), expert probabilities p, class map M and
     temperature T: ``positive = sum_e w_e p_e`` and ``class = softmax(ln q / T)`` of

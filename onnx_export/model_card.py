@@ -3,7 +3,7 @@
 Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
 
-from clustnet.bundle import Manifest, Score
+from clustnet.bundles.bundle import Manifest, Score
 from training.recipe import Recipe
 
 PER_EXPERT = "expert_load/"

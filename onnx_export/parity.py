@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
-from clustnet.calibration import tempered
-from clustnet.class_map import class_probability, routing_weights
-from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
+from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
+from clustnet.bundles.calibration import tempered
+from clustnet.bundles.class_map import class_probability, routing_weights
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
 from onnx_export.graphs import Mixture
 
 IMAGES = 1000

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.class_map import routing_weights
+from clustnet.bundles.class_map import routing_weights
+from clustnet.bundles.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
+from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
-from clustnet.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
-from clustnet.predictor import Predictions
-from clustnet.reference_budget import Draws, ExpertAnswers
+from clustnet.scores.reference_budget import Draws, ExpertAnswers
 from training.inference import route
 from training.models.mixture import GatedExperts
 from training.recipe import Recipe

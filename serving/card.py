@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from clustnet.bundle import Bundle, Manifest
-from clustnet.evaluation_file import read_evaluation
+from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.evaluation_file import read_evaluation
 
 DIGITS = "mnist"  # the data set that the page's strip of test digits is from
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import Gauge
 
-from clustnet.bundle import Manifest
-from clustnet.drift import Observed, Window
-from clustnet.predictor import Predictions
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.drift import Observed, Window
+from clustnet.bundles.predictor import Predictions
 from serving.metrics import TALLY
 
 MODEL = ["model", "version"]

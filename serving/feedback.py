@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clustnet.bundle import Manifest
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions
 from clustnet.errors import UserError
-from clustnet.feedback_file import Answer, FeedbackFile, FileFullError, Labels
-from clustnet.feedback_file import Feedback as Row
-from clustnet.predictor import Predictions
+from clustnet.feedback.feedback_file import Answer, FeedbackFile, FileFullError, Labels
+from clustnet.feedback.feedback_file import Feedback as Row
 from clustnet.settings import Settings
 from serving.inputs import check_json, quote
 from serving.recent_answers import RecentAnswers

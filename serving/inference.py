@@ -9,8 +9,8 @@ from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from clustnet.bundle import Manifest
-from clustnet.predictor import Predictions, Predictor
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions, Predictor
 from serving.drift import WATCH
 from serving.feedback import Feedback
 from serving.metrics import count_predictions

@@ -23,9 +23,9 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clustnet.bundle import Manifest
-from clustnet.predictor import Predictions, joined
-from clustnet.routing import routing_entropy
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions, joined
+from clustnet.bundles.routing import routing_entropy
 from serving.gauges import OfServed, forget_the_dead
 from serving.model_info import ModelInfo
 from serving.refusals import Reason, Refusal

@@ -6,7 +6,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from clustnet.bundle import Manifest
+from clustnet.bundles.bundle import Manifest
 
 LOAD = "expert_load/"  # scores of the manifest, one an expert
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from clustnet.bundle import Manifest
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import CUDA, Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import CUDA, Predictor
 from clustnet.settings import Settings
 from serving.card import card_of
 from serving.inputs import quote

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from clustnet.bundle import Manifest
+from clustnet.bundles.bundle import Manifest
 from clustnet.settings import Settings
 from serving.access import API_KEY, FAULTS, needed_scope
 from serving.feedback import PATH as FEEDBACK

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import Manifest
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions, joined
 from clustnet.errors import UserError
-from clustnet.feedback_file import MODELS, Answer, Labels, model_id
-from clustnet.predictor import Predictions, joined
-from clustnet.sqlite_file import SqliteFile
+from clustnet.feedback.feedback_file import MODELS, Answer, Labels, model_id
+from clustnet.feedback.sqlite_file import SqliteFile
 from serving.tally import Tally
 
 KIND = 0x434E414E  # "CNAN"

@@ -4,8 +4,8 @@ from typing import Literal
 
 from starlette.responses import JSONResponse
 
+from clustnet.bundles.preparation import Reason as ImageReason
 from clustnet.errors import UserError
-from clustnet.preparation import Reason as ImageReason
 
 RETRY_SECONDS = 1  # after which a client may ask again that was refused under overload
 

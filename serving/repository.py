@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from clustnet.bundle import MANIFEST, Bundle, Name, read_manifest
+from clustnet.bundles.bundle import MANIFEST, Bundle, Name, read_manifest
 from clustnet.errors import UserError
 
 PARTS = re.compile(r"\d+|[A-Za-z]+")

@@ -6,8 +6,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from clustnet.bundle import Manifest
-from clustnet.predictor import Predictions
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions
 
 ERRORS = {
     400: "The request is not HTTP, or its body is not JSON or no form.",

@@ -18,9 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.preparation import ImageError, decode, prepare_image
 from clustnet.errors import UserError
-from clustnet.preparation import ImageError, decode, prepare_image
 from clustnet.settings import Settings, hand_down_paths, load_settings
 from serving.access import Access, needed_scope
 from serving.admission import ROOM, Admission

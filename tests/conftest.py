@@ -13,9 +13,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages, load
-from clustnet.predictor import Predictor
 from tests.synthetic import write_bundle
 
 # No deadline, because a busy machine is no fault; the same examples in CI, so that it fails for the change alone.

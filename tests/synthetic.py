@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from clustnet.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, expert_graph
-from clustnet.evaluation_file import EVALUATION
+from clustnet.bundles.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, expert_graph
+from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.files import sha256_of
 
 PIXELS = 784

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from PIL import Image
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.predictor import Predictor
 from clustnet.cli import main
 from clustnet.datasets import LabelledImages
-from clustnet.predictor import Predictor
 from tests.serving.server import running_service
 
 TINY = [

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.preparation import prepare
 from clustnet.cli import main
-from clustnet.predictor import Predictor
-from clustnet.preparation import prepare
 from tests.image_folder import CLASSES, write_folder
 from tests.training.deep import ARCHITECTURE
 from training.recipe import read_recipe

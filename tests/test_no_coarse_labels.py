@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.bundle import Bundle
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import load
 from clustnet.errors import UserError
-from clustnet.predictor import Predictor
 from evaluation.bundle_source import BundleSource
 from evaluation.coarse_option import grouping_from_labels
 from evaluation.report import write_report

@@ -20,7 +20,7 @@ from sklearn.cluster import KMeans
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import write_table
-from clustnet.scores import clustering_scores
+from clustnet.scores.scores import clustering_scores
 from training.clustering_plots import plot_reconstructions, plot_spaces
 from training.data import load_split
 from training.inference import BATCH, evaluating

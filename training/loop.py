@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from clustnet.datasets import LabelledImages
-from clustnet.scores import idle_experts, routing_scores
+from clustnet.scores.scores import idle_experts, routing_scores
 from training.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
 from training.inference import route
 from training.label_free import LabelFree, describe, label_free

@@ -22,10 +22,10 @@ from pydantic import (
     WrapValidator,
 )
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.preparation import LARGEST_SIDE
 from clustnet.datasets import classes_of
 from clustnet.errors import UserError
-from clustnet.preparation import LARGEST_SIDE
 from training.architecture import Architecture, parse_architecture, read_architecture
 
 Count = Annotated[int, Field(ge=1)]

@@ -17,8 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.peers.graph import OUTPUTS
+from clustnet.bundles.predictor import CUDA, PROVIDER_OPTIONS, providers_for
 from clustnet.datasets import load
-from clustnet.predictor import CUDA, PROVIDER_OPTIONS, providers_for
 
 
 def main() -> None:

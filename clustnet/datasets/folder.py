@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.preparation import LARGEST_SIDE, ImageError, prepare
 from clustnet.datasets.labelled import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
-from clustnet.preparation import LARGEST_SIDE, ImageError, prepare
 
 TRAIN, TEST, REFERENCE = "train", "test", "reference"
 LARGEST_FILE = 64 * 2**20  # bytes; more is not read

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
-from clustnet.bundle import Manifest
-from clustnet.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
 from clustnet.settings import Settings
 from serving.responses import ERRORS
 from serving.v2.compression import WINDOW_BITS

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from clustnet.predictor import OUTPUTS
+from clustnet.bundles.predictor import OUTPUTS
 from serving.inputs import check_values, quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 import clustnet
-from clustnet.bundle import Manifest
-from clustnet.predictor import Predictions, Predictor
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictions, Predictor
 from serving.v2.requests import HEADER_LENGTH, InferRequest
 from serving.v2.tensors import BINARY_SIZE, INPUT
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.drift import answers_of, delays, traffics, without_drift
-from clustnet.bundle import Bundle, DriftReference
+from clustnet.bundles.bundle import Bundle, DriftReference
+from clustnet.bundles.drift import DISTRIBUTIONS
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
-from clustnet.drift import DISTRIBUTIONS
-from clustnet.predictor import Predictor
 from clustnet.settings import SHIPPED_BUNDLE
 
 IMAGES = 2000

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 import serving.drift  # noqa: F401 - registers the metrics
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
 from clustnet.settings import SHIPPED_BUNDLE
 from serving.model_info import ModelInfo
 from tests.deploy.monitoring import DASHBOARDS, DEPLOY, panels, queries, read, rules, selectors

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from clustnet.predictor import Predictor
+from clustnet.bundles.predictor import Predictor
 from tests.evaluation.stub import Stub, running
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from evaluation.outliers import OUTLIER_SCORES, Outliers
 from evaluation.reference_budget import DRAWS, ReferenceBudget

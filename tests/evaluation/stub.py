@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clustnet.predictor import Predictor
+from clustnet.bundles.predictor import Predictor
 
 Document = dict[str, Any]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clustnet.bundles.predictor import CPU, Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import CPU, Predictor
 from evaluation.bundle_source import BundleSource
 from tests.evaluation.made_up import HALVES
 from tests.synthetic import THRESHOLD
@@ -38,6 +38,6 @@ def test_the_manifest_tells_the_rest(synthetic_bundle: Path) -> None:
 def test_cuda_that_does_not_work_is_not_replaced_in_silence(
     synthetic_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("clustnet.predictor.providers_for", lambda device: [CPU])
+    monkeypatch.setattr("clustnet.bundles.predictor.providers_for", lambda device: [CPU])
     with pytest.raises(UserError, match="no working CUDA device here; use --device auto or cpu"):
         BundleSource(synthetic_bundle, "cuda")

@@ -1,6 +1,6 @@
 import pytest
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.coarse_option import by_first_class, grouping_from_labels, parse_coarse
 

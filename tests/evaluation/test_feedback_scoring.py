@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.feedback_file import Answer, FeedbackFile, Labels
+from clustnet.feedback.feedback_file import Answer, FeedbackFile, Labels
 from evaluation.feedback_report import write_feedback_report
 from evaluation.feedback_scoring import Share, score_feedback
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.preparation import prepare
 from clustnet.datasets import LabelledImages
-from clustnet.predictor import Predictor
-from clustnet.preparation import prepare
 from evaluation.file_reading import Batch, Reader
 from evaluation.file_units import list_units
 from tests.evaluation.image_files import write_columns, write_parquet, write_pictures

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from clustnet.coarse import CoarseGrouping
-from clustnet.scores import clustering_accuracy
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.scores.scores import clustering_accuracy
 from evaluation import plots
 from evaluation.scoring import Evaluation
 from tests.evaluation.made_up import evaluation

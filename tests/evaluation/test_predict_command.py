@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.preparation import prepare
 from clustnet.cli import DONE, WRONG_INPUT, main
 from clustnet.datasets import LabelledImages
-from clustnet.predictor import Predictor
-from clustnet.preparation import prepare
 from tests.synthetic import THRESHOLD
 
 

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clustnet.class_map import draw_reference, fit_class_map, routing_weights
+from clustnet.bundles.class_map import draw_reference, fit_class_map, routing_weights
+from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.predictor import Predictions, Predictor
 from evaluation.reference_budget import DRAWS, ReferenceBudget, check_budgets, measure_budget
 from tests.evaluation.made_up import DIGITS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.outliers import OUTLIER_SCORES
 from evaluation.report import FILES, check_replaceable, predictions_csv, scores_json, write_report

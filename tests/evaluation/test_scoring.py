@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import reliability, routing_scores
+from clustnet.scores.scores import reliability, routing_scores
 from evaluation.scoring import evaluate, group_confusion, score
 from tests.evaluation.made_up import DIGITS, HALVES, answers_from, evaluation
 

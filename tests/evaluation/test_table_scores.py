@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from clustnet.scores import clustering_accuracy, matched_share
+from clustnet.scores.scores import clustering_accuracy, matched_share
 from evaluation.table_scores import ari, nmi
 
 tables = arrays(np.int64, array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.integers(0, 6)).filter(np.any)

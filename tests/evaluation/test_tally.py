@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.scores import reliability
+from clustnet.scores.scores import reliability
 from evaluation.scoring import scores_of
 from evaluation.sources import Answers
 from evaluation.tally import MISTAKES, Tally, tally

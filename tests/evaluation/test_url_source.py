@@ -7,8 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
+from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import Predictor
 from evaluation import url_source
 from evaluation.sources import answer_all
 from evaluation.url_source import RETRIES, UrlSource

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clustnet import cli
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
 
 
 def test_export_end_to_end(run: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

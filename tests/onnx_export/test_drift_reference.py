@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clustnet.bundle import Bundle
-from clustnet.drift import Observed
-from clustnet.predictor import Predictor
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.drift import Observed
+from clustnet.bundles.predictor import Predictor
 from onnx_export.drift_reference import fit_reference_of_drift
 from onnx_export.export import load_model
 from onnx_export.fitting import fit

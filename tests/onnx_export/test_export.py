@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import CONDITIONAL_OUTPUTS, Predictor
-from clustnet.scores import reliability, routing_scores
+from clustnet.scores.scores import reliability, routing_scores
 from onnx_export import export as room
 from onnx_export.export import export, load_model, score_test
 from onnx_export.fitting import Fitted, fit

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from clustnet.bundle import Bundle
-from clustnet.calibration import TEMPERATURES
-from clustnet.class_map import class_probability
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.calibration import TEMPERATURES
+from clustnet.bundles.class_map import class_probability
+from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import Predictor
 from onnx_export import fitting as room
 from onnx_export.export import load_model
 from onnx_export.fitting import fit, fit_reference

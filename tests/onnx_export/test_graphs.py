@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
 from onnx_export.confidence import Confidence, route_with_features
 from onnx_export.graphs import OPSET, Conditional, Mixture, predict, write_graph
 from tests.onnx_export.conftest import KINDS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from clustnet.predictor import OUTPUTS, Predictions
+from clustnet.bundles.predictor import OUTPUTS, Predictions
 from onnx_export import parity
 from onnx_export.confidence import Confidence
 from onnx_export.export import load_model

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from clustnet.bundle import Bundle
-from clustnet.evaluation_file import read_evaluation
-from clustnet.predictor import Predictor
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.evaluation_file import read_evaluation
+from clustnet.bundles.predictor import Predictor
 from evaluation.reference_budget import measure_budget
 from onnx_export.tables import DRAWS
 from tests.training.tiny import tiny_recipe

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from clustnet.bundle import Bundle, Manifest
+from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.drift import DISTRIBUTIONS, Observed
+from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
-from clustnet.drift import DISTRIBUTIONS, Observed
-from clustnet.predictor import Predictor
 from clustnet.settings import SHIPPED_BUNDLE
 from serving.drift import WATCH, Watch
 from serving.inference import predict_counted

@@ -14,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from clustnet.errors import UserError
-from clustnet.feedback_file import FileFullError, read_feedback
+from clustnet.feedback.feedback_file import FileFullError, read_feedback
 from serving.access import needed_scope
 from serving.tally import SECONDS
 from tests.serving.images import drawing
@@ -126,7 +126,7 @@ def test_a_file_that_takes_no_more(
 
     request_id, (guess,) = predict(client)
     with monkeypatch.context() as full:
-        full.setattr("clustnet.feedback_file.FeedbackFile.add", fail)
+        full.setattr("clustnet.feedback.feedback_file.FeedbackFile.add", fail)
         assert refused(tell(client, request_id, guess)) == (status, says)
     assert tell(client, request_id, guess).status_code == 200
 

@@ -5,7 +5,7 @@ import numpy as np
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
-from clustnet.predictor import Predictor
+from clustnet.bundles.predictor import Predictor
 from serving.inference import THREAD, compute, predict_counted
 from serving.metrics import TALLY
 from serving.requests import stays

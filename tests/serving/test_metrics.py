@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import REGISTRY, Histogram
 from starlette.applications import Starlette
 
-from clustnet.bundle import Bundle, Manifest
-from clustnet.predictor import Predictions, Predictor
+from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.settings import SHIPPED_BUNDLE
 from serving.metrics import (
     TALLY,

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.bundle import MANIFEST, MIXTURE, Bundle
+from clustnet.bundles.bundle import MANIFEST, MIXTURE, Bundle
+from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import Predictor
 from clustnet.settings import Settings
 from serving import models
 from serving.models import Models

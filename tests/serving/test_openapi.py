@@ -4,8 +4,8 @@ from pathlib import Path
 
 from starlette.testclient import TestClient
 
-from clustnet.bundle import Manifest
-from clustnet.predictor import Predictor
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.predictor import Predictor
 from clustnet.settings import Settings
 from serving.openapi import describe
 

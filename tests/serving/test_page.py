@@ -14,9 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.datasets import LabelledImages
-from clustnet.evaluation_file import EVALUATION
 from clustnet.keys import make_key
 from clustnet.settings import SHIPPED_BUNDLE
 from tests.serving.drawing import CHROMIUM, draw

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
 from clustnet.errors import UserError
 from serving.card import card_of
 from serving.pages import STATIC

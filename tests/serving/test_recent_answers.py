@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.feedback_file import Labels
-from clustnet.predictor import Predictions, Predictor
+from clustnet.bundles.predictor import Predictions, Predictor
+from clustnet.feedback.feedback_file import Labels
 from serving.recent_answers import RecentAnswers
 from serving.responses import predictions_of
 

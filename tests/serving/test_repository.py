@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.bundle import MANIFEST
+from clustnet.bundles.bundle import MANIFEST
 from clustnet.errors import UserError
 from serving.repository import Place, Repository, newness
 from tests.synthetic import write_bundle

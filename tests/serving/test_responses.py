@@ -1,8 +1,8 @@
 import numpy as np
 import onnxruntime
 
-from clustnet.bundle import MIXTURE
-from clustnet.predictor import Predictor
+from clustnet.bundles.bundle import MIXTURE
+from clustnet.bundles.predictor import Predictor
 from serving.responses import Model, PredictImageResponse, predictions_of
 from tests.synthetic import THRESHOLD
 

@@ -21,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
 from clustnet.keys import make_key
 from clustnet.settings import SHIPPED_BUNDLE, Settings
 from serving.openapi import describe

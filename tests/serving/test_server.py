@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from clustnet.predictor import Predictor
+from clustnet.bundles.predictor import Predictor
 from serving.tally import SECONDS
 from tests.serving.images import drawing
 from tests.serving.server import (

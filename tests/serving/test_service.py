@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from starlette.testclient import TestClient
 
-from clustnet.bundle import MIXTURE, Bundle
-from clustnet.predictor import CUDA, Predictor
-from clustnet.preparation import prepare
+from clustnet.bundles.bundle import MIXTURE, Bundle
+from clustnet.bundles.predictor import CUDA, Predictor
+from clustnet.bundles.preparation import prepare
 from clustnet.settings import Settings
 from serving.http_protocol import BoundedProtocol
 from serving.models import Models

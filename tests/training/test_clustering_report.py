@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 from clustnet.datasets import load
 from clustnet.datasets.labelled import UNKNOWN
 from clustnet.errors import UserError
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from tests.training.deep import deep_recipe
 from training.clustering_report import Network, describe, rebuild, report
 from training.loop import train

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.consensus import agreement, consensus
 
 KINDS, COUNT = 3, 40

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from clustnet.datasets import load
 from clustnet.errors import UserError
-from clustnet.scores import routing_scores
+from clustnet.scores.scores import routing_scores
 from tests.training.tiny import same_state, tiny_recipe
 from training import loop
 from training.inference import route

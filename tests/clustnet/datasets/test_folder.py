@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.preparation import prepare
 from clustnet.datasets import UNKNOWN, classes_of, load
 from clustnet.datasets.folder import folder_classes, grey, load_folder
 from clustnet.errors import UserError
-from clustnet.preparation import prepare
 from tests.image_folder import CLASSES, write_folder
 
 

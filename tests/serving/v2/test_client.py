@@ -11,7 +11,7 @@ import tritonclient.http as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from clustnet.predictor import OUTPUTS, Predictor
+from clustnet.bundles.predictor import OUTPUTS, Predictor
 from tests.serving.server import Server, running_server
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (6, 28, 28)).astype(np.uint8)

@@ -1,4 +1,4 @@
-from clustnet.predictor import OUTPUTS, Predictor
+from clustnet.bundles.predictor import OUTPUTS, Predictor
 from clustnet.settings import Settings
 from serving.openapi import describe
 from serving.v2.routes import ROUTES

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 from tritonclient.utils import InferenceServerException
 
-from clustnet.bundle import MIXTURE, Bundle
+from clustnet.bundles.bundle import MIXTURE, Bundle
+from clustnet.bundles.predictor import Predictor
 from clustnet.keys import make_key
-from clustnet.predictor import Predictor
 from clustnet.settings import Settings
 from serving.models import Models
 from serving.shared import FOLDER

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.predictor import OUTPUTS
+from clustnet.bundles.predictor import OUTPUTS
 from serving.refusals import Refusal
 from serving.v2.requests import read_object, read_request
 from tests.serving.v2.bodies import LENGTH, binary_body, described, json_body, outcome

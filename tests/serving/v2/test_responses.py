@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from clustnet.predictor import OUTPUTS, Predictions, Predictor
+from clustnet.bundles.predictor import OUTPUTS, Predictions, Predictor
 from serving.v2.requests import InferRequest
 from serving.v2.responses import model_metadata, write_response
 from tests.serving.v2.bodies import LENGTH

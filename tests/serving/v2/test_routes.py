@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
+from clustnet.bundles.predictor import OUTPUTS, Predictor
 from clustnet.errors import UserError
-from clustnet.predictor import OUTPUTS, Predictor
 from clustnet.settings import Settings as ServiceSettings
 from serving.access import KEY_NAME
 from serving.models import Catalogue, ServedModel

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.methods import cluster_start
 from training.methods.cluster_start import Floats, first_clusters
 from training.recipe import Clustering

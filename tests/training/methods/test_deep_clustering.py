@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from tests.training.deep import deep_recipe
 from tests.training.tiny import same_state
 from training.data import CoarseData, hide_fine_labels

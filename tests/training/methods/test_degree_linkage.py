@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.methods.degree_linkage import _Sums, _weights, degree_linkage
 
 

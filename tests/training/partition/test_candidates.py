@@ -1,6 +1,6 @@
 import numpy as np
 
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.partition.candidates import candidates
 
 KINDS, COUNT = 3, 40

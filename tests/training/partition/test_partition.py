@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from clustnet.errors import UserError
-from clustnet.scores import clustering_accuracy
+from clustnet.scores.scores import clustering_accuracy
 from training.data import CoarseData
 from training.partition import Trial, partition
 from training.partition.candidates import Candidate

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.preparation import LARGEST_SIDE, ImageError, decode, prepare, prepare_digit
 from clustnet.datasets import LabelledImages
-from clustnet.preparation import LARGEST_SIDE, ImageError, decode, prepare, prepare_digit
 
 DIGIT = InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
 COLOUR = InputSpec(shape=(32, 32, 3), meaning="RGB", preparation="resize")

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from clustnet.bundle import CONDITIONAL, GATE, MIXTURE, Bundle, Manifest, expert_graph
+from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, Bundle, Manifest, expert_graph
 from clustnet.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]

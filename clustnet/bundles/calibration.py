@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 
 LEAST_PROBABILITY = 1e-12  # keeps logarithms finite
 TEMPERATURES = (0.1, 10.0)

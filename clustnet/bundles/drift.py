@@ -24,8 +24,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundle import Binned, DriftReference
-from clustnet.predictor import Predictions
+from clustnet.bundles.bundle import Binned, DriftReference
+from clustnet.bundles.predictor import Predictions
 
 DISTRIBUTIONS = ("expert_load", "guess", "confidence", "ink")
 BINS = 10  # of confidence and ink, equally full in the reference

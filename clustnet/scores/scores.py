@@ -9,9 +9,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.routing import routing_entropy
 from clustnet.datasets.labelled import UNKNOWN
-from clustnet.routing import routing_entropy
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]

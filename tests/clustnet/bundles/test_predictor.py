@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clustnet.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
-from clustnet.class_map import routing_weights
+from clustnet.bundles.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
+from clustnet.bundles.class_map import routing_weights
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
 from tests.synthetic import write_bundle
 
 SHAPES = {

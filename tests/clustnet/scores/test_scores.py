@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.routing import routing_entropy
 from clustnet.datasets import UNKNOWN
-from clustnet.routing import routing_entropy
-from clustnet.scores import (
+from clustnet.scores.scores import (
     auroc,
     cells,
     clustering_accuracy,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.class_map import (
+from clustnet.bundles.class_map import (
     PRIOR_IMAGES,
     cell_probability,
     class_mapping,

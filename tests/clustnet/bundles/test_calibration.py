@@ -4,9 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.calibration import LEAST_PROBABILITY, TEMPERATURES, fit_temperature, tempered
-from clustnet.coarse import CoarseGrouping
-from clustnet.scores import reliability
+from clustnet.bundles.calibration import LEAST_PROBABILITY, TEMPERATURES, fit_temperature, tempered
+from clustnet.bundles.groups import CoarseGrouping
+from clustnet.scores.scores import reliability
 
 HALVES = CoarseGrouping(("0-4", "5-9"), ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)))
 temperatures = st.floats(*TEMPERATURES)

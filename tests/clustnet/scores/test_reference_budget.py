@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from clustnet.class_map import draw_reference, fit_class_map
-from clustnet.reference_budget import Draws, ExpertAnswers
+from clustnet.bundles.class_map import draw_reference, fit_class_map
+from clustnet.scores.reference_budget import Draws, ExpertAnswers
 
 LABELS = np.random.default_rng(0).permutation(np.arange(120) % 4)
 

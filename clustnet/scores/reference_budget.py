@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.class_map import Floats, class_probability, draw_reference, fit_class_map
+from clustnet.bundles.class_map import Floats, class_probability, draw_reference, fit_class_map
 
 
 class ExpertAnswers(NamedTuple):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
-from clustnet.feedback_file import Answer, FeedbackFile, FileFullError, Labels, read_feedback
-from clustnet.predictor import Predictor
+from clustnet.feedback.feedback_file import Answer, FeedbackFile, FileFullError, Labels, read_feedback
 
 MODEL = Labels("mnist", "1", ("cat", "dog", "eel"), {"dry": [0, 1], "wet": [2]})
 ANSWER = Answer(1e9, "cat", 0.75, "dry", 0.5, 3, 0.25, False)
 ADDING = """
 import sys
 from pathlib import Path
-from tests.clustnet.test_feedback_file import ANSWER, MODEL, FeedbackFile
+from tests.clustnet.feedback.test_feedback_file import ANSWER, MODEL, FeedbackFile
 
 file = FeedbackFile(Path(sys.argv[1]), 10**6)
 for number in range(10**6):
@@ -88,7 +88,7 @@ def test_a_full_file_takes_no_more(path: Path) -> None:
 
 def test_a_killed_process_loses_nothing_that_it_had_kept(path: Path) -> None:
     command = [sys.executable, "-c", ADDING, str(path)]
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         kept = [int(process.stdout.readline()) for _ in range(50)]

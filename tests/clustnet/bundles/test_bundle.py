@@ -9,11 +9,11 @@ import onnx
 import pytest
 from onnx import helper
 
-from clustnet.bundle import GATE, MIXTURE, Bundle, expert_graph
-from clustnet.drift import DISTRIBUTIONS
+from clustnet.bundles.bundle import GATE, MIXTURE, Bundle, expert_graph
+from clustnet.bundles.drift import DISTRIBUTIONS
+from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from clustnet.predictor import Predictor
 from tests.synthetic import made_up_drift, write_bundle
 
 

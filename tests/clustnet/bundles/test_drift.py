@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import gammaln
 
-from clustnet import drift
-from clustnet.bundle import Binned, DriftReference
-from clustnet.drift import DISTRIBUTIONS, Observed, Window, best_log_likelihood, psi, reference_of
-from clustnet.predictor import Predictions
+from clustnet.bundles import drift
+from clustnet.bundles.bundle import Binned, DriftReference
+from clustnet.bundles.drift import DISTRIBUTIONS, Observed, Window, best_log_likelihood, psi, reference_of
+from clustnet.bundles.predictor import Predictions
 
 EXPERTS, CLASSES = 3, 4
 

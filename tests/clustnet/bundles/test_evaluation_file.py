@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from clustnet.bundle import Bundle
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.evaluation_file import read_evaluation
 from clustnet.errors import UserError
-from clustnet.evaluation_file import read_evaluation
 from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
 
 

@@ -11,10 +11,10 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from clustnet.bundle import Manifest
-from clustnet.coarse import CoarseGrouping
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
-from clustnet.sqlite_file import SqliteFile, reading
+from clustnet.feedback.sqlite_file import SqliteFile, reading
 
 KIND = 0x434E4642  # "CNFB"
 MODELS = """

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from clustnet.bundle import Bundle, Manifest, Strict
+from clustnet.bundles.bundle import Bundle, Manifest, Strict
 from clustnet.errors import UserError
 
 EVALUATION = "evaluation.json"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from clustnet.bundle import InputSpec
+from clustnet.bundles.bundle import InputSpec
 from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
