@@ -28,9 +28,9 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import CLASSES, LabelledImages, load_named
 from clustnet.errors import UserError
 from clustnet.scores.scores import clustering_accuracy
-from training.clustering_report import over_seeds
+from training.engine.seeding import seed_everything
 from training.models.encoder import Decoder, Encoder, Normalise
-from training.seeding import seed_everything
+from training.reports.clustering_report import over_seeds
 
 GROUPS = {
     "mnist": {"0-4": list(range(5)), "5-9": list(range(5, 10))},

@@ -33,8 +33,8 @@ from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages, load
 from clustnet.files import write_table
 from clustnet.scores.scores import clustering_scores
-from training.clustering_report import over_seeds
-from training.run_folder import RunFolder
+from training.reports.clustering_report import over_seeds
+from training.runs.run_folder import RunFolder
 
 COMPONENTS = 50
 STARTS = 10  # of k-means, as in the recipes

@@ -19,13 +19,13 @@ from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages
 from clustnet.files import write_table
 from clustnet.scores.scores import clustering_scores
-from training.clustering_report import over_seeds
-from training.data import hide_fine_labels, load_split
-from training.inference import route
-from training.loop import show_progress
-from training.methods.deep_clustering import DeepClustering
-from training.recipe import Data, read_recipe
-from training.run_folder import Row
+from training.data.data import hide_fine_labels, load_split
+from training.methods.deep_clustering.method import DeepClustering
+from training.models.inference import route
+from training.recipe.recipe import Data, read_recipe
+from training.reports.clustering_report import over_seeds
+from training.runs.loop import show_progress
+from training.runs.run_folder import Row
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 # By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
-    "train": ("training.train_command", "train a recipe: coarse labels -> run"),
-    "sweep": ("training.sweep_command", "train one recipe with several seeds or values"),
-    "report": ("training.report_command", "score and draw runs of deep_clustering"),
+    "train": ("training.commands.train", "train a recipe: coarse labels -> run"),
+    "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
+    "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "evaluate": ("evaluation.evaluate_command", "score a bundle or a running service"),
     "predict": ("evaluation.predict_command", "predict image files with a bundle"),

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.inference import Routed, batches
+from training.models.inference import Routed, batches
 from training.models.mixture import GatedExperts, MixtureOutput
 
 SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
@@ -112,7 +112,7 @@ def route_with_features(model: GatedExperts, images: NDArray[np.uint8], hard: bo
         hard: whether one expert alone decides.
 
     Returns:
-        What ``training.inference.route`` does, and ``features``.
+        What ``training.models.inference.route`` does, and ``features``.
     """
     outputs, found = [], []
     for part in batches(images):

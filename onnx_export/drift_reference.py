@@ -7,7 +7,7 @@ from clustnet.bundles.drift import Observed, reference_of
 from clustnet.datasets import LabelledImages
 from onnx_export.fitting import spread
 from onnx_export.graphs import Mixture, predict
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 
 def fit_reference_of_drift(mixture: Mixture, recipe: Recipe, train: LabelledImages) -> DriftReference:

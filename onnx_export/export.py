@@ -32,11 +32,11 @@ from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate
-from training.data import load_reference, load_split
+from training.data.data import load_reference, load_split
 from training.models.build import build_model
 from training.models.mixture import GatedExperts
-from training.recipe import AUTO, Recipe
-from training.run_folder import RunFolder
+from training.recipe.recipe import AUTO, Recipe
+from training.runs.run_folder import RunFolder
 
 CLASS_MAPPINGS = "class_mappings.json"
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -16,10 +16,10 @@ from clustnet.errors import UserError
 from clustnet.scores.scores import cells
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
-from training.data import load_reference
-from training.inference import Routed, route
+from training.data.data import load_reference
+from training.models.inference import Routed, route
 from training.models.mixture import GatedExperts
-from training.recipe import Recipe, Reference
+from training.recipe.recipe import Recipe, Reference
 
 IMAGES = 10_000  # at least so many training images, where there are, fit all but the class map
 ABSTAINED = 0.01  # share of training images under the threshold

@@ -14,7 +14,7 @@ from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.bundles.calibration import LEAST_PROBABILITY
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
 from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features
-from training.inference import batches
+from training.models.inference import batches
 from training.models.mixture import GatedExperts, MixtureOfExperts
 
 OPSET = 18

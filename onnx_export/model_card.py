@@ -4,7 +4,7 @@ Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
 
 from clustnet.bundles.bundle import Manifest, Score
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 PER_EXPERT = "expert_load/"
 

@@ -8,9 +8,9 @@ from clustnet.bundles.evaluation_file import BudgetCurve, BudgetPoint, BundleEva
 from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
 from clustnet.scores.reference_budget import Draws, ExpertAnswers
-from training.inference import route
+from training.models.inference import route
 from training.models.mixture import GatedExperts
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 BUDGETS = (1, 2, 5, 10, 20, 50)  # labelled images of each class
 DRAWS = 10

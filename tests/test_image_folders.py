@@ -13,8 +13,8 @@ from clustnet.bundles.preparation import prepare
 from clustnet.cli import main
 from tests.image_folder import CLASSES, write_folder
 from tests.training.deep import ARCHITECTURE
-from training.recipe import read_recipe
-from training.run_folder import RunFolder
+from training.recipe.recipe import read_recipe
+from training.runs.run_folder import RunFolder
 
 RECIPE = {
     "method": "deep_clustering",

@@ -19,7 +19,7 @@ from evaluation.url_source import _Answer, _arrays
 from onnx_export.export import export
 from serving.responses import PredictResponse, model_of, predictions_of
 from tests.training.deep import deep_recipe
-from training.loop import train
+from training.runs.loop import train
 
 
 @pytest.fixture(scope="module")

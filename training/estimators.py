@@ -19,13 +19,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from clustnet.errors import UserError
-from training.architecture import Architecture, parse_architecture, read_architecture
-from training.data import CoarseData
-from training.inference import BATCH, evaluating
-from training.label_free import label_free
+from training.data.data import CoarseData
 from training.methods import METHODS
+from training.models.architecture import Architecture, parse_architecture, read_architecture
 from training.models.deep_clusters import DeepClusters
-from training.recipe import Augmentation, Recipe, validated
+from training.models.inference import BATCH, evaluating
+from training.recipe.recipe import Augmentation, Recipe, validated
+from training.runs.label_free import label_free
 
 PARTS = ("augmentation", "optimisation", "pretraining", "clustering")  # of a recipe, which settings may be in
 HIGHEST = 255  # what methods take as the brightest

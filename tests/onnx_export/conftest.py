@@ -7,7 +7,7 @@ import pytest
 from onnx_export.export import Exported, export
 from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe
-from training.loop import train
+from training.runs.loop import train
 
 KINDS = ("soft", "hard", "shared", "colour", "clusters", "parted")
 

@@ -7,7 +7,7 @@ from scipy.spatial.distance import mahalanobis
 
 from onnx_export.confidence import SHRINKAGE, Confidence, fit_confidence, route_with_features, threshold
 from tests.training.tiny import noise, tiny_recipe
-from training.inference import route
+from training.models.inference import route
 from training.models.mixture import MixtureOfExperts
 
 

@@ -15,8 +15,8 @@ from onnx_export.fitting import fit
 from onnx_export.graphs import Mixture
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import tiny_recipe
-from training.data import load_split
-from training.run_folder import RunFolder
+from training.data.data import load_split
+from training.runs.run_folder import RunFolder
 
 Run = Callable[[str], Path]
 

@@ -17,10 +17,10 @@ from onnx_export.export import load_model
 from onnx_export.fitting import fit, fit_reference
 from tests.onnx_export.conftest import KINDS
 from tests.training.tiny import tiny_recipe
-from training.data import load_split
+from training.data.data import load_split
 from training.models.mixture import MixtureOfExperts
-from training.recipe import Recipe
-from training.run_folder import RunFolder
+from training.recipe.recipe import Recipe
+from training.runs.run_folder import RunFolder
 
 Run = Callable[[str], Path]
 

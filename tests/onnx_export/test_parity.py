@@ -18,8 +18,8 @@ from onnx_export.fitting import fit
 from onnx_export.graphs import Mixture, predict
 from onnx_export.parity import TOLERANCE, ParityError, check_parity
 from tests.onnx_export.conftest import KINDS
-from training.data import load_split
-from training.run_folder import RunFolder
+from training.data.data import load_split
+from training.runs.run_folder import RunFolder
 
 Trained = tuple[Path, Mixture, np.ndarray]
 

@@ -14,7 +14,7 @@ from clustnet.bundles.predictor import Predictor
 from evaluation.reference_budget import measure_budget
 from onnx_export.tables import DRAWS
 from tests.training.tiny import tiny_recipe
-from training.data import load_split
+from training.data.data import load_split
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard"])

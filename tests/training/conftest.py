@@ -4,8 +4,8 @@ import pytest
 
 from clustnet.datasets import LabelledImages
 from tests.training.tiny import tiny_recipe
-from training.data import load_split
-from training.loop import train
+from training.data.data import load_split
+from training.runs.loop import train
 
 
 @pytest.fixture(scope="session")

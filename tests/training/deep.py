@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from training.recipe import Recipe, validated
+from training.recipe.recipe import Recipe, validated
 
 ARCHITECTURE = {
     "name": "tiny",

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import tiny_recipe
-from training.loop import train
-from training.run_folder import RunFolder
+from training.runs.loop import train
+from training.runs.run_folder import RunFolder
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 REAL = Path(os.environ.get("CLUSTNET_TEST_DATA") or SHARED) / "cifar10" / "cifar10_jpeg.npz"

@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from tests.training.deep import ARCHITECTURE, deep_recipe
-from training.data import CoarseData
+from training.data.data import CoarseData
 from training.estimators import DeepClustering, fully_connected
 from training.methods import METHODS
 

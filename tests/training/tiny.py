@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from clustnet.datasets import LabelledImages
-from training.data import CoarseData, hide_fine_labels
-from training.recipe import Recipe, validated
+from training.data.data import CoarseData, hide_fine_labels
+from training.recipe.recipe import Recipe, validated
 
 TINY = {
     "data.train_images": 200,

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from accelerate import Accelerator
 
-from training.data import CoarseData
-from training.methods.clustnet import ClustNet
-from training.methods.deep_clustering import DeepClustering
+from training.data.data import CoarseData
+from training.methods.clustnet.method import ClustNet
+from training.methods.deep_clustering.method import DeepClustering
 from training.methods.method import Method
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 METHODS: dict[str, Callable[[CoarseData, Recipe, Accelerator], Method]] = {
     "clustnet": ClustNet,

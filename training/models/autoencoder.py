@@ -5,7 +5,7 @@ import math
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
-from training.architecture import Architecture, Step
+from training.models.architecture import Architecture, Step
 
 NON_LINEARITIES = {
     "linear": nn.Identity,

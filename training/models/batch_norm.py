@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from training.collectives import total
-from training.processes import processes
+from training.engine.collectives import total
+from training.engine.processes import processes
 
 
 class _AcrossProcesses(_BatchNorm):

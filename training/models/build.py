@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from clustnet.errors import UserError
 from training.models.deep_clusters import DeepClusters
 from training.models.mixture import GatedExperts, MixtureOfExperts
-from training.recipe import Recipe
+from training.recipe.recipe import Recipe
 
 
 def build_model(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from training.architecture import Architecture
 from training.losses.student_t import soft_assignment
+from training.models.architecture import Architecture
 from training.models.autoencoder import Encoder
 from training.models.encoder import Normalise
 from training.models.mixture import GatedExperts, MixtureOutput

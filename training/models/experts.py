@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from training.recipe import Model
+from training.recipe.recipe import Model
 
 Shape = tuple[int, int, int]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from training.models.encoder import Encoder, Normalise
 from training.models.experts import make_expert
-from training.recipe import Model
+from training.recipe.recipe import Model
 
 
 class MixtureOutput(NamedTuple):

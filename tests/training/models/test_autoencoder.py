@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from torch import nn
 from torch.nn.functional import interpolate, max_pool2d, max_unpool2d
 
-from tests.training.test_architecture import DENSE, architectures, conv, described
-from training.architecture import Architecture, parse_architecture, read_architecture
+from tests.training.models.test_architecture import DENSE, architectures, conv, described
+from training.models.architecture import Architecture, parse_architecture, read_architecture
 from training.models.autoencoder import Autoencoder, unpool
 
 

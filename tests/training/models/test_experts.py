@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from training.models.experts import make_expert
-from training.recipe import Model
+from training.recipe.recipe import Model
 
 
 def expert(capacity: str, shape: tuple[int, int, int] = (1, 28, 28), **keys: object) -> nn.Module:

@@ -3,7 +3,7 @@ import torch
 
 from tests.training.tiny import noise, tiny_recipe
 from training.models.mixture import MixtureOfExperts, straight_through
-from training.recipe import Model
+from training.recipe.recipe import Model
 
 CAPACITIES = ["linear", "small_cnn", "large_cnn", "shared"]
 SHAPES = [(28, 28), (32, 32, 3)]

@@ -1,0 +1,262 @@
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from clustnet.datasets import LabelledImages
+from tests.training.tiny import coarse, same_state, tiny_recipe
+from training.losses.mutual_information import group_mutual_information
+from training.losses.routing_terms import routing_diversity, routing_entropy
+from training.methods.clustnet.method import ClustNet
+from training.methods.method import DivergedError, EpochLosses
+from training.models.inference import route
+from training.runs.loop import show_progress
+
+T = TypeVar("T")
+
+
+def method(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNet:
+    return ClustNet(coarse(mnist_train, images), tiny_recipe(keys), Accelerator())
+
+
+def trained(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNet:
+    trainee = method(mnist_train, keys, images)
+    list(trainee.run(0, show_progress))
+    return trainee
+
+
+def snapshot(trainee: ClustNet) -> dict[str, Tensor]:
+    """Copy every weight: those of the decoder by the name ``decoder.*``."""
+    parts = {"": trainee.model, "decoder.": trainee.decoder}
+    return {
+        prefix + name: parameter.detach().clone()
+        for prefix, module in parts.items()
+        for name, parameter in module.named_parameters()
+    }
+
+
+def moved(trainee: ClustNet, before: dict[str, Tensor]) -> set[str]:
+    """Return the parts (encoder, head, experts, decoder) whose weights differ from those ``before``."""
+    now = snapshot(trainee)
+    return {name.partition(".")[0] for name in now if not torch.equal(now[name], before[name])}
+
+
+DISCOVERY = {
+    "partition.epochs": 1,
+    "partition.images": 60,
+    "augmentation.rotation": 10,
+    "loss.mutual_information": 1.0,
+    "model.batch_norm": True,
+    "optimisation.schedule": "cosine",
+    "optimisation.averaging": 0.9,
+    "optimisation.precision": "bfloat16",
+}
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"routing": "hard", "pretraining.epochs": 1, "optimisation.optimizer": "sgd"}, DISCOVERY]
+)
+def test_a_seed_decides_every_weight(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
+    states = [trained(mnist_train, keys | {"seed": seed}).state() for seed in (1, 1, 2)]
+    assert same_state(states[0], states[1])
+    assert not same_state(states[0]["model"], states[2]["model"])
+
+
+@pytest.mark.parametrize("expert", ["linear", "shared"])
+@pytest.mark.parametrize(
+    ("period", "turns"),
+    [
+        (0, [{"encoder", "head", "experts"}] * 4),
+        (1, [{"encoder", "head"}, {"experts"}] * 2),
+        (2, [{"encoder", "head"}] * 2 + [{"experts"}] * 2),
+    ],
+)
+def test_gate_and_experts_move_in_their_turns_alone(
+    mnist_train: LabelledImages, expert: str, period: int, turns: list[set[str]]
+) -> None:
+    trainee = method(
+        mnist_train,
+        {"model.expert": expert, "optimisation.batch_period": period, "optimisation.epochs": 1},
+    )
+    seen, before = [], snapshot(trainee)
+
+    def watch(batches: Any, total: int) -> Any:
+        nonlocal before
+        for index, batch in enumerate(batches):
+            if index:
+                seen.append(moved(trainee, before))
+                before = snapshot(trainee)
+            yield batch
+        seen.append(moved(trainee, before))
+
+    list(trainee.run(0, watch))
+    assert seen == turns
+
+
+def test_pretraining_moves_the_autoencoder_alone_and_lowers_its_error(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"pretraining.epochs": 3, "optimisation.epochs": 1})
+    before, run, epochs = snapshot(trainee), trainee.run(0, show_progress), []
+    for _ in range(3):
+        epochs.append(next(run))
+    assert moved(trainee, before) == {"encoder", "decoder"}
+    assert [(epoch.epoch, epoch.stage) for epoch in epochs] == [(1, "pretrain"), (2, "pretrain"), (3, "pretrain")]
+    assert epochs[0].loss > epochs[1].loss > epochs[2].loss
+    before = snapshot(trainee)
+    assert next(run)[:2] == (4, "train")
+    assert moved(trainee, before) == {"encoder", "head", "experts"}
+    assert next(run, None) is None
+
+
+def test_the_loss_is_the_mean_over_images_not_over_batches(mnist_train: LabelledImages) -> None:
+    keys = {"optimisation.epochs": 1, "optimisation.learning_rate": 1e-30, "optimisation.optimizer": "sgd"}
+    losses = [
+        next(method(mnist_train, keys | {"optimisation.batch_size": size}).run(0, show_progress)).loss
+        for size in (200, 150)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+@pytest.mark.parametrize("period", [0, 2])
+def test_coarse_labels_are_learnt(mnist_train: LabelledImages, routing: str, period: int) -> None:
+    keys = {"routing": routing, "optimisation.epochs": 8, "optimisation.batch_period": period}
+    keys |= {"optimisation.batch_size": 20, "optimisation.learning_rate": 3e-3}
+    model = trained(mnist_train, keys, images=400).model
+    routed = route(model, mnist_train.images[400:], hard=routing == "hard")
+    accuracy = ((routed.positive_probability > 0.5) == (mnist_train.labels[400:] >= 5)).mean()
+    assert accuracy > 0.75  # chance is 0.5; these images were not trained on
+
+
+def term(mnist_train: LabelledImages, keys: dict[str, Any], of: Any) -> float:
+    """Train with a weight on one of the terms and return the term."""
+    model = trained(mnist_train, keys | {"optimisation.learning_rate": 1e-2, "optimisation.epochs": 4}).model
+    return float(of(model(torch.from_numpy(mnist_train.images[:200].copy())).log_routing).detach())
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_a_positive_entropy_weight_makes_the_gate_decide(mnist_train: LabelledImages, routing: str) -> None:
+    unsure, plain, sure = (
+        term(mnist_train, {"routing": routing, "loss.routing_entropy": weight}, routing_entropy)
+        for weight in (-3.0, 0.0, 3.0)
+    )
+    assert unsure > plain > sure
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_a_positive_diversity_weight_spreads_the_images(mnist_train: LabelledImages, routing: str) -> None:
+    collapsed, spread = (
+        term(mnist_train, {"routing": routing, "loss.routing_diversity": weight}, routing_diversity)
+        for weight in (-3.0, 3.0)
+    )
+    assert spread > collapsed + 0.5
+
+
+@pytest.mark.parametrize("keys", [{"pretraining.epochs": 1, "optimisation.epochs": 2, "routing": "hard"}, DISCOVERY])
+def test_a_restored_method_goes_on_as_if_never_stopped(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
+    first = method(mnist_train, keys)
+    run, states = first.run(0, show_progress), []
+    for _ in run:
+        states.append({name: _copy(value) for name, value in first.state().items()})
+    for start in (1, 2):
+        second = method(mnist_train, keys)
+        second.restore(states[start - 1])
+        numbers = [losses.epoch for losses in second.run(start, show_progress)]
+        assert numbers == list(range(start + 1, 4))
+        assert same_state(second.state(), states[-1])
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _copy(inner) for key, inner in value.items()}
+    return [_copy(inner) for inner in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("routing", ["soft", "hard"])
+def test_divergence_stops_with_what_to_lower(mnist_train: LabelledImages, routing: str) -> None:
+    keys = {"routing": routing, "optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}
+    with pytest.raises(DivergedError, match=re.escape("The training diverged")) as caught:
+        trained(mnist_train, keys)
+    assert "lower optimisation.learning_rate" in str(caught.value)
+
+
+def test_epochs_are_those_of_both_stages(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"pretraining.epochs": 2, "optimisation.epochs": 3})
+    assert trainee.epochs == 5
+    assert isinstance(next(trainee.run(4, show_progress)), EpochLosses)
+
+
+def test_imitation_teaches_the_gate_the_partition(mnist_train: LabelledImages) -> None:
+    keys = {
+        "partition.epochs": 20,
+        "partition.images": 60,
+        "optimisation.epochs": 1,
+        "optimisation.learning_rate": 0.01,
+    }
+    trainee = method(mnist_train, keys)
+    for losses in trainee.run(0, show_progress):
+        if losses.stage == "train":
+            break
+        routing = route(trainee.model, mnist_train.images[:200], hard=False).routing
+    assert trainee.partition is not None
+    assert (routing[trainee.partition.indices].argmax(axis=1) == trainee.partition.experts).mean() > 0.9
+
+
+def test_a_group_of_fewer_clusters_leaves_experts_to_the_other(mnist_train: LabelledImages) -> None:
+    keys = {"partition.epochs": 1, "partition.images": 60, "partition.clusters": [2, 3], "optimisation.epochs": 1}
+    trainee = method(mnist_train, keys)
+    next(trainee.run(0, show_progress))
+    assert trainee.partition is not None
+    positive = trainee.data.targets.numpy()[trainee.partition.indices] > 0.5
+    assert [len(np.unique(trainee.partition.experts[positive == group])) for group in (False, True)] == [2, 3]
+
+
+def test_an_epoch_of_imitation_sees_as_many_images_as_there_are(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"partition.epochs": 1, "partition.images": 60, "optimisation.epochs": 1})
+    seen: list[int] = []
+
+    def watch(batches: Iterable[T], total: int) -> Iterable[T]:
+        for batch in batches:
+            seen.extend(batch.tolist())
+            yield batch
+
+    next(trainee.run(0, watch))
+    assert trainee.partition is not None
+    assert len(seen) == len(trainee.data.images)
+    assert set(seen) == set(trainee.partition.indices.tolist())
+
+
+def test_mutual_information_makes_two_views_agree(mnist_train: LabelledImages) -> None:
+    keys = {"optimisation.epochs": 8, "optimisation.learning_rate": 0.005, "augmentation.rotation": 20}
+    informations = []
+    for weight in (0.0, 2.0):
+        trainee = trained(mnist_train, keys | {"loss.mutual_information": weight})
+        with torch.no_grad():
+            views = [trainee.network.route(trainee._view(torch.arange(200))).log_routing.exp() for _ in range(2)]
+        informations.append(float(group_mutual_information(*views, trainee.data.targets)))
+    assert informations[1] > informations[0] + 0.1
+
+
+def test_the_average_is_the_moving_average_of_the_steps(mnist_train: LabelledImages) -> None:
+    trainee = method(mnist_train, {"optimisation.averaging": 0.75, "optimisation.epochs": 1})
+    expected = {name: weight.clone() for name, weight in trainee.network.state_dict().items()}
+    for chosen in trainee.data.batches(50, torch.Generator().manual_seed(0)):
+        trainee._route(0, chosen)
+        for name, weight in trainee.network.state_dict().items():
+            expected[name] = 0.75 * expected[name] + 0.25 * weight
+    for name, weight in trainee.model.state_dict().items():
+        torch.testing.assert_close(weight, expected[name])
+
+
+def test_a_cosine_schedule_ends_near_nothing(mnist_train: LabelledImages) -> None:
+    trainee = trained(mnist_train, {"optimisation.schedule": "cosine", "optimisation.learning_rate": 0.01})
+    steps = 2 * 4  # epochs x batches
+    expected = 0.01 * (1 + math.cos(math.pi * (steps - 1) / steps)) / 2
+    assert trainee.optimizers["gate"].param_groups[0]["lr"] == pytest.approx(expected)

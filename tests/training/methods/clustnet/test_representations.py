@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import KNeighborsClassifier
+
+from training.methods.clustnet.representations import (
+    _contrast,
+    _whitening,
+    coarse_error,
+    edges,
+    patches,
+    reduced,
+    represent,
+)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((30, 28, 28), 1), ((30, 32, 32, 3), 3)])
+def test_images_of_any_form_are_represented_alike_by_the_same_seed(shape: tuple[int, ...], channels: int) -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
+    first, again = represent(images, seed=1), represent(images, seed=1)
+    cells = (shape[1] // 4 - 1) ** 2
+    assert {name: rows.shape[1] for name, rows in first.items()} == {
+        "pixels": channels * shape[1] * shape[2],
+        "edges": cells * 4 * 9,
+        "patches": 4 * 256,
+    }
+    for name, rows in first.items():
+        assert rows.dtype == np.float32
+        np.testing.assert_array_equal(rows, again[name])
+
+
+def test_edges_vote_for_the_direction_of_their_gradient() -> None:
+    """A step to the right has the direction 0 degrees; downwards, 90, which lies between the directions 80 and 100."""
+    step = torch.zeros(1, 1, 8, 8)
+    step[..., 4:] = 1.0
+    right = edges(step).reshape(9, 4).sum(axis=1)  # one block of 2x2 cells
+    down = edges(step.transpose(2, 3)).reshape(9, 4).sum(axis=1)
+    assert np.flatnonzero(right).tolist() == [0]
+    assert np.flatnonzero(down).tolist() == [4, 5]
+    assert down[4] == pytest.approx(down[5], rel=1e-5)
+
+
+def test_edges_do_not_depend_on_brightness() -> None:
+    planes = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(edges(planes + 0.3), edges(planes), atol=1e-4)
+
+
+def test_patches_tell_in_which_quarter_a_texture_is() -> None:
+    """Stripes in the top left quarter of half the images and in the bottom right quarter of the others."""
+    planes = torch.rand(40, 1, 24, 24, generator=torch.Generator().manual_seed(0)) / 10
+    planes[:20, :, :12:2, :12] += 0.8
+    planes[20:, :, 12::2, 12:] += 0.8
+    found = patches(planes, seed=0).reshape(40, -1, 2, 2)
+    change = np.abs(found[:20].mean(axis=0) - found[20:].mean(axis=0)).sum(axis=0)
+    assert change[0, 0] > 3 * change[0, 1]
+    assert change[1, 1] > 3 * change[1, 0]
+
+
+def test_contrast_and_whitening_as_plain_algebra_has_them() -> None:
+    rows = torch.randn(500, 6, generator=torch.Generator().manual_seed(0)) @ torch.randn(6, 6).double().float()
+    even = _contrast(rows)
+    np.testing.assert_allclose(even.mean(dim=1), np.zeros(500), atol=1e-5)
+    whiten, covariance = _whitening(rows), torch.from_numpy(np.cov(rows.numpy().T)).float()
+    np.testing.assert_allclose(whiten @ (covariance + 0.1 * torch.eye(6)) @ whiten, np.eye(6), atol=1e-3)
+
+
+def test_reduced_keeps_fifty_components_at_most_and_their_distances() -> None:
+    rows = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
+    few = reduced(rows, seed=0)
+    np.testing.assert_allclose(np.linalg.norm(few[0] - few[1]), np.linalg.norm(rows[0] - rows[1]), rtol=1e-4)
+    assert reduced(np.repeat(rows, 20, axis=1), seed=0).shape == (200, 50)
+
+
+def test_coarse_error_is_that_of_a_vote_of_the_others() -> None:
+    generator = np.random.default_rng(0)
+    targets = np.repeat([0.0, 1.0], [70, 50]).astype(np.float32)
+    rows = (generator.normal(size=(120, 2)) + targets[:, None]).astype(np.float32)
+    wrong = np.empty(120, bool)
+    for image in range(120):
+        others = np.arange(120) != image
+        nearest = KNeighborsClassifier(10).fit(rows[others], targets[others]).kneighbors(rows[[image]])[1][0]
+        wrong[image] = (targets[others][nearest].mean() > 0.5) != targets[image]
+    expected = np.mean([(wrong[targets == t].sum() + 1) / ((targets == t).sum() + 2) for t in (0, 1)])
+    assert coarse_error(rows, targets, seed=0) == pytest.approx(expected)

@@ -1,0 +1,153 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from clustnet.scores.scores import clustering_accuracy
+from tests.training.deep import deep_recipe
+from tests.training.tiny import same_state
+from training.data.data import CoarseData, hide_fine_labels
+from training.losses.student_t import soft_assignment, target_distribution
+from training.methods.deep_clustering.method import DeepClustering
+from training.models.inference import route
+from training.recipe.recipe import Recipe
+from training.runs.loop import show_progress, train
+from training.runs.run_folder import RunFolder
+
+HALVES = {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]}
+
+
+def method(labelled: LabelledImages, recipe: Recipe) -> DeepClustering:
+    return DeepClustering(hide_fine_labels(labelled, recipe.data), recipe, Accelerator())
+
+
+def blobs(images: int = 240) -> CoarseData:
+    """Four easy classes: a bright quarter each, with noise."""
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 60, (images, 28, 28)).astype(np.uint8)
+    for index in range(images):
+        top, left = 14 * (index % 4 // 2), 14 * (index % 2)
+        pixels[index, top : top + 14, left : left + 14] += 150
+    return CoarseData(torch.from_numpy(pixels), torch.zeros(images), (0.2,), (0.3,))
+
+
+@pytest.mark.parametrize("clustering", [{"loss": "kl"}, {"loss": "kmeans"}, {"rebuild": "image", "imitation": 1}])
+def test_easy_classes_are_found(clustering: dict[str, Any]) -> None:
+    data = blobs()
+    found = DeepClustering(data, deep_recipe(clustering=clustering, augmentation={"rotation": 0}), Accelerator())
+    losses = list(found.run(0, show_progress))
+    assert [(loss.epoch, loss.stage) for loss in losses] == [
+        (1, "pretrain"),
+        (2, "pretrain"),
+        (3, "cluster"),
+        (4, "cluster"),
+    ]
+    routed = route(found.model, data.images.numpy(), hard=False)
+    assert clustering_accuracy(routed.routing.argmax(axis=1), np.arange(len(data.images)) % 4) > 0.95
+    assert routed.positive_probability.max() < 1e-9
+    np.testing.assert_allclose(routed.routing.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_manifold_start_finds_them_too() -> None:
+    data = blobs(120)
+    found = DeepClustering(
+        data, deep_recipe(clustering={"start": "manifold"}, optimisation={"epochs": 1}), Accelerator()
+    )
+    next(iter(found.run(1, show_progress)))
+    assert found.assigned is not None
+    assert clustering_accuracy(found.assigned.numpy(), np.arange(120) % 4) > 0.95
+
+
+def test_target_is_of_the_clean_images_by_the_published_formula(mnist_train: LabelledImages) -> None:
+    found = method(mnist_train.first(100), deep_recipe())
+    for _ in found.run(0, show_progress):
+        pass
+    found._look(imitate=False)
+    with torch.no_grad():
+        embeddings = found.model.encoder(found.model.normalise(found.data.images))
+    wanted = target_distribution(soft_assignment(embeddings, found.model.centroids.detach()))
+    torch.testing.assert_close(found._target, wanted)
+    assert torch.equal(found.assigned, soft_assignment(embeddings, found.model.centroids).argmax(dim=1))
+
+
+def test_kmeans_centroids_are_the_means_of_their_clusters(mnist_train: LabelledImages) -> None:
+    found = method(mnist_train.first(100), deep_recipe(clustering={"loss": "kmeans"}))
+    for _ in found.run(0, show_progress):
+        pass
+    found._look(imitate=False)
+    embeddings = found._embeddings()
+    for cluster in found.assigned.unique():
+        torch.testing.assert_close(
+            found.model.centroids[cluster].data, embeddings[found.assigned == cluster].mean(dim=0)
+        )
+
+
+def test_with_coarse_labels_clusters_lie_within_their_groups(mnist_train: LabelledImages) -> None:
+    found = method(mnist_train.first(200), deep_recipe(data={"coarse": HALVES}))
+    for _ in found.run(0, show_progress):
+        pass
+    assert found.model.sides.tolist() == [0, 0, 1, 1]
+    assert torch.equal(found.model.sides[found.assigned].float(), found.data.targets)
+    target = found._target
+    assert torch.all(target[found.data.targets == 0][:, 2:] == 0)
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(len(target)))
+    routed = route(found.model, mnist_train.images[:50], hard=False)
+    np.testing.assert_allclose(routed.positive_probability, routed.routing[:, 2:].sum(axis=1), atol=1e-6)
+
+
+def test_tolerance_stops_when_few_images_change(mnist_train: LabelledImages) -> None:
+    recipe = deep_recipe(clustering={"tolerance": 0.99}, optimisation={"epochs": 5})
+    found = method(mnist_train.first(200), recipe)
+    epochs = [losses.epoch for losses in found.run(0, show_progress)]
+    assert 3 <= len(epochs) < 7
+    again = method(mnist_train.first(200), recipe)
+    again.restore(found.state())
+    assert list(again.run(epochs[-1], show_progress)) == []
+
+
+@pytest.mark.parametrize("loss", ["kl", "kmeans"])
+def test_a_resumed_run_ends_with_the_same_weights(loss: str, tmp_path: Path) -> None:
+    recipe = deep_recipe(clustering={"loss": loss})
+    train(recipe, tmp_path / "whole")
+    for last in (1, 2, 3):
+        train(recipe, tmp_path / "parts", resume=last > 1, last=last)
+    train(recipe, tmp_path / "parts", resume=True)
+    one, other = (RunFolder(tmp_path / name).load_checkpoint(4) for name in ("whole", "parts"))
+    assert same_state(one, other)
+
+
+def test_an_architecture_for_other_images_is_refused(mnist_train: LabelledImages) -> None:
+    layers = [{"type": "Input", "output_shape": [1, 32, 32]}, {"type": "Dense", "num_units": 4, "non_linearity": "elu"}]
+    recipe = deep_recipe(model={"architecture": {"name": "big", "batch_size": 8, "layers": layers}})
+    with pytest.raises(UserError, match="The architecture big reads images of 1x32x32, but those of mnist are 1x28x28"):
+        method(mnist_train, recipe)
+
+
+@pytest.mark.parametrize(
+    ("images", "experts", "sentence"),
+    [
+        (3, 4, "There are 3 training images for 4 clusters; give more"),
+        (2, "auto", "model.experts is auto, but 2 training images are too few; set a number"),
+    ],
+)
+def test_too_few_images_are_refused_before_anything_is_trained(
+    mnist_train: LabelledImages, images: int, experts: int | str, sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        method(mnist_train.first(images), deep_recipe(model={"experts": experts}))
+
+
+def test_the_step_size_is_the_recipes_after_a_pretraining_of_another_run(mnist_train: LabelledImages) -> None:
+    few = mnist_train.first(100)
+    pretrained = method(few, deep_recipe(optimisation={"learning_rate": 0.01}))
+    found = method(few, deep_recipe(optimisation={"learning_rate": 1e-30}))  # too small to move a weight
+    found.restore(pretrained.state())
+    found._start()
+    before = found.model.centroids.clone()
+    list(found.run(3, show_progress))
+    assert torch.equal(found.model.centroids, before)

@@ -1,0 +1,195 @@
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from clustnet.datasets import load
+from clustnet.errors import UserError
+from clustnet.scores.scores import routing_scores
+from tests.training.tiny import same_state, tiny_recipe
+from training.models.inference import route
+from training.models.mixture import MixtureOfExperts
+from training.runs import loop
+from training.runs.label_free import LabelFree, label_free
+from training.runs.loop import train
+from training.runs.run_folder import RunFolder
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "train_seconds"} for row in rows]
+
+
+def test_a_run_holds_the_files_that_are_documented(finished_run: Path) -> None:
+    found = {path.relative_to(finished_run).as_posix() for path in finished_run.rglob("*") if path.is_file()}
+    assert {name for name in found if not name.startswith("tensorboard/events.")} == {
+        "recipe.yaml",
+        "scores.csv",
+        *(f"checkpoints/epoch_00{epoch}.pt" for epoch in (1, 2)),
+        *(f"images/epoch_00{epoch}_{split}.csv" for epoch in (1, 2) for split in ("train", "test")),
+    }
+
+
+def test_the_scores_are_those_of_the_checkpointed_model(finished_run: Path) -> None:
+    folder, data = RunFolder(finished_run), load("mnist:test").first(100)
+    recipe = folder.recipe()
+    model = MixtureOfExperts(recipe.model, (28, 28), data.mean, data.std)
+    model.load_state_dict(folder.load_checkpoint(2)["model"])
+    routed = route(model, data.images, hard=False)
+    plain = routing_scores(routed.routing, routed.positive_probability, data.labels, recipe.data.grouping())
+    row = folder.read_scores(2)[-1]
+    assert (row["epoch"], row["split"], row["images"], row["stage"]) == (2, "test", 100, "train")
+    assert {key: row[key] for key in plain} == pytest.approx(plain)
+
+
+def test_there_is_a_row_for_each_epoch_and_split(finished_run: Path) -> None:
+    rows = table(finished_run / "scores.csv")
+    assert [(row["epoch"], row["split"]) for row in rows] == [
+        (epoch, split) for epoch in ("1", "2") for split in ("train", "test")
+    ]
+    assert float(rows[2]["train_loss"]) < float(rows[0]["train_loss"])
+
+
+def test_each_images_row_agrees_with_the_scores(finished_run: Path) -> None:
+    rows = table(finished_run / "images" / "epoch_002_test.csv")
+    data = load("mnist:test").first(100)
+    assert [int(row["class"]) for row in rows] == data.labels.tolist()
+    assert [int(row["coarse"]) for row in rows] == (data.labels >= 5).astype(int).tolist()
+    logarithms = np.array([[float(row[f"log_probability_{label}"]) for label in (0, 1)] for row in rows])
+    np.testing.assert_allclose(np.exp(logarithms).sum(axis=1), 1, atol=1e-5)
+    routing = np.array([[float(row[f"routing_{e}"]) for e in range(3)] for row in rows])
+    plain = routing_scores(routing, np.exp(logarithms[:, 1]), data.labels, tiny_recipe().data.grouping())
+    score = RunFolder(finished_run).read_scores(2)[-1]
+    assert {key: score[key] for key in plain} == pytest.approx(plain, abs=1e-4)
+
+
+def test_tensorboard_shows_what_the_table_holds(finished_run: Path) -> None:
+    board = EventAccumulator(str(finished_run / "tensorboard")).Reload()
+    rows = RunFolder(finished_run).read_scores(2)
+    for split in ("train", "test"):
+        for score in ("train_loss", "binary_accuracy", "nmi", "expert_load/0"):
+            shown = [(event.step, event.value) for event in board.Scalars(f"{split}/{score}")]
+            held = [(row["epoch"], pytest.approx(row[score])) for row in rows if row["split"] == split]
+            assert shown == held
+
+
+@pytest.mark.parametrize("keys", [{}, {"routing": "hard", "pretraining.epochs": 1}])
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    tmp_path: Path, keys: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tiny_recipe({"optimisation.epochs": 3, **keys})
+    train(recipe, tmp_path / "whole")
+    interrupt_after(monkeypatch, 1)
+    with pytest.raises(KeyboardInterrupt, match=r"^1 of . epochs are safe in .*parts$"):
+        train(recipe, tmp_path / "parts")
+    monkeypatch.undo()
+    train(recipe, tmp_path / "parts", resume=True)
+    whole, parts = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "parts")
+    last = whole.last_epoch()
+    assert same_state(whole.load_checkpoint(last), parts.load_checkpoint(last))
+    assert without_time(whole.read_scores(last)) == without_time(parts.read_scores(last))
+    for path in (tmp_path / "whole" / "images").iterdir():
+        assert path.read_bytes() == (tmp_path / "parts" / "images" / path.name).read_bytes()
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+    """Press Ctrl-C in the scoring of the epoch after ``epochs``, when its first table is written."""
+    write_images = RunFolder.write_images
+
+    def write_or_stop(self: RunFolder, epoch: int, *rest: Any) -> None:
+        if epoch > epochs:
+            raise KeyboardInterrupt
+        write_images(self, epoch, *rest)
+
+    monkeypatch.setattr(RunFolder, "write_images", write_or_stop)
+
+
+def test_scores_beyond_the_last_checkpoint_are_trained_again(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "epoch_002.pt").unlink()
+    rows = train(tiny_recipe(), tmp_path / "run", resume=True)
+    assert without_time(rows) == without_time(RunFolder(finished_run).read_scores(2))
+
+
+def test_a_finished_run_is_not_trained_again(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")}
+    rows = train(tiny_recipe(), tmp_path / "run", resume=True)
+    assert rows == RunFolder(finished_run).read_scores(2)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.*")} == before
+
+
+def test_the_label_free_figures_are_measured_once_an_epoch(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+
+    def measure(*arguments: Any) -> LabelFree:
+        measured.append(label_free(*arguments))
+        return measured[-1]
+
+    monkeypatch.setattr(loop, "label_free", measure)
+    train(tiny_recipe(), tmp_path / "run")
+    assert len(measured) == 2
+    said = capsys.readouterr().out.splitlines()[2:]
+    train(tiny_recipe(), tmp_path / "run", resume=True)
+    assert len(measured) == 3
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert (first, rest) == ("all 2 epochs were done before; nothing is trained", said)
+
+
+def test_a_damaged_checkpoint_stops_a_resume_with_a_sentence(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "epoch_002.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
+    with pytest.raises(UserError, match=r"epoch_002.pt is damaged; remove it to go on from the one before"):
+        train(tiny_recipe(), tmp_path / "run", resume=True)
+
+
+def test_an_interrupt_while_loading_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "load_split", interrupt)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        train(tiny_recipe(), tmp_path / "run")
+    assert caught.value.args == ()
+    assert not (tmp_path / "run").exists()
+
+
+def test_each_epoch_is_reported_on_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = train(tiny_recipe(), tmp_path / "run")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:17] for line in lines[:3]] == ["epoch  1/2 train ", "epoch  2/2 train ", "label-free score "]
+    assert f"binary {rows[-1]['binary_accuracy']:.4f}" in lines[1]
+    assert f"label-free score {rows[-1]['label_free/score']:.4f}" in lines[2]
+    assert all("collapse" in line for line in lines[3:])
+
+
+def test_an_idle_expert_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = train(tiny_recipe({"loss.routing_diversity": -10, "optimisation.epochs": 3}), tmp_path / "run")
+    idle = [e for e in range(3) if rows[-1][f"expert_load/{e}"] < 0.01]
+    assert idle
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings[-len(idle) :] == [f"warning: expert {e} gets under 1 % of the images" for e in idle]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_a_gpu_learns_and_resumes_on_it(tmp_path: Path) -> None:
+    recipe = tiny_recipe({"routing": "hard", "data.train_images": 2000, "optimisation.epochs": 3})
+    train(recipe, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "epoch_003.pt").unlink()
+    rows = train(recipe, tmp_path / "run", resume=True)
+    assert rows[-1]["binary_accuracy"] > 0.7
+    assert all(
+        tensor.device.type == "cpu" for tensor in RunFolder(tmp_path / "run").load_checkpoint(3)["model"].values()
+    )

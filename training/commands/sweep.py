@@ -1,0 +1,174 @@
+"""``clustnet sweep``: many runs of one recipe under one name, with one table and one plot across them."""
+
+import argparse
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clustnet.errors import UserError
+from clustnet.files import write_table
+from training.recipe.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
+
+SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
+Member = tuple[str, int, Recipe]
+Run = tuple[str, int, list[dict[str, Any]]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train every combination of seeds and values, skipping what is finished.
+
+    Raises:
+        UserError: a wrong recipe, key, value, seed or folder.
+        KeyboardInterrupt: stopped by the user; its message says how to go on.
+    """
+    options, overrides = _parser().parse_known_args(arguments)
+    keys = parse_overrides(overrides, vars(options).keys() - {"config"})
+    members = plan(options.config, parse_seeds(options.seeds), keys)
+    out = options.out or Path("runs") / options.config.stem
+    from training.engine.processes import is_first, joined  # here, so that --help does not load torch
+
+    with joined():
+        runs = _train_all(members, out)
+        if is_first():
+            _write_all(out, runs)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Parse ``0..4`` (both ends count) or ``0,3,7``; a seed that is given twice counts once.
+
+    Raises:
+        UserError: neither of these.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        seeds = list(range(int(first), int(last) + 1)) if dots else [int(part) for part in text.split(",")]
+    except ValueError:
+        seeds = []
+    if not seeds:
+        raise UserError(f"The seeds {text!r} must read FIRST..LAST, as in 0..4, or be listed, as in 0,3,7.")
+    return list(dict.fromkeys(seeds))
+
+
+def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[Member]:
+    """Return name, seed and recipe of every combination; all recipes are checked before any is trained.
+
+    Args:
+        config: the recipe.
+        seeds: seeds of each setting.
+        overrides: for each key one value, or several as ``"a,b,c"``.
+
+    Raises:
+        UserError: a wrong recipe, key or value, or seeds among the keys.
+    """
+    if "seed" in overrides:
+        raise UserError("A sweep's seeds are set by --seeds, as in --seeds 0..4; leave out --seed.")
+    grid = [[(key, value) for value in _values(key, text)] for key, text in overrides.items()]
+    members = []
+    for setting in itertools.product(*grid):
+        varied = [
+            f"{key.rpartition('.')[2]}={value}"
+            for (key, value), choices in zip(setting, grid, strict=True)
+            if len(choices) > 1
+        ]
+        name = "_".join(varied) or config.stem
+        members += [(name, seed, read_recipe(config, dict(setting) | {"seed": seed})) for seed in seeds]
+    return members
+
+
+def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
+    """Write the members' final test scores and their summary per setting; return the summary as text.
+
+    Args:
+        out: the folder of the tables.
+        runs: all members.
+        seconds: how long each was trained, all its restarts together.
+    """
+    finals = [
+        {"setting": name, "seed": seed, **rows[-1], "seconds": round(taken, 1)}
+        for (name, seed, rows), taken in zip(runs, seconds, strict=True)
+    ]
+    told = [score for score in SCORES if any(score in row for row in finals)]  # some say nothing without coarse labels
+    summary = [
+        _summary(name, list(group), told) for name, group in itertools.groupby(finals, lambda row: row["setting"])
+    ]
+    write_table(out / "members.csv", finals)
+    write_table(out / "summary.csv", summary)
+    return format_table(summary)
+
+
+def format_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Lay rows out in columns for a terminal."""
+    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _train_all(members: Sequence[Member], out: Path) -> list[Run]:
+    """Train what is missing of every member and return the scores of all."""
+    from training.engine.processes import on_first, say
+    from training.runs.restarts import train_restarts
+    from training.runs.run_folder import RunFolder
+
+    runs: list[Run] = []
+    for number, (name, seed, recipe) in enumerate(members, 1):
+        say(f"[{number}/{len(members)}] {name} seed {seed}")
+        folder = _folder(out, name, seed)
+        try:
+            runs.append((name, seed, train_restarts(recipe, folder, resume=on_first(RunFolder(folder).exists))))
+        except KeyboardInterrupt as stop:
+            safe = f"{stop}; the" if stop.args else "The"
+            raise KeyboardInterrupt(f"{safe} same command goes on.") from None
+    return runs
+
+
+def _write_all(out: Path, runs: Sequence[Run]) -> None:
+    """Write and print the tables across all runs, and draw the plots."""
+    from training.reports.sweep_plot import plot_evolution, plot_label_free
+    from training.runs.restarts import train_seconds
+
+    print(write_tables(out, runs, [train_seconds(_folder(out, name, seed)) for name, seed, _ in runs]))
+    plot_evolution(runs, out / "evolution.png")
+    plot_label_free(runs, out / "label_free.png")
+    print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
+
+
+def _folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name}_seed{seed}"
+
+
+def _values(key: str, text: Any) -> list[Any]:
+    if not isinstance(text, str):
+        return [text]
+    return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
+
+
+def _summary(name: str, group: Sequence[dict[str, Any]], told: Sequence[str]) -> dict[str, Any]:
+    """Return mean, standard deviation over the seeds (n - 1) and worst of each score, nan where there is none."""
+    import numpy as np
+
+    summary: dict[str, Any] = {"setting": name, "seeds": len(group)}
+    for score in told:
+        values = np.array([row.get(score, np.nan) for row in group])
+        spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+        summary |= {score: float(values.mean()), f"{score}_sd": spread, f"{score}_worst": float(values.min())}
+    return summary | {"seconds": float(np.mean([row["seconds"] for row in group]))}
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet sweep",
+        description="Train one recipe with several seeds and values; what is finished is not trained again.",
+        epilog="--key.sub A,B,C trains each value, as in --optimisation.learning_rate 0.01,0.001.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
+    parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
+    parser.add_argument("--out", type=Path, help="the folder of the runs (default: runs/RECIPE)")
+    return parser

@@ -1,0 +1,79 @@
+"""``clustnet train``: one recipe, one run."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.recipe.recipe import Recipe, parse_overrides, read_recipe
+
+STAGES = ("pretrain", "cluster")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Train a recipe, or print it as resolved.
+
+    Raises:
+        UserError: a wrong recipe, key or folder.
+        KeyboardInterrupt: stopped by the user; its message says how to go on.
+    """
+    options, overrides = _parser().parse_known_args(arguments)
+    keys = parse_overrides(overrides, vars(options).keys() - {"config"})
+    if options.seed is not None:
+        keys["seed"] = options.seed
+    if options.data is not None:
+        name, _, path = options.data.partition(":")
+        keys |= {"data.name": name, "data.path": path or None}
+    recipe = read_recipe(options.config, keys)
+    if options.print_config:
+        print(recipe.to_yaml(), end="")
+        return
+    from training.engine.processes import joined  # here, so that --help and --print_config do not load torch
+
+    try:
+        with joined():
+            _train(recipe, options.out or default_folder(options.config, recipe), options)
+    except KeyboardInterrupt as stop:
+        if not stop.args:  # before the first epoch there is nothing to go on from
+            raise
+        raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
+
+
+def _train(recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
+    from training.runs.restarts import train_restarts  # here, so that --help and --print_config do not load torch
+    from training.runs.stages import train_stage
+
+    if options.stage is None and options.pretrained is None:
+        train_restarts(recipe, out, options.resume)
+    else:
+        train_stage(recipe, out, options.stage or "cluster", options.pretrained, options.resume)
+
+
+def default_folder(config: Path, recipe: Recipe) -> Path:
+    """Return ``runs/RECIPE_seedS``."""
+    return Path("runs") / f"{config.stem}_seed{recipe.seed}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet train",
+        description="Train a recipe: coarse labels -> run.",
+        epilog="Any key of the recipe is set by --key.sub VALUE, as in --optimisation.epochs 3.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
+    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument(
+        "--data", metavar="NAME:PATH", help="instead of the recipe's data.name and data.path, as in folder:photos"
+    )
+    parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
+    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument(
+        "--stage",
+        choices=STAGES,
+        help="of deep_clustering: 'pretrain' stops after the pre-training, 'cluster' goes on from there",
+    )
+    parser.add_argument(
+        "--pretrained", type=Path, metavar="RUN", help="begin with the pre-training of another run of deep_clustering"
+    )
+    parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+    return parser

@@ -1,0 +1,81 @@
+"""Random views of images: what a view may change, a cluster must not depend on."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+from training.recipe.recipe import Augmentation
+
+ELASTIC_KNOTS = 5  # a side of the grid of random displacements, smooth in between
+
+
+class Motions(NamedTuple):
+    """How each of N images is changed in one random view.
+
+    Args:
+        affine: float32 [N, 2, 3], maps of the plane.
+        knots: float32 [N, 2, 5, 5], displacements, smooth in between.
+    """
+
+    affine: Tensor
+    knots: Tensor
+
+
+def random_motions(images: int, augmentation: Augmentation) -> Motions | None:
+    """Draw how images are rotated, scaled, sheared, shifted and bent.
+
+    The elastic part follows Simard, Steinkraus, Platt, "Best Practices for Convolutional Neural Networks
+    Applied to Visual Document Analysis", ICDAR 2003.
+
+    Args:
+        images: N, how many.
+        augmentation: how far each change may go.
+
+    Returns:
+        Of N images, or None if nothing may change, and then no random number is drawn.
+    """
+    if not any(augmentation.model_dump().values()):
+        return None
+    affine = _affine(images, augmentation)
+    return Motions(affine, torch.randn(images, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * augmentation.elastic)
+
+
+def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
+    """Return the views of images that motions give.
+
+    Args:
+        pixels: float32 [N, C, H, W], N from 0; what a view uncovers is filled with the border's values.
+        motions: of these N images; None leaves them as they are.
+
+    Returns:
+        float32 [N, C, H, W].
+    """
+    if motions is None or len(pixels) == 0:  # a process may have no image of a small batch
+        return pixels
+    grid = affine_grid(motions.affine.to(pixels.device), list(pixels.shape), align_corners=False)
+    return grid_sample(pixels, grid + _bend(pixels, motions.knots), padding_mode="border", align_corners=False)
+
+
+def _affine(images: int, augmentation: Augmentation) -> Tensor:
+    """Return random affine maps of the plane, float32 [N, 2, 3]."""
+    angle = _uniform(images) * math.radians(augmentation.rotation)
+    width, height = (_uniform(2, images) * augmentation.scale).exp()
+    shear = _uniform(images) * augmentation.shear
+    right, down = _uniform(2, images) * augmentation.shift
+    cosine, sine = angle.cos(), angle.sin()
+    rows = [cosine * width, shear * cosine - sine * height, right, sine * width, shear * sine + cosine * height, down]
+    return torch.stack(rows, dim=1).view(images, 2, 3)
+
+
+def _bend(pixels: Tensor, knots: Tensor) -> Tensor:
+    """Return smooth displacements of every pixel, float32 [N, H, W, 2]."""
+    smooth = interpolate(knots.to(pixels.device), pixels.shape[2:], mode="bicubic", align_corners=True)
+    return smooth.permute(0, 2, 3, 1)
+
+
+def _uniform(*shape: int) -> Tensor:
+    """Return float32 numbers from -1 to 1."""
+    return torch.rand(*shape) * 2 - 1

@@ -1,0 +1,191 @@
+"""What clustering in pixels, in the pre-trained embedding and after each loss finds, and what these spaces look like.
+
+As "Clustering with Deep Learning: Taxonomy and New Methods" reports it (Aljalbout, Golkov, Siddiqui, Cremers,
+arXiv:1801.07648). The only place besides scoring where fine labels are read, and those of the test split alone::
+
+    clustering.csv        accuracy, NMI and ARI of each space and seed
+    spaces.png            some test images in each space, by t-SNE, in the colours of their classes
+    reconstructions.png   some test images as they are rebuilt
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from clustnet.files import write_table
+from clustnet.scores.scores import clustering_scores
+from training.data.data import load_split
+from training.models.autoencoder import Decoder
+from training.models.build import build_model
+from training.models.deep_clusters import DeepClusters
+from training.models.inference import BATCH, evaluating
+from training.recipe.recipe import Recipe
+from training.reports.clustering_plots import plot_reconstructions, plot_spaces
+from training.runs.run_folder import Row, RunFolder, difference
+from training.runs.stages import pretraining_of
+
+PIXELS, PRETRAINED = "Image pixels", "Autoencoder"
+LOSSES = {"kl": "Autoencoder + KL divergence", "kmeans": "Autoencoder + k-means loss"}
+FITTED = 10_000  # training images that k-means is fitted on
+SHOWN = 2_000  # test images in the picture of the spaces
+REBUILT = 12  # test images in the picture of the reconstructions
+
+Floats = NDArray[np.float32]
+
+
+class Network(NamedTuple):
+    """One checkpoint of a run."""
+
+    model: DeepClusters
+    decoder: Decoder
+
+
+def report(runs: Sequence[Path], out: Path) -> list[Row]:
+    """Score and draw finished runs of ``deep_clustering``, of which those of one loss differ in their seeds.
+
+    Args:
+        runs: their folders; data and pre-training are the same in all but the seed. The first of each loss is drawn.
+        out: where the table and the pictures go.
+
+    Returns:
+        A row for each space and seed: ``space``, ``seed``, ``images``, ``accuracy``, ``nmi`` and ``ari``.
+
+    Raises:
+        UserError: a folder is no such run, is not finished, or is not like the first one; or the test images have no
+            classes.
+    """
+    folders = [RunFolder.kept(path) for path in runs]
+    recipes = [folder.recipe() for folder in folders]
+    _check(folders, recipes)
+    train, test = (load_split(recipes[0].data, split) for split in ("train", "test"))
+    if not test.labelled:
+        raise UserError(
+            "The test images have no classes to score by; put each into the folder of its class, test/CLASS/."
+        )
+    rows: dict[tuple[str, int], Row] = {}
+    drawn: dict[str, Network] = {}
+    for folder, recipe in zip(folders, recipes, strict=True):
+        before, after = (_network(folder, recipe, train, epoch) for epoch in (recipe.pretraining.epochs, None))
+        found = recipe.with_experts(len(after.model.centroids))  # auto's number is known by now
+        for space, network in {PIXELS: None, PRETRAINED: before, LOSSES[recipe.clustering.loss]: after}.items():
+            if (space, recipe.seed) not in rows:
+                rows[space, recipe.seed] = _scores(space, network, found, train, test)
+            if network is not None:
+                drawn.setdefault(space, network)
+    table = sorted(rows.values(), key=lambda row: [PIXELS, PRETRAINED, *LOSSES.values()].index(row["space"]))
+    write_table(out / "clustering.csv", table)
+    _draw(drawn, test, recipes[0].seed, out)
+    return table
+
+
+def describe(rows: Sequence[Row]) -> str:
+    """Return the table over all seeds: mean, and of several seeds standard deviation and worst."""
+    spaces = list(dict.fromkeys(row["space"] for row in rows))
+    lines = [
+        f"| clustering space, {rows[0]['images']:,} test images | accuracy | NMI | ARI | seeds |",
+        "|---|---|---|---|---|",
+    ]
+    for space in spaces:
+        own = [row for row in rows if row["space"] == space]
+        cells = [over_seeds([row[key] for row in own]) for key in ("accuracy", "nmi", "ari")]
+        lines.append(f"| {space} | {' | '.join(cells)} | {len(own)} |")
+    return "\n".join(lines)
+
+
+def over_seeds(values: Sequence[float]) -> str:
+    """Return the mean, and of several values standard deviation (of the sample, by n - 1) and worst."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({min(values):.3f})"
+
+
+def _check(folders: Sequence[RunFolder], recipes: Sequence[Recipe]) -> None:
+    """Raise where runs cannot stand in one table."""
+    seen: dict[tuple[str, int], Path] = {}
+    for folder, recipe in zip(folders, recipes, strict=True):
+        path, key = folder.path, (recipe.clustering.loss, recipe.seed)
+        if recipe.method != "deep_clustering" or recipe.pretraining.epochs == 0:
+            raise UserError(f"{path} has no pre-trained autoencoder; name runs of the method deep_clustering.")
+        if folder.last_epoch() <= recipe.pretraining.epochs:
+            raise UserError(f"{path} has only been pre-trained; go on with 'clustnet train ... --stage cluster'.")
+        if not _finished(folder, recipe):
+            raise UserError(f"{path} is not finished; go on with 'clustnet train ... --resume'.")
+        if key in seen:
+            raise UserError(f"{seen[key]} and {path} have the same loss and the same seed; name one of them.")
+        seen[key] = path
+        first, own = (pretraining_of(each.model_copy(update={"seed": 0})) for each in (recipes[0], recipe))
+        if first.digest() != own.digest():
+            raise UserError(f"{folders[0].path} and {path} are no pair for one table: {difference(first, own)}.")
+
+
+def _finished(folder: RunFolder, recipe: Recipe) -> bool:
+    """Tell whether a run was trained to its last epoch, or until its clusters settled."""
+    last = folder.last_epoch()
+    whole = recipe.pretraining.epochs + recipe.optimisation.epochs
+    return last == whole or bool(folder.load_checkpoint(last)["settled"])
+
+
+def _network(folder: RunFolder, recipe: Recipe, train: LabelledImages, epoch: int | None) -> Network:
+    """Read the network of an epoch, None for the last."""
+    state = folder.load_checkpoint(folder.last_epoch() if epoch is None else epoch)
+    recipe = recipe.with_experts(len(state["model"]["centroids"]))
+    model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
+    assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by _check
+    network = Network(model, Decoder(recipe.model.architecture))
+    network.model.load_state_dict(state["model"])
+    network.decoder.load_state_dict(state["decoder"])
+    return network
+
+
+def _scores(space: str, network: Network | None, recipe: Recipe, train: LabelledImages, test: LabelledImages) -> Row:
+    """Return the row of one space and seed.
+
+    After a loss the clusters are the run's own; before, k-means is fitted on training images and predicts the others.
+    """
+    if network is not None and space != PRETRAINED:
+        distances = torch.cdist(torch.from_numpy(embed(network, test.images)), network.model.centroids.detach())
+        found = distances.argmin(dim=1).numpy()
+    else:
+        chosen = np.linspace(0, len(train) - 1, min(FITTED, len(train))).astype(int)
+        means = KMeans(recipe.model.experts, n_init=recipe.clustering.starts, random_state=recipe.seed)
+        found = means.fit(embed(network, train.images[chosen])).predict(embed(network, test.images))
+    scores = clustering_scores(found, test.labels)
+    return {"space": space, "seed": recipe.seed, "images": len(test)} | scores
+
+
+def embed(network: Network | None, images: NDArray[np.uint8]) -> Floats:
+    """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network their pixels from 0 to 1."""
+    if network is None:
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+    with evaluating(network.model):
+        parts = torch.split(torch.from_numpy(images.copy()), BATCH)
+        embeddings: Floats = torch.cat([network.model.embed(part) for part in parts]).numpy()
+    return embeddings
+
+
+def rebuild(network: Network, images: NDArray[np.uint8]) -> Floats:
+    """Return rebuilt images, float32 of the shape of ``images``, about 0 to 1."""
+    with evaluating(network.model), evaluating(network.decoder):
+        pixels = network.model.normalise(torch.from_numpy(images.copy()))
+        rebuilt = network.decoder(*network.model.encoder.with_places(pixels)).view_as(pixels)
+    found: Floats = rebuilt.permute(0, 2, 3, 1).numpy().reshape(images.shape)
+    return found
+
+
+def _draw(networks: dict[str, Network], test: LabelledImages, seed: int, out: Path) -> None:
+    """Draw the spaces and the reconstructions."""
+    chosen = np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(int)
+    images, labels = test.images[chosen], test.labels[chosen]
+    order = [space for space in (PRETRAINED, *LOSSES.values()) if space in networks]
+    spaces = {PIXELS: embed(None, images)} | {space: embed(networks[space], images) for space in order}
+    plot_spaces(spaces, labels, test.classes, seed, out / "spaces.png")
+    some = test.images[:REBUILT]
+    rows = {"Image": some / np.float32(255)} | {space: rebuild(networks[space], some) for space in order}
+    plot_reconstructions(rows, out / "reconstructions.png")

@@ -1,0 +1,110 @@
+"""Stages of a run: pre-train alone, go on later, or begin from the pre-training of another run."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from clustnet.errors import UserError
+from training.recipe.recipe import Recipe
+from training.runs.loop import train
+from training.runs.run_folder import RESTARTS, RunFolder, difference
+
+Stage = Literal["pretrain", "cluster"]
+# Keys that only what follows the pre-training reads; a pre-trained network serves any values of them.
+LATER: Mapping[str, Any] = {
+    "restarts": None,
+    "optimisation": ("epochs", "learning_rate"),
+    "clustering": ("loss", "weight", "imitation", "refresh", "tolerance"),
+    "reference": None,
+}
+
+
+def train_stage(recipe: Recipe, out: Path, stage: Stage, pretrained: Path | None = None, resume: bool = False) -> None:
+    """Train one stage of a run; what is done of it already is not trained again.
+
+    Args:
+        recipe: what to train.
+        out: the run's folder.
+        stage: ``pretrain`` stops after the pre-training, ``cluster`` goes on from there to the end.
+        pretrained: a run whose pre-training stands for the run's own, see ``adopt``.
+        resume: go on from the last finished epoch.
+
+    Raises:
+        UserError: as ``training.runs.loop.train``; or the recipe has no stages, or nothing is pre-trained to go on from.
+    """
+    _check_stages(recipe)
+    if stage == "pretrain":
+        if pretrained is not None:
+            raise UserError("--pretrained stands for the pre-training; leave it out, or take --stage cluster.")
+        train(recipe, out, resume, recipe.pretraining.epochs)
+        return
+    if pretrained is not None and not resume:
+        adopt(pretrained, out, recipe)
+    check_pretrained(out, recipe)
+    train(recipe, out, resume=True)
+
+
+def _check_stages(recipe: Recipe) -> None:
+    """Raise where a recipe cannot be trained by stages."""
+    if recipe.method != "deep_clustering":
+        raise UserError(
+            f"--stage is for the method deep_clustering, but the recipe's is {recipe.method}; leave it out."
+        )
+    if recipe.restarts > 1:
+        raise UserError(f"--stage is for a single run, but restarts is {recipe.restarts}; add --restarts 1.")
+    if recipe.pretraining.epochs == 0:
+        raise UserError("--stage needs a pre-training, but pretraining.epochs is 0; raise it or leave --stage out.")
+
+
+def check_pretrained(out: Path, recipe: Recipe) -> None:
+    """Check that a run has been pre-trained.
+
+    Raises:
+        UserError: it has not.
+    """
+    done = RunFolder(out).last_epoch()
+    if done < recipe.pretraining.epochs:
+        raise UserError(
+            f"{out} has {done} of {recipe.pretraining.epochs} epochs of pre-training; run --stage pretrain first, or "
+            "name a run that has them by --pretrained RUN."
+        )
+
+
+def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
+    """Begin a run with the pre-training of another one, which may have had another clustering loss.
+
+    Args:
+        pretrained: the folder of the other run.
+        out: the new run's folder.
+        recipe: the new run's recipe.
+
+    Raises:
+        UserError: the other run is none, is several restarts, is not pre-trained, or was pre-trained otherwise; or
+            ``out`` holds a run.
+    """
+    if (pretrained / RESTARTS).is_file():
+        raise UserError(f"{pretrained} holds several runs; name one of them, as in {pretrained / 'restart_0'}.")
+    other, folder, epochs = RunFolder(pretrained), RunFolder(out), recipe.pretraining.epochs
+    before, wanted = pretraining_of(other.recipe()), pretraining_of(recipe)
+    if before.digest() != wanted.digest():
+        raise UserError(f"{pretrained} was pre-trained by another recipe: {difference(before, wanted)}.")
+    check_pretrained(pretrained, recipe)
+    other.load_checkpoint(epochs)  # refuses a damaged one before anything is written
+    with folder.begun(recipe, resume=False):
+        folder.write_scores(other.read_scores(epochs))
+        target = folder.checkpoint(epochs)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(other.checkpoint(epochs), target)
+
+
+def pretraining_of(recipe: Recipe) -> Recipe:
+    """Return a recipe whose later keys have their defaults, so that equal ones have the same pre-training."""
+    plain, changes = Recipe(), {}
+    for part, keys in LATER.items():
+        default = getattr(plain, part)
+        if keys is None:
+            changes[part] = default
+        else:
+            changes[part] = getattr(recipe, part).model_copy(update={key: getattr(default, key) for key in keys})
+    return recipe.model_copy(update=changes)
