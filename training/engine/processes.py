@@ -1,7 +1,7 @@
 """Training in several processes, as ``torchrun`` and ``accelerate launch`` start them; with one this does nothing.
 
-Each takes its share of every batch through the networks, and ``training.engine.collectives`` joins what they compute. All of
-them take the same decisions; the first alone reads and writes the run's folder and speaks.
+Each takes its share of every batch through the networks, and ``training.engine.collectives`` joins what they compute.
+All of them take the same decisions; the first alone reads and writes the run's folder and speaks.
 """
 
 import io

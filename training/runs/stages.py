@@ -31,7 +31,7 @@ def train_stage(recipe: Recipe, out: Path, stage: Stage, pretrained: Path | None
         resume: go on from the last finished epoch.
 
     Raises:
-        UserError: as ``training.runs.loop.train``; or the recipe has no stages, or nothing is pre-trained to go on from.
+        UserError: as ``training.runs.loop.train``; the recipe has no stages, or nothing is pre-trained to go on from.
     """
     _check_stages(recipe)
     if stage == "pretrain":

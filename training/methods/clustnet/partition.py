@@ -61,7 +61,7 @@ class Trial:
 def partition(data: CoarseData, clusters: tuple[int, ...], images: int, seed: int) -> tuple[Partition, Trial]:
     """Part a sample of each coarse group into clusters and give each cluster an expert.
 
-    Only the images and the coarse labels are read; ``training.methods.clustnet.candidates`` says how the clusters are chosen.
+    Only the images and the coarse labels are read; ``candidates`` says how the clusters are chosen.
 
     Args:
         data: images and coarse labels.
