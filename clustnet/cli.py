@@ -17,8 +17,8 @@ COMMANDS = {
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
-    "evaluate": ("evaluation.evaluate_command", "score a bundle or a running service"),
-    "predict": ("evaluation.predict_command", "predict image files with a bundle"),
+    "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
+    "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
     "key": ("clustnet.key_command", "make an API key for the service"),
 }
 

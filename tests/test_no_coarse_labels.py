@@ -11,11 +11,11 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import load
 from clustnet.errors import UserError
-from evaluation.bundle_source import BundleSource
-from evaluation.coarse_option import grouping_from_labels
-from evaluation.report import write_report
-from evaluation.scoring import evaluate
-from evaluation.url_source import _Answer, _arrays
+from evaluation.report.report import write_report
+from evaluation.report.scoring import evaluate
+from evaluation.sources.bundle_source import BundleSource
+from evaluation.sources.coarse_option import grouping_from_labels
+from evaluation.sources.url_source import _Answer, _arrays
 from onnx_export.export import export
 from serving.responses import PredictResponse, model_of, predictions_of
 from tests.training.deep import deep_recipe

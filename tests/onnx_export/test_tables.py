@@ -11,7 +11,7 @@ from sklearn.metrics import confusion_matrix
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.evaluation_file import read_evaluation
 from clustnet.bundles.predictor import Predictor
-from evaluation.reference_budget import measure_budget
+from evaluation.report.reference_budget import measure_budget
 from onnx_export.tables import DRAWS
 from tests.training.tiny import tiny_recipe
 from training.data.data import load_split

@@ -17,9 +17,8 @@ Work = Callable[..., Any]
 
 def together(folder: Path, count: int, work: Work, *arguments: Any) -> list[Any]:
     """Return what ``work(*arguments)``, a module's function, returns in each of ``count`` processes that are joined."""
-    multiprocessing.set_forkserver_preload(
-        ["tests.training.engine.test_processes"]
-    )  # imported once, not in each process
+    # Imported once, not in each process.
+    multiprocessing.set_forkserver_preload(["tests.training.engine.test_processes"])
     start_processes(_member, (folder, count, free_port(), work, arguments), nprocs=count, start_method="forkserver")
     return [torch.load(_answer(folder, number)) for number in range(count)]
 

@@ -3,8 +3,8 @@
 Each representation is clustered by UMAP (McInnes, Healy, Melville, arXiv:1802.03426) and a Gaussian mixture, for two
 sizes of neighbourhood. Their consensus is one candidate more. The one is chosen that agrees best with all of them: the
 highest mean normalised mutual information, see ``training.clustering.consensus``. In it a representation counts the
-more, the better its neighbourhoods keep the two coarse groups apart: colour and brightness do that badly on photographs, and
-clusterings by them agree with one another all the same.
+more, the better its neighbourhoods keep the two coarse groups apart: colour and brightness do that badly on
+photographs, and clusterings by them agree with one another all the same.
 
 How much it counts, which representations there are and the sizes of neighbourhood were compared by the label-free
 score of ``configs/mnist_discovery.yaml``, trained on 12,000 images of MNIST and scored on the 10,000 of the validation

@@ -1,0 +1,124 @@
+"""How well a model's answers tell images of another kind from those it was made for.
+
+An energy (Liu et al., arXiv:2010.03759) is not among the scores: it needs the logits' sum, which probabilities
+have lost.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustnet.bundles.groups import WHOLE
+from clustnet.bundles.routing import routing_entropy
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from clustnet.scores.scores import auroc
+from evaluation.sources.sources import Answers, Source, answer_all, check_one_model
+
+
+class OutlierScore(NamedTuple):
+    """A number that should be higher for the images a model was made for, computed from its answers alone."""
+
+    title: str
+    text: str
+    of: Callable[[Answers], NDArray[np.floating]]
+
+
+OUTLIER_SCORES = {
+    "confidence": OutlierScore(
+        "Confidence",
+        "How near the image is to the training images by the gate's embedding and the experts' logits "
+        "(after Lee et al., arXiv:1807.03888); the model abstains where it is low.",
+        lambda answers: answers.confidence,
+    ),
+    "guess": OutlierScore(
+        "Top class probability",
+        "The probability of the guess (Hendrycks and Gimpel, arXiv:1610.02136).",
+        lambda answers: answers.guess_probability,
+    ),
+    "class_entropy": OutlierScore(
+        "Class entropy",
+        "Negative entropy of the class probabilities.",
+        lambda answers: -routing_entropy(answers.class_probability),
+    ),
+    "routing_entropy": OutlierScore(
+        "Routing entropy",
+        "Negative entropy of the routing distribution.",
+        lambda answers: -routing_entropy(answers.routing),
+    ),
+    "coarse": OutlierScore(
+        "Coarse probability",
+        "The probability of the predicted coarse label.",
+        lambda answers: answers.coarse_probability,
+    ),
+    "cell": OutlierScore(
+        "Top cell probability",
+        "The probability of the chosen expert times that of the predicted coarse label.",
+        lambda answers: answers.routing.max(axis=1) * answers.coarse_probability,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """What the report tells of images that the model was not made for.
+
+    Args:
+        data: the M outliers; their labels mean nothing here.
+        inliers: for each key of ``OUTLIER_SCORES``, [N] the score of the evaluated images.
+        outliers: likewise, [M] the score of the outliers.
+        abstained: the share of the outliers that the model would rather not answer.
+    """
+
+    data: LabelledImages
+    inliers: dict[str, NDArray[np.floating]]
+    outliers: dict[str, NDArray[np.floating]]
+    abstained: float
+
+    @property
+    def auroc(self) -> dict[str, float]:
+        """For each score, how well it tells the two apart: 0.5 chance, 1 perfectly."""
+        return {key: auroc(self.inliers[key], self.outliers[key]) for key in self.inliers}
+
+
+def check_outliers(outliers: LabelledImages, data: LabelledImages) -> None:
+    """Check before any inference that a model of the data's images can read the outliers.
+
+    Raises:
+        UserError: no outliers, or images of another shape.
+    """
+    if len(outliers) == 0:
+        raise UserError(f"The split {outliers.split} of {outliers.name} holds no images; name other --outliers.")
+    ours, theirs = (list(images.images.shape[1:]) for images in (data, outliers))
+    if ours != theirs:
+        raise UserError(
+            f"The outliers of {outliers.name} are images of {theirs}, but those of {data.name} are of {ours}; "
+            "name --outliers of the same shape."
+        )
+
+
+def compare_outliers(
+    source: Source,
+    inliers: Answers,
+    outliers: LabelledImages,
+    progress: Callable[[range], Iterable[int]] = iter,
+) -> Outliers:
+    """Let a source answer outliers and compare their scores with those of the evaluated images.
+
+    Args:
+        source: who answers.
+        inliers: what it said about the N evaluated images.
+        outliers: M images of another kind, at least one.
+        progress: wraps the first index of each batch, to show how far it is.
+
+    Raises:
+        UserError: the source cannot answer them, or changed its model since.
+    """
+    answers = answer_all(source, outliers.images, progress)
+    check_one_model([inliers, answers])
+    told = [key for key in OUTLIER_SCORES if key != "coarse" or (inliers.coarse_label != WHOLE).all()]
+    ours, theirs = ({key: OUTLIER_SCORES[key].of(side) for key in told} for side in (inliers, answers))
+    return Outliers(outliers, ours, theirs, float(answers.abstain.mean()))

@@ -1,0 +1,93 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from clustnet.cli import DONE, WRONG_INPUT, main
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from evaluation.files.evaluation import evaluate_files, score_here
+from evaluation.report.scoring import FileEvaluation, evaluate
+from evaluation.sources.bundle_source import BundleSource
+from tests.evaluation.image_files import write_parquet, write_pictures
+from tests.evaluation.object_store import serving_bucket
+
+
+def scored(pattern: object, bundle: Path, limit: int | None = None) -> FileEvaluation:
+    return evaluate_files(str(pattern), bundle, "cpu", score_here, limit, lambda parts, *_: parts)
+
+
+def test_files_score_as_the_arrays_they_hold(
+    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages
+) -> None:
+    path = write_parquet(tmp_path / "digits.parquet", mnist_test.first(1000), row_group=512)
+    found = scored(path, synthetic_bundle)
+    held = evaluate(BundleSource(synthetic_bundle, "cpu"), mnist_test.first(1000))
+    assert found.scores == held.scores
+    assert (found.grouping, found.source, found.model) == (held.grouping, held.source, held.model)
+    assert [mistake[:4] for mistake in found.tally.mistakes] == [mistake[:4] for mistake in held.tally.mistakes]
+    limited = evaluate(BundleSource(synthetic_bundle, "cpu"), mnist_test.first(600))
+    assert scored(path, synthetic_bundle, 600).scores == limited.scores
+
+
+def test_object_storage_is_read_like_a_folder(
+    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_parquet(tmp_path / "digits" / "a.parquet", mnist_test.first(600))
+    (tmp_path / "digits" / "b.parquet").write_bytes(b"torn")
+    with serving_bucket(tmp_path) as address:
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "DEFAULT_REGION"):
+            monkeypatch.setenv(f"AWS_{name}", "made-up")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        found = scored("s3://bucket/digits/*.parquet", synthetic_bundle)
+    assert found.scores == scored(path, synthetic_bundle).scores
+    assert [fault.where for fault in found.unread.listed] == ["bucket/digits/b.parquet"]
+
+
+def test_nothing_that_can_be_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"Nothing of .* can be read; the first fault is of .*a\.parquet: "):
+        scored(tmp_path / "*.parquet", synthetic_bundle)
+
+
+def test_the_report_lists_what_was_not_read(
+    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_pictures(tmp_path / "digits", mnist_test.first(60))
+    (folder / "4" / "torn.png").write_bytes(b"<html>")
+    data, out = f"{folder}/*/*.png", tmp_path / "report"
+    assert main(["evaluate", "--bundle", str(synthetic_bundle), "--data", data, "--out", str(out)]) == DONE
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0] == f"synthetic 1 on 60 images of {data}"
+    assert lines[-2] == "not read: 1 files or images, see unread.csv in the report's folder"
+    assert shown.err == "61 of 61 images\n"
+    where, why = (out / "unread.csv").read_text().splitlines()[1].split(",", 1)
+    assert (where, why[:17]) == (f"{folder}/4/torn.png", '"The file is not ')
+    content = json.loads((out / "scores.json").read_text())
+    assert (content["data"], content["split"], content["images"], content["unread"]) == (data, None, 60, 1)
+    page = (out / "report.html").read_text()
+    assert "60 images of" in page
+    assert "1 files or images; unread.csv lists the first 1,000 of them" in page
+    assert not (out / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "http://x", "--data", "*.png"], "--url goes with data of the form NAME:SPLIT"),
+        (["--bundle", "b", "--data", "*.png", "--outliers", "mnist:test"], "--outliers goes with data of the form"),
+        (["--bundle", "b", "--data", "*.png", "--reference-budget", "1"], "--reference-budget goes with data of"),
+        (["--bundle", "b", "--data", "*.png", "--engine", "ray", "--device", "cuda"], "--engine ray runs on CPUs"),
+        (["--bundle", "b", "--data", "mnist:test", "--engine", "ray"], "--engine ray reads files"),
+        (["--bundle", "b", "--data", "*.png", "--workers", "2"], "--workers goes with --engine ray"),
+    ],
+)
+def test_what_does_not_go_together_costs_no_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["evaluate", "--out", str(tmp_path / "report"), *arguments]) == WRONG_INPUT
+    assert said in capsys.readouterr().err

@@ -1,0 +1,145 @@
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.preparation import prepare
+from clustnet.datasets import LabelledImages
+from evaluation.files.reading import Batch, Reader
+from evaluation.files.units import list_units
+from tests.evaluation.image_files import write_columns, write_parquet, write_pictures
+
+PIXELS = np.arange(784).astype(np.uint8).reshape(28, 28)
+
+
+def png(image: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "png")
+    return content.getvalue()
+
+
+@pytest.fixture
+def read(predictor: Predictor) -> Any:
+    def batches(pattern: str) -> list[Batch]:
+        listing, manifest = list_units(pattern), predictor.manifest
+        reader = Reader(listing.filesystem, manifest.input, manifest.fine_classes)
+        return [batch for unit in listing.units for batch in reader.batches(unit)]
+
+    return batches
+
+
+def images(batches: Sequence[Batch]) -> np.ndarray:
+    return np.stack([row.image for batch in batches for row in batch.rows])
+
+
+def labels(batches: Sequence[Batch]) -> list[int]:
+    return [row.label for batch in batches for row in batch.rows]
+
+
+def test_batches_are_those_of_the_arrays(read: Any, tmp_path: Path, mnist_test: LabelledImages) -> None:
+    data = mnist_test.first(600)
+    found = read(str(write_parquet(tmp_path / "digits.parquet", data, row_group=600)))
+    assert [(batch.first, len(batch.rows)) for batch in found] == [(0, 256), (256, 256), (512, 88)]
+    np.testing.assert_array_equal(images(found), data.images)
+    assert labels(found) == data.labels.tolist()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        pa.array([PIXELS.tobytes()]),
+        pa.array([PIXELS.tobytes()], pa.binary(784)),
+        pa.array([PIXELS.ravel()]),
+        pa.array([PIXELS.ravel().tolist()], pa.list_(pa.int32(), 784)),
+        pa.array([PIXELS.tolist()], pa.large_list(pa.list_(pa.int64()))),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_pixels_may_be_bytes_or_lists(read: Any, tmp_path: Path, image: pa.Array) -> None:
+    (batch,) = read(str(write_columns(tmp_path / "one.parquet", image, ["7"])))
+    assert not batch.faults
+    np.testing.assert_array_equal(batch.rows[0].image, PIXELS)
+    assert batch.rows[0].label == 7
+
+
+def test_image_files_may_lie_in_columns(read: Any, tmp_path: Path, predictor: Predictor) -> None:
+    content = png(255 - PIXELS)
+    padded = png(np.zeros((2, 2), np.uint8))[:-12] + b"\0" * 800
+    write_columns(tmp_path / "bytes.parquet", [content, padded[:784]], [3, 3])
+    struct = pa.array([{"bytes": content, "path": "a.png"}])
+    write_columns(tmp_path / "struct.parquet", struct, [3])
+    expected = prepare(content, predictor.manifest.input)
+    first, second = read(f"{tmp_path}/*.parquet")
+    for batch in (first, second):
+        np.testing.assert_array_equal(batch.rows[0].image, expected)
+    assert len(first.faults) == 1  # a torn file of 784 bytes is not taken for 784 pixels
+
+
+def test_folders_name_the_classes(read: Any, tmp_path: Path, mnist_test: LabelledImages, predictor: Predictor) -> None:
+    write_pictures(tmp_path, mnist_test.first(20))
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.png").write_bytes(png(PIXELS))
+    (tmp_path / "3" / "torn.png").write_bytes(png(PIXELS)[:60])
+    (batch,) = read(f"{tmp_path}/*/*.png")
+    assert sorted(labels([batch])) == sorted(mnist_test.labels[:20].tolist())
+    some = next(tmp_path.glob("7/*.png"))
+    expected = prepare(some.read_bytes(), predictor.manifest.input)
+    assert any((row.image == expected).all() and row.label == 7 for row in batch.rows)
+    torn, stray = batch.faults
+    assert (torn.where, "cut short" in torn.reason) == (f"{tmp_path}/3/torn.png", True)
+    assert (stray.where, stray.place) == (f"{tmp_path}/letters/a.png", 21)
+    assert stray.reason == "The label 'letters' is no class of the model, which has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9."
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "said"),
+    [
+        (None, 0, "There is no image."),
+        (b"", 0, "not a PNG"),
+        ([0] * 783, 0, "The image is 783 values of int64; expected 28 x 28 whole numbers."),
+        ([0.5] * 784, 0, "784 values of float64"),
+        ([256] * 784, 0, "values from 256 to 256; expected 0 to 255"),
+        ([-1] * 784, 0, "values from -1 to -1"),
+        ([None] * 784, 0, "784 values of"),
+        ("text", 0, "The image is of type string"),
+        (PIXELS.tobytes(), 10, "The label 10 is no class"),
+        (PIXELS.tobytes(), -1, "The label -1 is no class"),
+        (PIXELS.tobytes(), True, "The label True is no class"),
+        (PIXELS.tobytes(), 1.0, "The label 1.0 is no class"),
+        (PIXELS.tobytes(), None, "The label None is no class"),
+        (PIXELS.tobytes(), "x" * 1000, "The label 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is no class"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_others_read(read: Any, tmp_path: Path, image: Any, label: Any, said: str) -> None:
+    good = [0] * 784 if isinstance(image, list) else PIXELS.tobytes()
+    if isinstance(image, str):
+        good = image
+    path = write_columns(tmp_path / "x.parquet", [good, image], [label if isinstance(label, str) else None, label])
+    (batch,) = read(str(path))
+    assert said in batch.faults[-1].reason
+    assert batch.faults[-1].where == f"{path}, row 1"
+
+
+def test_rows_after_a_fault_in_the_file_are_told_as_one(read: Any, tmp_path: Path, mnist_test: LabelledImages) -> None:
+    path = write_parquet(tmp_path / "torn.parquet", mnist_test.first(40), row_group=10)
+    start = pq.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start - 4 : start + 40] = b"\xff" * 44
+    path.write_bytes(content)
+    found = read(str(path))
+    faults = [fault for batch in found for fault in batch.faults]
+    assert [(fault.place, fault.where) for fault in faults] == [(20, f"{path}, rows 20 to 29")]
+    assert labels(found) == np.delete(mnist_test.labels[:40], range(20, 30)).tolist()
+
+
+def test_a_file_without_the_columns_is_told(read: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"pixels": [1], "label": [2]}), tmp_path / "x.parquet")
+    (batch,) = read(f"{tmp_path}/x.parquet")
+    assert batch.faults[0].reason == "There is no column 'image', but pixels, label; expected 'image' and 'label'."

@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
+from evaluation.files.patterns import names_files
+from evaluation.files.units import IMAGES_A_UNIT, Unit, list_units
+from tests.evaluation.image_files import write_columns, write_parquet
+
+
+def touched(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("data", "files"),
+    [
+        ("mnist:test", False),
+        ("cifar10:cifar10.npz:test", False),
+        ("s3://bucket/digits/*.parquet", True),
+        ("digits/*/*.PNG", True),
+        ("digits/*", False),
+    ],
+)
+def test_files_are_known_by_their_ending(data: str, files: bool) -> None:
+    assert names_files(data) is files
+
+
+def test_a_pattern_stands_for_parts_of_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touched(tmp_path, "a/1.png", "a/0.png", "b/2.png", "b/2.txt", "b/.3.png", ".c/4.png", "5.png", "a/deep/6.png")
+    found = [str(tmp_path / name) for name in ("a/0.png", "a/1.png", "b/2.png")]
+    monkeypatch.chdir(tmp_path)
+    for pattern in (f"{tmp_path}/*/*.png", f"file://{tmp_path}/*/*.png", "*/*.png", "[ab]/?.png"):
+        assert list_units(pattern).units == [Unit(tuple(found), 0, 3)], pattern
+    assert list_units("5.png").units == [Unit((str(tmp_path / "5.png"),), 0, 1)]
+
+
+def test_image_files_are_shared_out_in_order(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"7/{index:05}.png" for index in range(IMAGES_A_UNIT + 3)))
+    listing = list_units(f"{tmp_path}/*/*.png")
+    assert [(unit.first, unit.images) for unit in listing.units] == [(0, IMAGES_A_UNIT), (IMAGES_A_UNIT, 3)]
+    assert listing.units[1].files == tuple(f"{tmp_path}/7/{IMAGES_A_UNIT + index:05}.png" for index in range(3))
+    few = listing.first(IMAGES_A_UNIT + 1)
+    assert (few.images, len(few.units[1].files)) == (IMAGES_A_UNIT + 1, 1)
+    assert listing.first(None) is listing
+
+
+def test_a_unit_of_parquet_is_a_row_group(tmp_path: Path, mnist_test: LabelledImages) -> None:
+    one = write_parquet(tmp_path / "one.parquet", mnist_test.first(5), row_group=2)
+    two = write_parquet(tmp_path / "two.parquet", mnist_test.first(3), row_group=2)
+    write_columns(tmp_path / "none.parquet", [], [])
+    listing = list_units(f"{tmp_path}/*.parquet")
+    assert listing.units == [
+        Unit((str(one),), 0, 2, 0, 0),
+        Unit((str(one),), 2, 2, 1, 2),
+        Unit((str(one),), 4, 1, 2, 4),
+        Unit((str(two),), 5, 2, 0, 0),
+        Unit((str(two),), 7, 1, 1, 2),
+    ]
+    assert listing.images == 8
+    assert [unit.images for unit in listing.first(3).units] == [2, 1]
+
+
+def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledImages) -> None:
+    write_parquet(tmp_path / "b.parquet", mnist_test.first(5))
+    (tmp_path / "a.parquet").write_bytes(b"torn")
+    listing = list_units(f"{tmp_path}/*.parquet")
+    assert (listing.images, listing.unread.total) == (5, 1)
+    assert listing.unread.listed[0].where == f"{tmp_path}/a.parquet"
+    assert "Parquet" in listing.unread.listed[0].reason
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("nowhere/*.png", "No files match 'nowhere/.*quotes"),
+        ("gopher://x/*.png", "cannot be listed .*check the address"),
+    ],
+)
+def test_nothing_to_read_is_told(pattern: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        list_units(pattern)
