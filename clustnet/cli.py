@@ -19,7 +19,7 @@ COMMANDS = {
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
-    "key": ("clustnet.key_command", "make an API key for the service"),
+    "key": ("serving.keys.command", "make an API key for the service"),
 }
 
 

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.bundles.calibration import tempered
-from clustnet.bundles.class_map import class_probability, routing_weights
+from clustnet.bundles.class_map import class_probability
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
+from clustnet.bundles.routing import routing_weights
 from onnx_export.graphs import Mixture
 
 IMAGES = 1000

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.class_map import routing_weights
 from clustnet.bundles.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
 from clustnet.bundles.predictor import Predictions
+from clustnet.bundles.routing import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.scores.reference_budget import Draws, ExpertAnswers
 from training.models.inference import route

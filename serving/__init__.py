@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from bentoml._internal.utils.analytics import usage_stats
 from uvicorn.config import HTTP_PROTOCOLS, LOOP_FACTORIES
 
-from serving.shared import FOLDER
+from serving.models.shared import FOLDER
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -20,6 +20,6 @@ usage_stats.do_not_track.cache_clear()
 if FOLDER in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[FOLDER]
 # BentoML starts uvicorn without a choice of its own.
-HTTP_PROTOCOLS["auto"] = "serving.http_protocol:BoundedProtocol"
+HTTP_PROTOCOLS["auto"] = "serving.wire.http_protocol:BoundedProtocol"
 if find_spec("uvloop"):
-    LOOP_FACTORIES["auto"] = "serving.accepting:loop_factory"
+    LOOP_FACTORIES["auto"] = "serving.wire.accepting:loop_factory"

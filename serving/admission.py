@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from serving.early_answers import LAST, RETRY, early_answer
 from serving.headers import Fields, header
+from serving.middleware.request_log import REQUEST_ID_FIELD
 from serving.refusals import again
-from serving.request_log import REQUEST_ID_FIELD
 from serving.turns import MOST_RUNNING, MOST_WAITING, busy
 
 ROOM = MOST_RUNNING + MOST_WAITING  # past as many TakeTurns refuses too

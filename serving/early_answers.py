@@ -2,8 +2,8 @@
 
 from http import HTTPStatus
 
+from serving.middleware.request_log import REQUEST_ID_FIELD, choose_id
 from serving.refusals import RETRY_SECONDS
-from serving.request_log import REQUEST_ID_FIELD, choose_id
 
 LAST = "connection: close\r\n"  # a header for answers after which nothing more is read
 RETRY = f"retry-after: {RETRY_SECONDS}\r\n"  # and for those under overload

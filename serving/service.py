@@ -21,20 +21,19 @@ from starlette.responses import Response
 from clustnet.bundles.bundle import InputSpec
 from clustnet.bundles.preparation import ImageError, decode, prepare_image
 from clustnet.errors import UserError
-from clustnet.settings import Settings, hand_down_paths, load_settings
-from serving.access import Access, needed_scope
 from serving.admission import ROOM, Admission
-from serving.cors import cors_fields, cors_options
-from serving.deadline import Deadline
-from serving.drift import WATCH
-from serving.feedback import PATH as FEEDBACK
-from serving.feedback import Feedback, give_feedback
-from serving.http_protocol import BoundedProtocol
-from serving.inference import SMALL_BYTES, compute, predict_kept
-from serving.inputs import check_json, read_images
-from serving.key_file import KeyFile
-from serving.limits import BodyLimits, Reading
-from serving.metrics import (
+from serving.api.feedback import PATH as FEEDBACK
+from serving.api.feedback import Feedback, give_feedback
+from serving.api.inference import SMALL_BYTES, compute, predict_kept
+from serving.api.inputs import check_json, read_images
+from serving.api.pages import FILES, PAGE_PATHS, PAGES, pages
+from serving.api.requests import Body, PredictImageInput, PredictInput
+from serving.api.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
+from serving.api.uploads import read_upload
+from serving.keys.access import Access, needed_scope
+from serving.keys.key_file import KeyFile
+from serving.metrics.drift import WATCH
+from serving.metrics.metrics import (
     MOST_PATHS,
     RequestMetrics,
     announce,
@@ -44,20 +43,21 @@ from serving.metrics import (
     show_in_flight,
     show_limit,
 )
-from serving.models import Catalogue, Models, ServedModel, first_fault
-from serving.openapi import describe
-from serving.pages import FILES, PAGE_PATHS, PAGES, pages
-from serving.paths import GET, POST, KnownPaths
+from serving.middleware.cors import cors_fields, cors_options
+from serving.middleware.deadline import Deadline
+from serving.middleware.limits import BodyLimits, Reading
+from serving.middleware.paths import GET, POST, KnownPaths
+from serving.middleware.request_log import PathPatterns, RequestLog
+from serving.middleware.tracing import Tracing, exporter_names, new_provider, step
+from serving.models.models import Catalogue, Models, ServedModel, first_fault
+from serving.models.shared import share_folder
+from serving.openapi.service import describe
 from serving.refusals import Refusal
-from serving.request_log import PathPatterns, RequestLog
-from serving.requests import Body, PredictImageInput, PredictInput
-from serving.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
-from serving.shared import share_folder
+from serving.settings import Settings, hand_down_paths, load_settings
 from serving.short_cut import ShortCut, past_bentoml, predict
-from serving.tracing import Tracing, exporter_names, new_provider, step
 from serving.turns import TakeTurns, Turns
-from serving.uploads import read_upload
 from serving.v2.routes import INDEX, INFER, INFER_PATH, PROTOCOL, PROTOCOL_PATHS, infer, protocol
+from serving.wire.http_protocol import BoundedProtocol
 
 TIMEOUT_SECONDS = 30.0
 LAST_RESORT_SECONDS = 35.0  # BentoML holds about 5 KB of each request for as long, so not its default of 60
@@ -243,7 +243,7 @@ service = bentoml.service(
     name="clustnet",
     workers=SETTINGS.workers,
     traffic={"timeout": LAST_RESORT_SECONDS},
-    # Each of these costs a request more than its inference does; serving/metrics.py counts the requests.
+    # Each of these costs a request more than its inference does; serving/metrics/metrics.py counts the requests.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": ".*"},

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.metrics import refused
+from serving.api.requests import body_of
+from serving.metrics.metrics import refused
 from serving.refusals import Refusal
-from serving.requests import body_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.headers import header
-from serving.limits import replaying
-from serving.metrics import refused
+from serving.metrics.metrics import refused
+from serving.middleware.limits import replaying
 from serving.refusals import Refusal, overloaded
 
 MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written

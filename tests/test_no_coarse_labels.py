@@ -17,7 +17,7 @@ from evaluation.sources.bundle_source import BundleSource
 from evaluation.sources.coarse_option import grouping_from_labels
 from evaluation.sources.url_source import _Answer, _arrays
 from onnx_export.export import export
-from serving.responses import PredictResponse, model_of, predictions_of
+from serving.api.responses import PredictResponse, model_of, predictions_of
 from tests.training.deep import deep_recipe
 from training.runs.loop import train
 

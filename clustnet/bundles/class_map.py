@@ -5,35 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from clustnet.bundles.routing import Floats, cell_probability
 
 # A cell that few reference images reach stays near uniform instead of claiming a class.
 PRIOR_IMAGES = 0.1
 LEAST_LEAD = 0.05  # of a cluster's class over the mean, for the cluster to stand for it
-
-
-def routing_weights(routing: Floats, hard: bool) -> Floats:
-    """Return the weights that combine the experts, [N, E].
-
-    Args:
-        routing: [N, E] routing distribution.
-        hard: True for one expert an image (the most probable), False for the distribution itself.
-    """
-    if not hard:
-        return routing
-    chosen: Floats = np.eye(routing.shape[1], dtype=routing.dtype)[routing.argmax(axis=1)]
-    return chosen
-
-
-def cell_probability(weights: Floats, expert_probability: Floats) -> Floats:
-    """Return the probability of each cell, [N, E, 2], summing to one over the cells of an image.
-
-    Args:
-        weights: [N, E] the experts' weights, rows summing to 1.
-        expert_probability: [N, E] each expert's probability of the positive coarse label.
-    """
-    positive = weights * expert_probability
-    return np.stack([weights - positive, positive], axis=2)
 
 
 def fit_class_map(

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.class_map import Floats, class_probability, draw_reference, fit_class_map
+from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map
+from clustnet.bundles.routing import Floats
 
 
 class ExpertAnswers(NamedTuple):

@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.bundles.answers import Answers
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.bundles.routing import routing_entropy
 from clustnet.scores.scores import CALIBRATION_BINS, Reliability, calibration_bin
-from evaluation.sources.sources import Answers
 
 STEPS = 2**30  # in 1; a mean over any number of images is off by half a step, 5e-10, at most
 LEAST_PROBABILITY = 1e-12  # keeps the logarithm of an impossible class finite

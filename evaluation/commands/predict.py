@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from clustnet.errors import UserError
 
 if TYPE_CHECKING:
+    from clustnet.bundles.answers import Answers
     from clustnet.bundles.bundle import InputSpec
-    from evaluation.sources.sources import Answers
 
 HEADINGS = ("file", "coarse label", "probability", "expert", "guess", "probability", "confidence")
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from pyarrow import fs
 
+from clustnet.bundles.answers import Model
 from clustnet.bundles.predictor import Device
 from clustnet.errors import UserError
 from clustnet.scores.tally import Tally, tally
@@ -17,7 +18,6 @@ from evaluation.files.unread import Unread
 from evaluation.report.scoring import FileEvaluation, FileImages
 from evaluation.sources.bundle_source import BundleSource
 from evaluation.sources.coarse_option import by_first_class
-from evaluation.sources.sources import Model
 
 Progress = Callable[[Iterable["Part"], int, Callable[["Part"], int]], Iterable["Part"]]
 

@@ -11,12 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.bundles.answers import Answers
 from clustnet.bundles.groups import WHOLE
 from clustnet.bundles.routing import routing_entropy
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.scores.scores import auroc
-from evaluation.sources.sources import Answers, Source, answer_all, check_one_model
+from evaluation.sources.sources import Source, answer_all, check_one_model
 
 
 class OutlierScore(NamedTuple):

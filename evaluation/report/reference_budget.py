@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.class_map import routing_weights
 from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.routing import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.scores.reference_budget import Draws, ExpertAnswers

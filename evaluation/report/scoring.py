@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from clustnet.bundles.answers import Answers, Model
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
@@ -19,7 +20,7 @@ from evaluation.files.unread import Unread
 from evaluation.report.outliers import Outliers
 from evaluation.report.reference_budget import ReferenceBudget
 from evaluation.sources.coarse_option import by_first_class
-from evaluation.sources.sources import Answers, Model, Source, answer_all
+from evaluation.sources.sources import Source, answer_all
 
 
 @dataclass(frozen=True)

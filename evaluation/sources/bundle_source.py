@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.bundles.answers import Answers, Model
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.bundles.predictor import CUDA, Device, Predictor
 from clustnet.errors import UserError
-from evaluation.sources.sources import BATCH, Answers, Model
+from evaluation.sources.sources import BATCH
 
 
 class BundleSource:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
+from clustnet.bundles.answers import Answers, Model
 from clustnet.bundles.groups import WHOLE, CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.sources.coarse_option import grouping_from_labels
-from evaluation.sources.sources import Answers, Model
 
 API_KEY_VARIABLE = "CLUSTNET_API_KEY"  # never an argument: those are seen in the list of processes
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)

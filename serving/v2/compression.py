@@ -2,7 +2,7 @@
 
 import zlib
 
-from serving.inputs import quote
+from serving.api.inputs import quote
 from serving.refusals import Refusal
 
 WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # zlib's code for the two formats

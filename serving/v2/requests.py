@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from clustnet.bundles.predictor import OUTPUTS
-from serving.inputs import check_values, quote
+from serving.api.inputs import check_values, quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

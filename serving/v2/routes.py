@@ -17,17 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from clustnet.errors import UserError
-from clustnet.settings import Settings
-from serving.access import KEY_NAME
+from serving.api.inference import SMALL_BYTES, compute, predict_kept
+from serving.api.inputs import quote
+from serving.api.responses import fail
 from serving.headers import Fields, header
-from serving.inference import SMALL_BYTES, compute, predict_kept
-from serving.inputs import quote
-from serving.models import Catalogue, ServedModel
-from serving.paths import explain, refuse
+from serving.keys.access import KEY_NAME
+from serving.middleware.paths import explain, refuse
+from serving.middleware.request_log import ID_NAME
+from serving.middleware.tracing import step
+from serving.models.models import Catalogue, ServedModel
 from serving.refusals import Refusal
-from serving.request_log import ID_NAME
-from serving.responses import fail
-from serving.tracing import step
+from serving.settings import Settings
 from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import HEADER_LENGTH, InferRequest, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response

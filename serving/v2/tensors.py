@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.inputs import LONGEST_QUOTE, quote
+from serving.api.inputs import LONGEST_QUOTE, quote
 from serving.refusals import Reason, Refusal
 
 INPUT = "image"

@@ -10,7 +10,7 @@ from clustnet.bundles.bundle import Bundle, DriftReference
 from clustnet.bundles.drift import DISTRIBUTIONS
 from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
-from clustnet.settings import SHIPPED_BUNDLE
+from serving.settings import SHIPPED_BUNDLE
 
 IMAGES = 2000
 WINDOW = 500

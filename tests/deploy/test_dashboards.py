@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-import serving.drift  # noqa: F401 - registers the metrics
+import serving.metrics.drift  # noqa: F401 - registers the metrics
 from clustnet.bundles.bundle import Bundle
-from clustnet.settings import SHIPPED_BUNDLE
-from serving.model_info import ModelInfo
+from serving.metrics.served import ModelInfo
+from serving.settings import SHIPPED_BUNDLE
 from tests.deploy.monitoring import DASHBOARDS, DEPLOY, panels, queries, read, rules, selectors
 
 BOARDS = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

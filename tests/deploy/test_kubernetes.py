@@ -22,11 +22,11 @@ import yaml
 from prometheus_client import REGISTRY
 
 from clustnet import __version__
-from clustnet.keys import make_key
-from clustnet.settings import PREFIX, Settings
-from serving import metrics
-from serving.access import METRICS, OPEN
-from serving.key_file import KeyFile
+from serving.keys.access import METRICS, OPEN
+from serving.keys.key_file import KeyFile
+from serving.keys.keys import make_key
+from serving.metrics import metrics
+from serving.settings import PREFIX, Settings
 from serving.turns import MOST_RUNNING, MOST_WAITING
 from tests.serving.server import running_service
 

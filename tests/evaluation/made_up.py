@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from clustnet.bundles.answers import Answers, Model
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages
 from evaluation.report.outliers import OUTLIER_SCORES, Outliers
 from evaluation.report.reference_budget import DRAWS, ReferenceBudget
 from evaluation.report.scoring import Evaluation, score
-from evaluation.sources.sources import Answers, Model
 
 HALVES = CoarseGrouping(("0-4", "5-9"), ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9)))
 DIGITS = tuple("0123456789")

@@ -1,4 +1,4 @@
-"""Strokes on the page's pad, for tests and for docs/screenshot.py."""
+"""Strokes on the page's pad, for tests and for tools/screenshot.py."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -17,8 +17,8 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.datasets import LabelledImages
-from clustnet.keys import make_key
-from clustnet.settings import SHIPPED_BUNDLE
+from serving.keys.keys import make_key
+from serving.settings import SHIPPED_BUNDLE
 from tests.serving.drawing import CHROMIUM, draw
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service

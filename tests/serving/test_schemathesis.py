@@ -22,9 +22,9 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import Bundle
-from clustnet.keys import make_key
-from clustnet.settings import SHIPPED_BUNDLE, Settings
-from serving.openapi import describe
+from serving.keys.keys import make_key
+from serving.openapi.service import describe
+from serving.settings import SHIPPED_BUNDLE, Settings
 from tests.serving.server import running_service
 
 CHECKS = [

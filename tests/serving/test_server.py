@@ -15,7 +15,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from clustnet.bundles.predictor import Predictor
-from serving.tally import SECONDS
+from serving.metrics.deferred import SECONDS
 from tests.serving.images import drawing
 from tests.serving.server import (
     REPOSITORY,

@@ -24,10 +24,10 @@ from starlette.testclient import TestClient
 from clustnet.bundles.bundle import MIXTURE, Bundle
 from clustnet.bundles.predictor import CUDA, Predictor
 from clustnet.bundles.preparation import prepare
-from clustnet.settings import Settings
-from serving.http_protocol import BoundedProtocol
-from serving.models import Models
-from serving.responses import predictions_of
+from serving.api.responses import predictions_of
+from serving.models.models import Models
+from serving.settings import Settings
+from serving.wire.http_protocol import BoundedProtocol
 from tests.serving.images import drawing, encoded
 from tests.serving.v2.bodies import json_body
 from tests.synthetic import THRESHOLD
@@ -316,7 +316,7 @@ def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
     from starlette.datastructures import State
     from starlette.exceptions import HTTPException
 
-    from serving.requests import Body
+    from serving.api.requests import Body
     from serving.service import ClustNet, pages, protocol
 
     for application in (pages, protocol):  # or the new service would take the place of the others' one

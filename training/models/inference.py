@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clustnet.bundles.class_map import routing_weights
+from clustnet.bundles.routing import routing_weights
 from training.engine.collectives import in_shares
 from training.models.mixture import GatedExperts, MixtureOutput
 

@@ -3,15 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.bundles.class_map import (
-    PRIOR_IMAGES,
-    cell_probability,
-    class_mapping,
-    class_probability,
-    draw_reference,
-    fit_class_map,
-    routing_weights,
-)
+from clustnet.bundles.class_map import PRIOR_IMAGES, class_mapping, class_probability, draw_reference, fit_class_map
+from clustnet.bundles.routing import cell_probability, routing_weights
 
 sizes = st.tuples(st.integers(1, 12), st.integers(1, 6), st.integers(2, 8), st.integers(0, 2**32 - 1))
 

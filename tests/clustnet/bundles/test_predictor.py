@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from clustnet.bundles.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
-from clustnet.bundles.class_map import routing_weights
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
+from clustnet.bundles.routing import routing_weights
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from tests.synthetic import write_bundle

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clustnet.bundles.answers import Answers
 from clustnet.scores.scores import reliability
 from clustnet.scores.tally import MISTAKES, Tally, tally
 from evaluation.report.scoring import scores_of
-from evaluation.sources.sources import Answers
 from tests.evaluation.made_up import HALVES, evaluation
 
 

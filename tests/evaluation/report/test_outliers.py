@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 
+from clustnet.bundles.answers import Answers, Model
 from clustnet.errors import UserError
 from evaluation.report.outliers import OUTLIER_SCORES, check_outliers, compare_outliers
-from evaluation.sources.sources import Answers, Model
 from tests.evaluation.made_up import evaluation
 
 INLIERS = evaluation(60, perfect=True)

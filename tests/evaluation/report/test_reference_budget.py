@@ -4,8 +4,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from clustnet.bundles.class_map import draw_reference, fit_class_map, routing_weights
+from clustnet.bundles.class_map import draw_reference, fit_class_map
 from clustnet.bundles.predictor import Predictions, Predictor
+from clustnet.bundles.routing import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from evaluation.report.reference_budget import DRAWS, ReferenceBudget, check_budgets, measure_budget

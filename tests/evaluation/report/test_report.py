@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clustnet.bundles.answers import Model
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from clustnet.scores.meanings import meaning, shown
 from evaluation.report.outliers import OUTLIER_SCORES
 from evaluation.report.report import FILES, check_replaceable, predictions_csv, scores_json, write_report
 from evaluation.report.scoring import score
-from evaluation.sources.sources import Model
 from tests.evaluation.made_up import HALVES, answers_from, complete, evaluation
 
 ASKED_FOR = {"outliers.png", "reference_budget.png"}

@@ -21,10 +21,10 @@ from tritonclient.utils import InferenceServerException
 
 from clustnet.bundles.bundle import MIXTURE, Bundle
 from clustnet.bundles.predictor import Predictor
-from clustnet.keys import make_key
-from clustnet.settings import Settings
-from serving.models import Models
-from serving.shared import FOLDER
+from serving.keys.keys import make_key
+from serving.models.models import Models
+from serving.models.shared import FOLDER
+from serving.settings import Settings
 from serving.v2.routes import application
 from tests.serving.images import drawing
 from tests.serving.server import running_server

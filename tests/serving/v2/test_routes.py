@@ -21,9 +21,9 @@ from starlette.types import Receive, Scope, Send
 
 from clustnet.bundles.predictor import OUTPUTS, Predictor
 from clustnet.errors import UserError
-from clustnet.settings import Settings as ServiceSettings
-from serving.access import KEY_NAME
-from serving.models import Catalogue, ServedModel
+from serving.keys.access import KEY_NAME
+from serving.models.models import Catalogue, ServedModel
+from serving.settings import Settings as ServiceSettings
 from serving.v2 import routes
 from serving.v2.routes import INFER, application
 from tests.serving.v2.bodies import LENGTH, binary_body, json_body

@@ -1,0 +1,72 @@
+"""Uploads: the one file of a multipart form."""
+
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import File, FormParser, parse_options_header
+
+from serving.api.inputs import quote
+from serving.refusals import Refusal
+
+HOW = "send multipart/form-data with one file in the field 'image'"
+
+
+def read_upload(content_type: str, content: bytes) -> bytes:
+    """Return the content of the file in the field ``image``, which must be the form's only field.
+
+    Args:
+        content_type: the request's Content-Type, with its boundary.
+        content: the request body.
+
+    Raises:
+        Refusal: 400 for a form that cannot be parsed, 415 for another content type, 422 for a form
+            without the file, with more than it, or with text in its place.
+    """
+    parts = _parts(content_type, content)
+    if not parts:
+        raise Refusal(422, "wrong_keys", f"The form lacks the field 'image'; {HOW}.")
+    for name, _ in parts:
+        if name != "image":
+            raise Refusal(422, "wrong_keys", f"The form has the unknown field {quote(name)}; {HOW}.")
+    if len(parts) > 1:
+        raise Refusal(422, "wrong_count", f"The field 'image' is there {len(parts)} times; {HOW}.")
+    file = parts[0][1]
+    if file is None:
+        raise Refusal(422, "not_an_image", f"The field 'image' is text, not a file; {HOW}.")
+    if not file:
+        raise Refusal(422, "not_an_image", "The file in the field 'image' is empty; send it whole.")
+    return file
+
+
+def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
+    """Return the form's fields by name; the content of a file, None for text."""
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; {HOW}.")
+    if not options.get(b"boundary"):
+        raise Refusal(400, "malformed_form", "The content type names no boundary; let your client set it.")
+    parts: list[tuple[str, bytes | None]] = []
+    ended: list[bool] = []
+
+    def keep(part: Any) -> None:
+        name = (part.field_name or b"").decode("utf-8", "replace")
+        parts.append((name, _content(part) if isinstance(part, File) else None))
+
+    # The body is in memory already, so that nothing is gained by spooling it to disk.
+    config = {"MAX_MEMORY_FILE_SIZE": len(content) + 1}
+    try:
+        parser = FormParser(
+            "multipart/form-data", keep, keep, lambda: ended.append(True), options[b"boundary"], config=config
+        )
+        parser.write(content)
+        parser.finalize()
+    except FormParserError as error:
+        raise Refusal(400, "malformed_form", f"The form is malformed: {error}.") from None
+    if not ended:
+        raise Refusal(400, "malformed_form", "The form is cut short; send it whole.")
+    return parts
+
+
+def _content(file: File) -> bytes:
+    file.file_object.seek(0)
+    return file.file_object.read()

@@ -1,0 +1,87 @@
+"""Drift as metrics: each model's last images beside the reference in its manifest.
+
+Each worker has a window of its own, of the images that came to it. ``PSI`` and ``ALARM`` are those of the worker where
+they are largest, so that a client who always reaches the same worker is not averaged away; images are added up.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client import Gauge
+
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.drift import Observed, Window
+from clustnet.bundles.predictor import Predictions
+from serving.metrics.metrics import TALLY
+
+MODEL = ["model", "version"]
+PSI = Gauge(
+    "clustnet_drift_psi",
+    "Population stability index of the window against the bundle's reference; above 0.25 is much.",
+    [*MODEL, "distribution"],
+    multiprocess_mode="livemax",
+)
+ALARM = Gauge(
+    "clustnet_drift_alarm",
+    "1 where it is certain that the window has drifted from the bundle's reference.",
+    [*MODEL, "distribution"],
+    multiprocess_mode="livemax",
+)
+WINDOW = Gauge("clustnet_drift_window_images", "Images in the window now.", MODEL, multiprocess_mode="livesum")
+BIN = Gauge(
+    "clustnet_drift_bin_images",
+    "Images in the window by the bin that they fall into.",
+    [*MODEL, "distribution", "bin"],
+    multiprocess_mode="livesum",
+)
+
+Note = tuple[Manifest, Predictions, NDArray[np.uint8]]
+
+
+class Watch:
+    """The windows of the models that are served."""
+
+    def __init__(self) -> None:
+        self._windows: dict[int, tuple[Manifest, Window]] = {}  # by the manifest's id, which lives as long as its entry
+
+    def serve(self, manifests: Iterable[Manifest], images: int) -> None:
+        """Watch these models from now on, in windows of ``images``; those that were watched before go on."""
+        before, now = self._windows, {}
+        for manifest in manifests:
+            if manifest.drift:
+                now[id(manifest)] = before.get(id(manifest)) or (manifest, Window(manifest.drift, images))
+        self._windows = now
+        for key in now.keys() - before.keys():
+            TALLY.show(now[key][1], partial(self._show_watched, key))
+
+    def note(self, outputs: Predictions, images: NDArray[np.uint8], manifest: Manifest) -> None:
+        """Take note of a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
+        if manifest.drift:
+            TALLY.add(self._add, (manifest, outputs, images.copy()))  # the images may hold a whole request in memory
+
+    def _add(self, notes: list[Note]) -> None:
+        for manifest, window in self._windows.values():
+            mine = [(outputs, images) for other, outputs, images in notes if other is manifest]
+            if mine:
+                window.add(Observed.of(*zip(*mine, strict=True)).bins(window.reference))
+                TALLY.show(window, partial(self._show_watched, id(manifest)))
+
+    def _show_watched(self, key: int) -> None:
+        watched = self._windows.get(key)
+        if watched:
+            _show(*watched)
+
+
+WATCH = Watch()
+
+
+def _show(manifest: Manifest, window: Window) -> None:
+    model = manifest.name, manifest.version
+    WINDOW.labels(*model).set(window.images)
+    for name, shift in window.shifts().items():
+        PSI.labels(*model, name).set(shift.psi)
+        ALARM.labels(*model, name).set(shift.alarm)
+        for index, count in enumerate(shift.counts.tolist()):
+            BIN.labels(*model, name, str(index)).set(count)

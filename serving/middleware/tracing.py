@@ -1,0 +1,134 @@
+"""OpenTelemetry traces, off unless one of its standard variables asks for them.
+
+BentoML's own are off for good: they cost a quarter of a small request even where nobody collects them, and know nothing
+of what happens inside. These cost nothing where they are off, as the middleware is not there then.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
+
+from opentelemetry.propagate import extract
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import clustnet
+from clustnet.errors import UserError
+from serving.keys.access import METRICS, OPEN
+from serving.middleware.request_log import OTHER, REQUEST_ID
+
+EXPORTERS = "OTEL_TRACES_EXPORTER"
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set counts
+PROTOCOL = "http/protobuf"
+OFF = "OTEL_SDK_DISABLED"
+METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
+UNTRACED = OPEN | {METRICS}  # what probes and scrapers ask every few seconds
+NOTHING = nullcontext()
+
+
+def exporter_names() -> list[str]:
+    """Return where the environment says that traces go: any of ``otlp`` and ``console``, nowhere by default.
+
+    Raises:
+        UserError: another exporter, or another protocol than OTLP over HTTP.
+    """
+    asked = os.environ.get(EXPORTERS, "").strip() or ("otlp" if any(map(os.environ.get, ENDPOINTS)) else "none")
+    names = [name.strip() for name in asked.split(",")]
+    for name in names:
+        if name not in ("otlp", "console", "none"):
+            raise UserError(f"{EXPORTERS} is {asked!r}; set it to otlp, console or none.")
+    if os.environ.get(OFF, "").strip().lower() == "true" or "none" in names:
+        return []
+    if "otlp" in names:
+        _check_protocol()
+    return names
+
+
+def new_provider() -> TracerProvider:
+    """Return what makes spans, and hands them on in a thread of its own, as the environment says."""
+    named = Resource.create({SERVICE_NAME: "clustnet", SERVICE_VERSION: clustnet.__version__})
+    provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
+    for name in exporter_names():
+        provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
+    return provider
+
+
+class Tracing:
+    """ASGI middleware that traces each request, under the span that its ``traceparent`` names.
+
+    A span holds no path as it was sent, as a client can write anything into it, but the pattern that it matches.
+
+    Args:
+        app: the application.
+        route_of: names a path by its pattern.
+        provider: returns what makes the spans, here and in ``step``.
+    """
+
+    now: ClassVar[Tracer | None] = None  # the process' one; None where nothing is traced
+    finish: ClassVar[Callable[[], None]] = staticmethod(lambda: None)  # hands on what is left; spans end with it
+
+    def __init__(
+        self, app: ASGIApp, route_of: Callable[[str], str], provider: Callable[[], TracerProvider] = new_provider
+    ) -> None:
+        self.app = app
+        self.route_of = route_of
+        made = provider()
+        self.tracer = Tracing.now = made.get_tracer("clustnet", clustnet.__version__)
+        Tracing.finish = staticmethod(made.shutdown)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http" or scope["path"] in UNTRACED:
+            await self.app(scope, receive, send)
+            return
+        route = self.route_of(scope["path"])
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        attributes = {"http.request.method": method, "url.scheme": scope["scheme"]}
+        attributes |= {} if route == OTHER else {"http.route": route}
+        name = " ".join([method.replace("_OTHER", "HTTP"), *([] if route == OTHER else [route])])
+        context = extract(Headers(scope=scope))
+        with self.tracer.start_as_current_span(name, context, SpanKind.SERVER, attributes) as span:
+            await self.app(scope, receive, _observing(send, span))
+
+
+def step(name: str) -> AbstractContextManager[Span | None]:
+    """Return a block that is a span of its own under that of the request, None where nothing is traced."""
+    if Tracing.now is None or not get_current_span().is_recording():  # as where the sampler has left a request out
+        return NOTHING
+    return Tracing.now.start_as_current_span(name)
+
+
+def _observing(send: Send, span: Span) -> Send:
+    """Return ``send`` that writes to a request's span what its answer says."""
+
+    async def observing(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            status = message["status"]
+            span.set_attribute("http.response.status_code", status)
+            span.set_attribute("clustnet.request_id", Headers(raw=message["headers"]).get(REQUEST_ID, ""))
+            if status >= 500:
+                span.set_attribute("error.type", str(status))
+                span.set_status(StatusCode.ERROR)
+        await send(message)
+
+    return observing
+
+
+def _check_protocol() -> None:
+    name, protocol = next(((name, os.environ[name]) for name in PROTOCOLS if os.environ.get(name)), ("", PROTOCOL))
+    if protocol != PROTOCOL:
+        raise UserError(f"{name} is {protocol!r}; set it to {PROTOCOL}, the one that this service speaks.")
+
+
+def _exporter(name: str) -> SpanExporter:
+    if name == "console":
+        return ConsoleSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # only where it is asked for
+
+    return OTLPSpanExporter()

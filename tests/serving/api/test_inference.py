@@ -1,0 +1,54 @@
+import asyncio
+import threading
+
+import numpy as np
+from prometheus_client import REGISTRY
+from starlette.responses import Response
+
+from clustnet.bundles.predictor import Predictor
+from serving.api.inference import THREAD, compute, predict_counted
+from serving.api.requests import stays
+from serving.metrics.metrics import TALLY
+
+
+def value(metric: str) -> float:
+    TALLY.flush()
+    return REGISTRY.get_sample_value(metric) or 0.0
+
+
+def thread() -> Response:
+    return Response(str(threading.get_ident()))
+
+
+def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (4, 28, 28)).astype(np.uint8)
+    series = ("clustnet_images_per_request_sum", "clustnet_inference_seconds_count")
+    before = [value(name) for name in series]
+    outputs = predict_counted(predictor, images)
+    np.testing.assert_array_equal(outputs.class_probability, predictor.predict(images).class_probability)
+    assert [value(name) for name in series] == [before[0] + 4, before[1] + 1]
+
+
+def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> None:
+    async def threads() -> tuple[int, int]:
+        answers = [await compute(small, stays, thread) for small in (True, False)]
+        return int(answers[0].body), int(answers[1].body)
+
+    here, beside = asyncio.run(threads())
+    assert here == threading.get_ident() != beside
+
+
+def test_for_a_client_that_went_away_while_it_waited_nothing_is_computed() -> None:
+    async def story() -> tuple[int, bool]:
+        left, computed = False, list[bool]()
+
+        async def gone() -> bool:
+            return left
+
+        async with THREAD:  # another computes
+            waiting = asyncio.create_task(compute(False, gone, lambda: computed.append(True) or thread()))
+            await asyncio.sleep(0.01)
+            left = True
+        return (await waiting).status_code, bool(computed)
+
+    assert asyncio.run(story()) == (499, False)

@@ -1,0 +1,104 @@
+"""The page's files and the model's card, over ASGI; tests/serving/test_page.py uses them in a browser."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from clustnet.bundles.bundle import Bundle
+from clustnet.errors import UserError
+from serving.api.pages import STATIC
+from serving.models.card import card_of
+from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
+
+
+def test_the_page_and_all_that_it_names_are_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    names = re.findall(r'(?:href|src)="([^"]+)"', page.text)
+    assert "static/page.js" in names
+    assert {client.get(f"/{name}").status_code for name in names} == {200}
+
+
+def test_every_module_that_is_imported_is_there() -> None:
+    for module in STATIC.glob("*.js"):
+        for name in re.findall(r'from "\./([^"]+)"', module.read_text()):
+            assert (STATIC / name).is_file(), f"{module.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.js", "/static/style.css", "/model.json", "/metrics", "/docs.json"])
+def test_every_answer_to_a_browser_is_safe(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+    assert policy.pop("default-src") == "'none'"
+    assert set(policy.values()) == {"'self'", "'none'"}
+    assert policy["frame-ancestors"] == "'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_the_page_has_no_inline_script_style_or_handler() -> None:
+    page = (STATIC / "index.html").read_text()
+    assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", page)
+
+
+@pytest.mark.parametrize("path", ["/static/%2e%2e/service.py", "/static", "/static/", "/static/none.js"])
+def test_nothing_outside_the_folder_is_served(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_the_card_is_the_manifest_without_what_a_page_does_not_need(client: TestClient, synthetic_bundle: Path) -> None:
+    card = client.get("/model.json").json()
+    manifest = json.loads(Bundle(synthetic_bundle).manifest.model_dump_json())
+    assert card.pop("evaluation") is None
+    assert card.pop("reads_digits") is True
+    del manifest["files"], manifest["schema_version"], manifest["class_map"]["reference_indices"]
+    assert card == manifest
+
+
+def test_the_card_carries_the_bundles_evaluation(tmp_path: Path) -> None:
+    assert card_of(Bundle(with_evaluation(write_bundle(tmp_path / "b"))))["evaluation"] == made_up_evaluation()
+
+
+def test_a_wrong_evaluation_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle(with_evaluation(write_bundle(tmp_path / "b"), images=0))
+    with pytest.raises(UserError, match="images: Input should be greater than or equal to 1"):
+        card_of(bundle)
+
+
+def test_every_text_stands_out_from_its_ground() -> None:
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in colours())
+    for theme in (light, dark):
+        for ground in ("paper", "card"):
+            assert min(contrast(theme[text], theme[ground]) for text in ("ink", "soft", "accent")) >= 4.5
+        assert contrast(theme["on-accent"], theme["accent"]) >= 4.5
+        assert contrast(theme["ink"], theme["track"]) >= 4.5
+
+
+def colours() -> tuple[str, str]:
+    """The style sheet's colours for light and for dark."""
+    light, dark = (STATIC / "style.css").read_text().split(":root {")[1:3]
+    return light.split("}")[0], dark.split("}")[0]
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2's contrast ratio."""
+    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(("data", "preparation"), [("notmnist:train", "resize"), ("mnist:train", "resize")])
+def test_models_of_other_images_are_offered_no_digits(tmp_path: Path, data: str, preparation: str) -> None:
+    manifest = json.loads((write_bundle(tmp_path / "b") / "manifest.json").read_text())
+    manifest["input"]["preparation"] = preparation
+    manifest["class_map"]["data"] = data
+    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    assert card_of(Bundle(tmp_path / "b"))["reads_digits"] is False

@@ -1,0 +1,79 @@
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from clustnet.errors import UserError
+from serving.keys.key_file import KeyFile
+from serving.keys.keys import make_key
+
+
+def write(path: Path, *names: str) -> dict[str, str]:
+    """Write new keys of these names to the file, and return the keys."""
+    made = {name: make_key(name, ["predict"]) for name in names}
+    path.write_text("".join(f"{key.line()}\n" for _, key in made.values()))
+    return {name: secret for name, (secret, _) in made.items()}
+
+
+def test_a_change_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    old = write(path, "ann", "bob")
+    keys = KeyFile(path, look_seconds=0)
+    assert [key and key.name for key in map(keys.find, old.values())] == ["ann", "bob"]
+    new = write(path, "eve")
+    assert [keys.find(secret) for secret in old.values()] == [None, None]
+    found = keys.find(new["eve"])
+    assert found
+    assert found.name == "eve"
+
+
+def test_it_looks_no_oftener_than_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("serving.keys.key_file.time.monotonic", lambda: now)
+    path = tmp_path / "keys"
+    write(path, "ann")
+    keys = KeyFile(path)
+    secret = write(path, "eve", "bob")["eve"]
+    now += 0.9
+    assert keys.find(secret) is None
+    now += 0.1
+    assert keys.find(secret)
+
+
+def test_a_broken_file_keeps_the_old_keys_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "keys"
+    secret = write(path, "ann")["ann"]
+    keys = KeyFile(path, look_seconds=0)
+    with caplog.at_level(logging.ERROR, "bentoml.clustnet"):
+        for breakage in (lambda: path.write_text("ann predict\n"), lambda: path.write_text(""), path.unlink):
+            caplog.clear()
+            breakage()
+            assert [keys.find(secret) is not None for _ in range(3)] == [True] * 3
+            (message,) = caplog.messages
+            assert message.startswith(f"The API keys stay as they were: {path}")
+    assert "Traceback" not in caplog.text
+    new = write(path, "bob")["bob"]
+    assert (keys.find(secret), keys.find(new) is not None) == (None, True)
+
+
+def test_a_file_that_is_replaced_by_one_of_the_same_time_and_size_is_seen(tmp_path: Path) -> None:
+    path, other = tmp_path / "keys", tmp_path / "other"
+    write(path, "ann")
+    keys = KeyFile(path, look_seconds=0)
+    secret = write(other, "eve")["eve"]
+    status = path.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    assert keys.find(secret)
+
+
+@pytest.mark.parametrize("secret", ["", "x" * 100_000, "\xff\x00"])
+def test_any_text_may_be_asked_for(tmp_path: Path, secret: str) -> None:
+    write(tmp_path / "keys", "ann")
+    assert KeyFile(tmp_path / "keys").find(secret) is None
+
+
+def test_it_does_not_start_with_a_wrong_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        KeyFile(tmp_path / "none")

@@ -1,0 +1,149 @@
+import math
+import re
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY, Histogram
+from starlette.applications import Starlette
+
+from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.predictor import Predictions, Predictor
+from serving.metrics.metrics import (
+    TALLY,
+    RequestMetrics,
+    announce,
+    count_predictions,
+    count_unadmitted,
+    exposition,
+    observe_all,
+    refused,
+    show_in_flight,
+    show_limit,
+)
+from serving.refusals import Refusal
+from serving.settings import SHIPPED_BUNDLE
+
+UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
+OUTPUTS = Predictions(
+    positive_probability=np.array([0.9, 0.2, 0.8], np.float32),
+    routing=np.array([CERTAIN, CERTAIN, UNIFORM], np.float32),
+    expert_probability=np.full((3, 5), 0.5, np.float32),
+    class_probability=np.eye(10, dtype=np.float32)[[7, 7, 2]],
+    confidence=np.array([0.4, 0.5, 0.1], np.float32),
+)
+
+
+def value(metric: str, /, **labels: str) -> float:
+    TALLY.flush()
+    return REGISTRY.get_sample_value(f"clustnet_{metric}", labels) or 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "added"),
+    [
+        ("predictions_by_binary_label_total", {"model": "synthetic", "label": "5-9"}, 2),
+        ("predictions_by_binary_label_total", {"model": "synthetic", "label": "0-4"}, 1),
+        ("predictions_by_expert_total", {"model": "synthetic", "expert": "1"}, 2),
+        ("predictions_by_expert_total", {"model": "synthetic", "expert": "0"}, 1),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "7"}, 2),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "2"}, 1),
+        ("predictions_by_class_total", {"model": "synthetic", "label": "3"}, 0),
+        ("routing_entropy_nats_sum", {"model": "synthetic"}, math.log(5)),
+        ("routing_entropy_nats_bucket", {"model": "synthetic", "le": "0.01"}, 2),
+        ("guess_confidence_count", {"model": "synthetic"}, 3),
+        ("confidence_sum", {"model": "synthetic"}, 1),
+        ("confidence_bucket", {"model": "synthetic", "le": "0.2"}, 1),
+        ("confidence_bucket", {"model": "synthetic", "le": "0.5"}, 3),
+        ("abstentions_total", {"model": "synthetic"}, 2),
+        ("images_per_request_sum", {}, 3),
+        ("images_per_request_count", {}, 1),
+        ("inference_seconds_bucket", {"le": "0.0005"}, 1),
+        ("inference_seconds_bucket", {"le": "0.00025"}, 0),
+    ],
+)
+def test_predictions_are_counted(predictor: Predictor, name: str, labels: dict[str, str], added: float) -> None:
+    before = value(name, **labels)
+    count_predictions(OUTPUTS, predictor.manifest, seconds=0.0004)
+    assert value(name, **labels) - before == pytest.approx(added, abs=1e-5)
+
+
+def test_refusals_are_counted_by_reason_and_answered() -> None:
+    before = value("refused_requests_total", reason="wrong_shape")
+    answer = refused(Refusal(422, "wrong_shape", "images[0]: it is null."))
+    assert (answer.status_code, bytes(answer.body)) == (422, b'{"error":"images[0]: it is null."}')
+    assert value("refused_requests_total", reason="wrong_shape") - before == 1
+
+
+def test_a_models_counters_start_at_zero(predictor: Predictor) -> None:
+    announce(predictor.manifest.model_copy(update={"name": "new"}))
+    for series, labels in (
+        ("by_expert", {"expert": "4"}),
+        ("by_class", {"label": "9"}),
+        ("by_binary_label", {"label": "5-9"}),
+    ):
+        assert REGISTRY.get_sample_value(f"clustnet_predictions_{series}_total", {"model": "new", **labels}) == 0
+    for metric in ("abstentions_total", "routing_entropy_nats_count", "guess_confidence_count", "confidence_count"):
+        assert REGISTRY.get_sample_value(f"clustnet_{metric}", {"model": "new"}) == 0
+
+
+def test_each_served_model_is_told_and_no_other(predictor: Predictor) -> None:
+    models = [(named(predictor, "1"), "CPUExecutionProvider", True), (named(predictor, "2"), "CUDA", False)]
+    for served in (models, models[:1], []):
+        shown = exposition(served).decode()
+        info = re.findall(r'^clustnet_model_info{name="mnist",provider="(.*)",version="(.*)"} 1.0$', shown, re.M)
+        assert info == [(provider, manifest.version) for manifest, provider, _ in served]
+        ready = re.findall(r'^clustnet_model_ready{model="mnist",version="(.*)"} (.*)$', shown, re.M)
+        assert ready == [(manifest.version, f"{is_ready:.1f}") for manifest, _, is_ready in served]
+        assert "clustnet_images_per_request_count" in shown
+
+
+def named(predictor: Predictor, version: str) -> Manifest:
+    return predictor.manifest.model_copy(update={"name": "mnist", "version": version})
+
+
+def test_the_shipped_models_references_are_those_of_its_manifest() -> None:
+    manifest = Bundle(SHIPPED_BUNDLE).manifest
+    shown = exposition([(manifest, "CPUExecutionProvider", True)]).decode()
+    series = r'^clustnet_expert_load_reference{expert="(.)",model="mnist",version="1"} (.*)$'
+    loads = {expert: float(load) for expert, load in re.findall(series, shown, re.M)}
+    assert list(loads) == ["0", "1", "2", "3", "4"]
+    assert sum(loads.values()) == pytest.approx(1)
+    assert 'clustnet_abstention_share_reference{model="mnist",version="1"} 0.01\n' in shown
+
+
+def test_the_last_number_in_flight_is_shown() -> None:
+    for count in (1, 2, 1):
+        show_in_flight(count)
+    show_limit(66)
+    assert (value("requests_in_flight"), value("requests_in_flight_limit")) == (1, 66)
+
+
+def test_requests_and_refusals_are_counted_from_the_start() -> None:
+    RequestMetrics(Starlette(), ["/announced"], {"/announced/{name}": re.compile("/announced/.*")})
+    for path in ("/announced", "/announced/{name}", "other"):
+        assert REGISTRY.get_sample_value("clustnet_request_seconds_count", {"path": path}) is not None
+        for status in ("200", "500", "503", "504", "507"):
+            assert REGISTRY.get_sample_value("clustnet_requests_total", {"path": path, "status": status}) is not None
+    for reason in ("blank_image", "overloaded", "failed"):
+        assert REGISTRY.get_sample_value("clustnet_refused_requests_total", {"reason": reason}) is not None
+
+
+def test_many_values_are_observed_as_if_one_by_one() -> None:
+    buckets = (0.1, 0.25, 1.0)
+    together, alone = (Histogram(name, name, buckets=buckets, registry=None) for name in ("together", "alone"))
+    values = np.array([0.05, 0.1, 0.1000001, 0.25, 0.5, 1.0, 7.0])
+    observe_all(together, values)
+    for each in values:
+        alone.observe(each)
+    for mine, theirs in zip(together.collect(), alone.collect(), strict=True):
+        for ours, expected in zip(mine.samples, theirs.samples, strict=True):
+            if not ours.name.endswith("_created"):
+                assert (ours.labels, ours.value) == (expected.labels, pytest.approx(expected.value))
+
+
+def test_requests_that_were_not_admitted_are_counted() -> None:
+    before = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
+    count_unadmitted("/x")
+    count_unadmitted("/x")
+    after = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
+    assert after == [number + 2 for number in before]

@@ -1,0 +1,102 @@
+import asyncio
+import json
+import logging
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.metrics.metrics import TALLY
+from serving.middleware.deadline import Deadline
+from serving.middleware.request_log import ID_NAME
+from serving.short_cut import ShortCut
+
+START: Message = {"type": "http.response.start", "status": 200, "headers": []}
+END: Message = {"type": "http.response.body", "body": b"done"}
+
+
+def ask(application: Any, seconds: float) -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": [], ID_NAME: "mine"}
+    asyncio.run(Deadline(application, seconds)(scope, receive, send))
+    return sent
+
+
+def test_an_answer_in_time_passes() -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send(END)
+
+    assert ask(answer, 20) == [START, END]
+
+
+def test_past_the_deadline_the_answer_is_504_and_the_work_is_given_up() -> None:
+    given_up = []
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.append(True)
+
+    start, body = ask(hang, 0.01)
+    assert (start["status"], given_up) == (504, [True])
+    assert json.loads(body["body"]) == {"error": "The answer took over 0.01 seconds; ask again later."}
+
+
+def test_an_answer_that_has_begun_may_take_longer() -> None:
+    async def trickle(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await asyncio.sleep(0.05)
+        await send(END)
+
+    assert ask(trickle, 0.01) == [START, END]
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError("secret"), TimeoutError("secret")])
+def test_an_application_that_fails_is_answered_for_at_once(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        raise fault
+
+    with caplog.at_level(logging.ERROR, "bentoml.clustnet"):
+        start, body = ask(fail, 20)
+    assert (start["status"], list(json.loads(body["body"]))) == (500, ["error"])
+    assert b"secret" not in body["body"]
+    assert "secret" in caplog.text
+    assert [record.message for record in caplog.records] == ["The request mine failed."]
+
+
+def test_a_fault_after_the_beginning_is_raised() -> None:
+    async def break_off(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask(break_off, 20)
+
+
+@pytest.mark.usefixtures("client")
+def test_the_services_504_has_a_request_id_and_is_counted() -> None:
+    from serving.service import service
+
+    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.Event().wait()
+
+    application: Any = hang
+    around = [(kind, options) for kind, options in service.middlewares if kind is not ShortCut]
+    for kind, options in reversed(around):
+        application = kind(application, **options | ({"seconds": 0.01} if kind is Deadline else {}))
+    answer = TestClient(application).post("/predict", headers={"X-Request-Id": "mine"})
+    assert (answer.status_code, list(answer.json()), answer.headers["x-request-id"]) == (504, ["error"], "mine")
+    counted = {"path": "/predict", "status": "504"}
+    TALLY.flush()
+    assert REGISTRY.get_sample_value("clustnet_requests_total", counted)

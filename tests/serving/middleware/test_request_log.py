@@ -1,0 +1,167 @@
+import asyncio
+import json
+import logging
+import re
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from serving.keys.access import KEY_NAME
+from serving.middleware.request_log import PathPatterns, RequestLog, Which, logger
+from tests.serving.server import running_server
+
+PATTERNS = PathPatterns(["/predict", "/docs.json", "/v2/models/{name}/versions/{version}/infer"])
+Headers = list[tuple[bytes, bytes]]
+
+
+class Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.documents: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.documents.append(json.loads(record.getMessage()))
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What is logged."""
+    handler = Lines()
+    monkeypatch.setattr(logger, "handlers", [handler])
+    return handler.documents
+
+
+def ask(
+    status: int | BaseException | None, which: Which = "all", headers: Headers | None = None, path: str = "/predict"
+) -> Headers:
+    """Ask an application that answers 10 bytes with this status, or fails, or answers nothing; return its headers."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[KEY_NAME] = "ann"
+        if isinstance(status, BaseException):
+            raise status
+        if status:
+            await send({"type": "http.response.start", "status": status, "headers": [(b"a", b"b")]})
+            await send({"type": "http.response.body", "body": b"12345", "more_body": True})
+            await send({"type": "http.response.body", "body": b"67890"})
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers or []}
+    asyncio.run(RequestLog(application, which, PATTERNS)(scope, receive, send))
+    return sent[0]["headers"] if sent else []
+
+
+def test_a_line_tells_of_the_request(lines: list[dict[str, Any]]) -> None:
+    ask(200, headers=[(b"x-request-id", b"abc-1")])
+    (line,) = lines
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
+    assert line.pop("milliseconds") >= 0
+    known = {"request_id": "abc-1", "method": "POST", "path": "/predict", "status": 200, "bytes": 10, "key": "ann"}
+    assert line == known
+
+
+@pytest.mark.parametrize(
+    ("which", "logged"), [("all", [200, 304, 400, 503, 499]), ("errors", [400, 503, 499]), ("none", [])]
+)
+def test_the_setting_chooses_the_lines(lines: list[dict[str, Any]], which: Which, logged: list[int]) -> None:
+    for status in (200, 304, 400, 503, None):
+        ask(status, which)
+    assert [line["status"] for line in lines] == logged
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(ZeroDivisionError(), 500), (asyncio.CancelledError(), 504)], ids=["fault", "timeout"]
+)
+def test_what_ends_without_an_answer_of_its_own_is_logged(
+    lines: list[dict[str, Any]], fault: BaseException, status: int
+) -> None:
+    with pytest.raises(type(fault)):
+        ask(fault, "errors")
+    assert [line["status"] for line in lines] == [status]
+
+
+@pytest.mark.parametrize("sent", [b"a", b"0af7651916cd43dd8448eb211c80319c", b"x" * 128, b"A-b_c.d:e/f=+"])
+def test_a_sane_id_is_kept_and_echoed(lines: list[dict[str, Any]], sent: bytes) -> None:
+    assert ask(200, headers=[(b"x-request-id", sent)]) == [(b"a", b"b"), (b"x-request-id", sent)]
+    assert lines[0]["request_id"] == sent.decode()
+
+
+@pytest.mark.parametrize("sent", [b"", b"x" * 129, b"a b", b'"', b"a\nb", b"<script>", b"\xff"])
+def test_another_id_is_replaced(lines: list[dict[str, Any]], sent: bytes) -> None:
+    ids = [dict(ask(200, headers=[(b"x-request-id", sent)]))[b"x-request-id"].decode() for _ in range(2)]
+    assert all(re.fullmatch("[0-9a-f]{32}", made) for made in ids)
+    assert ids[0] != ids[1]
+    assert [line["request_id"] for line in lines] == ids
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/predict", "/predict"),
+        ("/docs.json", "/docs.json"),
+        ("/docsxjson", "other"),
+        ("/predict/", "other"),
+        ("/secret", "other"),
+        ("/v2/models/secret/versions/7/infer", "/v2/models/{name}/versions/{version}/infer"),
+        ("/v2/models/a/b/versions/7/infer", "other"),
+        ("/v2/models//versions/7/infer", "other"),
+    ],
+)
+def test_paths_are_named_by_their_pattern(path: str, name: str) -> None:
+    assert PATTERNS.of(path) == name
+
+
+def test_every_documented_path_has_a_name(client: TestClient) -> None:
+    from serving.service import PATHS
+
+    documented = set(client.get("/docs.json").json()["paths"])
+    assert {PATHS.of(path) for path in documented} == documented
+    assert client.get("/livez", headers={"X-Request-Id": "mine"}).headers["x-request-id"] == "mine"
+
+
+def wait_for(log: Path, words: str) -> str:
+    """Return what is in the log once ``words`` are."""
+    deadline = time.monotonic() + 20
+    while words not in log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return log.read_text()
+
+
+def test_the_service_logs_faults_of_clients_in_one_line_each(synthetic_bundle: Path) -> None:
+    asked = [
+        ("POST", "/predict", b"{", 400),
+        ("POST", "/predict_image", b"x", 415),
+        ("GET", "/predict", b"", 405),
+        ("GET", "/secret", b"", 404),
+        ("POST", "/v2/models/synthetic/infer", b"\xff", 400),
+        ("GET", "/livez", b"", 200),
+    ]
+    json_type = {"content-type": "application/json"}
+    with running_server(synthetic_bundle) as server:
+        for method, path, content, _ in asked:
+            httpx.request(method, server.url + path, content=content, headers=json_type)
+        address = httpx.URL(server.url)
+        with socket.create_connection((address.host, address.port or 80)) as connection:
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")  # and goes away
+        text = wait_for(server.log, '"status": 499')
+        assert server.stop() == 0  # the client that has gone holds nothing up
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
+    assert [line["status"] for line in lines] == [*(status for *_, status in asked if status >= 400), 499]
+    names = ["/predict", "/predict_image", "/predict", "other", "/v2/models/{name}/infer", "/predict"]
+    assert [line["path"] for line in lines] == names
+    assert "Traceback" not in text
+    assert "secret" not in text

@@ -1,0 +1,28 @@
+from clustnet.bundles.predictor import OUTPUTS, Predictor
+from serving.openapi.service import describe
+from serving.settings import Settings
+from serving.v2.routes import ROUTES
+
+
+def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
+    documented = describe(predictor.manifest, Settings())["paths"]
+    for route in ROUTES:
+        methods = {method.lower() for method in route.methods or ()}
+        assert methods == set(documented[f"/v2{route.path}".removesuffix("/")]) - {"parameters"}
+
+
+def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(max_images=7, max_body_bytes=2048))
+    operation = document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]
+    assert {"200", "400", "404", "408", "413", "415", "431", "500", "503", "504"} == set(operation["responses"])
+    assert "2048 bytes, unpacked, and 7 images" in operation["requestBody"]["description"]
+    properties = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert properties["inputs"]["items"]["properties"]["shape"]["description"] == "[N, 28, 28]"
+    assert properties["outputs"]["items"]["properties"]["name"]["enum"] == OUTPUTS
+
+
+def test_outputs_of_the_chosen_expert_alone_are_told(predictor: Predictor) -> None:
+    document = describe(predictor.manifest, Settings(experts="chosen"))
+    body = document["paths"]["/v2/models/{name}/infer"]["post"]["requestBody"]["content"]["application/json"]
+    names = body["schema"]["properties"]["outputs"]["items"]["properties"]["name"]["enum"]
+    assert names == [name for name in OUTPUTS if name != "expert_probability"]
