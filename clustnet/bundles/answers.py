@@ -1,4 +1,4 @@
-"""What a bundle or a running service answers to images, in one form for both."""
+"""What a bundle or a running service answers for images, in one form for both."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Model(NamedTuple):
+class ModelName(NamedTuple):
     """The name and version under which a model is published."""
 
     name: str
@@ -16,23 +16,25 @@ class Model(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """What a source says about N images.
+    """The answers for N images.
 
     Args:
         model: who answered.
+        coarse_labels: the K coarse labels; ``("all",)`` where there are none.
+        coarse_probability: float32 [N, K] probability of each coarse label.
         routing: float32 [N, E] routing distribution.
-        coarse_label: str [N] the predicted coarse label; ``all`` where there are none.
-        coarse_probability: float32 [N] probability of that label, 0.5 to 1; 1 where there are none.
-        class_probability: float32 [N, C] probability of each fine class.
-        confidence: float32 [N] how like the training images an image is, above 0 to 1.
-        abstain: bool [N] whether that is under the model's threshold.
+        class_probability: float32 [N, C] probability of each class.
+        guess: int64 [N] the class that was guessed, see ``clustnet.bundles.class_map.guesses``.
+        confidence: float32 [N] how similar an image is to the training images, above 0 to 1.
+        abstain: bool [N] whether the confidence is under the model's threshold.
     """
 
-    model: Model
-    routing: NDArray[np.float32]
-    coarse_label: NDArray[np.str_]
+    model: ModelName
+    coarse_labels: tuple[str, ...]
     coarse_probability: NDArray[np.float32]
+    routing: NDArray[np.float32]
     class_probability: NDArray[np.float32]
+    guess: NDArray[np.int64]
     confidence: NDArray[np.float32]
     abstain: NDArray[np.bool_]
 
@@ -40,19 +42,24 @@ class Answers:
         return len(self.routing)
 
     @property
-    def expert(self) -> NDArray[np.int64]:
-        """The expert that each image is routed to, int64 [N]."""
-        top: NDArray[np.int64] = self.routing.argmax(axis=1)
+    def coarse(self) -> NDArray[np.int64]:
+        """The most probable coarse label of each image, int64 [N]."""
+        top: NDArray[np.int64] = self.coarse_probability.argmax(axis=1)
         return top
 
     @property
-    def guess(self) -> NDArray[np.int64]:
-        """The most probable fine class of each image, int64 [N]."""
-        top: NDArray[np.int64] = self.class_probability.argmax(axis=1)
+    def coarse_label(self) -> NDArray[np.str_]:
+        """The name of the most probable coarse label of each image, str [N]."""
+        return np.array(self.coarse_labels)[self.coarse]
+
+    @property
+    def expert(self) -> NDArray[np.int64]:
+        """The most probable expert of each image, int64 [N]."""
+        top: NDArray[np.int64] = self.routing.argmax(axis=1)
         return top
 
     @property
     def guess_probability(self) -> NDArray[np.float32]:
         """The probability of the guess, float32 [N]."""
-        top: NDArray[np.float32] = self.class_probability.max(axis=1)
-        return top
+        probability: NDArray[np.float32] = np.take_along_axis(self.class_probability, self.guess[:, None], axis=1)[:, 0]
+        return probability

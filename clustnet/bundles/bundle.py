@@ -13,17 +13,18 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 CONDITIONAL = "conditional.onnx"
-LARGEST_MANIFEST = 16 * 2**20
+MAX_MANIFEST_BYTES = 16 * 2**20
 
 RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Strict(BaseModel):
@@ -35,26 +36,46 @@ class Strict(BaseModel):
 class InputSpec(Strict):
     """What the graphs read.
 
-    ``preparation`` says how an image file becomes such an input: ``mnist`` (grey, ink bright, cropped,
-    fitted to 20x20, centred by mass) or ``resize`` (colour, resized to the shape).
+    ``preparation`` says how an image file becomes such an input: ``mnist`` (grey, ink bright, cropped, fitted to
+    20x20, centred by mass), ``fit`` (resized with its aspect kept) or ``resize`` (each side resized by itself).
+    ``aspect`` says what ``fit`` does with an image of other proportions: ``crop`` its middle or ``pad`` it with black.
     """
 
     shape: tuple[int, int] | tuple[int, int, Literal[3]]
     dtype: Literal["uint8"] = "uint8"
     meaning: str
-    preparation: Literal["mnist", "resize"]
+    preparation: Literal["mnist", "fit", "resize"]
+    aspect: Literal["crop", "pad"] = "crop"
+
+    @property
+    def colour(self) -> bool:
+        """Whether images have three channels."""
+        return len(self.shape) == 3
+
+
+class Subtype(Strict):
+    """A class that the model tells apart inside one coarse label.
+
+    ``named`` says whether a person named it: by reference images, or in the review.
+    """
+
+    name: Label
+    coarse_label: Label
+    named: bool
 
 
 class ClassMap(Strict):
-    """``values[expert][coarse][fine]``, rows summing to 1, and the reference images that fitted it.
+    """``values[expert][coarse][subtype]``, rows summing to 1, and where it comes from.
 
-    Without coarse labels there is one row an expert.
+    ``kind`` is ``references`` for a map fitted on the reference images, or ``cells`` where each cell in use is a
+    subtype of its own, and then there are no reference images.
     """
 
     values: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
+    kind: Literal["references", "cells"]
     data: str
-    reference_images: Annotated[int, Field(ge=1)]
-    reference_indices: list[Annotated[int, Field(ge=0)]]
+    reference_images: Count
+    reference_indices: list[Count]
 
     @model_validator(mode="after")
     def _rows_sum_to_one(self) -> "ClassMap":
@@ -65,17 +86,19 @@ class ClassMap(Strict):
             )
         if len(self.reference_indices) != self.reference_images:
             raise ValueError("reference_images is not the number of reference_indices")
+        if (self.kind == "cells") != (self.reference_images == 0):
+            raise ValueError("a class map has reference images, or its kind is cells")
         return self
 
     def array(self) -> NDArray[np.float64]:
-        """Return the map as float64 [E, K, C] for K coarse labels."""
+        """Return the map, float64 [E, K, C]."""
         return np.array(self.values)
 
 
 class Calibration(Strict):
     """The temperature of the class probabilities, and the images whose coarse labels fitted it.
 
-    Without coarse labels these are none, and the temperature is 1.
+    With a single coarse label these are none, and the temperature is 1.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -84,7 +107,7 @@ class Calibration(Strict):
 
 
 class Abstention(Strict):
-    """The confidence under which an image is none that the model was made for.
+    """The confidence under which an image is not one that the model was made for.
 
     ``share`` of the ``images`` of ``data`` are under it; their labels were not used.
     """
@@ -95,7 +118,7 @@ class Abstention(Strict):
     images: Annotated[int, Field(ge=1)]
 
     def refuses(self, confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell for each confidence, float32 [N], whether it is under the threshold, bool [N]."""
+        """Return whether each confidence, float32 [N], is under the threshold, bool [N]."""
         return confidence < np.float32(self.threshold)
 
 
@@ -115,10 +138,10 @@ class Binned(Strict):
 
 
 class DriftReference(Strict):
-    """What live traffic is compared with: how often each expert, class, confidence and ink came up.
+    """What live traffic is compared with: how often each expert, guess, confidence and brightness came up.
 
     All are counts over the ``images`` of ``data``, whose labels were not used: the most probable expert, the guessed
-    class, the confidence, and the mean pixel, 0 to 1. ``held_out`` tells whether the model was trained without them.
+    subtype, the confidence, and the mean pixel, 0 to 1. ``held_out`` says whether the model was trained without them.
     """
 
     data: str
@@ -127,7 +150,7 @@ class DriftReference(Strict):
     expert_load: Annotated[list[Count], Field(min_length=1)]
     guess: Annotated[list[Count], Field(min_length=1)]
     confidence: Binned
-    ink: Binned
+    brightness: Binned
 
     @model_validator(mode="after")
     def _all_images_are_counted(self) -> "DriftReference":
@@ -142,7 +165,7 @@ class DriftReference(Strict):
             "expert_load": self.expert_load,
             "guess": self.guess,
             "confidence": self.confidence.counts,
-            "ink": self.ink.counts,
+            "brightness": self.brightness.counts,
         }
 
 
@@ -160,14 +183,12 @@ class Score(Strict):
 class Manifest(Strict):
     """The contents of ``manifest.json``.
 
-    ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by
-    its most probable expert alone. ``coarse_labels`` is ``["all"]`` where there are none: then every
-    answer's ``binary`` is null. ``files`` maps every other file of the bundle to its SHA-256;
-    ``conditional.onnx`` is among them for hard routing, but for bundles that were exported before there was one.
-    ``drift`` is None in bundles that were exported before there was such a reference.
+    ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by the most probable
+    expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``files`` maps every other file of
+    the bundle to its SHA-256.
     """
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     name: Name
     version: Name
     method: str
@@ -177,10 +198,9 @@ class Manifest(Strict):
     config_hash: Hash
     opset: Annotated[int, Field(ge=1)]
     input: InputSpec
-    coarse_labels: tuple[str, str] | tuple[Literal["all"]]
-    coarse_groups: tuple[tuple[int, ...], ...]
+    coarse_labels: Annotated[tuple[Label, ...], Field(min_length=1)]
     experts: Annotated[int, Field(ge=1, le=1000)]
-    fine_classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    subtypes: Annotated[tuple[Subtype, ...], Field(min_length=1)]
     class_map: ClassMap
     calibration: Calibration
     abstention: Abstention
@@ -190,41 +210,55 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> "Manifest":
-        expected = (self.experts, len(self.coarse_labels), len(self.fine_classes))
-        rows = self.class_map.values
-        if len(rows) != expected[0] or any(
-            len(cells) != expected[1] or any(len(row) != expected[2] for row in cells) for cells in rows
-        ):
-            raise ValueError(f"the class map must have the shape [experts, coarse, fine] = {list(expected)}")
-        self._check_groups()
-        if len(set(self.fine_classes)) != len(self.fine_classes):
-            raise ValueError("fine_classes names a class twice")
-        if self.drift and [len(self.drift.expert_load), len(self.drift.guess)] != [
-            self.experts,
-            len(self.fine_classes),
-        ]:
-            raise ValueError("drift must count every expert and every fine class")
+        self._check_subtypes()
+        self._check_class_map()
+        classes = len(self.subtypes)
+        if self.drift and [len(self.drift.expert_load), len(self.drift.guess)] != [self.experts, classes]:
+            raise ValueError("drift must count every expert and every subtype")
         missing = [name for name in self.graphs() if name not in self.files]
         if missing:
             raise ValueError(f"files must list {missing[0]}")
         return self
 
-    def _check_groups(self) -> None:
-        """Raise where the groups are no partition of the fine classes."""
-        whole = CoarseGrouping.whole(len(self.fine_classes))
-        if self.coarse_labels != whole.labels:
-            groups = dict(zip(self.coarse_labels, self.coarse_groups, strict=True))
-            CoarseGrouping.from_mapping(groups, len(self.fine_classes))
-        elif self.coarse_groups != whole.groups:
-            raise ValueError("coarse_groups must hold one group of all fine classes where there are no coarse labels")
+    def _check_subtypes(self) -> None:
+        """Raise unless names are distinct and every coarse label has a subtype."""
+        for kind, names in (("coarse_labels", self.coarse_labels), ("subtypes", self.class_names)):
+            if len(set(names)) != len(names):
+                raise ValueError(f"{kind} has a name twice")
+        if {subtype.coarse_label for subtype in self.subtypes} != set(self.coarse_labels):
+            raise ValueError("every subtype needs one of the coarse_labels, and every coarse label a subtype")
+
+    def _check_class_map(self) -> None:
+        """Raise unless the class map has its shape and no cell stands for a subtype of another coarse label."""
+        expected = [self.experts, len(self.coarse_labels), len(self.subtypes)]
+        rows = self.class_map.values
+        if len(rows) != expected[0] or any(
+            len(cells) != expected[1] or any(len(row) != expected[2] for row in cells) for cells in rows
+        ):
+            raise ValueError(f"the class map must have the shape [experts, coarse labels, subtypes] = {expected}")
+        if self.class_map.array()[:, ~self.membership()].any():
+            raise ValueError("the class map has a cell that stands for a subtype of another coarse label")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the C subtypes, in the order of the class probabilities."""
+        return tuple(subtype.name for subtype in self.subtypes)
 
     def graphs(self) -> list[str]:
         """Return the graphs that every bundle has, relative to its folder."""
         return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
 
     def grouping(self) -> CoarseGrouping:
-        """Return the coarse grouping the model was trained on."""
-        return CoarseGrouping(self.coarse_labels, self.coarse_groups)
+        """Return which subtypes belong to which coarse label."""
+        groups = [
+            tuple(index for index, subtype in enumerate(self.subtypes) if subtype.coarse_label == label)
+            for label in self.coarse_labels
+        ]
+        return CoarseGrouping(self.coarse_labels, tuple(groups))
+
+    def membership(self) -> NDArray[np.bool_]:
+        """Return whether each subtype belongs to each coarse label, bool [K, C]."""
+        return self.grouping().membership()
 
 
 class Bundle:
@@ -254,26 +288,46 @@ def expert_graph(index: int) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a ``manifest.json``; no other file of the bundle is looked at.
+    """Return the manifest in a ``manifest.json``; no other file of the bundle is read.
 
     Raises:
-        UserError: it is missing, or no valid manifest of this release.
+        UserError: it is missing, or not a valid manifest of this release.
     """
     if not path.is_file():
         raise UserError(f"{path.parent} is not a bundle: it holds no {MANIFEST}; make one with 'clustnet export'.")
-    if path.stat().st_size > LARGEST_MANIFEST:
-        raise UserError(f"{path} is larger than {LARGEST_MANIFEST >> 20} MiB, so it is no manifest; export it again.")
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        limit = MAX_MANIFEST_BYTES >> 20
+        raise UserError(f"{path} is larger than {limit} MiB, so it is not a manifest; export the run again.")
+    content = path.read_bytes()
+    _check_schema(path, content)
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return Manifest.model_validate_json(content)
     except ValidationError as error:
         raise UserError(f"{path} is not a valid manifest: {_first_fault(error)}; export the run again.") from None
+
+
+class _Schema(BaseModel):
+    """The one key that manifests of every release share."""
+
+    schema_version: int
+
+
+def _check_schema(path: Path, content: bytes) -> None:
+    """Raise where the manifest is of another release."""
+    try:
+        found = _Schema.model_validate_json(content).schema_version
+    except ValidationError:
+        return
+    if found != SCHEMA_VERSION:
+        raise UserError(
+            f"The bundle {path.parent} has schema {found}, but this release reads schema {SCHEMA_VERSION}; "
+            f"export its run again with 'clustnet export RUN --out {path.parent}'."
+        )
 
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
-    if place == "schema_version":
-        return f"its schema_version is {fault['input']!r}, this release reads {SCHEMA_VERSION}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
 

@@ -1,7 +1,7 @@
 """Drift: whether live traffic still looks like the images that a model was made for, from its answers alone.
 
-Four distributions are compared with the reference in the bundle's manifest: the load of the experts, the guessed class,
-the confidence and the ink. Two figures tell of each:
+Four distributions are compared with the reference in the bundle's manifest: the load of the experts, the guess,
+the confidence and the brightness. Two figures describe each:
 
 - the *population stability index*, how large the shift is. It is Jeffreys' divergence between the two histograms; by
   custom under 0.1 is little, and above 0.25 is much. Yurdakul and Naranjo, "Statistical properties of the population
@@ -25,10 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import Binned, DriftReference
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
 
-DISTRIBUTIONS = ("expert_load", "guess", "confidence", "ink")
-BINS = 10  # of confidence and ink, equally full in the reference
+BINS = 10  # of confidence and brightness, equally full in the reference
 BLOCKS = 10  # of a window, which slides by a block
 TOLERANCE = 0.05  # nats from the reference to the live distribution; about 0.1 of the population stability index
 REFERENCE_FAULT = 0.001  # probability that the reference's own sampling error is larger than allowed for
@@ -45,52 +45,60 @@ class Observed:
 
     Args:
         expert: int [N], the most probable expert.
-        guess: int [N], the most probable class.
+        guess: int [N], the guessed subtype.
         confidence: float [N], above 0 to 1.
-        ink: float64 [N], the mean pixel, 0 to 1.
+        brightness: float64 [N], the mean pixel, 0 to 1.
     """
 
     expert: NDArray[np.intp]
     guess: NDArray[np.intp]
     confidence: NDArray[np.float32]
-    ink: NDArray[np.float64]
+    brightness: NDArray[np.float64]
 
     @classmethod
-    def of(cls, outputs: Iterable[Predictions], images: Iterable[NDArray[np.uint8]]) -> "Observed":
-        """Return what is compared of a model's outputs for images, uint8 [N, ...], both in parts, at least one."""
+    def of(
+        cls, outputs: Iterable[Predictions], images: Iterable[NDArray[np.uint8]], membership: NDArray[np.bool_]
+    ) -> "Observed":
+        """Return what is compared of a model's outputs for images.
+
+        Args:
+            outputs: of one batch of images or more.
+            images: uint8 [N, ...] of the same batches.
+            membership: bool [K, C] whether each subtype belongs to each coarse label.
+        """
         parts, pixels = list(outputs), np.concatenate([part.reshape(len(part), -1) for part in images])
         return cls(
             np.concatenate([part.routing for part in parts]).argmax(axis=1),
-            np.concatenate([part.class_probability for part in parts]).argmax(axis=1),
+            np.concatenate([guesses(part.coarse_probability, part.class_probability, membership) for part in parts]),
             np.concatenate([part.confidence for part in parts]),
             pixels.sum(axis=1, dtype=np.uint64) / (255 * pixels.shape[1]),
         )
 
     def bins(self, reference: DriftReference) -> NDArray[np.intp]:
-        """Return the bin of each image in each of ``DISTRIBUTIONS``, int [N, 4]."""
+        """Return the bin of each image in each of the four distributions, int [N, 4]."""
         confidence = np.searchsorted(reference.confidence.edges, self.confidence, side="right")
-        ink = np.searchsorted(reference.ink.edges, self.ink, side="right")
-        return np.stack([self.expert, self.guess, confidence, ink], axis=1)
+        brightness = np.searchsorted(reference.brightness.edges, self.brightness, side="right")
+        return np.stack([self.expert, self.guess, confidence, brightness], axis=1)
 
 
 def reference_of(observed: Observed, experts: int, classes: int, data: str, held_out: bool) -> DriftReference:
     """Return the reference that a manifest keeps.
 
     Args:
-        observed: what the model says of the reference images, at least one.
+        observed: the model's answers for the reference images, at least one.
         experts: how many there are.
-        classes: how many fine classes there are.
+        classes: how many subtypes there are.
         data: where the images are from, for example ``mnist:train``.
         held_out: whether the model was trained without them.
     """
     return DriftReference(
         data=data,
-        images=len(observed.ink),
+        images=len(observed.brightness),
         held_out=held_out,
         expert_load=np.bincount(observed.expert, minlength=experts).tolist(),
         guess=np.bincount(observed.guess, minlength=classes).tolist(),
         confidence=_binned(observed.confidence),
-        ink=_binned(observed.ink),
+        brightness=_binned(observed.brightness),
     )
 
 
@@ -152,7 +160,7 @@ class Window:
         self.images = int(self._blocks[:, 0].sum())
 
     def shifts(self) -> dict[str, Shift]:
-        """Return how each of ``DISTRIBUTIONS`` compares with the reference."""
+        """Return how each distribution compares with the reference."""
         counts = self._blocks.cumsum(axis=0)  # [blocks, 4, K], of the newest block, the two newest, ...
         alarms = np.logaddexp.reduce(self._log_evidence(counts), axis=0) >= self._enough
         return {

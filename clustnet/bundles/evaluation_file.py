@@ -1,4 +1,7 @@
-"""``evaluation.json`` of a bundle: the tables behind its scores, which a page or a report can draw."""
+"""``evaluation.json`` of a bundle: the tables behind its scores, which a page or a report can draw.
+
+Only bundles whose test images have fine classes carry one.
+"""
 
 from typing import Annotated, Literal
 
@@ -69,7 +72,7 @@ def read_evaluation(bundle: Bundle) -> BundleEvaluation | None:
 
 
 def _fits(evaluation: BundleEvaluation, manifest: Manifest) -> bool:
-    classes = len(manifest.fine_classes)
+    classes = len(manifest.subtypes)
     tables = ((evaluation.confusion, classes), (evaluation.experts, manifest.experts))
     return all(
         len(table) == rows and {len(row) for row in table} == {classes} and sum(map(sum, table)) == evaluation.images

@@ -1,4 +1,4 @@
-"""Coarse groupings: which fine classes hide behind which coarse label."""
+"""Coarse groupings: which classes belong to which coarse label."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,50 +8,83 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
-WHOLE = "all"  # the label of the one group where there are no coarse labels
+ALL = "all"  # The one coarse label of data that have none of their own.
+UNKNOWN = -1  # The class of an image whose class nobody has named.
 
 
 @dataclass(frozen=True)
 class CoarseGrouping:
-    """Two named groups of fine classes, the second being the positive one; or one of all, for no coarse labels.
+    """K named groups that together hold each class once.
 
     Args:
-        labels: the two coarse labels, for example ``("0-4", "5-9")``, or ``("all",)``.
-        groups: for each coarse label the fine classes behind it.
+        labels: the K coarse labels, for example ``("0-4", "5-9")``; ``("all",)`` for data without coarse labels.
+        groups: for each coarse label the indices of its classes.
     """
 
-    labels: tuple[str, str] | tuple[str]
+    labels: tuple[str, ...]
     groups: tuple[tuple[int, ...], ...]
 
     @classmethod
     def whole(cls, classes: int) -> "CoarseGrouping":
-        """Return the one group of all fine classes, 0 to classes - 1, where there are no coarse labels."""
-        return cls((WHOLE,), (tuple(range(classes)),))
+        """Return the one group of all classes, 0 to classes - 1, for data without coarse labels."""
+        return cls((ALL,), (tuple(range(classes)),))
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Sequence[int | str]], classes: Sequence[str]) -> "CoarseGrouping":
+        """Return the grouping that ``{label: [class, ...]}`` describes.
+
+        Args:
+            mapping: one or more coarse labels; each class is given by its name or by its number from 0.
+            classes: the names of all classes.
+
+        Raises:
+            UserError: no label, a label without classes, or a class that is unknown, repeated or missing.
+        """
+        if not mapping:
+            raise UserError("coarse names no label; name at least one, as in {low: [0, 1], high: [2, 3]}.")
+        for label, group in mapping.items():
+            if not group:
+                raise UserError(f"coarse gives the label {label!r} no classes; give it at least one.")
+        groups = tuple(tuple(_class_index(named, classes) for named in group) for group in mapping.values())
+        _check_each_once([index for group in groups for index in group], classes)
+        return cls(tuple(mapping), groups)
 
     @property
     def divided(self) -> bool:
-        """Whether there are coarse labels."""
-        return len(self.labels) == 2
-
-    @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Sequence[int]], classes: int) -> "CoarseGrouping":
-        """Build a grouping from ``{label: [fine class, ...]}`` over fine classes 0 to classes - 1.
-
-        Raises:
-            UserError: not two groups, an empty one, a class that is unknown, repeated or left out.
-        """
-        if len(mapping) != 2:
-            raise UserError(f"coarse must name exactly two groups of classes, but it names {len(mapping)}.")
-        listed = [fine for group in mapping.values() for fine in group]
-        expected = set(range(classes))
-        if any(not group for group in mapping.values()):
-            raise UserError("coarse holds a group without classes; give each group at least one class.")
-        if len(listed) != len(set(listed)) or set(listed) != expected:
-            raise UserError(f"coarse must list each class from 0 to {classes - 1} once, but it lists {sorted(listed)}.")
-        (first, a), (second, b) = mapping.items()
-        return cls((first, second), (tuple(a), tuple(b)))
+        """Whether there is more than one coarse label."""
+        return len(self.labels) > 1
 
     def coarse(self, fine: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Map fine classes [N] to coarse labels [N], 0 or 1; all 0 where there is one group."""
-        positive = self.groups[1] if self.divided else ()
-        return np.isin(fine, positive).astype(np.int64)
+        """Return the coarse label of each class [N], int64 [N], 0 to K - 1.
+
+        ``UNKNOWN`` stays ``UNKNOWN``, except with a single coarse label, which every image has.
+        """
+        if not self.divided:
+            return np.zeros(len(fine), np.int64)
+        coarse = np.full(len(fine), UNKNOWN, np.int64)
+        for label, group in enumerate(self.groups):
+            coarse[np.isin(fine, group)] = label
+        return coarse
+
+    def membership(self) -> NDArray[np.bool_]:
+        """Return whether each class belongs to each coarse label, bool [K, C]."""
+        classes = sum(len(group) for group in self.groups)
+        return np.array([np.isin(np.arange(classes), group) for group in self.groups])
+
+
+def _class_index(named: int | str, classes: Sequence[str]) -> int:
+    """Return the index of a class that is given by name or number."""
+    if isinstance(named, str) and named in classes:
+        return list(classes).index(named)
+    if isinstance(named, int) and 0 <= named < len(classes):
+        return named
+    known = ", ".join(classes)
+    raise UserError(f"coarse names the class {named!r}, but the classes are {known} (0 to {len(classes) - 1}).")
+
+
+def _check_each_once(indices: Sequence[int], classes: Sequence[str]) -> None:
+    """Raise where a class stands in no group or in several."""
+    for index, name in enumerate(classes):
+        if indices.count(index) != 1:
+            how = "twice" if indices.count(index) else "under no label"
+            raise UserError(f"coarse lists the class {name!r} {how}; list each class under one label.")

@@ -32,15 +32,15 @@ class Predictions:
     """The outputs of ``mixture.onnx`` or ``conditional.onnx`` for N images, all float32.
 
     Args:
-        positive_probability: [N] probability of the positive coarse label.
+        coarse_probability: [N, K] probability of each coarse label.
         routing: [N, E] routing distribution.
-        expert_probability: [N, E] each expert's probability of the positive coarse label; [N, 0] of
-            ``conditional.onnx``, which does not ask every expert.
-        class_probability: [N, C] probability of each fine class, calibrated.
-        confidence: [N] how like the training images an image is, above 0 to 1; see ``Manifest.abstention``.
+        expert_probability: [N, E, K] each expert's distribution over the coarse labels; [N, 0, K] from
+            ``conditional.onnx``, which does not run every expert.
+        class_probability: [N, C] probability of each subtype, calibrated.
+        confidence: [N] how similar an image is to the training images, above 0 to 1; see ``Manifest.abstention``.
     """
 
-    positive_probability: NDArray[np.float32]
+    coarse_probability: NDArray[np.float32]
     routing: NDArray[np.float32]
     expert_probability: NDArray[np.float32]
     class_probability: NDArray[np.float32]
@@ -61,11 +61,11 @@ class Predictor:
 
     Args:
         bundle: the checked bundle.
-        device: ``auto`` takes CUDA where it works and the CPU elsewhere; ``cuda`` asks for CUDA, and
-            ``provider`` tells whether it came, as onnxruntime falls back to the CPU in silence.
+        device: ``auto`` takes CUDA where it works and the CPU elsewhere; ``cuda`` requests CUDA, and
+            ``provider`` says whether it is used, as onnxruntime falls back to the CPU silently.
         threads: threads inside one inference; 1 is fastest on a few cores, 0 takes all cores.
-        experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which asks for each image only
-            the expert that decides.
+        experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which runs for each image
+            only the expert that decides.
 
     Raises:
         UserError: a graph that cannot be read or whose inputs or outputs are not the bundle's; or ``chosen`` with a
@@ -110,11 +110,12 @@ class Predictor:
 
     def _predict(self, images: NDArray[np.uint8]) -> Predictions:
         arrays = dict(zip(self.outputs, self._session.run(list(self.outputs), {"image": images}), strict=True))
-        return Predictions(**{"expert_probability": np.empty((len(images), 0), np.float32)} | arrays)
+        none = np.empty((len(images), 0, len(self.manifest.coarse_labels)), np.float32)
+        return Predictions(**{"expert_probability": none} | arrays)
 
 
 def providers_for(device: Device) -> list[str]:
-    """Return the execution providers to ask onnxruntime for, best first."""
+    """Return the execution providers to request from onnxruntime, best first."""
     if device == "cpu" or not _has_nvidia_driver() or CUDA not in onnxruntime.get_available_providers():
         return [CPU]
     if hasattr(onnxruntime, "preload_dlls"):
@@ -148,23 +149,23 @@ def _has_nvidia_driver() -> bool:
 
 
 def _check_conditional(bundle: Bundle) -> None:
-    """Check that one expert alone decides, and that the bundle has the graph that asks only this one."""
+    """Check that one expert alone decides, and that the bundle has the graph that runs only this one."""
     if bundle.manifest.routing != "hard":
-        fault = "has soft routing, where every expert has a say"
+        fault = "has soft routing, where every expert counts"
         raise UserError(f"The bundle {bundle.folder} {fault}; set CLUSTNET_EXPERTS to all.")
     if CONDITIONAL not in bundle.manifest.files:
-        fault = f"has no {CONDITIONAL}, which asks only the chosen expert"
+        fault = f"has no {CONDITIONAL}, which runs only the chosen expert"
         raise UserError(f"The bundle {bundle.folder} {fault}; export the run again, or set CLUSTNET_EXPERTS to all.")
 
 
 def _signatures(manifest: Manifest) -> dict[str, dict[str, list[int]]]:
     """Return the outputs of each of the bundle's graphs and their shapes after the batch dimension."""
-    experts, classes = [manifest.experts], [len(manifest.fine_classes)]
-    mixture = dict(zip(OUTPUTS, ([], experts, experts, classes, []), strict=True))
+    experts, coarse, classes = [manifest.experts], [len(manifest.coarse_labels)], [len(manifest.subtypes)]
+    mixture = dict(zip(OUTPUTS, (coarse, experts, experts + coarse, classes, []), strict=True))
     conditional = {name: mixture[name] for name in CONDITIONAL_OUTPUTS}
     return {
         GATE: {"routing": experts},
-        **{expert_graph(index): {"positive_probability": []} for index in range(manifest.experts)},
+        **{expert_graph(index): {"coarse_probability": coarse} for index in range(manifest.experts)},
         MIXTURE: mixture,
         **({CONDITIONAL: conditional} if CONDITIONAL in manifest.files else {}),
     }

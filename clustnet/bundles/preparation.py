@@ -11,10 +11,13 @@ from clustnet.bundles.bundle import InputSpec
 from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-LARGEST_SIDE = 4096  # pixels; a camera's picture fits, a decompression bomb does not
-LARGEST_DRAWING = 1024  # pixels a side; a digit's 20 need no more
-DIGIT_BOX = 20
-FAINTEST_INK = 0.05  # of the range between paper and the darkest ink; fainter is noise
+# A camera's picture fits, a decompression bomb does not.
+MAX_SIDE_PIXELS = 4096
+# A digit is reduced to 20 pixels a side, so a larger drawing gains nothing.
+MAX_DRAWING_PIXELS = 1024
+DIGIT_BOX_PIXELS = 20
+# A share of the range between paper and the darkest ink; what is fainter is noise.
+MIN_INK = 0.05
 
 Reason = Literal["not_an_image", "truncated_image", "image_too_large", "blank_image"]
 
@@ -28,31 +31,36 @@ class ImageError(UserError):
 
 
 def prepare(content: bytes, spec: InputSpec) -> NDArray[np.uint8]:
-    """Turn the bytes of an image file into one model input, uint8 of the specification's shape.
+    """Return the model input made from the bytes of an image file, uint8 of the specification's shape.
 
     Args:
         content: a PNG, JPEG, WebP or BMP file.
         spec: the bundle's input.
 
     Raises:
-        ImageError: not such a file, cut short, over ``LARGEST_SIDE`` a side, or (for ``mnist``) blank.
+        ImageError: not such a file, cut short, over ``MAX_SIDE_PIXELS`` a side, or (for ``mnist``) blank.
     """
     return prepare_image(decode(content), spec)
 
 
 def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
-    """Turn an RGB image into one model input, as ``prepare``.
+    """Return the model input made from an RGB image, as ``prepare`` does.
 
     Raises:
         ImageError: for ``mnist`` a blank one.
     """
     if spec.preparation == "mnist":
         grey = image.convert("L")
-        grey.thumbnail((LARGEST_DRAWING, LARGEST_DRAWING))  # shrinks only; bounds the memory of what follows
+        # It only shrinks, which bounds the memory of the steps below.
+        grey.thumbnail((MAX_DRAWING_PIXELS, MAX_DRAWING_PIXELS))
         return prepare_digit(np.asarray(grey))
-    height, width = spec.shape[:2]
-    mode = "RGB" if len(spec.shape) == 3 else "L"
-    return np.asarray(image.convert(mode).resize((width, height), Image.Resampling.BOX))
+    size = spec.shape[1], spec.shape[0]
+    image = image.convert("RGB" if spec.colour else "L")
+    if spec.preparation == "resize":
+        return np.asarray(image.resize(size, Image.Resampling.BOX))
+    if spec.aspect == "pad":
+        return np.asarray(ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=0))
+    return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
 def decode(content: bytes) -> Image.Image:
@@ -72,7 +80,7 @@ def decode(content: bytes) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
-            "image_too_large", f"The image is over {LARGEST_SIDE} pixels a side; make it smaller."
+            "image_too_large", f"The image is over {MAX_SIDE_PIXELS} pixels a side; make it smaller."
         ) from None
     except UnidentifiedImageError:
         raise ImageError("not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these.") from None
@@ -95,17 +103,17 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ink = _bright_ink(grey)
     if ink.max() < 1:
         raise ImageError("blank_image", "The image is one flat colour, so there is nothing to read; draw a digit.")
-    drawn = ink > FAINTEST_INK * 255
+    drawn = ink > MIN_INK * 255
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return _centre_by_mass(_fit(cropped, DIGIT_BOX), 28)
+    return _centre_by_mass(_fit(cropped, DIGIT_BOX_PIXELS), 28)
 
 
 def _check_size(width: int, height: int) -> None:
-    if max(width, height) > LARGEST_SIDE:
+    if max(width, height) > MAX_SIDE_PIXELS:
         raise ImageError(
             "image_too_large",
-            f"The image is {width}x{height} pixels; at most {LARGEST_SIDE} a side are read.",
+            f"The image is {width}x{height} pixels; at most {MAX_SIDE_PIXELS} a side are read.",
         )
 
 

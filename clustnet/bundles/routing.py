@@ -1,4 +1,4 @@
-"""Routing distributions: their weights, the cells that they make with the experts, and their entropy."""
+"""Routing distributions: their entropy, the weights they give the experts, and the cells they form with them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 
-def routing_entropy(routing: NDArray[np.floating]) -> NDArray[np.float64]:
+def routing_entropy(routing: Floats) -> NDArray[np.float64]:
     """Return each image's routing entropy in nats, 0 to ln E, float64 [N].
 
     Args:
@@ -22,7 +22,7 @@ def routing_weights(routing: Floats, hard: bool) -> Floats:
 
     Args:
         routing: [N, E] routing distribution.
-        hard: True for one expert an image (the most probable), False for the distribution itself.
+        hard: True for one expert per image (the most probable), False for the distribution itself.
     """
     if not hard:
         return routing
@@ -31,11 +31,22 @@ def routing_weights(routing: Floats, hard: bool) -> Floats:
 
 
 def cell_probability(weights: Floats, expert_probability: Floats) -> Floats:
-    """Return the probability of each cell, [N, E, 2], summing to one over the cells of an image.
+    """Return the probability of each cell, [N, E, K]; those of an image sum to 1.
 
     Args:
         weights: [N, E] the experts' weights, rows summing to 1.
-        expert_probability: [N, E] each expert's probability of the positive coarse label.
+        expert_probability: [N, E, K] each expert's distribution over the coarse labels.
     """
-    positive = weights * expert_probability
-    return np.stack([weights - positive, positive], axis=2)
+    probability: Floats = weights[:, :, None] * expert_probability
+    return probability
+
+
+def coarse_probability(weights: Floats, expert_probability: Floats) -> Floats:
+    """Return the mixture's distribution over the coarse labels, [N, K].
+
+    Args:
+        weights: [N, E] the experts' weights, rows summing to 1.
+        expert_probability: [N, E, K] each expert's distribution over the coarse labels.
+    """
+    probability: Floats = cell_probability(weights, expert_probability).sum(axis=1)
+    return probability

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import cifar10, coil20, mnist, notmnist
-from clustnet.datasets.folder import folder_classes, load_folder
+from clustnet.datasets.folder import folder_names, has_split, load_folder
 from clustnet.datasets.labelled import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
 
@@ -15,10 +16,13 @@ LOADERS = {
     "folder": load_folder,
 }
 CLASSES = {"mnist": mnist.CLASSES, "cifar10": cifar10.CLASSES, "notmnist": notmnist.CLASSES, "coil20": coil20.CLASSES}
+# The coarse labels that benchmark sets have without a grouping in the recipe.
+GROUPINGS = {"mnist": CoarseGrouping.from_mapping(mnist.COARSE, mnist.CLASSES)}
 SPLITS = ("train", "test")
 
 __all__ = [
     "CLASSES",
+    "GROUPINGS",
     "LOADERS",
     "UNKNOWN",
     "LabelledImages",
@@ -31,12 +35,12 @@ __all__ = [
 
 
 def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
-    """Return the names of a data set's fine classes; those of a ``folder`` stand in it.
+    """Return the names of a data set's fine classes; those of a ``folder`` are in its ``reference/``.
 
     Raises:
-        UserError: the folder does not tell them.
+        UserError: the folder cannot be read, or ``reference/`` is of another form.
     """
-    return folder_classes(path) if name == "folder" else CLASSES[name]
+    return folder_names(path, given=False).classes if name == "folder" else CLASSES[name]
 
 
 def load_named(name: str, split: str, path: Path | None = None) -> LabelledImages:
@@ -58,7 +62,7 @@ def load_named(name: str, split: str, path: Path | None = None) -> LabelledImage
 
 
 def load(spec: str) -> LabelledImages:
-    """Load ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its ``test/``.
+    """Load ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its test split.
 
     Raises:
         UserError: as ``load_named``, and for a specification of another form.
@@ -67,14 +71,17 @@ def load(spec: str) -> LabelledImages:
 
 
 def parse(spec: str) -> tuple[str, str, Path | None]:
-    """Return the name, split and path that ``NAME:SPLIT``, ``NAME:PATH:SPLIT`` or ``folder:PATH`` tells.
+    """Return the name, split and path in ``NAME:SPLIT``, ``NAME:PATH:SPLIT`` or ``folder:PATH``.
+
+    ``folder:PATH`` is the test split, or all images of a folder without splits.
 
     Raises:
         UserError: another form.
     """
     name, _, rest = spec.partition(":")
     if name == "folder" and rest.rpartition(":")[2] not in SPLITS:
-        rest += ":test"
+        folder = Path(rest) if rest else None
+        rest += ":train" if has_split(folder, "train") and not has_split(folder, "test") else ":test"
     path, _, split = rest.rpartition(":")
     if not name or not split:
         raise UserError(f"The data {spec!r} must read NAME:SPLIT or NAME:PATH:SPLIT, as in mnist:test.")

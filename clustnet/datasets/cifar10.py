@@ -49,7 +49,7 @@ def load_cifar10(split: str, path: Path | None = None) -> LabelledImages:
         raise UserError(f"{path} holds {images.dtype} {list(images.shape)}; CIFAR-10 is uint8 [N, 32, 32, 3].")
     if not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise UserError(f"{path} holds labels outside 0 to 9; CIFAR-10 has the classes 0 to 9.")
-    return LabelledImages("cifar10", split, images, labels, CLASSES, MEAN, STD)
+    return LabelledImages.of_classes("cifar10", split, images, labels, CLASSES, MEAN, STD)
 
 
 def _read(path: Path, split: str) -> Arrays:
@@ -111,7 +111,7 @@ def _read_image_folder(folder: Path) -> Arrays:
         try:
             images.append(_decode(file))
         except (UnidentifiedImageError, OSError):
-            raise UserError(f"The image {file} cannot be decoded; mend or remove it.") from None
+            raise UserError(f"The image {file} cannot be decoded; fix or remove it.") from None
         if images[-1].shape != (SIDE, SIDE, 3):
             raise UserError(f"The image {file} is not 32x32; CIFAR-10 images are.")
     return np.stack(images), np.array([label for _, label in files], np.int64)

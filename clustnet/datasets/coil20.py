@@ -49,7 +49,7 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
     if not chosen.any():
         raise UserError(f"{path} holds no {split} images; every fourth pose is for test, the others are for training.")
     small = np.stack([_shrunk(image) for image in images[chosen]])
-    return LabelledImages("coil20", split, small, objects[chosen] - 1, CLASSES, MEAN, STD)
+    return LabelledImages.of_classes("coil20", split, small, objects[chosen] - 1, CLASSES, MEAN, STD)
 
 
 def _checked(

@@ -5,39 +5,86 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-UNKNOWN = -1  # the label of an image whose class nobody has told
+from clustnet.bundles.groups import ALL, UNKNOWN, CoarseGrouping
+from clustnet.errors import UserError
+
+__all__ = ["UNKNOWN", "LabelledImages"]
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """One split of a labelled image set.
+    """One split of a set of images with their labels.
 
     Args:
         name: the data set's name, for example ``mnist``.
-        split: ``train`` or ``test``.
+        split: ``train``, ``test`` or ``reference``.
         images: uint8 [N, H, W] or [N, H, W, 3], 0 to 255.
-        labels: int64 [N], fine classes from 0 to ``len(classes) - 1``; ``UNKNOWN`` where it is not told.
-        classes: the names of the fine classes.
-        mean: per channel, of pixels scaled to 0..1 (published constants of the training split).
+        coarse: int64 [N], coarse labels from 0 to K - 1; ``UNKNOWN`` where it is not known.
+        coarse_labels: the names of the K coarse labels; ``("all",)`` for data that have none of their own.
+        fine: int64 [N], fine classes from 0 to ``len(classes) - 1``; ``UNKNOWN`` where it is not known.
+        classes: the names of the fine classes; empty where none is known.
+        mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
+        files: the file of each image, relative to the folder of the data; None for images that have no files.
     """
 
     name: str
     split: str
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    coarse: NDArray[np.int64]
+    coarse_labels: tuple[str, ...]
+    fine: NDArray[np.int64]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    files: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_classes(
+        cls,
+        name: str,
+        split: str,
+        images: NDArray[np.uint8],
+        fine: NDArray[np.int64],
+        classes: tuple[str, ...],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> "LabelledImages":
+        """Return images of known fine classes under the one coarse label ``all``; ``grouped`` gives them others."""
+        return cls(name, split, images, np.zeros(len(images), np.int64), (ALL,), fine, classes, mean, std)
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
     def labelled(self) -> bool:
-        """Whether the class of every image is told."""
-        return bool((self.labels != UNKNOWN).all())
+        """Whether the fine class of every image is known."""
+        return bool(self.classes) and bool((self.fine != UNKNOWN).all())
 
     def first(self, count: int | None) -> "LabelledImages":
         """Return the first ``count`` images (all of them for None)."""
-        return replace(self, images=self.images[:count], labels=self.labels[:count])
+        return self.take(np.arange(len(self))[:count])
+
+    def take(self, indices: NDArray[np.integer]) -> "LabelledImages":
+        """Return the images at the indices, int [M]."""
+        return replace(
+            self,
+            images=self.images[indices],
+            coarse=self.coarse[indices],
+            fine=self.fine[indices],
+            files=None if self.files is None else tuple(self.files[index] for index in indices.tolist()),
+        )
+
+    def grouped(self, grouping: CoarseGrouping) -> "LabelledImages":
+        """Return the same images with the coarse labels that a grouping gives their fine classes.
+
+        Raises:
+            UserError: there are several coarse labels, and the fine class of an image is unknown.
+        """
+        if grouping.divided and not self.labelled:
+            unknown = int((self.fine == UNKNOWN).sum())
+            raise UserError(
+                f"The coarse labels group classes, but the class of {unknown:,} {self.split} images is unknown; "
+                "sort every image into a folder of its class, or sort the images by coarse label."
+            )
+        return replace(self, coarse=grouping.coarse(self.fine), coarse_labels=grouping.labels)

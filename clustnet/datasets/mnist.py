@@ -28,9 +28,12 @@ SHA256 = {
 }
 CLASSES = tuple(str(digit) for digit in range(10))
 MEAN, STD = (0.1307,), (0.3081,)
+# The coarse labels of the demonstration: is the digit below 5?
+COARSE = {"0-4": (0, 1, 2, 3, 4), "5-9": (5, 6, 7, 8, 9)}
 PREFIX = {"train": "train", "test": "t10k"}
 ADVICE = "restore it from the repository's data/mnist"
-LARGEST_FILE = 64 * 2**20  # the largest of the four is 47 MB; more is not MNIST
+# The largest of the four files has 47 MB; a longer one is not MNIST.
+MAX_FILE_BYTES = 64 * 2**20
 
 
 def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
@@ -46,7 +49,7 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
     raw = unpacked(path) / "MNIST" / "raw"
     paths = [raw / f"{PREFIX[split]}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
     images, labels = (parse_idx(path.read_bytes(), str(path)) for path in paths)
-    return LabelledImages("mnist", split, images, labels.astype(np.int64), CLASSES, MEAN, STD)
+    return LabelledImages.of_classes("mnist", split, images, labels.astype(np.int64), CLASSES, MEAN, STD)
 
 
 def unpacked(path: Path | None = None) -> Path:
@@ -90,7 +93,7 @@ def _fingerprint(files: Iterable[Path]) -> str:
 def _unpack(packed: Path, target: Path, expected: str) -> None:
     try:
         with gzip.open(packed) as file:
-            content = file.read(LARGEST_FILE)
+            content = file.read(MAX_FILE_BYTES)
     except EOFError:
         raise UserError(f"The MNIST file {packed} is cut short; {ADVICE}.") from None
     except (gzip.BadGzipFile, zlib.error):

@@ -18,7 +18,8 @@ CLASSES = tuple("ABCDEFGHIJ")
 MEAN, STD = (0.4270,), (0.4590,)
 SIDE = 28
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
-LARGEST_FILE = 64 * 2**20  # the images are 8 MB
+# The images have 8 MB.
+MAX_FILE_BYTES = 64 * 2**20
 
 
 def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
@@ -47,7 +48,7 @@ def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
     chosen = _members(labels, split)
     if len(chosen) == 0:
         raise UserError(f"{path} holds no {split} images; get the whole set.")
-    return LabelledImages("notmnist", split, images[chosen], labels[chosen], CLASSES, MEAN, STD)
+    return LabelledImages.of_classes("notmnist", split, images[chosen], labels[chosen], CLASSES, MEAN, STD)
 
 
 def _members(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
@@ -62,7 +63,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
     """Read a gzipped IDX file of unsigned bytes."""
     try:
         with gzip.open(path) as file:
-            content = file.read(LARGEST_FILE)
+            content = file.read(MAX_FILE_BYTES)
     except FileNotFoundError:
         raise UserError(f"The notMNIST file {path} is missing; name the folder that holds it.") from None
     except (OSError, EOFError, zlib.error) as error:

@@ -23,14 +23,14 @@ from pydantic import (
 )
 
 from clustnet.bundles.groups import CoarseGrouping
-from clustnet.bundles.preparation import LARGEST_SIDE
+from clustnet.bundles.preparation import MAX_SIDE_PIXELS
 from clustnet.datasets import classes_of
 from clustnet.errors import UserError
 from training.models.architecture import Architecture, parse_architecture, read_architecture
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
-Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PIXELS)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 

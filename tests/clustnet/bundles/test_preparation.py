@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from clustnet.bundles.bundle import InputSpec
-from clustnet.bundles.preparation import LARGEST_SIDE, ImageError, decode, prepare, prepare_digit
+from clustnet.bundles.preparation import MAX_SIDE_PIXELS, ImageError, decode, prepare, prepare_digit
 from clustnet.datasets import LabelledImages
 
 DIGIT = InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
@@ -123,7 +123,7 @@ def test_a_flat_colour_is_blank(size: tuple[int, int], shade: int) -> None:
 
 
 def test_the_thinnest_strokes_survive() -> None:
-    wide = np.full((3, LARGEST_SIDE), 255, np.uint8)
+    wide = np.full((3, MAX_SIDE_PIXELS), 255, np.uint8)
     wide[1, 5:-5] = 0
     assert prepare_digit(wide).max() > 0
     dot = np.full((500, 500), 255, np.uint8)
@@ -171,9 +171,9 @@ def header_of_png(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
 
 
-@pytest.mark.parametrize("size", [(LARGEST_SIDE + 1, 1), (1, 60_000), (10_000, 10_000), (200_000, 200_000)])
+@pytest.mark.parametrize("size", [(MAX_SIDE_PIXELS + 1, 1), (1, 60_000), (10_000, 10_000), (200_000, 200_000)])
 def test_a_huge_image_is_refused_by_its_header(size: tuple[int, int]) -> None:
-    with pytest.raises(ImageError, match=f"{LARGEST_SIDE}") as error:
+    with pytest.raises(ImageError, match=f"{MAX_SIDE_PIXELS}") as error:
         decode(header_of_png(*size))
     assert error.value.reason == "image_too_large"
 
