@@ -1,41 +1,105 @@
 """A small random bundle made with onnx alone, so that tests of the format need no training."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from clustnet.bundles.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, expert_graph
+from clustnet.bundles.calibration import MIN_PROBABILITY
+from clustnet.bundles.class_map import identity_class_map
 from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.files import sha256_of
 
-PIXELS = 784
+SIDE = 28
 EXPERTS, CLASSES = 5, 10
+# The digits of each coarse label, for one, two or three of them.
+COARSE = {1: {"all": range(10)}, 2: {"0-4": range(5), "5-9": range(5, 10)}}
+COARSE[3] = {"0-3": range(4), "4-6": range(4, 7), "7-9": range(7, 10)}
 TEMPERATURE, THRESHOLD = 0.5, 0.5
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
+Array = NDArray[np.floating]
 
-def write_bundle(folder: Path, seed: int = 0, hard: bool = False, **changes: Any) -> Path:
+
+@dataclass(frozen=True)
+class Kind:
+    """What a bundle reads and tells apart.
+
+    Args:
+        coarse: the number K of coarse labels, 1 to 3.
+        colour: whether images have three channels.
+        named: whether the subtypes are the ten digits, or cells numbered ``LABEL/1``, ``LABEL/2``, ...
+        hard: whether one expert alone decides; then ``conditional.onnx`` answers as the mixture does.
+    """
+
+    coarse: int = 2
+    colour: bool = False
+    named: bool = True
+    hard: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of an image."""
+        return (SIDE, SIDE, 3) if self.colour else (SIDE, SIDE)
+
+    @property
+    def temperature(self) -> float:
+        """The temperature, which is 1 with one coarse label."""
+        return TEMPERATURE if self.coarse > 1 else 1.0
+
+    def subtypes(self) -> list[dict[str, Any]]:
+        """Return the manifest's subtypes: digits, or one for each cell."""
+        found = []
+        for label, digits in COARSE[self.coarse].items():
+            names = map(str, digits) if self.named else (f"{label}/{number + 1}" for number in range(EXPERTS))
+            found += [{"name": name, "coarse_label": label, "named": self.named} for name in names]
+        return found
+
+    def class_map(self, generator: np.random.Generator) -> Array:
+        """Return a class map, [E, K, C]: random for digits, otherwise the identity over cells."""
+        if not self.named:
+            return identity_class_map(np.ones((EXPERTS, self.coarse), bool))[0]
+        found = generator.dirichlet(np.ones(CLASSES), (EXPERTS, self.coarse))
+        for coarse, digits in enumerate(COARSE[self.coarse].values()):
+            found[:, coarse] *= np.isin(np.arange(CLASSES), digits)
+        return found / found.sum(axis=2, keepdims=True)
+
+
+def write_bundle(
+    folder: Path,
+    seed: int = 0,
+    hard: bool = False,
+    coarse: int = 2,
+    colour: bool = False,
+    named: bool = True,
+    **changes: Any,
+) -> Path:
     """Write a bundle of a random linear gate and experts; ``changes`` replace manifest entries.
 
-    If ``hard``, one expert alone decides, and ``conditional.onnx`` says the same as the mixture.
+    The other arguments are those of ``Kind``.
     """
+    kind = Kind(coarse, colour, named, hard)
     generator = np.random.default_rng(seed)
-    gate = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
-    experts = generator.normal(size=(PIXELS, EXPERTS)).astype(np.float32)
-    class_map = generator.dirichlet(np.ones(CLASSES), (EXPERTS, 2))
+    pixels = int(np.prod(kind.shape))
+    gate = generator.normal(size=(pixels, EXPERTS)).astype(np.float32)
+    experts = generator.normal(size=(pixels, EXPERTS, coarse - 1)).astype(np.float32)
+    experts = np.concatenate([np.zeros_like(gate)[:, :, None], experts], axis=2)
+    class_map = kind.class_map(generator)
     (folder / "experts").mkdir(parents=True)
-    onnx.save(_gate(gate), folder / GATE)
+    onnx.save(_gate(kind, gate), folder / GATE)
     for index in range(EXPERTS):
-        onnx.save(_expert(experts[:, index : index + 1]), folder / expert_graph(index))
-    mixture = _mixture(gate, experts, class_map, hard)
+        onnx.save(_expert(kind, experts[:, index]), folder / expert_graph(index))
+    mixture = _mixture(kind, gate, experts, class_map)
     onnx.save(mixture, folder / MIXTURE)
     if hard:
         onnx.save(_conditional(mixture), folder / CONDITIONAL)
-    manifest = _manifest(folder, class_map) | changes
+    manifest = _manifest(folder, kind, class_map) | changes
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 
@@ -46,7 +110,8 @@ def made_up_evaluation() -> dict[str, Any]:
     points += [{"per_class": 10, "mean": 0.97, "least": 0.96, "greatest": 0.98}]
     confusion = 90 * np.eye(CLASSES, dtype=int) + 1
     experts = confusion[:EXPERTS].copy()
-    experts[0] += confusion[EXPERTS:].sum(axis=0)  # every image goes to one of them
+    # Every image goes to an expert, those of the later digits to the first one.
+    experts[0] += confusion[EXPERTS:].sum(axis=0)
     return {
         "schema_version": 1,
         "data": "mnist:test",
@@ -67,7 +132,7 @@ def made_up_drift() -> dict[str, Any]:
         "expert_load": [20] * EXPERTS,
         "guess": [10] * CLASSES,
         "confidence": {"edges": [0.25, 0.5, 0.75], "counts": [25] * 4},
-        "ink": {"edges": [0.1], "counts": [50, 50]},
+        "brightness": {"edges": [0.1], "counts": [50, 50]},
     }
 
 
@@ -80,55 +145,62 @@ def with_evaluation(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def _manifest(folder: Path, class_map: np.ndarray) -> dict[str, Any]:
-    hard = (folder / CONDITIONAL).exists()
-    graphs = [GATE, MIXTURE, *(expert_graph(i) for i in range(EXPERTS)), *([CONDITIONAL] if hard else [])]
+def _manifest(folder: Path, kind: Kind, class_map: Array) -> dict[str, Any]:
+    graphs = [GATE, MIXTURE, *map(expert_graph, range(EXPERTS)), *([CONDITIONAL] if kind.hard else [])]
+    references = [0, 1] if kind.named else []
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "name": "synthetic",
         "version": "1",
         "method": "clustnet",
-        "routing": "hard" if hard else "soft",
+        "routing": "hard" if kind.hard else "soft",
         "created": "2026-01-01T00:00:00Z",
         "source_commit": None,
         "config_hash": "0" * 64,
         "opset": 18,
-        "input": {"shape": [28, 28], "meaning": "0 = paper, 255 = ink", "preparation": "mnist"},
-        "coarse_labels": ["0-4", "5-9"],
-        "coarse_groups": [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]],
+        "input": {
+            "shape": kind.shape,
+            "meaning": "RGB, 0 to 255" if kind.colour else "0 = paper, 255 = ink",
+            "preparation": "fit" if kind.colour else "mnist",
+        },
+        "coarse_labels": list(COARSE[kind.coarse]),
         "experts": EXPERTS,
-        "fine_classes": [str(digit) for digit in range(CLASSES)],
+        "subtypes": kind.subtypes(),
         "class_map": {
             "values": class_map.tolist(),
+            "kind": "references" if kind.named else "cells",
             "data": "mnist:train",
-            "reference_images": 2,
-            "reference_indices": [0, 1],
+            "reference_images": len(references),
+            "reference_indices": references,
         },
-        "calibration": {"temperature": TEMPERATURE, "data": "mnist:train", "images": 100},
+        "calibration": {
+            "temperature": kind.temperature,
+            "data": "mnist:train",
+            "images": 100 if kind.coarse > 1 else 0,
+        },
         "abstention": {"threshold": THRESHOLD, "share": 0.01, "data": "mnist:train", "images": 50},
         "scores": [],
         "files": {graph: sha256_of(folder / graph) for graph in graphs},
     }
 
 
-def _flat_input() -> list[onnx.NodeProto]:
-    return [
+def _model(
+    kind: Kind, nodes: list[onnx.NodeProto], weights: dict[str, Any], outputs: dict[str, list[Any]]
+) -> onnx.ModelProto:
+    flat = [
         helper.make_node("Cast", ["image"], ["pixels"], to=FLOAT),
         helper.make_node("Flatten", ["pixels"], ["rows"]),
         helper.make_node("Div", ["rows", "scale"], ["flat"]),
     ]
-
-
-def _model(
-    nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], outputs: dict[str, list[Any]]
-) -> onnx.ModelProto:
-    weights = {"scale": np.float32(2550), **weights}
+    weights = {"scale": np.float32(2550), "first": np.array([1]), "second": np.array([2]), **weights}
+    arrays = {name: np.asarray(value) for name, value in weights.items()}
+    floats = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in arrays.items()}
     graph = helper.make_graph(
-        [*_flat_input(), *nodes],
+        [*flat, *nodes],
         "synthetic",
-        [helper.make_tensor_value_info("image", UINT8, ["N", 28, 28])],
+        [helper.make_tensor_value_info("image", UINT8, ["N", *kind.shape])],
         [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()],
+        [numpy_helper.from_array(array, name) for name, array in floats.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
@@ -140,19 +212,16 @@ def _routing() -> list[onnx.NodeProto]:
     ]
 
 
-def _gate(gate: np.ndarray) -> onnx.ModelProto:
-    return _model(_routing(), {"gate": gate}, {"routing": ["N", EXPERTS]})
+def _gate(kind: Kind, gate: Array) -> onnx.ModelProto:
+    return _model(kind, _routing(), {"gate": gate}, {"routing": ["N", EXPERTS]})
 
 
-def _expert(expert: np.ndarray) -> onnx.ModelProto:
+def _expert(kind: Kind, expert: Array) -> onnx.ModelProto:
     nodes = [
-        helper.make_node("MatMul", ["flat", "expert"], ["column"]),
-        helper.make_node("Sigmoid", ["column"], ["probability"]),
-        helper.make_node("ReduceSum", ["probability", "axis"], ["positive_probability"], keepdims=0),
+        helper.make_node("MatMul", ["flat", "expert"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["coarse_probability"], axis=1),
     ]
-    model = _model(nodes, {"expert": expert}, {"positive_probability": ["N"]})
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
-    return model
+    return _model(kind, nodes, {"expert": expert}, {"coarse_probability": ["N", kind.coarse]})
 
 
 def _weights(hard: bool) -> list[onnx.NodeProto]:
@@ -160,7 +229,7 @@ def _weights(hard: bool) -> list[onnx.NodeProto]:
     if not hard:
         return [helper.make_node("Identity", ["routing"], ["weights"])]
     return [
-        helper.make_node("ReduceMax", ["routing", "axis"], ["largest"], keepdims=1),
+        helper.make_node("ReduceMax", ["routing", "first"], ["largest"], keepdims=1),
         helper.make_node("Equal", ["routing", "largest"], ["is_largest"]),
         helper.make_node("Cast", ["is_largest"], ["weights"], to=FLOAT),
     ]
@@ -170,43 +239,44 @@ def _conditional(mixture: onnx.ModelProto) -> onnx.ModelProto:
     """Return the mixture without its output of the experts' probabilities; it still computes them all."""
     conditional = onnx.ModelProto()
     conditional.CopyFrom(mixture)
-    (unasked,) = (put for put in conditional.graph.output if put.name == "expert_probability")
-    conditional.graph.output.remove(unasked)
+    (unused,) = (put for put in conditional.graph.output if put.name == "expert_probability")
+    conditional.graph.output.remove(unused)
     return conditional
 
 
-def _mixture(gate: np.ndarray, experts: np.ndarray, class_map: np.ndarray, hard: bool) -> onnx.ModelProto:
+def _mixture(kind: Kind, gate: Array, experts: Array, class_map: Array) -> onnx.ModelProto:
+    cells = EXPERTS * kind.coarse
     nodes = [
         *_routing(),
-        *_weights(hard),
-        helper.make_node("MatMul", ["flat", "experts"], ["expert_logits"]),
-        helper.make_node("Sigmoid", ["expert_logits"], ["expert_probability"]),
-        helper.make_node("Mul", ["weights", "expert_probability"], ["positive"]),
-        helper.make_node("Sub", ["weights", "positive"], ["negative"]),
-        helper.make_node("MatMul", ["positive", "positive_map"], ["positive_part"]),
-        helper.make_node("MatMul", ["negative", "negative_map"], ["negative_part"]),
-        helper.make_node("Add", ["positive_part", "negative_part"], ["mixed"]),
-        helper.make_node("Log", ["mixed"], ["log_mixed"]),
+        *_weights(kind.hard),
+        helper.make_node("MatMul", ["flat", "experts"], ["flat_logits"]),
+        helper.make_node("Reshape", ["flat_logits", "cube"], ["expert_logits"]),
+        helper.make_node("Softmax", ["expert_logits"], ["expert_probability"], axis=2),
+        helper.make_node("Unsqueeze", ["weights", "second"], ["weight_column"]),
+        helper.make_node("Mul", ["weight_column", "expert_probability"], ["cells"]),
+        helper.make_node("ReduceSum", ["cells", "first"], ["coarse_probability"], keepdims=0),
+        helper.make_node("Flatten", ["cells"], ["flat_cells"]),
+        helper.make_node("MatMul", ["flat_cells", "class_map"], ["mixed"]),
+        helper.make_node("Clip", ["mixed", "least"], ["clipped"]),
+        helper.make_node("Log", ["clipped"], ["log_mixed"]),
         helper.make_node("Div", ["log_mixed", "temperature"], ["class_logits"]),
         helper.make_node("Softmax", ["class_logits"], ["class_probability"], axis=1),
-        helper.make_node("ReduceSum", ["gate_logits", "axis"], ["evidence"], keepdims=0),
+        helper.make_node("ReduceSum", ["gate_logits", "first"], ["evidence"], keepdims=0),
         helper.make_node("Sigmoid", ["evidence"], ["confidence"]),
-        helper.make_node("ReduceSum", ["positive", "axis"], ["positive_probability"], keepdims=0),
     ]
     weights = {
         "gate": gate,
-        "experts": experts,
-        "negative_map": class_map[:, 0],
-        "positive_map": class_map[:, 1],
-        "temperature": np.float32(TEMPERATURE),
+        "experts": experts.reshape(len(experts), cells),
+        "cube": np.array([-1, EXPERTS, kind.coarse]),
+        "class_map": class_map.reshape(cells, -1),
+        "least": np.float32(MIN_PROBABILITY),
+        "temperature": np.float32(kind.temperature),
     }
     outputs = {
-        "positive_probability": ["N"],
+        "coarse_probability": ["N", kind.coarse],
         "routing": ["N", EXPERTS],
-        "expert_probability": ["N", EXPERTS],
-        "class_probability": ["N", CLASSES],
+        "expert_probability": ["N", EXPERTS, kind.coarse],
+        "class_probability": ["N", class_map.shape[2]],
         "confidence": ["N"],
     }
-    model = _model(nodes, weights, outputs)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "axis"))
-    return model
+    return _model(kind, nodes, weights, outputs)
