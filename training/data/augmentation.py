@@ -1,15 +1,23 @@
-"""Random views of images: what a view may change, a cluster must not depend on."""
+"""Random views of images: what a view may change, a cluster must not depend on.
+
+Images may be moved in the plane and bent, as drawings are, and changed as photographs are, see
+``training.data.photographs``.
+"""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
+from training.data.photographs import Photographs, photographed, random_photographs
 from training.recipe.recipe import Augmentation
 
-ELASTIC_KNOTS = 5  # a side of the grid of random displacements, smooth in between
+MOTION_KEYS = ("rotation", "scale", "shear", "shift", "elastic")
+# On a side of the grid of random displacements, which are smooth in between.
+ELASTIC_KNOTS = 5
 
 
 class Motions(NamedTuple):
@@ -22,6 +30,41 @@ class Motions(NamedTuple):
 
     affine: Tensor
     knots: Tensor
+
+
+class View(NamedTuple):
+    """How each of N images is changed in one random view.
+
+    Args:
+        motions: in the plane; None for no motion.
+        photographs: of photographs; None for no such change.
+    """
+
+    motions: Motions | None
+    photographs: Photographs | None
+
+    def map(self, part: Callable[[Tensor], Tensor]) -> "View":
+        """Return the changes of a part of the images, the same part of each tensor, such as a process's share."""
+        return View(
+            None if self.motions is None else Motions(*map(part, self.motions)),
+            None if self.photographs is None else Photographs(*map(part, self.photographs)),
+        )
+
+
+def random_view(images: int, augmentation: Augmentation) -> View:
+    """Draw one random view of each of N images; what the augmentation leaves out draws no random number."""
+    return View(random_motions(images, augmentation), random_photographs(images, augmentation))
+
+
+def viewed(normalise: Callable[[Tensor], Tensor], images: Tensor, view: View) -> Tensor:
+    """Return the views of images, normalised, float32 [N, C, H, W].
+
+    Args:
+        normalise: the model's, from images of 0 to 255 to float32 [N, C, H, W].
+        images: uint8 [N, H, W] or [N, H, W, C], N from 0.
+        view: of these N images.
+    """
+    return moved(normalise(photographed(images, view.photographs)), view.motions)
 
 
 def random_motions(images: int, augmentation: Augmentation) -> Motions | None:
@@ -37,7 +80,7 @@ def random_motions(images: int, augmentation: Augmentation) -> Motions | None:
     Returns:
         Of N images, or None if nothing may change, and then no random number is drawn.
     """
-    if not any(augmentation.model_dump().values()):
+    if not any(getattr(augmentation, key) for key in MOTION_KEYS):
         return None
     affine = _affine(images, augmentation)
     return Motions(affine, torch.randn(images, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * augmentation.elastic)
@@ -53,7 +96,8 @@ def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
     Returns:
         float32 [N, C, H, W].
     """
-    if motions is None or len(pixels) == 0:  # a process may have no image of a small batch
+    # A process may have no image of a small batch.
+    if motions is None or len(pixels) == 0:
         return pixels
     grid = affine_grid(motions.affine.to(pixels.device), list(pixels.shape), align_corners=False)
     return grid_sample(pixels, grid + _bend(pixels, motions.knots), padding_mode="border", align_corners=False)

@@ -7,7 +7,8 @@ Segmentation", ICCV 2019, arXiv:1807.06653, here within each coarse group.
 import torch
 from torch import Tensor
 
-SMALLEST = 1e-8  # keeps the logarithm of an empty cell of the joint distribution finite
+# It keeps the logarithm of an empty entry of the joint distribution finite.
+SMALLEST_PROBABILITY = 1e-8
 
 
 def joint_routing(first: Tensor, second: Tensor) -> Tensor:
@@ -29,22 +30,21 @@ def mutual_information(first: Tensor, second: Tensor) -> Tensor:
     Returns:
         float32 scalar in nats, 0 to ln E.
     """
-    joint = joint_routing(first, second).clamp_min(SMALLEST)
+    joint = joint_routing(first, second).clamp_min(SMALLEST_PROBABILITY)
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
     return (joint * (joint.log() - independent.log())).sum()
 
 
-def group_mutual_information(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
-    """Return the sum over the two coarse groups of the mutual information within each.
+def group_mutual_information(first: Tensor, second: Tensor, coarse: Tensor) -> Tensor:
+    """Return the sum over the K coarse groups of the mutual information within each.
 
     Args:
         first: float32 [N, E], routing distribution of one view of each image.
         second: float32 [N, E], of another view of the same images.
-        target: float32 [N], coarse labels 0 or 1.
+        coarse: int64 [N], coarse labels 0 to K - 1.
 
     Returns:
-        float32 scalar in nats, 0 to 2 ln E; a group without images counts 0.
+        float32 scalar in nats, 0 to K ln E; a group without images counts 0.
     """
-    groups = [target == label for label in (0, 1)]
-    parts = [mutual_information(first[group], second[group]) for group in groups if group.any()]
-    return torch.stack(parts).sum()
+    groups = [coarse == label for label in coarse.unique()]
+    return torch.stack([mutual_information(first[group], second[group]) for group in groups]).sum()

@@ -1,4 +1,8 @@
-"""Networks of described architectures: the encoder, and the decoder that mirrors it."""
+"""Networks of described architectures: the encoder, and the decoder that mirrors it.
+
+The gate's own encoder, ``training.models.encoder``, is none of them: it pools before it normalises, and its decoder
+doubles sides by strides, which the format of architectures does not have.
+"""
 
 import math
 
@@ -6,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
 from training.models.architecture import Architecture, Step
+from training.models.batch_norm import BatchNorm2d
 
 NON_LINEARITIES = {
     "linear": nn.Identity,
@@ -28,7 +33,8 @@ class StepLayer(nn.Module):
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.step = step
-        bias = not step.batch_norm  # batch normalisation has its own
+        # Batch normalisation has a bias of its own.
+        bias = not step.batch_norm
         if step.kind == "dense":
             self.weights: nn.Module = nn.Linear(math.prod(step.before), math.prod(step.after))
         elif step.kind == "convolve":
@@ -37,11 +43,11 @@ class StepLayer(nn.Module):
         elif step.kind == "deconvolve":
             sizes = (step.before[0], step.after[0], step.filter_size)
             self.weights = nn.ConvTranspose2d(*sizes, padding=step.padding, bias=bias)
-        self.normalised = nn.BatchNorm2d(step.after[0]) if step.batch_norm else nn.Identity()
+        self.normalised = BatchNorm2d(step.after[0]) if step.batch_norm else nn.Identity()
         self.non_linearity = NON_LINEARITIES[step.non_linearity]()
 
     def forward(self, values: Tensor) -> Tensor:
-        """Take the step; pooling forgets where the maxima were."""
+        """Return the step's output; pooling forgets where the maxima were."""
         if self.step.kind == "pool":
             return max_pool2d(values, self.step.filter_size)
         if self.step.kind == "replicate":
@@ -102,7 +108,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(map(StepLayer, self.steps))
 
     def forward(self, embeddings: Tensor, places: list[Tensor]) -> Tensor:
-        """Rebuild images.
+        """Return rebuilt images.
 
         Args:
             embeddings: float32 [N, D].
@@ -117,7 +123,7 @@ class Decoder(nn.Module):
 
 
 def unpool(values: Tensor, places: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Put values back to the places of the maxima, among zeros: ``max_unpool2d``, which is not deterministic.
+    """Return values at the places of the maxima, among zeros, as ``max_unpool2d`` does, which is not deterministic.
 
     Args:
         values: float32 [N, C, h, w].
@@ -126,20 +132,3 @@ def unpool(values: Tensor, places: Tensor, shape: tuple[int, int, int]) -> Tenso
     """
     zeros = values.new_zeros(len(values), shape[0], shape[1] * shape[2])
     return zeros.scatter(2, places.flatten(2), values.flatten(2)).view(-1, *shape)
-
-
-class Autoencoder(nn.Module):
-    """Encoder and decoder of one architecture.
-
-    Args:
-        architecture: the description.
-    """
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        self.encoder, self.decoder = Encoder(architecture), Decoder(architecture)
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return embeddings float32 [N, D] and rebuilt images [N, C, H, W] of images float32 [N, C, H, W]."""
-        embeddings, places = self.encoder.with_places(pixels)
-        return embeddings, self.decoder(embeddings, places)

@@ -12,7 +12,8 @@ from training.engine.processes import processes
 
 
 class _AcrossProcesses(_BatchNorm):
-    momentum: float  # torch would also allow none, and no running statistics
+    # torch would also allow no momentum, and no running statistics.
+    momentum: float
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor

@@ -1,15 +1,23 @@
-"""The gate's convolutional encoder and the decoder that pre-trains it."""
+"""The gate's convolutional encoder and the decoder that pre-trains it.
+
+Their layers are fixed and read images of any size; networks whose layers are described are in
+``training.models.autoencoder``.
+"""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from clustnet.errors import UserError
 from training.models.batch_norm import BatchNorm1d, BatchNorm2d
+
+# Pixels of a side, as the encoder halves it twice.
+SMALLEST_SIDE = 4
 
 
 class Normalise(nn.Module):
-    """Turn uint8 images into normalised channels-first floats, so that graphs read raw images.
+    """Turns raw images into normalised channels-first floats, so that graphs read raw images.
 
     Args:
         mean: per channel, of pixels scaled to 0..1.
@@ -25,7 +33,11 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map uint8 [N, H, W] or [N, H, W, C] to float32 [N, C, H, W]."""
+        """Return normalised images float32 [N, C, H, W].
+
+        Args:
+            images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8 or floats (rows of numbers that are scaled so).
+        """
         pixels = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
         return (pixels.float() / 255 - self.mean) / self.std
 
@@ -38,16 +50,26 @@ class Encoder(nn.Module):
         channels: channels of the two convolutions.
         embedding: D, width of the output.
         batch_norm: whether each layer is batch-normalised (Ioffe, Szegedy, arXiv:1502.03167).
+
+    Raises:
+        UserError: a side of the images is under 4 pixels.
     """
 
     def __init__(
         self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int, batch_norm: bool = False
     ) -> None:
         super().__init__()
+        height, width = shape[1:]
+        if min(height, width) < SMALLEST_SIDE:
+            raise UserError(
+                f"The images have {height}x{width} pixels, but the encoder reads sides of {SMALLEST_SIDE} or more; "
+                "give larger images, or a larger data.size."
+            )
         first, second = channels
+        # Pooling comes before the rest, which then has a quarter of the work.
         layers = [
             nn.Conv2d(shape[0], first, 5, padding=2),
-            nn.MaxPool2d(2),  # before the rest, which then has a quarter of the work
+            nn.MaxPool2d(2),
             BatchNorm2d(first),
             nn.ReLU(),
             nn.Conv2d(first, second, 5, padding=2),
@@ -55,7 +77,7 @@ class Encoder(nn.Module):
             BatchNorm2d(second),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(second * (shape[1] // 4) * (shape[2] // 4), embedding),
+            nn.Linear(second * (height // 4) * (width // 4), embedding),
             BatchNorm1d(embedding),
             nn.ReLU(),
         ]
@@ -72,7 +94,7 @@ class Decoder(nn.Module):
     """A linear layer and two transposed convolutions back to the image.
 
     Args:
-        shape: (C, H, W) of the normalised images; H and W divisible by 4.
+        shape: (C, H, W) of the normalised images, sides of 4 or more.
         channels: the encoder's channels.
         embedding: D, width of its output.
     """
@@ -80,14 +102,17 @@ class Decoder(nn.Module):
     def __init__(self, shape: tuple[int, int, int], channels: tuple[int, int], embedding: int) -> None:
         super().__init__()
         first, second = channels
-        height, width = shape[1] // 4, shape[2] // 4
+        height, width = shape[1:]
+        # A side that the encoder halves with a remainder of one pixel is doubled by a kernel that is one pixel longer.
+        inner = (2 + height // 2 % 2, 2 + width // 2 % 2)
+        outer = (2 + height % 2, 2 + width % 2)
         self.layers = nn.Sequential(
-            nn.Linear(embedding, second * height * width),
+            nn.Linear(embedding, second * (height // 4) * (width // 4)),
             nn.ReLU(),
-            nn.Unflatten(1, (second, height, width)),
-            nn.ConvTranspose2d(second, first, 2, stride=2),
+            nn.Unflatten(1, (second, height // 4, width // 4)),
+            nn.ConvTranspose2d(second, first, inner, stride=2),
             nn.ReLU(),
-            nn.ConvTranspose2d(first, shape[0], 2, stride=2),
+            nn.ConvTranspose2d(first, shape[0], outer, stride=2),
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:

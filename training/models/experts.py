@@ -1,42 +1,60 @@
-"""Experts of configurable capacity; each gives one logit an image for the positive coarse label."""
+"""Experts of configurable capacity; each returns the free logits of its distribution over K coarse labels."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from training.recipe.recipe import Model
 
 Shape = tuple[int, int, int]
 
 
-def make_expert(model: Model, shape: Shape) -> nn.Module:
-    """Make one expert: [N, C, H, W] -> [N, 1], or [N, D] -> [N, 1] for ``shared``.
+def free_logits(label_count: int) -> int:
+    """Return L, how many logits a distribution over K coarse labels has: none for 1, one for 2, otherwise K."""
+    return label_count if label_count > 2 else label_count - 1
+
+
+def make_expert(model: Model, shape: Shape, outputs: int) -> nn.Module:
+    """Return one expert: [N, C, H, W] -> [N, L], or [N, D] -> [N, L] for ``shared``.
 
     Args:
         model: the recipe's model part.
         shape: (C, H, W) of the normalised images.
+        outputs: L, the free logits; an expert without any has no parameters.
     """
+    if outputs == 0:
+        return Silent()
     if model.expert == "shared":
-        return nn.Linear(model.embedding, 1)
+        return nn.Linear(model.embedding, outputs)
     if model.expert == "linear":
-        return linear(shape)
-    return small_cnn(shape, model.expert_channels) if model.expert == "small_cnn" else large_cnn(shape)
+        return linear(shape, outputs)
+    if model.expert == "small_cnn":
+        return small_cnn(shape, outputs, model.expert_channels)
+    return large_cnn(shape, outputs)
 
 
-def linear(shape: Shape) -> nn.Module:
-    """One linear layer on the pixels, too weak to solve the task alone: [N, C, H, W] -> [N, 1]."""
+class Silent(nn.Module):
+    """An expert that has nothing to say, as there is one coarse label only: [N, ...] -> [N, 0]."""
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        """Return no logit for each image."""
+        return evidence.flatten(1)[:, :0]
+
+
+def linear(shape: Shape, outputs: int) -> nn.Module:
+    """Return one linear layer on the pixels, too weak to solve the task alone: [N, C, H, W] -> [N, L]."""
     channels, height, width = shape
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 1))
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, outputs))
 
 
-def small_cnn(shape: Shape, channels: tuple[int, int] = (3, 6)) -> nn.Module:
-    """Two small convolutions: [N, C, H, W] -> [N, 1]."""
+def small_cnn(shape: Shape, outputs: int, channels: tuple[int, int] = (3, 6)) -> nn.Module:
+    """Return two small convolutions and a linear layer: [N, C, H, W] -> [N, L]."""
     features, size = _convolutions(shape, *channels)
-    return nn.Sequential(features, nn.Linear(size, 1))
+    return nn.Sequential(features, nn.Linear(size, outputs))
 
 
-def large_cnn(shape: Shape) -> nn.Module:
-    """Enough capacity to solve the task alone, so that the routing collapses: [N, C, H, W] -> [N, 1]."""
+def large_cnn(shape: Shape, outputs: int) -> nn.Module:
+    """Return an expert that can solve the task alone, so that the routing collapses: [N, C, H, W] -> [N, L]."""
     features, size = _convolutions(shape, 16, 32)
-    return nn.Sequential(features, nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, 1))
+    return nn.Sequential(features, nn.Linear(size, 64), nn.ReLU(), nn.Linear(64, outputs))
 
 
 def _convolutions(shape: Shape, first: int, second: int) -> tuple[nn.Module, int]:

@@ -11,18 +11,23 @@ from torch import Tensor, nn
 
 from clustnet.bundles.routing import routing_weights
 from training.engine.collectives import in_shares
-from training.models.mixture import GatedExperts, MixtureOutput
+from training.models.mixture import GatedExperts, MixtureOutput, coarse_probability
 
-BATCH = 128  # small enough for the activations to stay in cache; 1000 was twice as slow on 2 cores
+# Images, few enough for the activations to stay in cache; 1000 was twice as slow on 2 cores.
+BATCH = 128
+
+
+# Of 0 to 255: uint8, or the scaled numbers of rows that are no images.
+Images = NDArray[np.uint8] | NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Routed:
-    """What a mixture says of N images.
+    """What a mixture predicts for N images.
 
     Args:
         routing: float32 [N, E], routing distribution.
-        expert_probability: float32 [N, E], each expert's probability of the positive coarse label.
+        expert_probability: float32 [N, E, K], each expert's distribution over the coarse labels.
         weights: float32 [N, E], what combines the experts: the routing, or its one-hot maximum.
     """
 
@@ -34,14 +39,15 @@ class Routed:
     def of(cls, outputs: Sequence[MixtureOutput], hard: bool) -> "Routed":
         """Join a model's outputs of several batches; ``hard`` if one expert alone decides."""
         routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
-        probability = torch.cat([output.expert_logit.sigmoid() for output in outputs]).cpu().numpy()
+        probability = torch.cat([coarse_probability(output.expert_logit) for output in outputs]).cpu().numpy()
         return cls(routing, probability, routing_weights(routing, hard).astype(np.float32))
 
     @property
-    def positive_probability(self) -> NDArray[np.float32]:
-        """The mixture's probability of the positive coarse label, float32 [N]."""
-        probability: NDArray[np.float32] = (self.weights * self.expert_probability).sum(axis=1)
-        return probability
+    def coarse_probability(self) -> NDArray[np.float32]:
+        """The mixture's distribution over the coarse labels, float32 [N, K]."""
+        # Sums over a contiguous axis are the more exact ones.
+        each = [(self.weights * label).sum(axis=1) for label in np.moveaxis(self.expert_probability, 2, 0)]
+        return np.stack(each, axis=1)
 
 
 @contextmanager
@@ -56,20 +62,24 @@ def evaluating(model: nn.Module) -> Iterator[torch.device]:
         model.train(was_training)
 
 
-def batches(images: NDArray[np.uint8]) -> Iterator[Tensor]:
+def batches(images: Images) -> Iterator[Tensor]:
     """Yield ``BATCH`` images at a time as tensors; they are copied, as torch takes no array that is read-only."""
     for start in range(0, len(images), BATCH):
         yield _batch(images, start)
 
 
-def route(model: GatedExperts, images: NDArray[np.uint8], hard: bool) -> Routed:
-    """Route images uint8 [N, ...] in evaluation mode, on the model's device, in batches that processes share."""
+def route(model: GatedExperts, images: Images, hard: bool) -> Routed:
+    """Route images [N, ...] in evaluation mode, on the model's device, in batches that processes share."""
     with evaluating(model) as device:
         starts = range(0, len(images), BATCH)
-        both = in_shares(lambda start: torch.cat(model(_batch(images, start).to(device)), dim=1), starts)
-        log_routing, expert_logit = (half.contiguous() for half in both.chunk(2, dim=1))
-        return Routed.of([MixtureOutput(log_routing, expert_logit)], hard)
+        joined = in_shares(lambda start: _joined(model(_batch(images, start).to(device))), starts)
+        return Routed.of([MixtureOutput(joined[:, :, 0].contiguous(), joined[:, :, 1:].contiguous())], hard)
 
 
-def _batch(images: NDArray[np.uint8], start: int) -> Tensor:
+def _joined(output: MixtureOutput) -> Tensor:
+    """Return both parts of an output as one tensor, float32 [N, E, 1 + L], for processes to exchange at once."""
+    return torch.cat([output.log_routing.unsqueeze(2), output.expert_logit], dim=2)
+
+
+def _batch(images: Images, start: int) -> Tensor:
     return torch.from_numpy(images[start : start + BATCH].copy())

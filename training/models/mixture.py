@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from training.models.encoder import Encoder, Normalise
-from training.models.experts import make_expert
+from training.models.experts import free_logits, make_expert
 from training.recipe.recipe import Model
 
 
@@ -20,29 +21,59 @@ class MixtureOutput(NamedTuple):
 
     Args:
         log_routing: float32 [N, E], logarithm of the routing distribution.
-        expert_logit: float32 [N, E], each expert's logit of the positive coarse label.
+        expert_logit: float32 [N, E, L], the free logits of each expert's distribution over the K coarse labels: none
+            for K = 1, that of the second coarse label for K = 2, one for each coarse label for K of 3 or more.
     """
 
     log_routing: Tensor
     expert_logit: Tensor
 
 
-class GatedExperts(nn.Module):
-    """What every method trains: a gate that routes each image to one of E experts, which tell its coarse label.
+def coarse_probability(expert_logit: Tensor) -> Tensor:
+    """Return each expert's distribution over the K coarse labels, float32 [N, E, K].
 
-    A subclass sets the attributes and fills in ``route_embedded`` and ``expert``.
+    Args:
+        expert_logit: float32 [N, E, L], as in ``MixtureOutput``.
+    """
+    free = expert_logit.shape[-1]
+    if free == 0:
+        return expert_logit.new_ones(*expert_logit.shape[:-1], 1)
+    if free == 1:
+        return torch.cat([(-expert_logit).sigmoid(), expert_logit.sigmoid()], dim=-1)
+    return expert_logit.softmax(dim=-1)
+
+
+def coarse_log_probability(expert_logit: Tensor) -> Tensor:
+    """Return the logarithm of ``coarse_probability``, float32 [N, E, K], which stays finite where that is 0.
+
+    Args:
+        expert_logit: float32 [N, E, L], as in ``MixtureOutput``.
+    """
+    free = expert_logit.shape[-1]
+    if free == 0:
+        return expert_logit.new_zeros(*expert_logit.shape[:-1], 1)
+    if free == 1:
+        return torch.cat([logsigmoid(-expert_logit), logsigmoid(expert_logit)], dim=-1)
+    return expert_logit.log_softmax(dim=-1)
+
+
+class GatedExperts(nn.Module):
+    """What every method trains: a gate that routes each image to one of E experts, which predict its coarse label.
+
+    A subclass sets the attributes and fills in ``route_embedded``, ``gate`` and ``expert``.
     """
 
+    label_count: int  # K
     normalise: Normalise  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
     encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
     experts_learn = True  # False for experts whose answer is the same for every image
 
     def forward(self, images: Tensor) -> MixtureOutput:
-        """Route images uint8 [N, H, W] or [N, H, W, C] and ask every expert."""
+        """Route images uint8 [N, H, W] or [N, H, W, C] and run every expert."""
         return self.route(self.normalise(images))
 
     def route(self, pixels: Tensor) -> MixtureOutput:
-        """Route normalised images float32 [N, C, H, W] and ask every expert."""
+        """Route normalised images float32 [N, C, H, W] and run every expert."""
         return self.route_embedded(pixels, self.encoder(pixels))
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
@@ -54,7 +85,7 @@ class GatedExperts(nn.Module):
         raise NotImplementedError
 
     def expert(self, index: int, images: Tensor) -> Tensor:
-        """Return one expert's probability of the positive coarse label, float32 [N]."""
+        """Return one expert's distribution over the coarse labels, float32 [N, K]."""
         raise NotImplementedError
 
 
@@ -66,23 +97,34 @@ class MixtureOfExperts(GatedExperts):
         image_shape: shape of one raw image, (H, W) or (H, W, C).
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
+        label_count: K, how many coarse labels there are.
     """
 
-    def __init__(self, model: Model, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        model: Model,
+        image_shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        label_count: int,
+    ) -> None:
         super().__init__()
         height, width, *channels = image_shape
+        self.label_count = label_count
         self.pixel_shape = (channels[0] if channels else 1, height, width)
         self.normalise = Normalise(mean, std)
         self.encoder = Encoder(self.pixel_shape, model.channels, model.embedding, model.batch_norm)
         self.head = nn.Linear(model.embedding, model.experts)
         self.shared = model.expert == "shared"
-        self.experts = nn.ModuleList(make_expert(model, self.pixel_shape) for _ in range(model.experts))
-        self.to(memory_format=torch.channels_last)  # convolutions are a third faster so, on CPU and GPU
+        outputs = free_logits(label_count)
+        self.experts = nn.ModuleList(make_expert(model, self.pixel_shape, outputs) for _ in range(model.experts))
+        # Convolutions are a third faster so, on CPU and GPU.
+        self.to(memory_format=torch.channels_last)
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         evidence = embeddings if self.shared else pixels
-        logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)
+        logits = torch.stack([expert(evidence) for expert in self.experts], dim=1)
         return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)
 
     def gate(self, images: Tensor) -> Tensor:
@@ -90,10 +132,9 @@ class MixtureOfExperts(GatedExperts):
         return torch.softmax(self.head(self.encoder(self.normalise(images))), dim=1)
 
     def expert(self, index: int, images: Tensor) -> Tensor:
-        """Return one expert's probability of the positive coarse label, float32 [N]."""
+        """Return one expert's distribution over the coarse labels, float32 [N, K]."""
         pixels = self.normalise(images)
-        logit: Tensor = self.experts[index](self.encoder(pixels) if self.shared else pixels)
-        return torch.sigmoid(logit).squeeze(1)
+        return coarse_probability(self.experts[index](self.encoder(pixels) if self.shared else pixels))
 
     def gate_parameters(self) -> Iterable[nn.Parameter]:
         """Return the parameters of the gate: encoder and head."""
