@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map
-from clustnet.bundles.routing import Floats
+from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.routing import Floats, coarse_probability
+from clustnet.datasets import LabelledImages
 
 
 class ExpertAnswers(NamedTuple):
@@ -16,11 +17,66 @@ class ExpertAnswers(NamedTuple):
 
     Args:
         weights: [N, E] the experts' weights, rows summing to 1.
-        probability: [N, E] each expert's probability of the positive coarse label.
+        expert_probability: [N, E, K] each expert's distribution over the coarse labels.
     """
 
     weights: Floats
-    probability: Floats
+    expert_probability: Floats
+
+    def take(self, rows: NDArray[np.integer]) -> "ExpertAnswers":
+        """Return the answers of the images at the indices, int [M]."""
+        return ExpertAnswers(self.weights[rows], self.expert_probability[rows])
+
+    def guesses(self, class_map: Floats, membership: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the guesses with a class map, int64 [N].
+
+        Args:
+            class_map: [E, K, C], rows summing to 1.
+            membership: bool [K, C] whether each class belongs to each coarse label.
+        """
+        coarse = coarse_probability(self.weights, self.expert_probability)
+        return guesses(coarse, class_probability(self.weights, self.expert_probability, class_map), membership)
+
+
+class BudgetRow(NamedTuple):
+    """The class accuracy over the draws of one budget, ``per_class`` labelled images of each class."""
+
+    per_class: int
+    mean: float
+    sd: float
+    least: float
+    greatest: float
+
+
+@dataclass(frozen=True)
+class ReferenceBudget:
+    """The class accuracy that each budget reaches.
+
+    Args:
+        data: what the reference images were drawn from, for example ``mnist:train``.
+        per_class: the B budgets, labelled images of each class, rising.
+        accuracy: float64 [B, draws] class accuracy with each draw's class map.
+    """
+
+    data: str
+    per_class: tuple[int, ...]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def draws(self) -> int:
+        """How many draws there are of each budget."""
+        return self.accuracy.shape[1]
+
+    def rows(self) -> list[BudgetRow]:
+        """Return each budget's mean, sample standard deviation, least and greatest accuracy."""
+        columns = (
+            self.accuracy.mean(axis=1),
+            self.accuracy.std(axis=1, ddof=1),
+            self.accuracy.min(axis=1),
+            self.accuracy.max(axis=1),
+        )
+        figures = zip(*(column.tolist() for column in columns), strict=True)
+        return [BudgetRow(budget, *row) for budget, row in zip(self.per_class, figures, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -28,47 +84,50 @@ class Draws:
     """Random draws of reference images, several of each budget.
 
     Args:
+        training: the labelled images that are drawn from.
+        per_class: the B budgets, labelled images of each class, rising.
         drawn: for each budget its draws, each int64 [budget * classes], indices of training images.
         pool: int64 [P] the images of all draws together, rising: what a model has to answer.
     """
 
+    training: LabelledImages
+    per_class: tuple[int, ...]
     drawn: list[list[NDArray[np.int64]]]
     pool: NDArray[np.int64]
 
     @classmethod
-    def of(cls, labels: NDArray[np.integer], per_class: Sequence[int], count: int) -> "Draws":
-        """Draw reference images, seeds 0 to ``count`` - 1.
+    def of(cls, training: LabelledImages, per_class: Sequence[int], count: int) -> "Draws":
+        """Return random draws of reference images, seeds 0 to ``count`` - 1.
 
         Args:
-            labels: [N] fine classes of the training split, at least ``max(per_class)`` of each.
-            per_class: the B budgets, labelled images of each class.
-            count: draws of each budget.
+            training: images with at least ``max(per_class)`` of each class; those of unknown class are never drawn.
+            per_class: the B budgets, labelled images of each class, rising.
+            count: draws of each budget, at least 2.
         """
-        drawn = [[draw_reference(labels, budget, seed) for seed in range(count)] for budget in per_class]
-        return cls(drawn, np.unique(np.concatenate([draw for draws in drawn for draw in draws])))
+        drawn = [[draw_reference(training.fine, budget, seed) for seed in range(count)] for budget in per_class]
+        pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
+        return cls(training, tuple(per_class), drawn, pool)
 
-    def accuracy(
+    def measure(
         self,
         pooled: ExpertAnswers,
-        labels: NDArray[np.integer],
         scored: ExpertAnswers,
         truth: NDArray[np.integer],
-        classes: int,
-    ) -> NDArray[np.float64]:
-        """Fit a class map on each draw and return the class accuracy that it reaches, float64 [B, draws].
+        membership: NDArray[np.bool_],
+    ) -> ReferenceBudget:
+        """Return the class accuracy with a class map that is fitted on each draw.
 
         Args:
-            pooled: what the model says of the P images of the pool.
-            labels: [N] fine classes of the training split, of which only those of the pool are read.
-            scored: what it says of the images that are scored, at least one.
-            truth: their fine classes.
-            classes: C, the number of fine classes.
+            pooled: what the model answers for the P images of the pool.
+            scored: what it answers for the N images that are scored, N at least 1.
+            truth: [N] their fine classes, all known.
+            membership: bool [K, C] whether each class belongs to each coarse label.
         """
 
         def accuracy(draw: NDArray[np.int64]) -> float:
-            rows = np.searchsorted(self.pool, draw)
-            class_map = fit_class_map(pooled.weights[rows], pooled.probability[rows], labels[draw], classes)
-            guess = class_probability(scored.weights, scored.probability, class_map).argmax(axis=1)
-            return float((guess == truth).mean())
+            some = pooled.take(np.searchsorted(self.pool, draw))
+            class_map = fit_class_map(*some, self.training.fine[draw], membership)
+            return float((scored.guesses(class_map, membership) == truth).mean())
 
-        return np.array([[accuracy(draw) for draw in draws] for draws in self.drawn])
+        measured = np.array([[accuracy(draw) for draw in draws] for draws in self.drawn])
+        return ReferenceBudget(f"{self.training.name}:{self.training.split}", self.per_class, measured)

@@ -1,119 +1,145 @@
 """Scores against the truth: accuracy, clustering accuracy, NMI, ARI, load, entropy, calibration, AUROC."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from sklearn.metrics.cluster import contingency_matrix
 
-from clustnet.bundles.groups import CoarseGrouping
-from clustnet.bundles.routing import routing_entropy
-from clustnet.datasets.labelled import UNKNOWN
+from clustnet.bundles.groups import UNKNOWN
+from clustnet.bundles.routing import Floats, routing_entropy
+from clustnet.scores.tables import Table, ari, matched_share, nmi
 
-Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
 CALIBRATION_BINS = 15
 
 
 def clustering_accuracy(clusters: Integers, classes: Integers) -> float:
-    """Share of images in the class that the best one-to-one matching gives their cluster.
-
-    The matching is found by the Hungarian algorithm (Kuhn 1955); clusters beyond the number of
-    classes stay unmatched and count as wrong (Xie et al., "Unsupervised Deep Embedding", 2016).
+    """Return the share of images in the class that the best one-to-one matching gives their cluster, 0 to 1.
 
     Args:
-        clusters: [N] cluster of each image.
+        clusters: [N] cluster of each image, N at least 1.
         classes: [N] true class of each image.
-
-    Returns:
-        0 to 1; nan for no images.
     """
-    return matched_share(contingency_matrix(classes, clusters)) if len(clusters) else float("nan")
-
-
-def matched_share(table: NDArray[np.int64]) -> float:
-    """Return ``clustering_accuracy`` of int64 [classes, clusters] counts; nan without images."""
-    if not table.sum():
-        return float("nan")
-    rows, columns = linear_sum_assignment(table, maximize=True)
-    return float(table[rows, columns].sum() / table.sum())
+    return matched_share(contingency_matrix(classes, clusters))
 
 
 def clustering_scores(clusters: Integers, classes: Integers) -> dict[str, float]:
-    """Score clusters against the true classes.
+    """Return ``accuracy`` (see ``clustering_accuracy``), ``nmi`` (arithmetic mean) and ``ari`` of clusters.
 
     Args:
         clusters: [N] cluster of each image.
-        classes: [N] true class of each image.
+        classes: [N] true class of each image, ``UNKNOWN`` where it is not known.
 
     Returns:
-        ``accuracy``, see ``clustering_accuracy``; ``nmi`` (arithmetic mean); and ``ari``. All are nan for no images.
+        The scores of the images whose class is known; nothing where there are none.
     """
-    some = len(clusters) > 0
-    return {
-        "accuracy": clustering_accuracy(clusters, classes),
-        "nmi": float(normalized_mutual_info_score(classes, clusters)) if some else float("nan"),
-        "ari": float(adjusted_rand_score(classes, clusters)) if some else float("nan"),
-    }
+    known = classes != UNKNOWN
+    if not known.any():
+        return {}
+    table = contingency_matrix(classes[known], clusters[known])
+    return {"accuracy": matched_share(table), "nmi": nmi(table), "ari": ari(table)}
 
 
-def cells(routing: Floats, positive_probability: Floats) -> NDArray[np.int64]:
-    """Return each image's cell, ``2 * expert + predicted coarse label``, int64 [N].
+def cells(routing: Floats, coarse_probability: Floats) -> NDArray[np.int64]:
+    """Return each image's cell, ``K * expert + predicted coarse label``, int64 [N].
 
     Args:
         routing: [N, E] routing distribution.
-        positive_probability: [N] probability of the positive coarse label.
+        coarse_probability: [N, K] probability of each coarse label.
     """
-    cell: NDArray[np.int64] = 2 * routing.argmax(axis=1) + (positive_probability > 0.5)
+    labels = coarse_probability.shape[1]
+    cell: NDArray[np.int64] = labels * routing.argmax(axis=1) + coarse_probability.argmax(axis=1)
     return cell
 
 
-def expert_load(routing: Floats) -> NDArray[np.float64]:
-    """Return the share of images whose top expert is each of the E experts, float64 [E]."""
-    return np.bincount(routing.argmax(axis=1), minlength=routing.shape[1]) / len(routing)
+@dataclass(frozen=True)
+class RoutingCounts:
+    """What the scores of a routing are computed from.
+
+    Args:
+        coarse: int64 [K, K] images by true coarse label (row) and predicted one, of those whose coarse label is known.
+        groups: for each of the K coarse labels int64 [classes, E], its images by true class and most probable expert,
+            of those whose class is known.
+        cells: int64 [classes, E * K] images by true class and cell, of those whose class is known.
+        load: int64 [E] images by most probable expert.
+        mean_entropy: of the routing distributions, in nats.
+    """
+
+    coarse: Table
+    groups: tuple[Table, ...]
+    cells: Table
+    load: NDArray[np.int64]
+    mean_entropy: float
+
+    def scores(self, coarse_labels: Sequence[str]) -> dict[str, float]:
+        """Return the scores, see ``routing_scores``."""
+        scores = {}
+        if len(coarse_labels) > 1:
+            if self.coarse.any():
+                scores["coarse_accuracy"] = float(self.coarse.trace() / self.coarse.sum())
+            for label, table in zip(coarse_labels, self.groups, strict=True):
+                if table.any():
+                    scores[f"group_accuracy/{label}"] = matched_share(table)
+        if self.cells.any():
+            table = self.cells
+            scores |= {"cell_accuracy": matched_share(table), "nmi": nmi(table), "ari": ari(table)}
+        loads = self.load / self.load.sum()
+        scores |= {f"expert_load/{expert}": float(share) for expert, share in enumerate(loads)}
+        return scores | {"routing_entropy": self.mean_entropy}
 
 
 def routing_scores(
-    routing: Floats, positive_probability: Floats, fine: Integers, grouping: CoarseGrouping
+    routing: Floats, coarse_probability: Floats, coarse: Integers, fine: Integers, coarse_labels: Sequence[str]
 ) -> dict[str, float]:
-    """Score a routing against the true classes.
+    """Return the scores of a routing that the truth allows.
 
     Args:
-        routing: [N, E] routing distribution.
-        positive_probability: [N] probability of the positive coarse label.
-        fine: [N] true fine classes, ``UNKNOWN`` where they are not told.
-        grouping: the fine classes behind each coarse label.
+        routing: [N, E] routing distribution, N at least 1.
+        coarse_probability: [N, K] probability of each coarse label.
+        coarse: [N] true coarse labels, ``UNKNOWN`` where they are not known.
+        fine: [N] true fine classes, ``UNKNOWN`` where they are not known.
+        coarse_labels: the names of the K coarse labels.
 
     Returns:
-        ``binary_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the
-        images of one true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi``
-        (arithmetic mean) and ``ari`` of the cells against all fine classes; ``expert_load/E``; and
-        ``routing_entropy``, the mean in nats. Without coarse labels the first two are left out; a cell is an expert.
-        All but the last two are of the images whose class is told, nan where there are none.
+        ``coarse_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the images of one
+        true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi`` (arithmetic mean) and ``ari``
+        of the cells against the fine classes; ``expert_load/E``; and ``routing_entropy``, the mean in nats. The first
+        two are left out where there is one coarse label. A score whose truth is known for no image is left out as well.
     """
-    known = fine != UNKNOWN
-    experts, cell, fine = routing[known].argmax(axis=1), cells(routing, positive_probability)[known], fine[known]
-    coarse, told = grouping.coarse(fine), bool(known.any())
-    scores = {}
-    if grouping.divided:
-        right = (positive_probability[known] > 0.5) == coarse
-        scores["binary_accuracy"] = float(right.mean()) if told else float("nan")
-        for index, label in enumerate(grouping.labels):
-            group = coarse == index
-            scores[f"group_accuracy/{label}"] = clustering_accuracy(experts[group], fine[group])
-    found = clustering_scores(cell, fine)
-    scores |= {"cell_accuracy": found["accuracy"], "nmi": found["nmi"], "ari": found["ari"]}
-    scores |= {f"expert_load/{e}": float(load) for e, load in enumerate(expert_load(routing))}
-    scores["routing_entropy"] = float(routing_entropy(routing).mean())
-    return scores
+    expert, predicted = routing.argmax(axis=1), coarse_probability.argmax(axis=1)
+    experts, labels = routing.shape[1], coarse_probability.shape[1]
+    classes = int(fine.max(initial=0)) + 1
+    known, told = fine != UNKNOWN, coarse != UNKNOWN
+    groups = (known & (coarse == label) for label in range(labels))
+    counts = RoutingCounts(
+        coarse=count_table((coarse[told], predicted[told]), (labels, labels)),
+        groups=tuple(count_table((fine[group], expert[group]), (classes, experts)) for group in groups),
+        cells=count_table((fine[known], cells(routing, coarse_probability)[known]), (classes, experts * labels)),
+        load=np.bincount(expert, minlength=experts),
+        mean_entropy=float(routing_entropy(routing).mean()),
+    )
+    return counts.scores(coarse_labels)
+
+
+def count_table(places: tuple[Integers, ...], shape: tuple[int, ...]) -> Table:
+    """Return how many images there are of each combination, int64 of ``shape``.
+
+    Args:
+        places: for each axis of the table, int [N], the place of each image.
+        shape: of the table.
+    """
+    table = np.zeros(shape, np.int64)
+    np.add.at(table, places, 1)
+    return table
 
 
 def idle_experts(scores: Mapping[str, float], least: float = 0.01) -> list[int]:
-    """Return the experts whose load in ``routing_scores`` is under ``least``."""
+    """Return the experts whose load among the scores is under ``least``."""
     loads = {key: value for key, value in scores.items() if key.startswith("expert_load/")}
     return [int(key.removeprefix("expert_load/")) for key, value in loads.items() if value < least]
 
@@ -133,21 +159,23 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error, 0 to 1: the bins' mean gap, weighted by images; nan for no images."""
-        total = int(self.images.sum())
+        """The expected calibration error, 0 to 1: the bins' mean gap, weighted by images, at least one."""
         gap = np.nan_to_num(np.abs(self.accuracy - self.confidence))
-        return float((self.images * gap).sum() / total) if total else float("nan")
+        return float((self.images * gap).sum() / self.images.sum())
 
 
 def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> Reliability:
-    """Bin predictions by their confidence (Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599).
+    """Return how often predictions are right, by their confidence.
+
+    Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Args:
         confidence: [N] probability of each prediction, 0 to 1; a bin holds its upper edge, as in the paper.
         right: bool [N] whether the prediction is true.
         bins: B, the number of bins.
     """
-    confidence = np.clip(confidence.astype(np.float64), 0, 1)  # a float32 softmax may exceed 1 by its last bit
+    # A float32 softmax may exceed 1 by its last bit.
+    confidence = np.clip(confidence.astype(np.float64), 0, 1)
     place = calibration_bin(confidence, bins)
     images = np.bincount(place, minlength=bins)
     sums = [np.bincount(place, weights, bins) for weights in (confidence, right.astype(np.float64))]
@@ -164,19 +192,14 @@ def calibration_bin(confidence: Floats, bins: int = CALIBRATION_BINS) -> NDArray
 
 
 def auroc(inliers: Floats, outliers: Floats) -> float:
-    """Return the area under the ROC curve with which a confidence tells inliers from outliers.
+    """Return the area under the ROC curve with which a confidence separates inliers from outliers, 0 to 1.
 
-    It is the probability that an inlier is more confident than an outlier, ties counting half: 0.5 is
-    chance, 1 is perfect (Hendrycks and Gimpel, arXiv:1610.02136).
+    It is the probability that an inlier is more confident than an outlier, ties counting half: 0.5 is chance, 1 is
+    perfect (Hendrycks and Gimpel, arXiv:1610.02136).
 
     Args:
-        inliers: [N] confidence in images as the model knows them.
-        outliers: [M] confidence in images of another kind.
-
-    Returns:
-        0 to 1; nan where one side holds no images.
+        inliers: [N] confidence in images like those the model was trained on, N at least 1.
+        outliers: [M] confidence in images of another kind, M at least 1.
     """
-    if len(inliers) == 0 or len(outliers) == 0:
-        return float("nan")
     known = np.repeat([True, False], [len(inliers), len(outliers)])
     return float(roc_auc_score(known, np.concatenate([inliers, outliers])))
