@@ -65,7 +65,7 @@ class ReferenceBudget:
     @property
     def draws(self) -> int:
         """How many draws there are of each budget."""
-        return self.accuracy.shape[1]
+        return int(self.accuracy.shape[1])
 
     def rows(self) -> list[BudgetRow]:
         """Return each budget's mean, sample standard deviation, least and greatest accuracy."""

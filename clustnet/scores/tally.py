@@ -5,30 +5,39 @@ to the same one in whatever order, on one machine or on many: sums of floats wou
 """
 
 import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from clustnet.bundles.answers import Answers
-from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
 from clustnet.bundles.routing import routing_entropy
-from clustnet.scores.scores import CALIBRATION_BINS, Reliability, calibration_bin
+from clustnet.scores.scores import CALIBRATION_BINS, Reliability, RoutingCounts, calibration_bin, count_table
 
-STEPS = 2**30  # in 1; a mean over any number of images is off by half a step, 5e-10, at most
-LEAST_PROBABILITY = 1e-12  # keeps the logarithm of an impossible class finite
+# In 1; a mean over any number of images is off by half a step, 5e-10, at most.
+STEPS = 2**30
+# Keeps the logarithm of an impossible class finite.
+MIN_PROBABILITY = 1e-12
 CERTAINTY_BINS = 40
-MISTAKES = 20
+MAX_MISTAKES = 20
 
 Counts = NDArray[np.int64]
+Integers = NDArray[np.integer]
 
 
 class Mistake(NamedTuple):
-    """A wrong guess: the image's place among all images, its true class, the guess, its probability, the image."""
+    """A wrong guess: the image's place among all images, its truth, the guess, its probability, and the image.
+
+    ``truth`` is a row of ``Tally.routed``.
+    """
 
     place: int
-    label: int
+    truth: int
     guess: int
     probability: float
     image: NDArray[np.uint8]
@@ -36,124 +45,260 @@ class Mistake(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over N images of C classes that E experts share; two tallies of different images can be added.
+    """Counts over N images that E experts share; two tallies of different images can be added.
+
+    The truth of an image is its class where that is known, otherwise its coarse label where that is known, otherwise
+    nothing. So a table by truth has C + K + 1 rows: the C classes, the K coarse labels, and nothing.
 
     Args:
-        routed: int64 [C, E, 2] images by true class, chosen expert and predicted coarse label.
-        confusion: int64 [C, C] images by true class and guess.
-        guesses: int64 [3, B] for each bin of the guess's probability: images, right ones, sum of the probability in
-            steps of 1 / ``STEPS``.
-        coarse: the same of the predicted coarse label.
+        grouping: the C classes of the K coarse labels.
+        routed: int64 [C + K + 1, E, K] images by truth, most probable expert and predicted coarse label.
+        guessed: int64 [C + K + 1, C] images by truth and guess.
+        guess_bins: int64 [3, B] for each bin of the guess's probability: images of known class, right ones, and the sum
+            of the probability in steps of 1 / ``STEPS``.
+        coarse_bins: the same of the predicted coarse label and the images whose coarse label is known.
         certainty: int64 [2, ``CERTAINTY_BINS``] all images, and wrong guesses, by the chosen expert's probability.
-        abstained: images that the model would rather not answer.
+        abstained: images that the model abstains from.
         entropy: sum of the routing entropy, in steps.
-        surprise: sum of -ln P(true class), in steps.
-        mistakes: the ``MISTAKES`` wrong guesses of the highest probability, the surest first.
+        probability: sum of the guess's probability, in steps.
+        surprise: sum of -ln P(true class) over the images of known class, in steps.
+        mistakes: the ``MAX_MISTAKES`` wrong guesses of the highest probability, the surest first.
     """
 
+    grouping: CoarseGrouping
     routed: Counts
-    confusion: Counts
-    guesses: Counts
-    coarse: Counts
+    guessed: Counts
+    guess_bins: Counts
+    coarse_bins: Counts
     certainty: Counts
     abstained: int
     entropy: int
+    probability: int
     surprise: int
     mistakes: tuple[Mistake, ...]
 
     def __len__(self) -> int:
-        return int(self.confusion.sum())
+        return int(self.guessed.sum())
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
+            self.grouping,
             self.routed + other.routed,
-            self.confusion + other.confusion,
-            self.guesses + other.guesses,
-            self.coarse + other.coarse,
+            self.guessed + other.guessed,
+            self.guess_bins + other.guess_bins,
+            self.coarse_bins + other.coarse_bins,
             self.certainty + other.certainty,
             self.abstained + other.abstained,
             self.entropy + other.entropy,
+            self.probability + other.probability,
             self.surprise + other.surprise,
             surest([*self.mistakes, *other.mistakes]),
         )
 
     @property
+    def classes(self) -> int:
+        """The number C of classes."""
+        return int(self.guessed.shape[1])
+
+    @property
+    def known_classes(self) -> int:
+        """How many images there are whose class is known."""
+        return int(self.confusion.sum())
+
+    @property
+    def known_coarse(self) -> int:
+        """How many images there are whose coarse label is known."""
+        return int(self.coarse_confusion.sum())
+
+    @property
+    def confusion(self) -> Counts:
+        """Images of known class by true class (row) and guess, int64 [C, C]."""
+        table: Counts = self.guessed[: self.classes]
+        return table
+
+    @cached_property
+    def truth_coarse(self) -> Counts:
+        """The coarse label of each row of a table by truth, ``UNKNOWN`` for the last, int64 [C + K + 1]."""
+        of_classes = self.grouping.coarse(np.arange(self.classes))
+        found: Counts = np.concatenate([of_classes, np.arange(len(self.grouping.labels)), [UNKNOWN]])
+        return found
+
+    @property
+    def coarse_confusion(self) -> Counts:
+        """Images of known coarse label by it (row) and the predicted one, int64 [K, K]."""
+        return self._by_coarse(self.routed.sum(axis=1))[:-1]
+
+    @property
+    def subtypes(self) -> Counts:
+        """Images by true coarse label, in the last row those of which it is not known, and guess, int64 [K + 1, C]."""
+        return self._by_coarse(self.guessed)
+
+    @property
+    def experts(self) -> Counts:
+        """Images by true coarse label, in the last row those of which it is not known, and expert, int64 [K + 1, E]."""
+        return self._by_coarse(self.routed.sum(axis=2))
+
+    @property
+    def class_experts(self) -> Counts:
+        """Images of known class by true class and expert, int64 [C, E]."""
+        return self.routed[: self.classes].sum(axis=2)
+
+    @property
     def class_reliability(self) -> Reliability:
         """The guesses' probability beside their accuracy."""
-        return _reliability(self.guesses)
+        return _reliability(self.guess_bins)
 
     @property
     def coarse_reliability(self) -> Reliability:
         """The coarse labels' probability beside their accuracy."""
-        return _reliability(self.coarse)
+        return _reliability(self.coarse_bins)
+
+    def routing_counts(self) -> RoutingCounts:
+        """Return what the scores of the routing are computed from."""
+        return RoutingCounts(
+            coarse=self.coarse_confusion,
+            groups=tuple(self.class_experts[list(group)] for group in self.grouping.groups),
+            cells=self.routed[: self.classes].reshape(self.classes, -1),
+            load=self.routed.sum(axis=(0, 2)),
+            mean_entropy=self.entropy / STEPS / len(self),
+        )
+
+    def _by_coarse(self, table: Counts) -> Counts:
+        """Return the sums of a table's rows, [C + K + 1, ...], by their coarse label, [K + 1, ...]."""
+        sums = np.zeros((len(self.grouping.labels) + 1, *table.shape[1:]), np.int64)
+        # UNKNOWN is -1, so those images add to the last row.
+        np.add.at(sums, self.truth_coarse, table)
+        return sums
 
 
 def tally(
     answers: Answers,
-    labels: NDArray[np.integer],
+    coarse: Integers,
+    fine: Integers,
     grouping: CoarseGrouping,
     images: NDArray[np.uint8] | None = None,
     first: int = 0,
 ) -> Tally:
-    """Count the answers to N images.
+    """Return the counts of the answers to N images.
 
     Args:
         answers: of the N images.
-        labels: [N] true fine classes.
-        grouping: the fine classes behind each coarse label, which are all that is answered; without coarse labels every
-            image counts as negative.
+        coarse: [N] true coarse labels, ``UNKNOWN`` where they are not known. A known class decides on its own coarse
+            label, and a single coarse label is that of every image.
+        fine: [N] true classes, ``UNKNOWN`` where they are not known.
+        grouping: the classes of each coarse label, in the model's order.
         images: uint8 [N, H, W] or [N, H, W, 3], for the mistakes; without them none is kept.
         first: the place of the first image among all that are evaluated.
     """
-    classes, experts = answers.class_probability.shape[1], answers.routing.shape[1]
-    positive = (answers.coarse_label == grouping.labels[-1]).astype(np.int64) * grouping.divided
-    right = answers.guess == labels
-    true_probability = answers.class_probability[np.arange(len(labels)), labels].astype(np.float64)
+    classes, experts, labels = answers.class_probability.shape[1], answers.routing.shape[1], len(grouping.labels)
+    coarse = np.where((fine == UNKNOWN) & grouping.divided, coarse, grouping.coarse(fine))
+    truth = np.where(fine != UNKNOWN, fine, np.where(coarse != UNKNOWN, classes + coarse, classes + labels))
+    known, told = fine != UNKNOWN, coarse != UNKNOWN
+    right, right_label = answers.guess == fine, answers.coarse == coarse
+    wrong = np.where(known, ~right, told & ~right_label)
     place = _even_bin(answers.routing.max(axis=1), CERTAINTY_BINS)
+    true_probability = answers.class_probability[known, fine[known]].astype(np.float64)
+    coarse_probability = answers.coarse_probability.max(axis=1)
     return Tally(
-        _counts((labels, answers.expert, positive), (classes, experts, 2)),
-        _counts((labels, answers.guess), (classes, classes)),
-        _bins(answers.guess_probability, right),
-        _bins(answers.coarse_probability, positive == grouping.coarse(labels)),
-        np.stack([np.bincount(chosen, minlength=CERTAINTY_BINS) for chosen in (place, place[~right])]),
-        int(answers.abstain.sum()),
-        int(_steps(routing_entropy(answers.routing)).sum()),
-        int(_steps(-np.log(np.clip(true_probability, LEAST_PROBABILITY, None))).sum()),
-        _mistakes(answers, labels, images, first) if images is not None else (),
+        grouping=grouping,
+        routed=count_table((truth, answers.expert, answers.coarse), (classes + labels + 1, experts, labels)),
+        guessed=count_table((truth, answers.guess), (classes + labels + 1, classes)),
+        guess_bins=_bins(answers.guess_probability[known], right[known]),
+        coarse_bins=_bins(coarse_probability[told], right_label[told]),
+        certainty=np.stack([np.bincount(chosen, minlength=CERTAINTY_BINS) for chosen in (place, place[wrong])]),
+        abstained=int(answers.abstain.sum()),
+        entropy=int(_steps(routing_entropy(answers.routing)).sum()),
+        probability=int(_steps(_clipped(answers.guess_probability)).sum()),
+        surprise=int(_steps(-np.log(np.clip(true_probability, MIN_PROBABILITY, None))).sum()),
+        mistakes=() if images is None else _mistakes(answers, truth, wrong, images, first),
     )
+
+
+def scores_of(tallied: Tally) -> dict[str, float]:
+    """Return the scores of a tally of at least one image that its truth allows.
+
+    Returns:
+        ``class_accuracy``, the share of guesses that are the true class; those of
+        ``clustnet.scores.scores.routing_scores``, to nine digits; ``mean_class_probability``, the guesses' mean
+        probability; ``negative_log_likelihood``, the mean of -ln P(true class); ``calibration_error`` and
+        ``coarse_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
+        ``abstained``, the share of images that the model abstains from, which the others count as well.
+        With one coarse label what is about coarse labels is left out, and so is a score whose truth is known for no
+        image.
+    """
+    total, known = len(tallied), tallied.known_classes
+    scores = {"class_accuracy": float(tallied.confusion.trace() / known)} if known else {}
+    scores |= tallied.routing_counts().scores(tallied.grouping.labels)
+    scores["mean_class_probability"] = tallied.probability / STEPS / total
+    if known:
+        scores["negative_log_likelihood"] = tallied.surprise / STEPS / known
+        scores["calibration_error"] = tallied.class_reliability.error
+    if tallied.grouping.divided and tallied.known_coarse:
+        scores["coarse_calibration_error"] = tallied.coarse_reliability.error
+    return scores | {"abstained": tallied.abstained / total}
+
+
+@dataclass(frozen=True)
+class GroupConfusion:
+    """Classes against experts among the images of one coarse label, with the best matching on the diagonal.
+
+    Args:
+        table: int64 [classes, E] images of each class that each expert got.
+        classes: int64 [classes] the class of each row.
+        experts: int64 [E] the expert of each column.
+    """
+
+    table: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    experts: NDArray[np.int64]
+
+
+def group_confusion(tallied: Tally, group: Sequence[int]) -> GroupConfusion:
+    """Return the one-to-one matching of experts with the classes of one coarse label that is the group's accuracy.
+
+    Args:
+        tallied: of N images.
+        group: the classes of the coarse label.
+    """
+    table = tallied.class_experts[list(group)]
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    rows, columns = (
+        np.concatenate([matched, np.setdiff1d(np.arange(size), matched)])
+        for matched, size in zip((rows, columns), table.shape, strict=True)
+    )
+    return GroupConfusion(table[np.ix_(rows, columns)], np.array(group)[rows], columns)
 
 
 def surest(mistakes: list[Mistake]) -> tuple[Mistake, ...]:
-    """Return at most ``MISTAKES`` of them, the most probable first and of equal ones the first image."""
-    return tuple(heapq.nsmallest(MISTAKES, mistakes, key=lambda mistake: (-mistake.probability, mistake.place)))
+    """Return at most ``MAX_MISTAKES`` of them, the most probable first and of equal ones the first image."""
+    return tuple(heapq.nsmallest(MAX_MISTAKES, mistakes, key=lambda mistake: (-mistake.probability, mistake.place)))
 
 
 def _mistakes(
-    answers: Answers, labels: NDArray[np.integer], images: NDArray[np.uint8], first: int
+    answers: Answers, truth: Integers, wrong: NDArray[np.bool_], images: NDArray[np.uint8], first: int
 ) -> tuple[Mistake, ...]:
+    """Return the surest of the wrong guesses."""
     guess, probability = answers.guess, answers.guess_probability
-    wrong = np.flatnonzero(guess != labels)
-    chosen = wrong[np.argsort(-probability[wrong], kind="stable")[:MISTAKES]]
+    places = np.flatnonzero(wrong)
+    chosen = places[np.argsort(-probability[places], kind="stable")[:MAX_MISTAKES]]
     return tuple(
-        Mistake(first + int(i), int(labels[i]), int(guess[i]), float(probability[i]), images[i].copy()) for i in chosen
+        Mistake(first + int(i), int(truth[i]), int(guess[i]), float(probability[i]), images[i].copy()) for i in chosen
     )
 
 
-def _counts(places: tuple[NDArray[np.integer], ...], shape: tuple[int, ...]) -> Counts:
-    table = np.zeros(shape, np.int64)
-    np.add.at(table, places, 1)
-    return table
-
-
 def _bins(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> Counts:
+    """Return the images, right ones and sums of the probability in each calibration bin, int64 [3, B]."""
     table = np.zeros((3, CALIBRATION_BINS), np.int64)
-    clipped = np.clip(probability.astype(np.float64), 0, 1)  # a float32 softmax may exceed 1 by its last bit
     place = calibration_bin(probability)
-    for row, values in zip(
-        table, (np.ones(len(right), np.int64), right.astype(np.int64), _steps(clipped)), strict=True
-    ):
+    rows = (np.ones(len(right), np.int64), right.astype(np.int64), _steps(_clipped(probability)))
+    for row, values in zip(table, rows, strict=True):
         np.add.at(row, place, values)
     return table
+
+
+def _clipped(probability: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return probabilities of at most 1, which a float32 softmax may exceed by its last bit."""
+    return np.clip(probability.astype(np.float64), 0, 1)
 
 
 def _even_bin(probability: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
@@ -162,10 +307,12 @@ def _even_bin(probability: NDArray[np.floating], bins: int) -> NDArray[np.int64]
 
 
 def _steps(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return values in whole steps of 1 / ``STEPS``."""
     return np.rint(values * STEPS).astype(np.int64)
 
 
 def _reliability(table: Counts) -> Reliability:
+    """Return the reliability of calibration bins."""
     images, right, steps = table
     with np.errstate(invalid="ignore"):
         return Reliability(images, steps / STEPS / images, right / images)
