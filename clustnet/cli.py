@@ -13,12 +13,12 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 # By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
-    "train": ("training.commands.train", "train a recipe: coarse labels -> run"),
-    "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
-    "report": ("training.commands.report", "score and draw runs of deep_clustering"),
+    "train": ("training.commands.train", "train a recipe: images with coarse labels -> run"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
-    "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
+    "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
+    "report": ("training.commands.report", "score and draw runs of deep_clustering"),
+    "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "key": ("serving.keys.command", "make an API key for the service"),
 }
 
@@ -52,7 +52,7 @@ def _run(command: str, arguments: list[str]) -> int:
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        # Whoever read the output has gone, as 'head' does; Python would complain at its own end too.
+        # The reader of the output has gone, as 'head' does; Python would complain again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
@@ -63,13 +63,14 @@ def _run(command: str, arguments: list[str]) -> int:
 
 
 def _fail(message: str, code: int = WRONG_INPUT) -> int:
-    if _is_first("LOCAL_RANK"):  # of each machine, as what is wrong may be wrong on one of them alone
+    # The first process of each machine reports, because what is wrong may be wrong on one machine alone.
+    if _is_first("LOCAL_RANK"):
         print(f"clustnet: {message}", file=sys.stderr)
     return code
 
 
 def _is_first(variable: str) -> bool:
-    """Tell whether this is the first of the processes that torchrun or accelerate number by a variable."""
+    """Return whether this is the first of the processes that torchrun or accelerate number by a variable."""
     return os.environ.get(variable, "0") == "0"
 
 

@@ -18,7 +18,7 @@ def sha256_of(path: Path) -> str:
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with a file's content, None without the file; the file is not read."""
+    """Return what changes with a file's content, None without the file; its content is not read."""
     try:
         status = path.stat()
     except OSError:
@@ -38,7 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp is private to its owner; results are not
+        # A file of mkstemp is private to its owner; results are not.
+        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -80,7 +81,7 @@ def _swap(new: Path, path: Path) -> None:
     if not path.exists():
         new.rename(path)
         return
-    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / "was"
+    old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / "old"
     path.rename(old)
     try:
         new.rename(path)

@@ -19,12 +19,16 @@ GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 CONDITIONAL = "conditional.onnx"
 MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_NAME_CHARACTERS = 200
+# What the preparation mnist makes of any drawing.
+DIGIT_SHAPE = (28, 28)
 
 RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Label = Annotated[str, Field(min_length=1, max_length=200)]
+Label = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
+Side = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
@@ -41,11 +45,17 @@ class InputSpec(Strict):
     ``aspect`` says what ``fit`` does with an image of other proportions: ``crop`` its middle or ``pad`` it with black.
     """
 
-    shape: tuple[int, int] | tuple[int, int, Literal[3]]
+    shape: tuple[Side, Side] | tuple[Side, Side, Literal[3]]
     dtype: Literal["uint8"] = "uint8"
     meaning: str
     preparation: Literal["mnist", "fit", "resize"]
     aspect: Literal["crop", "pad"] = "crop"
+
+    @model_validator(mode="after")
+    def _digits_have_one_size(self) -> "InputSpec":
+        if self.preparation == "mnist" and self.shape != DIGIT_SHAPE:
+            raise ValueError(f"the preparation mnist makes images of {list(DIGIT_SHAPE)}, not {list(self.shape)}")
+        return self
 
     @property
     def colour(self) -> bool:
@@ -103,7 +113,7 @@ class Calibration(Strict):
 
     temperature: Annotated[float, Field(gt=0)]
     data: str
-    images: Annotated[int, Field(ge=0)]
+    images: Count
 
 
 class Abstention(Strict):
@@ -303,7 +313,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
-        raise UserError(f"{path} is not a valid manifest: {_first_fault(error)}; export the run again.") from None
+        raise UserError(f"{path} is not a valid manifest: {first_fault(error)}; export the run again.") from None
 
 
 class _Schema(BaseModel):
@@ -319,13 +329,15 @@ def _check_schema(path: Path, content: bytes) -> None:
     except ValidationError:
         return
     if found != SCHEMA_VERSION:
+        again = f"export its run again with 'clustnet export RUN --out {path.parent}'"
+        remedy = again if found < SCHEMA_VERSION else "install the release of clustnet that wrote it"
         raise UserError(
-            f"The bundle {path.parent} has schema {found}, but this release reads schema {SCHEMA_VERSION}; "
-            f"export its run again with 'clustnet export RUN --out {path.parent}'."
+            f"The bundle {path.parent} has schema {found}, but this release reads schema {SCHEMA_VERSION}; {remedy}."
         )
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault that pydantic found, with its place."""
     fault = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")

@@ -40,12 +40,14 @@ def fit_temperature(
 
     Args:
         probability: [N, C] probability of each class, before calibration.
-        membership: bool [K, C] whether each class belongs to each coarse label, K at least 2.
+        membership: bool [K, C] whether each class belongs to each coarse label.
         coarse: [N] coarse labels, 0 to K - 1.
 
     Returns:
-        Within ``TEMPERATURES``.
+        Within ``TEMPERATURES``; 1 for a single coarse label, which shows nothing.
     """
+    if len(membership) == 1:
+        return 1.0
     behind = membership[coarse]
 
     def negative_log_likelihood(log_temperature: float) -> float:

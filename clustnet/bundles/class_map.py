@@ -25,7 +25,7 @@ def fit_class_map(
         weights: [N, E] the experts' weights.
         expert_probability: [N, E, K] each expert's distribution over the coarse labels.
         labels: [N] classes of the reference images, 0 to C - 1.
-        membership: bool [K, C] whether each class belongs to each coarse label.
+        membership: bool [K, C] whether each class belongs to each coarse label, each of which has at least one.
 
     Returns:
         float64 [E, K, C], rows summing to 1.
@@ -37,7 +37,7 @@ def fit_class_map(
     return counts
 
 
-def identity_class_map(used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[int]]:
+def identity_class_map(used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
     """Return the class map in which each cell in use is a subtype of its own.
 
     A cell out of use stands for all subtypes of its coarse label alike.
@@ -46,17 +46,17 @@ def identity_class_map(used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], li
         used: bool [E, K] whether each cell is in use; each coarse label has at least one such cell.
 
     Returns:
-        The map, float64 [E, K, C], rows summing to 1; and the coarse label of each of the C subtypes, sorted.
+        The map, float64 [E, K, C], rows summing to 1; and the cell (expert, coarse label) of each of the C subtypes,
+        by coarse label and then by expert.
     """
-    cells = [(expert, coarse) for coarse in range(used.shape[1]) for expert in np.flatnonzero(used[:, coarse])]
-    labels = [coarse for _, coarse in cells]
-    class_map = np.zeros((*used.shape, len(cells)))
+    subtypes = [(expert, coarse) for coarse, expert in np.argwhere(used.T).tolist()]
+    labels = np.array([coarse for _, coarse in subtypes])
+    class_map = np.zeros((*used.shape, len(subtypes)))
     for coarse in range(used.shape[1]):
-        own = np.array(labels) == coarse
-        class_map[:, coarse] = own / own.sum()
-    for subtype, (expert, coarse) in enumerate(cells):
-        class_map[expert, coarse] = np.eye(len(cells))[subtype]
-    return class_map, labels
+        class_map[:, coarse] = (labels == coarse) / (labels == coarse).sum()
+    for subtype, (expert, coarse) in enumerate(subtypes):
+        class_map[expert, coarse] = np.eye(len(subtypes))[subtype]
+    return class_map, subtypes
 
 
 def class_probability(weights: Floats, expert_probability: Floats, class_map: Floats) -> Floats:
@@ -99,10 +99,10 @@ def class_mapping(class_map: Floats, classes: Sequence[str]) -> dict[str, str | 
 
 
 def draw_reference(labels: NDArray[np.integer], per_class: int, seed: int) -> NDArray[np.int64]:
-    """Draw ``per_class`` images of each class, without replacement: sorted indices, int64.
+    """Return the sorted indices of ``per_class`` images of each class, drawn without replacement, int64.
 
     Args:
-        labels: [N] classes of the training split; images of unknown class (-1) are never drawn.
+        labels: [N] classes of the training split, at least one of them known; ``UNKNOWN`` ones are never drawn.
         per_class: images of each class, at least 1.
         seed: seed of the draw.
 

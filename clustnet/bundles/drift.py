@@ -28,13 +28,19 @@ from clustnet.bundles.bundle import Binned, DriftReference
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
 
-BINS = 10  # of confidence and brightness, equally full in the reference
-BLOCKS = 10  # of a window, which slides by a block
-TOLERANCE = 0.05  # nats from the reference to the live distribution; about 0.1 of the population stability index
-REFERENCE_FAULT = 0.001  # probability that the reference's own sampling error is larger than allowed for
+# Of confidence and brightness, equally full in the reference.
+BINS = 10
+# Of a window, which slides by a block.
+BLOCKS = 10
+# From the reference to the live distribution; about 0.1 of the population stability index.
+TOLERANCE_NATS = 0.05
+# Probability that the reference's own sampling error is larger than allowed for.
+REFERENCE_FAULT_PROBABILITY = 0.001
 FALSE_ALARM_IMAGES = 1_000_000
-PRIOR = 0.5  # images that a learnt distribution begins with in each bin: Krichevsky and Trofimov, 1981
-STEPS = 16  # halvings on the way to the nearest distribution within the tolerance
+# What a learnt distribution begins with in each bin: Krichevsky and Trofimov, 1981.
+PRIOR_IMAGES = 0.5
+# On the way to the nearest distribution within the tolerance.
+HALVINGS = 16
 
 Counts = NDArray[np.int64]
 
@@ -107,7 +113,7 @@ class Shift:
     """How one live distribution compares with its reference.
 
     Args:
-        counts: int64 [K], images of the window in each bin.
+        counts: int64 [bins], images of the window in each bin.
         psi: the population stability index, 0 or more.
         alarm: whether more than a little shift is certain.
     """
@@ -129,7 +135,8 @@ class Window:
 
     def __init__(self, reference: DriftReference, images: int) -> None:
         self.reference = reference
-        self.images = 0  # in the window now
+        # In the window now.
+        self.images = 0
         counts = list(reference.counts().values())
         self._kinds = [len(some) for some in counts]
         self._reference = np.zeros((len(counts), max(self._kinds)))
@@ -137,13 +144,15 @@ class Window:
             row[: len(some)] = np.array(some) / reference.images
         self._radius = np.array([_radius(kinds, reference.images) for kinds in self._kinds])
         self._block = images // BLOCKS
-        self._blocks = np.zeros((1, *self._reference.shape), np.int64)  # [blocks, 4, K], the newest first
-        self._room = self._block  # in the newest
-        self._rising = np.array([_log_rising(PRIOR, count) for count in range(BLOCKS * self._block + 1)])
+        # [blocks, 4, bins], the newest first.
+        self._blocks = np.zeros((1, *self._reference.shape), np.int64)
+        # Images that the newest block still takes.
+        self._room = self._block
+        self._rising = np.array([_log_rising(PRIOR_IMAGES, count) for count in range(BLOCKS * self._block + 1)])
         self._enough = math.log(len(counts) * (FALSE_ALARM_IMAGES / self._block + 1))
 
     def add(self, bins: NDArray[np.intp]) -> None:
-        """Add N images in their order.
+        """Move the window on by N images in their order.
 
         Args:
             bins: int [N, 4], as ``Observed.bins`` gives them.
@@ -153,15 +162,16 @@ class Window:
                 empty = np.zeros_like(self._blocks[:1])
                 self._blocks = np.concatenate([empty, self._blocks[: BLOCKS - 1]])
                 self._room = self._block
-            now, bins = bins[: self._room], bins[self._room :]
-            for counts, column in zip(self._blocks[0], now.T, strict=True):
+            taken, bins = bins[: self._room], bins[self._room :]
+            for counts, column in zip(self._blocks[0], taken.T, strict=True):
                 counts += np.bincount(column, minlength=len(counts))
-            self._room -= len(now)
+            self._room -= len(taken)
         self.images = int(self._blocks[:, 0].sum())
 
     def shifts(self) -> dict[str, Shift]:
         """Return how each distribution compares with the reference."""
-        counts = self._blocks.cumsum(axis=0)  # [blocks, 4, K], of the newest block, the two newest, ...
+        # [blocks, 4, bins], of the newest block, the two newest, ...
+        counts = self._blocks.cumsum(axis=0)
         alarms = np.logaddexp.reduce(self._log_evidence(counts), axis=0) >= self._enough
         return {
             name: Shift(live[:kinds], psi(np.array(was), live[:kinds]), bool(alarm))
@@ -171,9 +181,9 @@ class Window:
         }
 
     def _log_evidence(self, counts: Counts) -> NDArray[np.float64]:
-        """Return the logarithm of each e-process, float64 [B, 4], of int64 [B, 4, K]."""
+        """Return the logarithm of each e-process, float64 [B, 4], of int64 [B, 4, bins]."""
         images = counts[:, 0].sum(axis=1).tolist()
-        totals = np.array([[_log_rising(PRIOR * kinds, n) for kinds in self._kinds] for n in images])
+        totals = np.array([[_log_rising(PRIOR_IMAGES * kinds, n) for kinds in self._kinds] for n in images])
         learnt: NDArray[np.float64] = self._rising[counts].sum(axis=2) - totals
         return learnt - best_log_likelihood(counts, self._reference, self._radius)
 
@@ -184,8 +194,8 @@ def psi(reference: Counts, live: Counts) -> float:
     Half an image is added to every bin, so that an empty one gives no infinity.
 
     Args:
-        reference: int [K], counts of M images, at least one.
-        live: int [K], counts of N images; without any the index is 0.
+        reference: int [bins], counts of M images, at least one.
+        live: int [bins], counts of N images; without any the index is 0.
     """
     if not live.sum():
         return 0.0
@@ -197,24 +207,26 @@ def psi(reference: Counts, live: Counts) -> float:
 def best_log_likelihood(
     counts: Counts, reference: NDArray[np.float64], radius: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the largest log-likelihood that a distribution near the reference gives counts, or a trifle more.
+    """Return the largest log-likelihood that a distribution near the reference gives counts, or very little more.
 
     Near are all distributions p with a divergence KL(reference || p) of ``radius`` at most. By Lagrange, the likeliest
     of them is a mixture of the counts' own shares and the reference.
 
     Args:
-        counts: int64 [..., K].
-        reference: float64 [..., K], which broadcasts to them.
+        counts: int64 [..., bins].
+        reference: float64 [..., bins], which broadcasts to them.
         radius: float64 [...], likewise; in nats.
     """
     shares = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
     entropy = _dot_log(reference, reference)
-    low, high = np.zeros(counts.shape[:-1]), np.ones(counts.shape[:-1])  # weights of the shares
-    for _ in range(STEPS):
+    # Bounds of the weight that the shares have in the mixture.
+    low, high = np.zeros(counts.shape[:-1]), np.ones(counts.shape[:-1])
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         near = entropy - _dot_log(reference, _mixed(shares, reference, middle)) <= radius
         low, high = np.where(near, middle, low), np.where(near, high, middle)
-    return _dot_log(counts, _mixed(shares, reference, high))  # just outside, so that it is never too small
+    # Just outside the tolerance, so that it is never too small.
+    return _dot_log(counts, _mixed(shares, reference, high))
 
 
 def _mixed(
@@ -236,8 +248,8 @@ def _radius(kinds: int, images: int) -> float:
     Twice the images times the divergence is chi-squared (Wilks, 1938); its tail is bounded as by Laurent and Massart,
     "Adaptive estimation of a quadratic functional by model selection", 2000, lemma 1.
     """
-    degrees, rare = kinds - 1, -math.log(REFERENCE_FAULT)
-    return TOLERANCE + (degrees + 2 * math.sqrt(degrees * rare) + 2 * rare) / (2 * images)
+    degrees, rare = kinds - 1, -math.log(REFERENCE_FAULT_PROBABILITY)
+    return TOLERANCE_NATS + (degrees + 2 * math.sqrt(degrees * rare) + 2 * rare) / (2 * images)
 
 
 def _log_rising(start: float, factors: int) -> float:

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from clustnet.bundles.bundle import Bundle, Manifest, Strict
+from clustnet.bundles.bundle import Bundle, Count, Manifest, Strict, first_fault
 from clustnet.errors import UserError
 
 EVALUATION = "evaluation.json"
 
-Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -60,9 +59,7 @@ def read_evaluation(bundle: Bundle) -> BundleEvaluation | None:
     try:
         evaluation = BundleEvaluation.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise UserError(f"{path} is not an evaluation: {place}: {fault['msg']}; export the run again.") from None
+        raise UserError(f"{path} is not an evaluation: {first_fault(error)}; export the run again.") from None
     if not _fits(evaluation, bundle.manifest):
         raise UserError(
             f"{path} has tables that do not fit the manifest's classes and experts, or its own number of images; "

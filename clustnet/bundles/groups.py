@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
-ALL = "all"  # The one coarse label of data that have none of their own.
-UNKNOWN = -1  # The class of an image whose class nobody has named.
+# The one coarse label of data that have none of their own.
+ALL = "all"
+# The class or coarse label of an image where nobody has named it.
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,14 @@ def _class_index(named: int | str, classes: Sequence[str]) -> int:
         return list(classes).index(named)
     if isinstance(named, int) and 0 <= named < len(classes):
         return named
+    if not classes:
+        raise UserError(
+            f"coarse names the class {named!r}, but the data name no classes; leave coarse out, or name them."
+        )
     known = ", ".join(classes)
-    raise UserError(f"coarse names the class {named!r}, but the classes are {known} (0 to {len(classes) - 1}).")
+    raise UserError(
+        f"coarse names the class {named!r}, but the classes are {known}; use these names, or 0 to {len(classes) - 1}."
+    )
 
 
 def _check_each_once(indices: Sequence[int], classes: Sequence[str]) -> None:

@@ -17,14 +17,16 @@ Device = Literal["auto", "cpu", "cuda"]
 Experts = Literal["all", "chosen"]
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
-IMAGES_AT_ONCE = {CPU: 256, CUDA: 1024}  # in one inference, which bounds its memory
+# In one inference, which bounds its memory.
+BATCH_IMAGES = {CPU: 256, CUDA: 1024}
 # On a GPU float32 products stay float32, as TensorFloat-32 moves probabilities by a thousandth; and cuDNN chooses its
 # convolutions by rule, as trying them all takes 0.14 s for each number of images that has not been seen before.
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     CPU: {},
     CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
-WARNINGS_AND_WORSE_HIDDEN = 3  # onnxruntime's log level "error"
+# onnxruntime's number for the level "error", which hides its warnings.
+LOG_LEVEL = 3
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,16 @@ class Predictor:
             _check_conditional(bundle)
             graph = CONDITIONAL
         signatures = _signatures(self.manifest)
-        self.outputs = signatures.pop(graph)  # names, and shapes after the batch dimension
-        for name, outputs in signatures.items():  # opened once and let go
+        # Names, and shapes after the batch dimension.
+        self.outputs = signatures.pop(graph)
+        for name, outputs in signatures.items():
             _check_signature(name, open_graph(bundle.path(name), [CPU]), self.manifest, outputs)
         self._session = open_graph(bundle.path(graph), providers_for(device), threads)
         _check_signature(graph, self._session, self.manifest, self.outputs)
         self.provider: str = self._session.get_providers()[0]
 
     def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Predictions:
-        """Predict N images of the bundle's input shape.
+        """Return the predictions for N images of the bundle's input shape.
 
         Args:
             images: uint8 [N, *input shape], 0 to 255.
@@ -103,7 +106,7 @@ class Predictor:
                 f"The model reads uint8 images of {list(expected)}, "
                 f"but got {images.dtype} images of {list(images.shape[1:])}."
             )
-        size = batch_size or IMAGES_AT_ONCE[self.provider]
+        size = batch_size or BATCH_IMAGES[self.provider]
         starts = range(0, max(len(images), 1), size)
         parts = [self._predict(images[i : i + size]) for i in starts]
         return parts[0] if len(parts) == 1 else joined(parts)
@@ -119,19 +122,20 @@ def providers_for(device: Device) -> list[str]:
     if device == "cpu" or not _has_nvidia_driver() or CUDA not in onnxruntime.get_available_providers():
         return [CPU]
     if hasattr(onnxruntime, "preload_dlls"):
-        onnxruntime.preload_dlls()  # finds the CUDA libraries that pip installed
+        # Finds the CUDA libraries that pip installed.
+        onnxruntime.preload_dlls()
     return [CUDA, CPU]
 
 
 def open_graph(path: Path, providers: list[str], threads: int = 1) -> Any:
-    """Open an ONNX graph as an ``onnxruntime.InferenceSession``.
+    """Return an ONNX graph opened as an ``onnxruntime.InferenceSession``.
 
     Raises:
         UserError: the file is not a graph that this onnxruntime can run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = WARNINGS_AND_WORSE_HIDDEN
+    options.log_severity_level = LOG_LEVEL
     chosen = [(name, PROVIDER_OPTIONS[name]) for name in providers]
     try:
         return onnxruntime.InferenceSession(path, options, providers=chosen)
@@ -173,16 +177,18 @@ def _signatures(manifest: Manifest) -> dict[str, dict[str, list[int]]]:
 
 def _check_signature(name: str, session: Any, manifest: Manifest, outputs: dict[str, list[int]]) -> None:
     """Compare inputs and outputs (name, type, shape after the batch dimension) with the manifest's."""
-    found = [(put.name, put.type, put.shape[1:]) for put in (*session.get_inputs(), *session.get_outputs())]
+    found = [(port.name, port.type, port.shape[1:]) for port in (*session.get_inputs(), *session.get_outputs())]
     expected = [("image", "tensor(uint8)", list(manifest.input.shape))]
     expected += [(output, "tensor(float)", shape) for output, shape in outputs.items()]
-    for is_, should in zip(found, expected, strict=False):
-        if is_ != should:
-            raise UserError(f"{name} has {_put(is_)} where the manifest wants {_put(should)}; export the bundle again.")
+    for actual, wanted in zip(found, expected, strict=False):
+        if actual != wanted:
+            difference = f"has {_described(actual)}, but the manifest expects {_described(wanted)}"
+            raise UserError(f"{name} {difference}; export the bundle again.")
     if len(found) != len(expected):
         raise UserError(f"{name} has {len(found)} inputs and outputs, not {len(expected)}; export the bundle again.")
 
 
-def _put(put: tuple[str, str, list[int]]) -> str:
-    name, kind, shape = put
+def _described(port: tuple[str, str, list[int]]) -> str:
+    """Return an input or output (name, type, shape after the batch dimension) as a person reads it."""
+    name, kind, shape = port
     return f"{name} {kind} {['N', *shape]}".replace("'", "")

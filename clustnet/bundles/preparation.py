@@ -5,9 +5,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
-from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.bundle import DIGIT_SHAPE, InputSpec
 from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -16,6 +16,8 @@ MAX_SIDE_PIXELS = 4096
 # A digit is reduced to 20 pixels a side, so a larger drawing gains nothing.
 MAX_DRAWING_PIXELS = 1024
 DIGIT_BOX_PIXELS = 20
+# Between the channels of a grey pixel; lossy WebP makes a difference of one level.
+MAX_GREY_DIFFERENCE_LEVELS = 3
 # A share of the range between paper and the darkest ink; what is fainter is noise.
 MIN_INK = 0.05
 
@@ -63,8 +65,19 @@ def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
+def has_colour(content: bytes) -> bool:
+    """Return whether an image file shows any colour, which a file with three channels need not.
+
+    Raises:
+        ImageError: as ``prepare``.
+    """
+    red, green, blue = decode(content).split()
+    differences = (ImageChops.difference(first, second) for first, second in ((red, green), (green, blue), (blue, red)))
+    return any(np.asarray(difference).max() > MAX_GREY_DIFFERENCE_LEVELS for difference in differences)
+
+
 def decode(content: bytes) -> Image.Image:
-    """Decode an image file to RGB, upright, transparency laid over white.
+    """Return the image in a file: RGB, upright, transparency laid over white.
 
     Its dimensions are checked before any pixel is decoded.
 
@@ -80,7 +93,7 @@ def decode(content: bytes) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
-            "image_too_large", f"The image is over {MAX_SIDE_PIXELS} pixels a side; make it smaller."
+            "image_too_large", f"The image has over {MAX_SIDE_PIXELS} pixels a side; make it smaller."
         ) from None
     except UnidentifiedImageError:
         raise ImageError("not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these.") from None
@@ -106,19 +119,21 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     drawn = ink > MIN_INK * 255
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return _centre_by_mass(_fit(cropped, DIGIT_BOX_PIXELS), 28)
+    return _centre_by_mass(_fitted(cropped, DIGIT_BOX_PIXELS), DIGIT_SHAPE[0])
 
 
 def _check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE_PIXELS:
         raise ImageError(
             "image_too_large",
-            f"The image is {width}x{height} pixels; at most {MAX_SIDE_PIXELS} a side are read.",
+            f"The image has {width}x{height} pixels, but at most {MAX_SIDE_PIXELS} a side are read; make it smaller.",
         )
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip rather than scale
+    """Return the image as RGB, its transparency laid over white."""
+    # 16-bit grey, which Pillow would clip rather than scale.
+    if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -129,7 +144,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return 0 for paper up to 255 for the strongest ink.
 
-    The border tells the paper, and ink is what differs from it most: either the darker or the brighter.
+    The border shows the paper, and ink is what differs from it most: either the darker or the brighter.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
@@ -138,7 +153,8 @@ def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.asarray(ink * (255 / ink.max()) if ink.max() >= 1 else ink)
 
 
-def _fit(ink: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+def _fitted(ink: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Return ``ink`` resized so that its longer side is ``side``."""
     height, width = ink.shape
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -149,7 +165,7 @@ def _fit(ink: NDArray[np.float64], side: int) -> NDArray[np.float64]:
 
 
 def _centre_by_mass(ink: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """Lay ``ink`` into a ``side`` x ``side`` field with its centre of mass at the centre, by whole pixels."""
+    """Return a ``side`` x ``side`` field with ``ink`` laid into it, its mass centred by whole pixels."""
     field = np.zeros((side, side), np.uint8)
     corner = []
     for axis, length in enumerate(ink.shape):

@@ -35,7 +35,7 @@ __all__ = [
 
 
 def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
-    """Return the names of a data set's fine classes; those of a ``folder`` are in its ``reference/``.
+    """Return the names of a data set's fine classes; for a ``folder`` see ``folder_names`` without given labels.
 
     Raises:
         UserError: the folder cannot be read, or ``reference/`` is of another form.
@@ -44,7 +44,7 @@ def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
 
 
 def load_named(name: str, split: str, path: Path | None = None) -> LabelledImages:
-    """Load one split of a data set by its name.
+    """Return one split of a data set, loaded by its name.
 
     Args:
         name: ``mnist``, ``cifar10``, ``notmnist``, ``coil20`` or ``folder``.
@@ -62,7 +62,7 @@ def load_named(name: str, split: str, path: Path | None = None) -> LabelledImage
 
 
 def load(spec: str) -> LabelledImages:
-    """Load ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its test split.
+    """Return ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its test split.
 
     Raises:
         UserError: as ``load_named``, and for a specification of another form.
@@ -73,7 +73,7 @@ def load(spec: str) -> LabelledImages:
 def parse(spec: str) -> tuple[str, str, Path | None]:
     """Return the name, split and path in ``NAME:SPLIT``, ``NAME:PATH:SPLIT`` or ``folder:PATH``.
 
-    ``folder:PATH`` is the test split, or all images of a folder without splits.
+    ``folder:PATH`` is the test split, or the training split of a folder without one.
 
     Raises:
         UserError: another form.

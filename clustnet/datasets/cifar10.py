@@ -26,7 +26,7 @@ Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def load_cifar10(split: str, path: Path | None = None) -> LabelledImages:
-    """Load a split of CIFAR-10: images uint8 [N, 32, 32, 3], labels int64 [N].
+    """Return a split of CIFAR-10: images uint8 [N, 32, 32, 3], fine classes int64 [N].
 
     Args:
         split: ``train`` or ``test``.

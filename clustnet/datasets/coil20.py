@@ -17,12 +17,13 @@ OBJECTS = 20
 CLASSES = tuple(f"object{number}" for number in range(1, OBJECTS + 1))
 MEAN, STD = (0.3021,), (0.3154,)
 SIDE = 32
-TEST_POSE = 4  # every so many poses one is kept for the test split
+# One of so many poses is kept for the test split.
+TEST_POSE_INTERVAL = 4
 ARRAYS = ("X", "object_id", "pose")
 
 
 def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
-    """Load a split of COIL-20: images uint8 [N, 32, 32] grey, labels int64 [N], object 1 being class 0.
+    """Return a split of COIL-20: images uint8 [N, 32, 32] grey, fine classes int64 [N], object 1 being class 0.
 
     The images are shrunk to 32x32 by averaging, as image files are before a prediction. Each object was taken in 72
     poses, 5 degrees apart: every fourth (15, 35, 55 degrees and so on) is ``test`` (360 images), the others are
@@ -45,7 +46,7 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
         raise UserError(f"{path} holds {sorted(arrays)}; COIL-20 is X, object_id and pose.")
     objects, poses = (whole_numbers(path, name, arrays[name]) for name in ARRAYS[1:])
     images = _checked(path, arrays["X"], objects, poses)
-    chosen = (poses % TEST_POSE == TEST_POSE - 1) == (split == "test")
+    chosen = (poses % TEST_POSE_INTERVAL == TEST_POSE_INTERVAL - 1) == (split == "test")
     if not chosen.any():
         raise UserError(f"{path} holds no {split} images; every fourth pose is for test, the others are for training.")
     small = np.stack([_shrunk(image) for image in images[chosen]])

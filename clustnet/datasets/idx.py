@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST's files: a magic number that tells type and dimensions, the shape, the values.
+"""IDX, the format of MNIST's files: a magic number for type and dimensions, the shape, the values.
 
 LeCun, Cortes, Burges, "The MNIST database of handwritten digits", the section on file formats.
 """
@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
-UNSIGNED_BYTES = b"\x00\x00\x08"  # how an IDX file of unsigned bytes begins
+# How an IDX file of unsigned bytes begins.
+UNSIGNED_BYTES = b"\x00\x00\x08"
 
 
 def parse_idx(content: bytes, source: str) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ MAX_FILE_BYTES = 64 * 2**20
 
 
 def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
-    """Load a split of MNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), labels int64 [N].
+    """Return a split of MNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), fine classes int64 [N].
 
     Args:
         split: ``train`` (60,000) or ``test`` (10,000).
@@ -53,7 +53,7 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
 
 
 def unpacked(path: Path | None = None) -> Path:
-    """Unpack the files once into the cache folder and return it, laid out as torchvision reads it.
+    """Return the cache folder with the unpacked files, laid out as torchvision reads it; they are unpacked once.
 
     The cache is below ``$CLUSTNET_CACHE`` or ``~/.cache/clustnet``, under a name made of what the packed
     files hold, so that an altered file is never hidden by what an earlier one left there.

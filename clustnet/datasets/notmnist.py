@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 64 * 2**20
 
 
 def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
-    """Load a split of notMNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), labels int64 [N].
+    """Return a split of notMNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), fine classes int64 [N].
 
     Both splits come from the set's 10,000 cleaner letters, a thousand of each, which are its usual test part: of each
     letter, in the files' order, the first four fifths are ``train`` (8,000) and the last fifth is ``test`` (2,000).
@@ -60,7 +60,7 @@ def _members(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
-    """Read a gzipped IDX file of unsigned bytes."""
+    """Return the array in a gzipped IDX file of unsigned bytes."""
     try:
         with gzip.open(path) as file:
             content = file.read(MAX_FILE_BYTES)

@@ -20,7 +20,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise UserError(f"The file {path} is missing; name an .npz.")
     try:
-        if not zipfile.is_zipfile(path):  # a bare .npy or a pickle, which np.load would also open
+        # np.load would also open a bare .npy or a pickle.
+        if not zipfile.is_zipfile(path):
             raise ValueError("it is not a zip archive")
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
