@@ -1,0 +1,297 @@
+"""How folders of images are laid out: the splits, what their sub-folders stand for, and their files.
+
+A folder has one sub-folder per coarse label, or such folders in ``train/`` and ``test/``::
+
+    LABEL/**                   what is trained on, at any depth
+    train/LABEL/**             the same; it is read where there is a train/
+    test/LABEL/**              what is scored
+    reference/LABEL/CLASS/**   a few images of each class, which name the subtypes
+
+Images that lie in no sub-folder have the one coarse label ``all``, and then the classes are ``reference/CLASS/``.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clustnet.bundles.bundle import MAX_NAME_CHARACTERS, Manifest
+from clustnet.bundles.groups import ALL, UNKNOWN, CoarseGrouping
+from clustnet.errors import UserError
+
+TRAIN, TEST, REFERENCE = "train", "test", "reference"
+SPLITS = (TRAIN, TEST, REFERENCE)
+# What file managers, archivers and file systems leave beside images, in lower case.
+SYSTEM_NAMES = {
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "icon\r",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "lost+found",
+}
+
+
+@dataclass(frozen=True)
+class FolderNames:
+    """What the sub-folders of a folder of images stand for.
+
+    Args:
+        grouping: the K coarse labels and the classes of each; the one label ``all`` where sub-folders are no coarse
+            labels.
+        classes: the names of the fine classes, ``LABEL/CLASS`` below a coarse label; empty where none is known.
+    """
+
+    grouping: CoarseGrouping
+    classes: tuple[str, ...] = ()
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> "FolderNames":
+        """Return the names by which a bundle's images are sorted.
+
+        Subtypes are classes once a person has named one of them; ``LABEL/1`` alone is not what anybody sorts by.
+        """
+        if not any(subtype.named for subtype in manifest.subtypes):
+            return cls(CoarseGrouping(manifest.coarse_labels, ((),) * len(manifest.coarse_labels)))
+        return cls(manifest.grouping(), manifest.class_names)
+
+    @property
+    def coarse_labels(self) -> tuple[str, ...]:
+        """The names of the K coarse labels."""
+        return self.grouping.labels
+
+    @property
+    def divided(self) -> bool:
+        """Whether sub-folders are coarse labels."""
+        return self.coarse_labels != (ALL,)
+
+    def labels_of(self, folders: tuple[str, ...]) -> tuple[int, int]:
+        """Return the coarse label and the fine class of an image, ``UNKNOWN`` for what its folders do not name.
+
+        Args:
+            folders: the names of the folders between the split and the image's file, the outermost first.
+        """
+        if self.divided and folders and folders[0] in self.coarse_labels:
+            coarse = self.coarse_labels.index(folders[0])
+            names = ("/".join(folders[:2]), *folders[1:2])
+            # A class of another coarse label would contradict the folder around it.
+            own = self.grouping.groups[coarse]
+            return coarse, next((index for index in own if self.classes[index] in names), UNKNOWN)
+        fine = next((self.classes.index(name) for name in folders if name in self.classes), UNKNOWN)
+        return int(self.grouping.coarse(np.array([fine]))[0]), fine
+
+    def folders(self) -> tuple[str, ...]:
+        """Return the names that a sub-folder of ``test/`` may have."""
+        return (*(self.coarse_labels if self.divided else ()), *self.classes)
+
+
+def folder_names(path: Path | None, given: bool = True) -> FolderNames:
+    """Return the coarse labels and the classes of a folder.
+
+    Args:
+        path: the folder.
+        given: whether the sub-folders of the training images are coarse labels. Otherwise the folders of
+            ``reference/`` are the classes, or without it the sub-folders of the training images.
+
+    Raises:
+        UserError: no path; images beside the sub-folders; an empty sub-folder; or ``reference/`` is of another form.
+    """
+    path = existing(path)
+    labels = _coarse_labels(path) if given else ()
+    if labels:
+        return _divided_names(path, labels)
+    classes: tuple[str, ...] = ()
+    if has_split(path, REFERENCE):
+        classes = _classes(path / REFERENCE)
+    elif not given and has_split(path, TRAIN):
+        # Images beside the classes are allowed here: their class is unknown.
+        classes = tuple(entry.name for entry in _split_entries(path, TRAIN) if entry.is_dir())
+    return FolderNames(CoarseGrouping.whole(len(classes)), classes)
+
+
+def has_split(path: Path | None, split: str) -> bool:
+    """Return whether a folder has a split; without ``train/`` the training images are what lies beside the others.
+
+    Raises:
+        UserError: no path, or no such folder.
+    """
+    path = existing(path)
+    if (path / split).is_dir():
+        return True
+    if split != TRAIN:
+        return False
+    return next(_beside_splits(path), None) is not None or not any((path / name).is_dir() for name in SPLITS)
+
+
+def split_folder(path: Path, split: str) -> Path:
+    """Return the folder of a split: of its name, or for ``train`` the folder itself.
+
+    Raises:
+        UserError: the split is missing.
+    """
+    if not has_split(path, split):
+        raise UserError(
+            f"{path} has no folder {split}/; a folder of images has one sub-folder for each coarse label, "
+            f"or {TRAIN}/, {TEST}/ and {REFERENCE}/ with such sub-folders."
+        )
+    inner = path / split
+    return inner if inner.is_dir() else path
+
+
+def split_files(path: Path, split: str) -> list[Path]:
+    """Return the files of a split, sorted.
+
+    Raises:
+        UserError: the split is missing, or a folder cannot be read.
+    """
+    return [file for entry in _split_entries(path, split) for file in _files_of(entry)]
+
+
+def check_folders(path: Path, split: str, names: FolderNames) -> None:
+    """Raise where a sub-folder of a split is neither a coarse label nor a class."""
+    known = names.folders()
+    for folder in _split_folders(path, split):
+        if folder.name not in known:
+            what = f"among {', '.join(known)}" if known else f"a class, as {REFERENCE}/ names none"
+            raise UserError(
+                f"{folder.parent} holds the folder {folder.name!r}, which is not {what}; rename or remove it, or put "
+                f"its images into {folder.parent} itself."
+            )
+
+
+def existing(path: Path | None) -> Path:
+    """Return the path of a folder that exists.
+
+    Raises:
+        UserError: no path, or no such folder.
+    """
+    if path is None:
+        raise UserError("A folder of images has no default place; name it with --data folder:PATH.")
+    if not path.is_dir():
+        raise UserError(f"There is no folder {path}; name one with a sub-folder of images for each coarse label.")
+    return path
+
+
+def _coarse_labels(path: Path) -> tuple[str, ...]:
+    """Return the names of the sub-folders of the training images, or without these of the images to score."""
+    if has_split(path, TRAIN):
+        folders = _split_folders(path, TRAIN)
+        if not folders:
+            _check_no_other_folders(path)
+        return tuple(folder.name for folder in folders)
+    if has_split(path, TEST) and not has_split(path, REFERENCE):
+        return tuple(folder.name for folder in _split_folders(path, TEST))
+    return ()
+
+
+def _check_no_other_folders(path: Path) -> None:
+    """Raise where ``train/`` holds images alone beside other folders, so that it may be a coarse label itself."""
+    others = [entry for entry in _beside_splits(path) if entry.is_dir()]
+    if others:
+        raise UserError(
+            f"{path} holds {others[0].name}/ beside {TRAIN}/, which has no sub-folders; sort the images of {TRAIN}/ "
+            f"into {TRAIN}/LABEL/, move {others[0].name}/ elsewhere, or rename {TRAIN}/ where it is a coarse label."
+        )
+
+
+def _divided_names(path: Path, labels: tuple[str, ...]) -> FolderNames:
+    """Return the names of a folder with coarse labels, whose classes are ``reference/LABEL/CLASS/``."""
+    if not has_split(path, REFERENCE):
+        return FolderNames(CoarseGrouping(labels, ((),) * len(labels)))
+    found = {folder.name: _classes(folder) for folder in _split_folders(path, REFERENCE)}
+    for name in found:
+        if name not in labels:
+            raise UserError(
+                f"{path / REFERENCE} holds {name!r}, which is not a coarse label ({', '.join(labels)}); "
+                f"sort the reference images into {REFERENCE}/LABEL/CLASS/."
+            )
+    classes: list[str] = []
+    groups = []
+    for label in labels:
+        if label not in found:
+            raise UserError(
+                f"{path / REFERENCE} names no class of the coarse label {label!r}; add {REFERENCE}/{label}/CLASS/, "
+                f"or remove {REFERENCE}/ to have the subtypes numbered."
+            )
+        groups.append(tuple(range(len(classes), len(classes) + len(found[label]))))
+        classes += [_checked_name(f"{label}/{name}") for name in found[label]]
+    return FolderNames(CoarseGrouping(labels, tuple(groups)), tuple(classes))
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
+    """Return the names of the class folders in ``reference/`` or ``reference/LABEL/``."""
+    found = tuple(inner.name for inner in _checked_folders(folder, list(_visible(folder))))
+    if not found:
+        raise UserError(f"{folder} holds no class; give it a folder of images for each class, named after it.")
+    return found
+
+
+def _checked_name(name: str) -> str:
+    if len(name) > MAX_NAME_CHARACTERS:
+        raise UserError(f"The name {name!r} is longer than {MAX_NAME_CHARACTERS} characters; rename its folder.")
+    return name
+
+
+def _split_folders(path: Path, split: str) -> list[Path]:
+    """Return the sub-folders of a split, sorted; none where it holds images alone."""
+    return _checked_folders(split_folder(path, split), _split_entries(path, split))
+
+
+def _checked_folders(folder: Path, entries: list[Path]) -> list[Path]:
+    """Return the folders among the entries of a folder.
+
+    Raises:
+        UserError: there are files beside folders, an empty folder, or a name that is too long.
+    """
+    folders = [entry for entry in entries if entry.is_dir()]
+    loose = [entry for entry in entries if not entry.is_dir()]
+    if folders and loose:
+        raise UserError(f"{folder} holds {loose[0].name} beside its folders; move it into one of them, or remove it.")
+    for inner in folders:
+        _checked_name(inner.name)
+        if next(_files_of(inner), None) is None:
+            raise UserError(f"{inner} is empty; put images into it, or remove it.")
+    return folders
+
+
+def _split_entries(path: Path, split: str) -> list[Path]:
+    """Return the files and folders of a split, sorted."""
+    folder = split_folder(path, split)
+    return list(_beside_splits(path) if folder == path else _visible(folder))
+
+
+def _beside_splits(path: Path) -> Iterator[Path]:
+    """Yield the entries of a folder that are not the folder of a split."""
+    yield from (entry for entry in _visible(path) if entry.name not in SPLITS)
+
+
+def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yield a file itself or the files below a folder, sorted; a link back to a folder above is not followed."""
+    if not entry.is_dir():
+        yield entry
+        return
+    resolved = entry.resolve()
+    if resolved not in above:
+        for inner in _visible(entry):
+            yield from _files_of(inner, above | {resolved})
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Yield the entries of a folder, sorted, without hidden and system files."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be read ({error.strerror}); fix or remove it.") from None
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
+            continue
+        try:
+            entry.name.encode()
+        except UnicodeEncodeError:
+            # Tables and manifests name files and folders in UTF-8.
+            raise UserError(f"{folder} holds {entry.name!r}, whose name is not UTF-8; rename it.") from None
+        yield entry
