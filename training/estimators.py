@@ -1,4 +1,4 @@
-"""A scikit-learn face: the method ``deep_clustering`` on rows of numbers, without a recipe file or a run folder.
+"""A scikit-learn estimator: the method ``deep_clustering`` on rows of numbers, without a recipe file or a run folder.
 
 DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train).predict(test)
 """
@@ -18,21 +18,26 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from clustnet.bundles.groups import ALL
 from clustnet.errors import UserError
 from training.data.data import CoarseData
-from training.methods import METHODS
+from training.methods.deep_clustering.config import DeepClusteringRecipe
+from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.architecture import Architecture, parse_architecture, read_architecture
-from training.models.deep_clusters import DeepClusters
 from training.models.inference import BATCH, evaluating
-from training.recipe.recipe import Augmentation, Recipe, validated
+from training.recipe.reading import validated
+from training.recipe.recipe import Augmentation
 from training.runs.label_free import label_free
 
-PARTS = ("augmentation", "optimisation", "pretraining", "clustering")  # of a recipe, which settings may be in
-HIGHEST = 255  # what methods take as the brightest
-RECIPES_LEAST = 2  # clusters; scikit-learn's estimators take one as well
+# The parts of a recipe that settings may be in.
+PARTS = ("augmentation", "optimisation", "pretraining", "clustering")
+# What methods take as the brightest.
+MAX_PIXEL = 255
+# Of a recipe; scikit-learn's estimators take one cluster as well.
+MIN_CLUSTERS = 2
 
 Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
+Clusters = NDArray[np.int64]
 
 
 class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,7 +46,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
     Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1.
 
     Args:
-        n_clusters: K.
+        n_clusters: number of clusters, E.
         architecture: widths of the fully connected layers of the encoder, the last is the embedding's (by default those
             of Xie, Girshick, Farhadi, arXiv:1511.06335); or an architecture as ``configs/architectures/*.json`` have
             them, named as ``FILE:ENTRY`` or as a mapping. Rows are then images (H, W, C), flattened.
@@ -56,7 +61,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     Attributes:
         labels_: int64 [N], cluster of each row that was fitted.
-        cluster_centers_: float32 [K, D], in the embedding.
+        cluster_centers_: float32 [E, D], in the embedding.
         n_features_in_: F, numbers a row.
         recipe_: every setting as it was used.
         model_: the trained ``training.models.deep_clusters.DeepClusters``.
@@ -103,17 +108,16 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
         images = self._images(rows)
         with own_random_numbers():
-            method = METHODS["deep_clustering"](without_labels(images), self.recipe_, Accelerator())
+            method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
             for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
                 pass
-        assert isinstance(method.model, DeepClusters)  # noqa: S101 - by the method
         self.model_ = method.model
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
         self.labels_ = self._route(images)
         return self
 
-    def predict(self, X: ArrayLike) -> Labels:  # noqa: N803
+    def predict(self, X: ArrayLike) -> Clusters:  # noqa: N803
         """Return the cluster of each row, int64 [N]; ``X`` as in ``fit``."""
         return self._route(self._images(self._checked(X)))
 
@@ -124,16 +128,17 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
         """Return the label-free score of a run: the mutual information of the clusters of rows and of random views."""
-        return label_free(self.model_, without_labels(self._images(self._checked(X))), self.recipe_).score
+        data = without_labels(self._images(self._checked(X)))
+        return label_free(self.model_, data, self.recipe_.augmentation, self.recipe_.hard).score
 
     def __sklearn_tags__(self) -> Any:
-        """Say that embeddings are float32, whatever comes in."""
+        """Return scikit-learn's tags: embeddings are float32, whatever comes in."""
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
-    def _recipe(self) -> Recipe:
-        """Return the recipe that the parameters stand for.
+    def _recipe(self) -> DeepClusteringRecipe:
+        """Return the recipe that the parameters describe.
 
         Raises:
             UserError: a parameter is wrong, or a setting is no key of the method.
@@ -145,7 +150,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             "method": "deep_clustering",
             "seed": int(seed),
             "data": {"coarse": None},
-            "model": {"experts": max(self.n_clusters, RECIPES_LEAST), "architecture": self._architecture()},
+            "model": {"experts": max(self.n_clusters, MIN_CLUSTERS), "architecture": self._architecture()},
             "pretraining": {"epochs": self.pretraining_epochs, "learning_rate": self.learning_rate},
             "optimisation": {"epochs": self.epochs, "learning_rate": self.learning_rate},
             "clustering": {"loss": self.loss},
@@ -156,6 +161,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
                 raise UserError(f"settings has the key {key!r}, but should have PART.KEY, PART one of {PARTS}.")
             content.setdefault(part, {}).update({name: value} if name else value)
         recipe = validated(content, "DeepClustering")
+        assert isinstance(recipe, DeepClusteringRecipe)  # noqa: S101 - by its method
         if not isinstance(self.architecture, str | Mapping) and recipe.augmentation != Augmentation():
             raise UserError("Views need images, but architecture is given by widths; name one that reads images.")
         model = recipe.model.model_copy(update={"experts": int(self.n_clusters)})
@@ -185,25 +191,26 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return parse_architecture(found.model_dump() | {"batch_size": self.batch_size}, "DeepClustering")
 
     def _checked(self, rows: ArrayLike) -> NDArray[np.floating]:
+        """Return rows [N, F] as scikit-learn checks them, once the estimator is fitted."""
         check_is_fitted(self)
         checked: NDArray[np.floating] = validate_data(self, rows, dtype=(np.float32, np.float64), reset=False)
         return checked
 
     def _images(self, rows: NDArray[np.floating]) -> Floats:
         """Return rows as the method reads images, float32 [N, H, W] or [N, H, W, C], about 0 to 255."""
-        architecture = self.recipe_.model.architecture
-        assert architecture is not None  # noqa: S101 - by _recipe
-        channels, height, width = architecture.image_shape
+        channels, height, width = self.recipe_.model.architecture.image_shape
         shape = (height, width) if channels == 1 else (height, width, channels)
-        scaled = (rows - self.offset_) * (HIGHEST / self.scale_)  # exactly the pixels, where these are 0 to 255
+        # Rows of pixels from 0 to 255 stay exactly as they are.
+        scaled = (rows - self.offset_) * (MAX_PIXEL / self.scale_)
         return scaled.astype(np.float32).reshape(-1, *shape)
 
-    def _route(self, images: Floats) -> Labels:
-        labels: Labels = self._run(self.model_.gate, images).argmax(axis=1)
+    def _route(self, images: Floats) -> Clusters:
+        """Return the cluster of each image, int64 [N]."""
+        labels: Clusters = self._run(self.model_.gate, images).argmax(axis=1)
         return labels
 
     def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
-        """Run a part of the model over images, in batches and in evaluation mode."""
+        """Return what a part of the model makes of images, in batches and in evaluation mode."""
         with evaluating(self.model_) as device:
             parts = torch.split(torch.from_numpy(images), BATCH)
             found: Floats = torch.cat([network(part.to(device)) for part in parts]).cpu().numpy()
@@ -229,9 +236,13 @@ def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
 
 
 def without_labels(images: Floats) -> CoarseData:
-    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, as methods take them."""
-    mean, spread = float(images.mean()) / HIGHEST, float(images.std()) / HIGHEST or 1.0
-    return CoarseData(torch.from_numpy(images), torch.zeros(len(images)), (mean,), (spread,))
+    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, under one coarse label.
+
+    Rows of numbers are not rounded to the 256 values of pixels; ``CoarseData`` takes them as they are.
+    """
+    mean, spread = float(images.mean()) / MAX_PIXEL, float(images.std()) / MAX_PIXEL or 1.0
+    coarse = torch.zeros(len(images), dtype=torch.int64)
+    return CoarseData(torch.from_numpy(images), coarse, (ALL,), (mean,), (spread,))
 
 
 @contextmanager

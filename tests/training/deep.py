@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from training.recipe.recipe import Recipe, validated
+from training.methods.deep_clustering.config import DeepClusteringRecipe
+from training.recipe.reading import validated
 
 ARCHITECTURE = {
     "name": "tiny",
@@ -26,9 +27,11 @@ TINY_DEEP: dict[str, Any] = {
 }
 
 
-def deep_recipe(**parts: Any) -> Recipe:
+def deep_recipe(**parts: Any) -> DeepClusteringRecipe:
     """Return a tiny recipe; keys of ``parts`` are laid over those of its parts."""
     content = dict(TINY_DEEP)
     for name, part in parts.items():
         content[name] = {**content.get(name, {}), **part} if isinstance(part, dict) else part
-    return validated(content, "tiny")
+    recipe = validated(content, "tiny")
+    assert isinstance(recipe, DeepClusteringRecipe)
+    return recipe

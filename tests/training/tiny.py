@@ -8,7 +8,8 @@ import torch
 
 from clustnet.datasets import LabelledImages
 from training.data.data import CoarseData, hide_fine_labels
-from training.recipe.recipe import Recipe, validated
+from training.methods.clustnet.config import ClustNetRecipe
+from training.recipe.reading import validated
 
 TINY = {
     "data.train_images": 200,
@@ -22,13 +23,15 @@ TINY = {
 }
 
 
-def tiny_recipe(keys: Mapping[str, Any] | None = None) -> Recipe:
+def tiny_recipe(keys: Mapping[str, Any] | None = None) -> ClustNetRecipe:
     """Return a tiny recipe with ``keys``, ``{"optimisation.epochs": 3}``, laid over it."""
     content: dict[str, Any] = {}
     for key, value in (TINY | dict(keys or {})).items():
         part, _, name = key.rpartition(".")
         (content.setdefault(part, {}) if part else content)[name] = value
-    return validated(content, "tiny")
+    recipe = validated(content, "tiny")
+    assert isinstance(recipe, ClustNetRecipe)
+    return recipe
 
 
 def tiny_words(keys: Mapping[str, Any] | None = None) -> list[str]:
@@ -44,11 +47,11 @@ def noise(images: int, shape: tuple[int, ...] = (28, 28), seed: int = 0) -> torc
 
 def coarse(labelled: LabelledImages, count: int) -> CoarseData:
     """Return the first images with their coarse labels alone."""
-    return hide_fine_labels(labelled.first(count), tiny_recipe().data)
+    return hide_fine_labels(labelled.first(count))
 
 
 def same_state(one: Any, other: Any) -> bool:
-    """Tell whether two states, nested dicts and lists of tensors and values, are equal to the last bit."""
+    """Return whether two states, nested dicts and lists of tensors and values, are equal to the last bit."""
     if isinstance(one, torch.Tensor):
         return isinstance(other, torch.Tensor) and one.numpy().tobytes() == other.numpy().tobytes()
     if isinstance(one, dict):

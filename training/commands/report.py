@@ -9,10 +9,11 @@ def main(arguments: Sequence[str]) -> None:
     """Score and draw runs.
 
     Raises:
-        UserError: a folder is no finished run of the method, or the runs are no pair for one table.
+        UserError: a folder is no finished run of the method, or the runs do not fit into one table.
     """
     options = _parser().parse_args(arguments)
-    from training.reports.clustering_report import describe, report  # here, so that --help does not load torch
+    # Imported here, so that --help does not load torch.
+    from training.reports.clustering_report import describe, report
 
     print(describe(report(options.runs, options.out)))
     print(f"\nclustering.csv, spaces.png, reconstructions.png: {options.out}")

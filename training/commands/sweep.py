@@ -2,16 +2,18 @@
 
 import argparse
 import itertools
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from clustnet.errors import UserError
 from clustnet.files import write_table
-from training.recipe.recipe import Recipe, parse_overrides, parse_yaml, read_recipe
+from training.recipe.reading import parse_overrides, parse_yaml, read_recipe
+from training.recipe.recipe import BaseRecipe
 
-SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
-Member = tuple[str, int, Recipe]
+SCORES = ("coarse_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
+Member = tuple[str, int, BaseRecipe]
 Run = tuple[str, int, list[dict[str, Any]]]
 
 
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str]) -> None:
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})
     members = plan(options.config, parse_seeds(options.seeds), keys)
     out = options.out or Path("runs") / options.config.stem
-    from training.engine.processes import is_first, joined  # here, so that --help does not load torch
+    # Imported here, so that --help does not load torch.
+    from training.engine.processes import is_first, joined
 
     with joined():
         runs = _train_all(members, out)
@@ -77,7 +80,9 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
 
 
 def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
-    """Write the members' final test scores and their summary per setting; return the summary as text.
+    """Write the members' final scores and their summary per setting; return the summary as text.
+
+    The scores are of the test split, or of the training split where there is no other.
 
     Args:
         out: the folder of the tables.
@@ -88,9 +93,10 @@ def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> st
         {"setting": name, "seed": seed, **rows[-1], "seconds": round(taken, 1)}
         for (name, seed, rows), taken in zip(runs, seconds, strict=True)
     ]
-    told = [score for score in SCORES if any(score in row for row in finals)]  # some say nothing without coarse labels
+    # Some scores need several coarse labels or fine classes.
+    scores = [score for score in SCORES if any(score in row for row in finals)]
     summary = [
-        _summary(name, list(group), told) for name, group in itertools.groupby(finals, lambda row: row["setting"])
+        _summary(name, list(group), scores) for name, group in itertools.groupby(finals, lambda row: row["setting"])
     ]
     write_table(out / "members.csv", finals)
     write_table(out / "summary.csv", summary)
@@ -98,8 +104,9 @@ def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> st
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Lay rows out in columns for a terminal."""
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+    """Return rows as a text in columns."""
+    texts = ([f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows)
+    cells = [list(rows[0]), *texts]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells
@@ -130,35 +137,34 @@ def _write_all(out: Path, runs: Sequence[Run]) -> None:
     from training.runs.restarts import train_seconds
 
     print(write_tables(out, runs, [train_seconds(_folder(out, name, seed)) for name, seed, _ in runs]))
-    plot_evolution(runs, out / "evolution.png")
-    plot_label_free(runs, out / "label_free.png")
-    print(f"Written to {out}: members.csv, summary.csv, evolution.png, label_free.png")
+    written = ["members.csv", "summary.csv"]
+    for name, plot in {"evolution.png": plot_evolution, "label_free.png": plot_label_free}.items():
+        if plot(runs, out / name):
+            written.append(name)
+    print(f"Written to {out}: {', '.join(written)}")
 
 
 def _folder(out: Path, name: str, seed: int) -> Path:
+    """Return the run folder of a member."""
     return out / f"{name}_seed{seed}"
 
 
 def _values(key: str, text: Any) -> list[Any]:
+    """Return the values that an override lists."""
     if not isinstance(text, str):
         return [text]
     return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
 
 
-def _summary(name: str, group: Sequence[dict[str, Any]], told: Sequence[str]) -> dict[str, Any]:
-    """Return mean, standard deviation over the seeds (n - 1) and worst of each score, nan where there is none."""
-    import numpy as np
-
+def _summary(name: str, group: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
+    """Return mean, standard deviation over the seeds (n - 1) and worst of each score; empty where there is none."""
     summary: dict[str, Any] = {"setting": name, "seeds": len(group)}
-    for score in told:
-        values = np.array([row.get(score, np.nan) for row in group])
-        spread = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        summary |= {score: float(values.mean()), f"{score}_sd": spread, f"{score}_worst": float(values.min())}
-    return summary | {"seconds": float(np.mean([row["seconds"] for row in group]))}
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    for score in scores:
+        values = [row[score] for row in group if score in row]
+        summary[score] = statistics.fmean(values) if values else ""
+        summary[f"{score}_sd"] = statistics.stdev(values) if len(values) > 1 else ""
+        summary[f"{score}_worst"] = min(values, default="")
+    return summary | {"seconds": statistics.fmean(row["seconds"] for row in group)}
 
 
 def _parser() -> argparse.ArgumentParser:

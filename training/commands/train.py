@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.recipe.recipe import Recipe, parse_overrides, read_recipe
+from training.recipe.reading import parse_overrides, read_recipe
+from training.recipe.recipe import BaseRecipe
 
 STAGES = ("pretrain", "cluster")
 
@@ -27,19 +28,22 @@ def main(arguments: Sequence[str]) -> None:
     if options.print_config:
         print(recipe.to_yaml(), end="")
         return
-    from training.engine.processes import joined  # here, so that --help and --print_config do not load torch
+    # Imported here, so that --help and --print_config do not load torch.
+    from training.engine.processes import joined
 
     try:
         with joined():
             _train(recipe, options.out or default_folder(options.config, recipe), options)
     except KeyboardInterrupt as stop:
-        if not stop.args:  # before the first epoch there is nothing to go on from
+        # Before the run has begun there is nothing to go on from.
+        if not stop.args:
             raise
         raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
 
 
-def _train(recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
-    from training.runs.restarts import train_restarts  # here, so that --help and --print_config do not load torch
+def _train(recipe: BaseRecipe, out: Path, options: argparse.Namespace) -> None:
+    """Train the recipe as the options say."""
+    from training.runs.restarts import train_restarts
     from training.runs.stages import train_stage
 
     if options.stage is None and options.pretrained is None:
@@ -48,7 +52,7 @@ def _train(recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
         train_stage(recipe, out, options.stage or "cluster", options.pretrained, options.resume)
 
 
-def default_folder(config: Path, recipe: Recipe) -> Path:
+def default_folder(config: Path, recipe: BaseRecipe) -> Path:
     """Return ``runs/RECIPE_seedS``."""
     return Path("runs") / f"{config.stem}_seed{recipe.seed}"
 

@@ -1,7 +1,7 @@
 """Training in several processes, as ``torchrun`` and ``accelerate launch`` start them; with one this does nothing.
 
 Each takes its share of every batch through the networks, and ``training.engine.collectives`` joins what they compute.
-All of them take the same decisions; the first alone reads and writes the run's folder and speaks.
+All of them take the same decisions; the first alone reads and writes the run's folder and prints.
 """
 
 import io
@@ -18,7 +18,8 @@ from accelerate import PartialState
 
 from clustnet.errors import UserError
 
-PATIENCE = timedelta(hours=6)  # for the first, which makes the initial partition alone
+# How long the others wait for the first, which makes the initial partition alone.
+TIMEOUT = timedelta(hours=6)
 T = TypeVar("T")
 
 
@@ -26,22 +27,25 @@ class _CtrlC:
     """Ctrl-C among several processes: whoever notices it, all stop at the same place, and none waits for another."""
 
     noted = False
-    at_once = False  # where no other process is in the middle of something
+    # Whether to stop at once, where no other process is in the middle of something.
+    at_once = False
 
     @classmethod
     def notice(cls, *_: object) -> None:
         """Take the signal."""
         cls.noted = True
         if cls.at_once:
-            cls.at_once = False  # torchrun passes on a signal that the terminal has sent already
+            # Once, as torchrun passes on a signal that the terminal has sent already.
+            cls.at_once = False
             raise KeyboardInterrupt
 
 
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that were started together, for the length of the block."""
-    if "LOCAL_RANK" in os.environ:  # set by torchrun and accelerate, in as many processes as there are
-        PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+    # Set by torchrun and accelerate, in as many processes as there are.
+    if "LOCAL_RANK" in os.environ:
+        PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if processes() == 1:
         yield
         return
@@ -49,7 +53,8 @@ def joined() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, _CtrlC.notice)
     try:
         yield
-    except (UserError, KeyboardInterrupt):  # in all processes alike; after any other failure there may be nobody left
+    except (UserError, KeyboardInterrupt):
+        # These are raised in all processes alike; after any other failure there may be no other process left.
         PartialState().destroy_process_group()
         raise
     finally:
@@ -68,7 +73,7 @@ def rank() -> int:
 
 
 def is_first() -> bool:
-    """Tell whether this is the process that reads and writes the run's folder and speaks."""
+    """Return whether this is the process that reads and writes the run's folder and prints."""
     return rank() == 0
 
 
@@ -129,17 +134,17 @@ def agreed(work: Callable[[], T]) -> T:
     return result
 
 
-def stop_if_asked() -> None:
-    """Stop here if any of the processes has noticed ctrl-C since they joined; all have to ask at the same place.
+def stop_if_requested() -> None:
+    """Stop here if any of the processes has noticed Ctrl-C since they joined; all must call this at the same place.
 
     Raises:
         KeyboardInterrupt: in all processes.
     """
     if processes() == 1:
         return
-    asked = torch.tensor([int(_CtrlC.noted)], device=PartialState().device)
-    dist.all_reduce(asked, dist.ReduceOp.MAX)
-    if asked:
+    noted = torch.tensor([int(_CtrlC.noted)], device=PartialState().device)
+    dist.all_reduce(noted, dist.ReduceOp.MAX)
+    if noted:
         raise KeyboardInterrupt
 
 

@@ -1,16 +1,35 @@
-"""One way to train per file, found by the name that recipes give it."""
+"""The methods: each folder here is one, found by its name, so that nobody lists them.
 
+``NAME/config.py`` has ``RECIPE``, the class of its recipes, which needs no torch; ``NAME/method.py`` has ``METHOD``,
+the class that trains, see ``training.methods.method``.
+"""
+
+import pkgutil
 from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from accelerate import Accelerator
+from training.recipe.recipe import BaseRecipe
 
-from training.data.data import CoarseData
-from training.methods.clustnet.method import ClustNet
-from training.methods.deep_clustering.method import DeepClustering
-from training.methods.method import Method
-from training.recipe.recipe import Recipe
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
-METHODS: dict[str, Callable[[CoarseData, Recipe, Accelerator], Method]] = {
-    "clustnet": ClustNet,
-    "deep_clustering": DeepClustering,
-}
+    from training.data.data import CoarseData
+    from training.methods.method import Method
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all methods, sorted."""
+    return tuple(sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg))
+
+
+def recipe_class(name: str) -> type[BaseRecipe]:
+    """Return the class of a method's recipes."""
+    found: type[BaseRecipe] = import_module(f"{__name__}.{name}.config").RECIPE
+    return found
+
+
+def method_class(name: str) -> "Callable[[CoarseData, Any, Accelerator], Method[Any]]":
+    """Return the class that trains a method; it takes the data, the recipe and an accelerator."""
+    found: Callable[[CoarseData, Any, Accelerator], Method[Any]] = import_module(f"{__name__}.{name}.method").METHOD
+    return found

@@ -7,6 +7,7 @@ from clustnet.errors import UserError
 from training.models.mixture import GatedExperts
 
 State = dict[str, Any]
+Network = TypeVar("Network", bound=GatedExperts, covariant=True)
 T = TypeVar("T")
 
 
@@ -29,11 +30,11 @@ class DivergedError(UserError):
     """The training diverged; with other random numbers it might not."""
 
 
-class Method(Protocol):
+class Method(Protocol[Network]):
     """A way to train a gate and its experts."""
 
     @property
-    def model(self) -> GatedExperts:
+    def model(self) -> Network:
         """What is scored and exported."""
 
     @property
@@ -48,7 +49,10 @@ class Method(Protocol):
         """
 
     def state(self) -> State:
-        """Return everything that training goes on from, as tensors and plain values."""
+        """Return everything that training goes on from, as tensors and plain values.
+
+        ``network`` is the spec of the model, as ``training.models.spec`` dumps it, and ``model`` its weights.
+        """
 
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned."""

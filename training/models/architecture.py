@@ -16,23 +16,25 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from clustnet.errors import UserError
 
-LARGEST = 65_536  # of each number; what is larger is a slip
-Count = Annotated[int, Field(ge=1, le=LARGEST, strict=True)]
+# Of each number; a larger one is a mistake.
+MAX_NUMBER = 65_536
+Count = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True)]
 Shape = tuple[Count, Count, Count]
 FilterSize = tuple[Count, Count]
 NonLinearity = Literal["linear", "rectify", "leaky_rectify", "elu", "softplus", "sigmoid", "tanh"]
 ConvMode = Literal["valid", "same", "full"]
 NetworkType = Literal["convolutional", "fully_connected"]
-NETWORK_TYPES = {"AE": "fully_connected", "CAE": "convolutional"}  # as the format's first program spelt them
+# As the format's first program spelt them.
+NETWORK_TYPES = {"AE": "fully_connected", "CAE": "convolutional"}
 
 
 def _either(choices: Any) -> str:
-    """Say what a literal type allows."""
+    """Return what a literal type allows, in words."""
     *others, last = map(repr, get_args(choices))
     return f"{', '.join(others)} or {last}"
 
 
-NUMBER = f"from 1 to {LARGEST:,}"
+NUMBER = f"from 1 to {MAX_NUMBER:,}"
 ALLOWED = {
     "name": "a text of one character or more",
     "use_batch_norm": "true or false",
@@ -218,10 +220,6 @@ class Architecture(_Described):
         rebuilt[first.layer] = self.output_non_linearity or first.non_linearity
         return [self._mirror(step, rebuilt.get(step.layer, "linear"), step is first) for step in reversed(encoder)]
 
-    def describe(self) -> str:
-        """Return the whole network in the format's short form, such as ``50[5x5] 50[5x5]_bn max[2x2] ...``."""
-        return " ".join(word for step in (*self.encoder(), *self.decoder()) for word in _words(step))
-
     def _step(self, index: int, layer: Layer, before: tuple[int, int, int]) -> Step:
         if isinstance(layer, Dense):
             return Step("dense", before, (1, 1, layer.num_units), non_linearity=layer.non_linearity, layer=index)
@@ -282,7 +280,7 @@ class Architecture(_Described):
 
 
 def read_architectures(path: Path) -> list[Architecture]:
-    """Read a file of architectures.
+    """Return the architectures of a file.
 
     Raises:
         UserError: no such file, no JSON, or an architecture that is wrong: says which entry, layer and field, and what
@@ -300,7 +298,7 @@ def read_architectures(path: Path) -> list[Architecture]:
 
 
 def read_architecture(name: str) -> Architecture:
-    """Read one architecture, ``FILE:ENTRY``; entries are counted from 0, which is the default, or named.
+    """Return one architecture, ``FILE:ENTRY``; entries are counted from 0, which is the default, or named.
 
     Raises:
         UserError: as ``read_architectures``, or there is no such entry.
@@ -317,7 +315,7 @@ def read_architecture(name: str) -> Architecture:
 
 
 def parse_architecture(content: Any, source: str) -> Architecture:
-    """Check one architecture as JSON gives it.
+    """Return one architecture as JSON gives it, checked.
 
     Args:
         content: a mapping of its fields.
@@ -335,7 +333,7 @@ def parse_architecture(content: Any, source: str) -> Architecture:
 
 
 def _explain(error: ValidationError, content: Mapping[str, Any]) -> str:
-    """Say the first fault: the layer, the field and what is allowed."""
+    """Return the first fault: the layer, the field and what is allowed."""
     fault = error.errors(include_url=False)[0]
     if fault["type"] == "value_error":
         return str(fault["msg"].removeprefix("Value error, "))
@@ -376,16 +374,3 @@ def _fault(architecture: Architecture, index: int, words: str) -> UserError:
 
 def _by(sides: Iterable[int]) -> str:
     return "x".join(map(str, sides))
-
-
-def _words(step: Step) -> list[str]:
-    """Return the short form of one step."""
-    size = f"[{_by(step.filter_size)}]"
-    if step.kind in ("pool", "replicate", "unpool"):
-        return [{"pool": "max", "replicate": "ups*", "unpool": "ups"}[step.kind] + size]
-    if step.kind == "reshape":
-        return [f"rsh[{_by(step.after)}]"]
-    if step.kind == "dense":
-        return [str(math.prod(step.after))]
-    word = f"{step.after[0]}{size}"
-    return [word, f"{word}_bn"] if step.batch_norm else [word]

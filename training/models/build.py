@@ -1,39 +1,45 @@
-"""The model that a recipe asks for."""
+"""Networks, built from their specs."""
 
 import math
 from collections.abc import Sequence
+from typing import overload
 
 from clustnet.errors import UserError
 from training.models.deep_clusters import DeepClusters
 from training.models.mixture import GatedExperts, MixtureOfExperts
-from training.recipe.recipe import Recipe
+from training.models.spec import DeepClustersSpec, MixtureSpec, NetworkSpec
 
 
-def build_model(
-    recipe: Recipe, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
-) -> GatedExperts:
-    """Return an untrained model.
+@overload
+def build_network(spec: MixtureSpec) -> MixtureOfExperts: ...
 
-    Args:
-        recipe: says which.
-        image_shape: shape of one raw image, (H, W) or (H, W, C).
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+
+@overload
+def build_network(spec: DeepClustersSpec) -> DeepClusters: ...
+
+
+@overload
+def build_network(spec: NetworkSpec) -> GatedExperts: ...
+
+
+def build_network(spec: NetworkSpec) -> GatedExperts:
+    """Return an untrained network.
 
     Raises:
         UserError: the architecture is for images of another shape.
     """
-    if recipe.model.architecture is None:
-        return MixtureOfExperts(recipe.model, image_shape, mean, std)
-    architecture = recipe.model.architecture
-    height, width, *channels = image_shape
+    if isinstance(spec, MixtureSpec):
+        return MixtureOfExperts(spec.model, spec.image_shape, spec.mean, spec.std, len(spec.coarse_labels))
+    if not isinstance(spec, DeepClustersSpec):
+        raise TypeError(f"no network is known for {type(spec).__name__}")
+    height, width, *channels = spec.image_shape
     shape = ((channels or [1])[0], height, width)
-    if architecture.image_shape not in (shape, (1, 1, math.prod(shape))):
+    if spec.architecture.image_shape not in (shape, (1, 1, math.prod(shape))):
         raise UserError(
-            f"The architecture {architecture.name} reads images of {_by(architecture.image_shape)}, but those of "
-            f"{recipe.data.name} are {_by(shape)}; name another as model.architecture."
+            f"The architecture {spec.architecture.name} reads images of {_by(spec.architecture.image_shape)}, but the "
+            f"images are {_by(shape)}; name another as model.architecture."
         )
-    return DeepClusters(architecture, recipe.clusters(), mean, std)
+    return DeepClusters(spec.architecture, spec.clusters, spec.mean, spec.std)
 
 
 def _by(sides: Sequence[int]) -> str:

@@ -14,7 +14,8 @@ from clustnet.files import replacing
 
 Floats = NDArray[np.floating]
 
-PERPLEXITY = 30  # scikit-learn's own
+# scikit-learn's own.
+PERPLEXITY = 30
 
 
 def plot_spaces(
@@ -49,7 +50,8 @@ def plot_spaces(
 
 def flattened(rows: Floats, seed: int) -> Floats:
     """Return rows [N, D] in the plane, float32 [N, 2]."""
-    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)  # which t-SNE asks to be lower than N
+    # t-SNE requires a perplexity below N.
+    perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
     flat: Floats = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(rows)
     return flat
 
@@ -58,7 +60,7 @@ def plot_reconstructions(rows: Mapping[str, Floats], path: Path) -> None:
     """Draw images and what becomes of them, one row each.
 
     Args:
-        rows: title -> images [N, H, W] or [N, H, W, C], 0 to 1; what is beyond is cut.
+        rows: title -> images [N, H, W] or [N, H, W, C], 0 (black) to 1; what is beyond is cut.
         path: the PNG to write.
     """
     columns = len(next(iter(rows.values())))
@@ -67,7 +69,7 @@ def plot_reconstructions(rows: Mapping[str, Floats], path: Path) -> None:
     for row, (title, images) in enumerate(rows.items()):
         for column, image in enumerate(images.clip(0, 1)):
             axes = figure.add_subplot(len(rows), columns, row * columns + column + 1)
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+            axes.imshow(image, cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_color("lightgrey")
             if column == 0:
@@ -76,5 +78,6 @@ def plot_reconstructions(rows: Mapping[str, Floats], path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")

@@ -1,7 +1,7 @@
 """What clustering in pixels, in the pre-trained embedding and after each loss finds, and what these spaces look like.
 
 As "Clustering with Deep Learning: Taxonomy and New Methods" reports it (Aljalbout, Golkov, Siddiqui, Cremers,
-arXiv:1801.07648). The only place besides scoring where fine labels are read, and those of the test split alone::
+arXiv:1801.07648). The only place besides scoring where fine classes are read, and those of the test split alone::
 
     clustering.csv        accuracy, NMI and ARI of each space and seed
     spaces.png            some test images in each space, by t-SNE, in the colours of their classes
@@ -22,26 +22,29 @@ from clustnet.errors import UserError
 from clustnet.files import write_table
 from clustnet.scores.scores import clustering_scores
 from training.data.data import load_split
+from training.methods.deep_clustering.config import DeepClusteringRecipe
 from training.models.autoencoder import Decoder
-from training.models.build import build_model
 from training.models.deep_clusters import DeepClusters
 from training.models.inference import BATCH, evaluating
-from training.recipe.recipe import Recipe
+from training.models.spec import DeepClustersSpec
 from training.reports.clustering_plots import plot_reconstructions, plot_spaces
 from training.runs.run_folder import Row, RunFolder, difference
 from training.runs.stages import pretraining_of
 
 PIXELS, PRETRAINED = "Image pixels", "Autoencoder"
 LOSSES = {"kl": "Autoencoder + KL divergence", "kmeans": "Autoencoder + k-means loss"}
-FITTED = 10_000  # training images that k-means is fitted on
-SHOWN = 2_000  # test images in the picture of the spaces
-REBUILT = 12  # test images in the picture of the reconstructions
+# Training images that k-means is fitted on.
+MAX_FITTED_IMAGES = 10_000
+# Test images in the picture of the spaces.
+MAX_SHOWN_IMAGES = 2_000
+# Test images in the picture of the reconstructions.
+REBUILT_IMAGES = 12
 
 Floats = NDArray[np.float32]
 
 
-class Network(NamedTuple):
-    """One checkpoint of a run."""
+class Trained(NamedTuple):
+    """The autoencoder and the clusters of one checkpoint."""
 
     model: DeepClusters
     decoder: Decoder
@@ -58,25 +61,19 @@ def report(runs: Sequence[Path], out: Path) -> list[Row]:
         A row for each space and seed: ``space``, ``seed``, ``images``, ``accuracy``, ``nmi`` and ``ari``.
 
     Raises:
-        UserError: a folder is no such run, is not finished, or is not like the first one; or the test images have no
-            classes.
+        UserError: a folder is no such run, is not finished, or is not like the first one; or there are no test images
+            of known classes.
     """
     folders = [RunFolder.kept(path) for path in runs]
-    recipes = [folder.recipe() for folder in folders]
-    _check(folders, recipes)
-    train, test = (load_split(recipes[0].data, split) for split in ("train", "test"))
-    if not test.labelled:
-        raise UserError(
-            "The test images have no classes to score by; put each into the folder of its class, test/CLASS/."
-        )
+    recipes = _checked(folders)
+    train, test = _splits(recipes[0])
     rows: dict[tuple[str, int], Row] = {}
-    drawn: dict[str, Network] = {}
+    drawn: dict[str, Trained] = {}
     for folder, recipe in zip(folders, recipes, strict=True):
-        before, after = (_network(folder, recipe, train, epoch) for epoch in (recipe.pretraining.epochs, None))
-        found = recipe.with_experts(len(after.model.centroids))  # auto's number is known by now
+        before, after = (_trained(folder, epoch) for epoch in (recipe.pretraining.epochs, folder.last_epoch()))
         for space, network in {PIXELS: None, PRETRAINED: before, LOSSES[recipe.clustering.loss]: after}.items():
             if (space, recipe.seed) not in rows:
-                rows[space, recipe.seed] = _scores(space, network, found, train, test)
+                rows[space, recipe.seed] = _scores(space, network, recipe, len(after.model.centroids), train, test)
             if network is not None:
                 drawn.setdefault(space, network)
     table = sorted(rows.values(), key=lambda row: [PIXELS, PRETRAINED, *LOSSES.values()].index(row["space"]))
@@ -106,45 +103,68 @@ def over_seeds(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({min(values):.3f})"
 
 
-def _check(folders: Sequence[RunFolder], recipes: Sequence[Recipe]) -> None:
-    """Raise where runs cannot stand in one table."""
+def _checked(folders: Sequence[RunFolder]) -> list[DeepClusteringRecipe]:
+    """Return the recipes of runs, or raise where the runs cannot be in one table."""
     seen: dict[tuple[str, int], Path] = {}
-    for folder, recipe in zip(folders, recipes, strict=True):
-        path, key = folder.path, (recipe.clustering.loss, recipe.seed)
-        if recipe.method != "deep_clustering" or recipe.pretraining.epochs == 0:
-            raise UserError(f"{path} has no pre-trained autoencoder; name runs of the method deep_clustering.")
-        if folder.last_epoch() <= recipe.pretraining.epochs:
-            raise UserError(f"{path} has only been pre-trained; go on with 'clustnet train ... --stage cluster'.")
-        if not _finished(folder, recipe):
-            raise UserError(f"{path} is not finished; go on with 'clustnet train ... --resume'.")
+    recipes: list[DeepClusteringRecipe] = []
+    for folder in folders:
+        recipe = _checked_run(folder)
+        key = recipe.clustering.loss, recipe.seed
         if key in seen:
-            raise UserError(f"{seen[key]} and {path} have the same loss and the same seed; name one of them.")
-        seen[key] = path
+            raise UserError(f"{seen[key]} and {folder.path} have the same loss and the same seed; name one of them.")
+        seen[key] = folder.path
+        recipes.append(recipe)
         first, own = (pretraining_of(each.model_copy(update={"seed": 0})) for each in (recipes[0], recipe))
         if first.digest() != own.digest():
-            raise UserError(f"{folders[0].path} and {path} are no pair for one table: {difference(first, own)}.")
+            why = difference(first, own)
+            raise UserError(f"{folders[0].path} and {folder.path} do not fit into one table: {why}.")
+    return recipes
 
 
-def _finished(folder: RunFolder, recipe: Recipe) -> bool:
-    """Tell whether a run was trained to its last epoch, or until its clusters settled."""
+def _checked_run(folder: RunFolder) -> DeepClusteringRecipe:
+    """Return the recipe of a run, or raise where it is of another method or is not finished."""
+    recipe = folder.recipe()
+    if not isinstance(recipe, DeepClusteringRecipe) or recipe.pretraining.epochs == 0:
+        raise UserError(f"{folder.path} has no pre-trained autoencoder; name runs of the method deep_clustering.")
+    if folder.last_epoch() <= recipe.pretraining.epochs:
+        raise UserError(f"{folder.path} has only been pre-trained; go on with 'clustnet train ... --stage cluster'.")
+    if not _finished(folder, recipe):
+        raise UserError(f"{folder.path} is not finished; go on with 'clustnet train ... --resume'.")
+    return recipe
+
+
+def _splits(recipe: DeepClusteringRecipe) -> tuple[LabelledImages, LabelledImages]:
+    """Return the training and the test split, or raise where there is nothing to score by."""
+    train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
+    if test is None or not test.labelled:
+        raise UserError("There are no test images of known classes to score by; put some into test/CLASS/.")
+    return train, test
+
+
+def _finished(folder: RunFolder, recipe: DeepClusteringRecipe) -> bool:
+    """Return whether a run was trained to its last epoch, or until its clusters settled."""
     last = folder.last_epoch()
     whole = recipe.pretraining.epochs + recipe.optimisation.epochs
     return last == whole or bool(folder.load_checkpoint(last)["settled"])
 
 
-def _network(folder: RunFolder, recipe: Recipe, train: LabelledImages, epoch: int | None) -> Network:
-    """Read the network of an epoch, None for the last."""
-    state = folder.load_checkpoint(folder.last_epoch() if epoch is None else epoch)
-    recipe = recipe.with_experts(len(state["model"]["centroids"]))
-    model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
-    assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by _check
-    network = Network(model, Decoder(recipe.model.architecture))
-    network.model.load_state_dict(state["model"])
-    network.decoder.load_state_dict(state["decoder"])
-    return network
+def _trained(folder: RunFolder, epoch: int) -> Trained:
+    """Return the networks of an epoch."""
+    spec, model = folder.spec(epoch), folder.load_network(epoch)
+    assert isinstance(spec, DeepClustersSpec) and isinstance(model, DeepClusters)  # noqa: S101, PT018 - by the recipe
+    decoder = Decoder(spec.architecture)
+    decoder.load_state_dict(folder.load_checkpoint(epoch)["decoder"])
+    return Trained(model, decoder)
 
 
-def _scores(space: str, network: Network | None, recipe: Recipe, train: LabelledImages, test: LabelledImages) -> Row:
+def _scores(
+    space: str,
+    network: Trained | None,
+    recipe: DeepClusteringRecipe,
+    clusters: int,
+    train: LabelledImages,
+    test: LabelledImages,
+) -> Row:
     """Return the row of one space and seed.
 
     After a loss the clusters are the run's own; before, k-means is fitted on training images and predicts the others.
@@ -153,14 +173,13 @@ def _scores(space: str, network: Network | None, recipe: Recipe, train: Labelled
         distances = torch.cdist(torch.from_numpy(embed(network, test.images)), network.model.centroids.detach())
         found = distances.argmin(dim=1).numpy()
     else:
-        chosen = np.linspace(0, len(train) - 1, min(FITTED, len(train))).astype(int)
-        means = KMeans(recipe.model.experts, n_init=recipe.clustering.starts, random_state=recipe.seed)
+        chosen = np.linspace(0, len(train) - 1, min(MAX_FITTED_IMAGES, len(train))).astype(int)
+        means = KMeans(clusters, n_init=recipe.clustering.starts, random_state=recipe.seed)
         found = means.fit(embed(network, train.images[chosen])).predict(embed(network, test.images))
-    scores = clustering_scores(found, test.labels)
-    return {"space": space, "seed": recipe.seed, "images": len(test)} | scores
+    return {"space": space, "seed": recipe.seed, "images": len(test)} | clustering_scores(found, test.fine)
 
 
-def embed(network: Network | None, images: NDArray[np.uint8]) -> Floats:
+def embed(network: Trained | None, images: NDArray[np.uint8]) -> Floats:
     """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network their pixels from 0 to 1."""
     if network is None:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
@@ -170,7 +189,7 @@ def embed(network: Network | None, images: NDArray[np.uint8]) -> Floats:
     return embeddings
 
 
-def rebuild(network: Network, images: NDArray[np.uint8]) -> Floats:
+def rebuild(network: Trained, images: NDArray[np.uint8]) -> Floats:
     """Return rebuilt images, float32 of the shape of ``images``, about 0 to 1."""
     with evaluating(network.model), evaluating(network.decoder):
         pixels = network.model.normalise(torch.from_numpy(images.copy()))
@@ -179,13 +198,13 @@ def rebuild(network: Network, images: NDArray[np.uint8]) -> Floats:
     return found
 
 
-def _draw(networks: dict[str, Network], test: LabelledImages, seed: int, out: Path) -> None:
+def _draw(networks: dict[str, Trained], test: LabelledImages, seed: int, out: Path) -> None:
     """Draw the spaces and the reconstructions."""
-    chosen = np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(int)
-    images, labels = test.images[chosen], test.labels[chosen]
+    chosen = np.linspace(0, len(test) - 1, min(MAX_SHOWN_IMAGES, len(test))).astype(int)
+    images, fine = test.images[chosen], test.fine[chosen]
     order = [space for space in (PRETRAINED, *LOSSES.values()) if space in networks]
     spaces = {PIXELS: embed(None, images)} | {space: embed(networks[space], images) for space in order}
-    plot_spaces(spaces, labels, test.classes, seed, out / "spaces.png")
-    some = test.images[:REBUILT]
+    plot_spaces(spaces, fine, test.classes, seed, out / "spaces.png")
+    some = test.images[:REBUILT_IMAGES]
     rows = {"Image": some / np.float32(255)} | {space: rebuild(networks[space], some) for space in order}
     plot_reconstructions(rows, out / "reconstructions.png")

@@ -16,25 +16,30 @@ from clustnet.files import replacing
 
 Runs = Sequence[tuple[str, int, list[dict[str, Any]]]]
 
-PANELS = {"binary_accuracy": "Binary accuracy", "cell_accuracy": "Ten-class clustering accuracy over cells"}
+PANELS = {"coarse_accuracy": "Coarse accuracy", "cell_accuracy": "Clustering accuracy over cells"}
 
 
-def plot_evolution(runs: Runs, path: Path) -> None:
-    """Draw test accuracy against epoch: one line a run, one colour a setting.
+def plot_evolution(runs: Runs, path: Path) -> bool:
+    """Draw accuracy against epoch: one line a run, one colour a setting.
 
     Args:
-        runs: name of the setting, seed and score rows of each run.
+        runs: name of the setting, seed and score rows of each run; the last split is drawn.
         path: the PNG to write.
+
+    Returns:
+        Whether there was an accuracy to draw.
     """
-    told = {score: title for score, title in PANELS.items() if any(score in rows[-1] for _, _, rows in runs)}
-    figure, panels = _figure((12, 4), len(told))
+    scores = {score: title for score, title in PANELS.items() if any(score in rows[-1] for _, _, rows in runs)}
+    if not scores:
+        return False
+    figure, panels = _figure((12, 4), len(scores))
     colours = _colours([name for name, _, _ in runs])
-    for axes, (score, title) in zip(panels, told.items(), strict=True):
+    for axes, (score, title) in zip(panels, scores.items(), strict=True):
         for name, _, rows in runs:
-            tests = [row for row in rows if row["split"] == "test"]
+            drawn = [row for row in rows if row["split"] == rows[-1]["split"]]
             axes.plot(
-                [row["epoch"] for row in tests],
-                [row.get(score, np.nan) for row in tests],
+                [row["epoch"] for row in drawn],
+                [row.get(score, np.nan) for row in drawn],
                 color=colours[name],
                 label=name,
                 marker="o",
@@ -44,33 +49,47 @@ def plot_evolution(runs: Runs, path: Path) -> None:
             )
         axes.set(title=title, xlabel="Epoch", ylabel="Accuracy", ylim=(0, 1.02))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))  # one a setting
-    title = f"{len(runs)} runs, test split"
+    # One line a setting.
+    lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    title = f"{len(runs)} runs, {_split(runs)} split"
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
     _save(figure, path)
+    return True
 
 
-def plot_label_free(runs: Runs, path: Path) -> None:
-    """Draw each run's final test accuracy over cells against its label-free score, with their rank correlation.
+def plot_label_free(runs: Runs, path: Path) -> bool:
+    """Draw each run's final accuracy over cells against its label-free score, with their rank correlation.
 
     Args:
-        runs: name of the setting, seed and score rows of each run.
+        runs: name of the setting, seed and score rows of each run; the last split is drawn.
         path: the PNG to write.
+
+    Returns:
+        Whether every run has these scores, so that there was something to draw.
     """
+    if not all("cell_accuracy" in rows[-1] for _, _, rows in runs):
+        return False
     figure, (axes,) = _figure((6.5, 4.5), 1)
     colours = _colours([name for name, _, _ in runs])
     for name, seed, rows in runs:
         point = rows[-1]["label_free/score"], rows[-1]["cell_accuracy"]
         axes.scatter(*point, color=colours[name], label=name)
         axes.annotate(str(seed), point, textcoords="offset points", xytext=(5, 4), fontsize=8, color="dimgrey")
-    axes.set(xlabel="Label-free score (nats)", ylabel="Clustering accuracy over cells, test split", title=_ranks(runs))
+    accuracy = f"Clustering accuracy over cells, {_split(runs)} split"
+    axes.set(xlabel="Label-free score (nats)", ylabel=accuracy, title=_ranks(runs))
     points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(points.values(), points.keys(), frameon=False, fontsize=8)
     _save(figure, path)
+    return True
+
+
+def _split(runs: Runs) -> str:
+    """Return the name of the split that is drawn."""
+    return str(runs[0][2][-1]["split"])
 
 
 def _ranks(runs: Runs) -> str:
-    """Say how alike the two rankings are; two runs have no ranking to speak of."""
+    """Return a title with the rank correlation, from three runs on."""
     finals = [rows[-1] for _, _, rows in runs]
     pairs = np.array([[row["label_free/score"], row["cell_accuracy"]] for row in finals])
     if len(pairs) < 3 or (pairs == pairs[0]).all(axis=0).any():
@@ -90,6 +109,7 @@ def _figure(size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]
 
 
 def _save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150, format="png")
 

@@ -1,33 +1,32 @@
 """The loop that every method shares: score, write, resume, stop in good order."""
 
-import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from clustnet.datasets import LabelledImages
+from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.scores.scores import idle_experts, routing_scores
+from training import methods
 from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
-from training.engine.processes import agreed, check_batch_size, is_first, on_first, say
-from training.methods import METHODS
+from training.engine.processes import agreed, is_first, on_first, say
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
-from training.recipe.recipe import Recipe
+from training.recipe.recipe import BaseRecipe
 from training.runs.label_free import LabelFree, describe, label_free
 from training.runs.run_folder import Row, RunFolder
 
 T = TypeVar("T")
 
 
-def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = None) -> list[Row]:
+def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None = None) -> list[Row]:
     """Train a recipe into a run folder and return its scores, one row per epoch and split.
 
     Args:
@@ -41,14 +40,15 @@ def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = No
             where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
-    check_batch_size(recipe.optimisation.batch_size)
-    splits = agreed(lambda: [load_split(recipe.data, split) for split in ("train", "test")])
-    agreed(lambda: load_reference(recipe.data, splits[0]))  # what cannot be used is told before the training
-    seen, validation = hold_out(hide_fine_labels(splits[0], recipe.data), recipe.data.validation_images)
+    splits = agreed(lambda: _load_splits(recipe))
+    data = hide_fine_labels(splits[0])
+    recipe.check(data.labels)
+    seen, validation = hold_out(data, recipe.data.validation_images)
     folder = RunFolder(out)
     torch.use_deterministic_algorithms(True, warn_only=True)
     with folder.begun(recipe, resume):
-        method = METHODS[recipe.method](seen, recipe, Accelerator(mixed_precision="no"))  # the recipe decides
+        # No mixed precision of the accelerator's own, as the recipe decides.
+        method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
         start = on_first(folder.last_epoch)
         if start:
             method.restore(on_first(lambda: folder.load_checkpoint(start)))
@@ -56,16 +56,41 @@ def train(recipe: Recipe, out: Path, resume: bool = False, last: int | None = No
             rows, found = _epochs(method, recipe, folder, splits, validation, start, last or method.epochs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
-    found = found or label_free(method.model, validation, recipe)  # of a run that had been finished before
-    say(describe(found, recipe))
+    # A run that was finished before has trained no epoch here.
+    found = found or label_free(method.model, validation, recipe.augmentation, recipe.hard)
+    say(describe(found, data.labels, recipe.clusters(data.labels), recipe.data.validation_images > 0))
+    for sentence in left_out(splits):
+        say(sentence)
     return rows
 
 
+def _load_splits(recipe: BaseRecipe) -> list[LabelledImages]:
+    """Return the training split, and the test split where there is one."""
+    train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
+    # Reference images that cannot be used are refused before the training.
+    load_reference(recipe.data, train)
+    return [train] if test is None else [train, test]
+
+
+def left_out(splits: Sequence[LabelledImages]) -> list[str]:
+    """Return what is not scored for want of a test split or of fine classes, in sentences."""
+    sentences = []
+    if len(splits) == 1:
+        sentences.append("There is no test split, so all scores are of training images.")
+    without = [split.split for split in splits if (split.fine == UNKNOWN).all()]
+    if without:
+        sentences.append(
+            "Group and cell accuracy, NMI and ARI are left out, because no fine class is known of the images of "
+            f"{' and '.join(without)}."
+        )
+    return sentences
+
+
 def _epochs(
-    method: Method,
-    recipe: Recipe,
+    method: Method[Any],
+    recipe: BaseRecipe,
     folder: RunFolder,
-    splits: list[LabelledImages],
+    splits: Sequence[LabelledImages],
     validation: CoarseData,
     start: int,
     last: int,
@@ -73,13 +98,13 @@ def _epochs(
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
     rows, found = on_first(lambda: folder.read_scores(start)), None
     if start >= last:
-        say(f"all {last} epochs were done before; nothing is trained")
+        say(f"all {last} epochs were finished before; nothing is trained")
         return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
-            found = label_free(method.model, validation, recipe)
+            found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
             new = [_score(method, recipe, folder, split, losses, seconds) | found.row() for split in splits]
             rows += new
             if board:
@@ -94,23 +119,24 @@ def _epochs(
 
 
 def _score(
-    method: Method,
-    recipe: Recipe,
+    method: Method[Any],
+    recipe: BaseRecipe,
     folder: RunFolder,
     split: LabelledImages,
     losses: EpochLosses,
     seconds: float,
 ) -> Row:
-    """Score one split after an epoch; the only place in training where fine labels are read."""
-    routed, grouping = route(method.model, split.images, recipe.routing == "hard"), recipe.data.grouping()
+    """Score one split after an epoch; the only place in training where fine classes are read."""
+    routed = route(method.model, split.images, recipe.hard)
     if is_first():
-        folder.write_images(losses.epoch, split.split, split.labels, grouping.coarse(split.labels), routed)
-    scores = routing_scores(routed.routing, routed.positive_probability, split.labels, grouping)
+        folder.write_images(losses.epoch, split, routed)
+    scores = routing_scores(routed.routing, routed.coarse_probability, split.coarse, split.fine, split.coarse_labels)
     head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
     return head | {"train_loss": losses.loss, "train_seconds": round(seconds, 2)} | scores
 
 
-def _write_board(board: SummaryWriter, rows: list[Row]) -> None:
+def _write_board(board: SummaryWriter, rows: Sequence[Row]) -> None:
+    """Write the scores of an epoch for TensorBoard."""
     for row in rows:
         for key, value in row.items():
             if isinstance(value, float):
@@ -118,14 +144,14 @@ def _write_board(board: SummaryWriter, rows: list[Row]) -> None:
 
 
 def _report(row: Row, epochs: int) -> None:
-    """Print one line of test scores, and a warning for experts that have fallen idle."""
+    """Print one line of scores, and a warning for experts that have fallen idle."""
     load = " ".join(f"{row[key]:.2f}" for key in row if key.startswith("expert_load/"))
     words = [
         f"epoch {row['epoch']:>2}/{epochs} {row['stage']}",
         f"loss {row['train_loss']:.4f}",
-        *(f"binary {row[key]:.4f}" for key in row if key == "binary_accuracy"),
+        *(f"coarse {row[key]:.4f}" for key in row if key == "coarse_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
-        *(f"cells {row[key]:.3f}" for key in ("cell_accuracy",) if not math.isnan(row[key])),
+        *(f"cells {row[key]:.3f}" for key in row if key == "cell_accuracy"),
         f"load {load}",
         f"{row['train_seconds']:.0f} s",
     ]
@@ -136,6 +162,7 @@ def _report(row: Row, epochs: int) -> None:
 
 def show_progress(batches: Iterable[T], total: int) -> Iterable[T]:
     """Show a bar on a terminal and nothing elsewhere."""
-    hidden = None if is_first() else True  # None: unless on a terminal
+    # None hides the bar where there is no terminal.
+    hidden = None if is_first() else True
     bar: Iterable[T] = tqdm(batches, total=total, leave=False, disable=hidden, unit="batch")
     return bar

@@ -1,6 +1,6 @@
 """Restarts: one recipe trained several times, of which the best is kept by its label-free score.
 
-A run of several restarts is a folder of runs; the table says which one stands for all::
+A run of several restarts is a folder of runs; the table says which one is kept::
 
     restart_0/      a run folder each
     restart_1/
@@ -13,14 +13,15 @@ from pathlib import Path
 from clustnet.files import write_table
 from training.engine.processes import is_first, on_first, say
 from training.methods.method import DivergedError
-from training.recipe.recipe import Recipe
+from training.recipe.recipe import BaseRecipe
 from training.runs.loop import train
 from training.runs.run_folder import RESTARTS, Row, RunFolder
 
-SEED_STEP = 100_000  # between restarts, so that the seeds of a sweep do not meet them
+# Between the seeds of restarts, so that the seeds of a sweep do not meet them.
+SEED_STEP = 100_000
 
 
-def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]:
+def train_restarts(recipe: BaseRecipe, out: Path, resume: bool = False) -> list[Row]:
     """Train all restarts of a recipe and return the scores of the one that is kept.
 
     Args:
@@ -38,7 +39,7 @@ def train_restarts(recipe: Recipe, out: Path, resume: bool = False) -> list[Row]
         return _train_all(recipe, out)
 
 
-def _train_all(recipe: Recipe, out: Path) -> list[Row]:
+def _train_all(recipe: BaseRecipe, out: Path) -> list[Row]:
     """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
     runs = []
     for number in range(recipe.restarts):
@@ -55,7 +56,7 @@ def _train_all(recipe: Recipe, out: Path) -> list[Row]:
     return runs[best]
 
 
-def _train_one(recipe: Recipe, out: Path, number: int) -> list[Row]:
+def _train_one(recipe: BaseRecipe, out: Path, number: int) -> list[Row]:
     """Train one restart, or what is missing of it, and return its scores: none if it diverged."""
     folder = out / f"restart_{number}"
     try:
@@ -69,15 +70,16 @@ def train_seconds(run: Path) -> float:
     """Return how long the finished epochs of a run were trained, in seconds: those of all its restarts together."""
     folders = [RunFolder(path) for path in (run, *sorted(run.glob("restart_*")))]
     rows = [row for folder in folders for row in folder.read_scores(folder.last_epoch())]
-    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "test")
+    return sum(float(row["train_seconds"]) for row in rows if row["split"] == "train")
 
 
-def restart_recipe(recipe: Recipe, number: int) -> Recipe:
+def restart_recipe(recipe: BaseRecipe, number: int) -> BaseRecipe:
     """Return the recipe of one restart; the first is the recipe's own single run."""
     return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})
 
 
 def _table(runs: list[list[Row]], best: int) -> list[Row]:
+    """Return the label-free figures of each restart, and which one is kept."""
     return [
         {"restart": number, "kept": int(number == best)}
         | {key: value for row in rows[-1:] for key, value in row.items() if key.startswith("label_free/")}

@@ -1,13 +1,15 @@
-"""A run's folder: resolved recipe, checkpoints, scores per epoch, and what was said of each image.
+"""A run's folder: resolved recipe, checkpoints, scores per epoch, and the predictions for each image.
 
 ::
 
     recipe.yaml                   every key, as it was resolved
     scores.csv                    one row per epoch and split
-    checkpoints/epoch_001.pt      all that training goes on from
-    images/epoch_001_train.csv    fine class, coarse label, two log-probabilities, routing, per image
-    images/epoch_001_test.csv
+    checkpoints/epoch_001.pt      all that training goes on from, with the spec of the network
+    images/epoch_001_train.csv    file, fine class, coarse label, log-probability of each coarse label, routing
+    images/epoch_001_test.csv     the same for the test split, where there is one
     tensorboard/
+
+``file`` is there where images came from files; ``class`` is empty where it is not known.
 
 With restarts each is such a run in a folder of its own, beside recipe.yaml and restarts.csv.
 """
@@ -24,18 +26,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import replacing, write_table, write_text
 from training.engine.processes import is_first, on_first
+from training.models.build import build_network
 from training.models.inference import Routed
-from training.recipe.recipe import Recipe, read_recipe
+from training.models.mixture import GatedExperts
+from training.models.spec import NetworkSpec, read_spec
+from training.recipe.reading import read_recipe
+from training.recipe.recipe import BaseRecipe
 
 Row = dict[str, Any]
-RESTARTS = "restarts.csv"  # which of a run's restarts was kept
+# Which of a run's restarts was kept.
+RESTARTS = "restarts.csv"
 CHECKPOINTS = "checkpoints/epoch_*.pt"
-SMALLEST_PROBABILITY = 1e-12
+MIN_PROBABILITY = 1e-12
 
 
 class RunFolder:
@@ -50,7 +57,7 @@ class RunFolder:
 
     @classmethod
     def kept(cls, path: Path) -> "RunFolder":
-        """Return the run that stands for a folder: the kept restart, or the run itself."""
+        """Return the run that a folder of restarts kept, or the run that the folder is."""
         if not (path / RESTARTS).is_file():
             return cls(path)
         with (path / RESTARTS).open(newline="", encoding="utf-8") as file:
@@ -63,10 +70,10 @@ class RunFolder:
         return self.path / "tensorboard"
 
     def exists(self) -> bool:
-        """Tell whether the folder holds a run, finished or not."""
+        """Return whether the folder holds a run, finished or not."""
         return (self.path / "recipe.yaml").is_file()
 
-    def begin(self, recipe: Recipe, resume: bool) -> None:
+    def begin(self, recipe: BaseRecipe, resume: bool) -> None:
         """Write the recipe, or check that the run to be resumed has the same.
 
         Raises:
@@ -83,10 +90,10 @@ class RunFolder:
             raise UserError(f"{self.path} was begun with another recipe: {difference(self.recipe(), recipe)}.")
 
     @contextmanager
-    def begun(self, recipe: Recipe, resume: bool) -> Iterator[None]:
+    def begun(self, recipe: BaseRecipe, resume: bool) -> Iterator[None]:
         """Do as ``begin``, and take back all that was written if the block is refused before an epoch is finished.
 
-        So a run whose recipe cannot be trained does not stand in the way of the one with a mended recipe.
+        So a run whose recipe cannot be trained does not stand in the way of the one with a corrected recipe.
 
         Raises:
             UserError: as ``begin``, and what the block raises.
@@ -101,7 +108,7 @@ class RunFolder:
                 _remove(set(self.path.glob("*")) - held, missing)
             raise
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> BaseRecipe:
         """Return the run's recipe.
 
         Raises:
@@ -113,7 +120,8 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of a finished epoch."""
-        content = io.BytesIO()  # torch's own writer says of a full disk that a position is wrong
+        # In memory first, as torch's own writer says of a full disk that a position is wrong.
+        content = io.BytesIO()
         torch.save(dict(state), content)
         with replacing(self.checkpoint(epoch)) as temporary:
             temporary.write_bytes(content.getbuffer())
@@ -139,6 +147,25 @@ class RunFolder:
             raise UserError(f"The checkpoint {path} is damaged; remove it to go on from the one before.") from None
         return state
 
+    def spec(self, epoch: int | None = None) -> NetworkSpec:
+        """Return the spec of the network of an epoch, by default the last.
+
+        Raises:
+            UserError: as ``load_network``.
+        """
+        return _spec_in(self.load_checkpoint(self.last_epoch() if epoch is None else epoch), self.path)
+
+    def load_network(self, epoch: int | None = None) -> GatedExperts:
+        """Return the network of an epoch, by default the last, in evaluation mode on the CPU.
+
+        Raises:
+            UserError: there is no such checkpoint, it is damaged, or an earlier version wrote it.
+        """
+        state = self.load_checkpoint(self.last_epoch() if epoch is None else epoch)
+        network = build_network(_spec_in(state, self.path))
+        network.load_state_dict(state["model"])
+        return network.eval()
+
     def write_scores(self, rows: Sequence[Row]) -> None:
         """Write all epochs' scores."""
         write_table(self.path / "scores.csv", rows)
@@ -155,24 +182,26 @@ class RunFolder:
         if not path.is_file():
             raise UserError(f"{path} is missing, so the run cannot go on; restore it or begin another run.")
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: _number(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            rows = [{key: _number(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
         return [row for row in rows if row["epoch"] <= up_to]
 
-    def write_images(
-        self, epoch: int, split: str, fine: NDArray[np.integer], coarse: NDArray[np.integer], routed: Routed
-    ) -> None:
-        """Write what was said of each image: targets, two log-probabilities and the routing."""
-        positive = np.clip(routed.positive_probability, SMALLEST_PROBABILITY, 1 - 1e-7)[:, None]
-        columns = np.hstack([np.log1p(-positive), np.log(positive), routed.routing])
-        experts = [f"routing_{e}" for e in range(routed.routing.shape[1])]
-        path = self.path / "images" / f"epoch_{epoch:03}_{split}.csv"
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["class", "coarse", "log_probability_0", "log_probability_1", *experts])
-            numbers = [[f"{value:.6g}" for value in row] for row in columns.tolist()]
-            writer.writerows([f, c, *row] for f, c, row in zip(fine, coarse, numbers, strict=True))
+    def write_images(self, epoch: int, images: LabelledImages, routed: Routed) -> None:
+        """Write the table of a split's images: labels, the log-probability of each coarse label and the routing."""
+        logarithms = np.log(np.clip(routed.coarse_probability, MIN_PROBABILITY, 1))
+        columns = [f"log_probability_{k}" for k in range(logarithms.shape[1])]
+        columns += [f"routing_{e}" for e in range(routed.routing.shape[1])]
+        numbers = [[f"{value:.6g}" for value in row] for row in np.hstack([logarithms, routed.routing]).tolist()]
+        classes = ["" if fine == UNKNOWN else fine for fine in images.fine.tolist()]
+        coarse = ["" if label == UNKNOWN else label for label in images.coarse.tolist()]
+        rows = [[*labels, *row] for *labels, row in zip(classes, coarse, numbers, strict=True)]
+        header = ["class", "coarse", *columns]
+        if images.files is not None:
+            header, rows = ["file", *header], [[file, *row] for file, row in zip(images.files, rows, strict=True)]
+        path = self.path / "images" / f"epoch_{epoch:03}_{images.split}.csv"
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
 
-    def _write_recipe(self, recipe: Recipe) -> None:
+    def _write_recipe(self, recipe: BaseRecipe) -> None:
         try:
             write_text(self.path / "recipe.yaml", recipe.to_yaml())
         except OSError as error:
@@ -181,6 +210,14 @@ class RunFolder:
     def checkpoint(self, epoch: int) -> Path:
         """Return the path of an epoch's checkpoint, whether there is one or not."""
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _spec_in(state: Mapping[str, Any], run: Path) -> NetworkSpec:
+    """Return the spec of a checkpoint's network."""
+    try:
+        return read_spec(state["network"])
+    except (KeyError, ValueError):
+        raise UserError(f"{run} was trained by another version, whose networks are not read; train it again.") from None
 
 
 def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
@@ -201,23 +238,27 @@ def _check_crc(path: Path) -> None:
 
 
 def _number(text: str) -> Any:
+    """Return a cell of a table as a number where it is one."""
     try:
         return float(text) if not text.isdigit() else int(text)
     except ValueError:
         return text
 
 
-def difference(old: Recipe, new: Recipe) -> str:
-    """Name the first key in which two recipes differ, and its two values."""
+def difference(old: BaseRecipe, new: BaseRecipe) -> str:
+    """Return the first key in which two recipes differ, and its two values, in words."""
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    key = next((key for key in before | after if before.get(key) != after.get(key)), None)
-    if key is None:
-        return "data.coarse named its groups in another order"
-    return f"{key} was {json.dumps(before.get(key))} and is now {json.dumps(after.get(key))}"
+    for key in before | after:
+        if before.get(key) != after.get(key):
+            name = ".".join(key)
+            return f"{name} was {json.dumps(before.get(key))} and is now {json.dumps(after.get(key))}"
+    moved = next(one for one, other in zip(before, after, strict=True) if one != other)
+    return f"{'.'.join(moved[:-1])} lists its labels in another order"
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(tree: Mapping[str, Any], parents: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Return the values of a tree by their paths."""
+    flat: dict[tuple[str, ...], Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        flat |= _flat(value, (*parents, key)) if isinstance(value, dict) else {(*parents, key): value}
     return flat

@@ -1,42 +1,37 @@
 """Stages of a run: pre-train alone, go on later, or begin from the pre-training of another run."""
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from clustnet.errors import UserError
-from training.recipe.recipe import Recipe
+from training.methods.deep_clustering.config import AFTER_PRETRAINING, DeepClusteringRecipe
+from training.recipe.recipe import BaseRecipe
 from training.runs.loop import train
 from training.runs.run_folder import RESTARTS, RunFolder, difference
 
-Stage = Literal["pretrain", "cluster"]
-# Keys that only what follows the pre-training reads; a pre-trained network serves any values of them.
-LATER: Mapping[str, Any] = {
-    "restarts": None,
-    "optimisation": ("epochs", "learning_rate"),
-    "clustering": ("loss", "weight", "imitation", "refresh", "tolerance"),
-    "reference": None,
-}
+StageChoice = Literal["pretrain", "cluster"]
 
 
-def train_stage(recipe: Recipe, out: Path, stage: Stage, pretrained: Path | None = None, resume: bool = False) -> None:
-    """Train one stage of a run; what is done of it already is not trained again.
+def train_stage(
+    recipe: BaseRecipe, out: Path, stage: StageChoice, pretrained: Path | None = None, resume: bool = False
+) -> None:
+    """Train one stage of a run; what of it is finished is not trained again.
 
     Args:
         recipe: what to train.
         out: the run's folder.
         stage: ``pretrain`` stops after the pre-training, ``cluster`` goes on from there to the end.
-        pretrained: a run whose pre-training stands for the run's own, see ``adopt``.
+        pretrained: a run whose pre-training replaces the run's own, see ``adopt``.
         resume: go on from the last finished epoch.
 
     Raises:
         UserError: as ``training.runs.loop.train``; the recipe has no stages, or nothing is pre-trained to go on from.
     """
-    _check_stages(recipe)
+    recipe = _staged(recipe)
     if stage == "pretrain":
         if pretrained is not None:
-            raise UserError("--pretrained stands for the pre-training; leave it out, or take --stage cluster.")
+            raise UserError("--pretrained replaces the pre-training; leave it out, or take --stage cluster.")
         train(recipe, out, resume, recipe.pretraining.epochs)
         return
     if pretrained is not None and not resume:
@@ -45,9 +40,9 @@ def train_stage(recipe: Recipe, out: Path, stage: Stage, pretrained: Path | None
     train(recipe, out, resume=True)
 
 
-def _check_stages(recipe: Recipe) -> None:
-    """Raise where a recipe cannot be trained by stages."""
-    if recipe.method != "deep_clustering":
+def _staged(recipe: BaseRecipe) -> DeepClusteringRecipe:
+    """Return the recipe, or refuse it where it cannot be trained by stages."""
+    if not isinstance(recipe, DeepClusteringRecipe):
         raise UserError(
             f"--stage is for the method deep_clustering, but the recipe's is {recipe.method}; leave it out."
         )
@@ -55,9 +50,10 @@ def _check_stages(recipe: Recipe) -> None:
         raise UserError(f"--stage is for a single run, but restarts is {recipe.restarts}; add --restarts 1.")
     if recipe.pretraining.epochs == 0:
         raise UserError("--stage needs a pre-training, but pretraining.epochs is 0; raise it or leave --stage out.")
+    return recipe
 
 
-def check_pretrained(out: Path, recipe: Recipe) -> None:
+def check_pretrained(out: Path, recipe: DeepClusteringRecipe) -> None:
     """Check that a run has been pre-trained.
 
     Raises:
@@ -71,7 +67,7 @@ def check_pretrained(out: Path, recipe: Recipe) -> None:
         )
 
 
-def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
+def adopt(pretrained: Path, out: Path, recipe: DeepClusteringRecipe) -> None:
     """Begin a run with the pre-training of another one, which may have had another clustering loss.
 
     Args:
@@ -90,7 +86,8 @@ def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
     if before.digest() != wanted.digest():
         raise UserError(f"{pretrained} was pre-trained by another recipe: {difference(before, wanted)}.")
     check_pretrained(pretrained, recipe)
-    other.load_checkpoint(epochs)  # refuses a damaged one before anything is written
+    # A damaged checkpoint is refused before anything is written.
+    other.load_checkpoint(epochs)
     with folder.begun(recipe, resume=False):
         folder.write_scores(other.read_scores(epochs))
         target = folder.checkpoint(epochs)
@@ -98,13 +95,15 @@ def adopt(pretrained: Path, out: Path, recipe: Recipe) -> None:
         shutil.copyfile(other.checkpoint(epochs), target)
 
 
-def pretraining_of(recipe: Recipe) -> Recipe:
+def pretraining_of(recipe: BaseRecipe) -> BaseRecipe:
     """Return a recipe whose later keys have their defaults, so that equal ones have the same pre-training."""
-    plain, changes = Recipe(), {}
-    for part, keys in LATER.items():
-        default = getattr(plain, part)
+    changes = {}
+    for name, keys in AFTER_PRETRAINING.items():
+        if name not in type(recipe).model_fields:
+            continue
+        default = type(recipe).model_fields[name].default
         if keys is None:
-            changes[part] = default
+            changes[name] = default
         else:
-            changes[part] = getattr(recipe, part).model_copy(update={key: getattr(default, key) for key in keys})
+            changes[name] = getattr(recipe, name).model_copy(update={key: getattr(default, key) for key in keys})
     return recipe.model_copy(update=changes)

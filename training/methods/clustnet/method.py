@@ -1,7 +1,7 @@
 """The method ``clustnet``: a gate and its experts, trained on coarse labels alone.
 
 After Tristan Gomez, "ClustNet", 2018: soft or hard routing, joint or alternating optimisation, optional
-terms on the routing, optional autoencoder pre-training of the gate's encoder. What makes it discover fine classes
+terms on the routing, optional autoencoder pre-training of the gate's encoder. What makes it discover subtypes
 is added to it: an initial partition that the gate imitates, and the mutual information of two views.
 """
 
@@ -17,19 +17,21 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
-from training.data.augmentation import Motions, moved, random_motions
+from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.collectives import average_gradients, gathered, share
-from training.engine.processes import on_first, say, stop_if_asked
+from training.engine.processes import check_batch_size, on_first, say, stop_if_requested
 from training.engine.seeding import epoch_generator, seed_everything
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
+from training.methods.clustnet.config import ClustNetRecipe, MixtureOptimisation
 from training.methods.clustnet.partition import Partition, partition
 from training.methods.method import DivergedError, EpochLosses, Progress, State
+from training.models.build import build_network
 from training.models.encoder import Decoder
-from training.models.mixture import MixtureOfExperts, MixtureOutput, straight_through
-from training.recipe.recipe import Optimisation, Recipe
+from training.models.mixture import MixtureOutput, straight_through
+from training.models.spec import MixtureSpec
 
 
 class Stage(NamedTuple):
@@ -46,32 +48,42 @@ class Stage(NamedTuple):
     step: Callable[[int, Tensor], Tensor]
 
 
-class ClustNet:
+class ClustNetMethod:
     """A mixture of experts in training.
 
     Args:
         data: images and coarse labels.
         recipe: the hyper-parameters.
         accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
+
+    Raises:
+        UserError: the processes cannot share a batch evenly, or the images are too small for the encoder.
     """
 
-    def __init__(self, data: CoarseData, recipe: Recipe, accelerator: Accelerator) -> None:
+    def __init__(self, data: CoarseData, recipe: ClustNetRecipe, accelerator: Accelerator) -> None:
+        check_batch_size(recipe.optimisation.batch_size)
         self.recipe, self.accelerator = recipe, accelerator
         self.data = data.to(accelerator.device)
+        self.spec = MixtureSpec(
+            image_shape=tuple(data.images.shape[1:]),
+            mean=data.mean,
+            std=data.std,
+            coarse_labels=data.labels,
+            model=recipe.model,
+        )
         seed_everything(recipe.seed)
-        network = MixtureOfExperts(recipe.model, data.images.shape[1:], data.mean, data.std)
-        decoder = Decoder(network.pixel_shape, recipe.model.channels, recipe.model.embedding)
-        self.network = network.to(accelerator.device)
+        self.network = build_network(self.spec).to(accelerator.device)
         self.model = copy.deepcopy(self.network) if recipe.optimisation.averaging else self.network
-        self.decoder = decoder.to(accelerator.device)
+        self.decoder: Decoder | None = None
         self.optimizers: dict[str, Optimizer] = {
-            "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation),
-            "experts": _optimizer(list(self.network.experts.parameters()), recipe.optimisation),
-            "autoencoder": Adam(
-                [*self.network.encoder.parameters(), *self.decoder.parameters()],
-                recipe.pretraining.learning_rate,
-            ),
+            "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation)
         }
+        # With one coarse label the experts have nothing to learn, and no parameters.
+        if experts := list(self.network.experts.parameters()):
+            self.optimizers["experts"] = _optimizer(experts, recipe.optimisation)
+        self._both = list(self.optimizers)
+        if recipe.pretraining.epochs:
+            self._add_decoder()
         self.partition: Partition | None = None
         self._expert_of_image: Tensor  # int64 [N], kept with the partition; -1 for images outside it
         self.stages = [
@@ -79,6 +91,13 @@ class ClustNet:
             Stage("imitate", recipe.partition.epochs, self._imitate),
             Stage("train", recipe.optimisation.epochs, self._route),
         ]
+
+    def _add_decoder(self) -> None:
+        """Add what the pre-training alone needs: a decoder and its optimizer."""
+        model = self.recipe.model
+        self.decoder = Decoder(self.network.pixel_shape, model.channels, model.embedding).to(self.accelerator.device)
+        parameters = [*self.network.encoder.parameters(), *self.decoder.parameters()]
+        self.optimizers["autoencoder"] = Adam(parameters, self.recipe.pretraining.learning_rate)
 
     @property
     def epochs(self) -> int:
@@ -93,33 +112,39 @@ class ClustNet:
 
     def state(self) -> State:
         """Return everything that training goes on from; ``model`` is what is scored and exported."""
-        return {name: part.state_dict() for name, part in self._parts().items()} | self._partition_state()
+        state: State = {"network": self.spec.model_dump(mode="json")}
+        state |= {name: part.state_dict() for name, part in self._parts().items()}
+        if self.partition is not None:
+            state["partition"] = _tensors(self.partition)
+        return state
 
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         if "partition" in state:
-            self._keep(_unpacked(state["partition"]))
+            self._keep(state["partition"])
 
     def _parts(self) -> dict[str, nn.Module | Optimizer]:
-        networks = {"model": self.model, "network": self.network, "decoder": self.decoder}
-        if self.model is self.network:
-            del networks["network"]
-        return networks | self.optimizers
-
-    def _partition_state(self) -> State:
-        return {} if self.partition is None else {"partition": _packed(self.partition)}
+        """Return all that has a state, by its name in a checkpoint."""
+        parts: dict[str, nn.Module | Optimizer] = {"model": self.model}
+        if self.model is not self.network:
+            parts["trained"] = self.network
+        if self.decoder is not None:
+            parts["decoder"] = self.decoder
+        return parts | self.optimizers
 
     def _epoch(self, epoch: int, stage: Stage, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
-        images = np.resize(self._parted().indices, len(self.data.images)) if stage.step == self._imitate else None
+        images = None
+        if stage.step == self._imitate:
+            images = np.resize(self._initial_partition().indices, len(self.data.images))
         generator = epoch_generator(self.recipe.seed, epoch)
         batches = self.data.batches(self.recipe.optimisation.batch_size, generator, images)
         self.network.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
-            stop_if_asked()
+            stop_if_requested()
             self._schedule(epoch - 1 + index / len(batches))
             total += stage.step(index, chosen) * len(chosen)
             seen += len(chosen)
@@ -127,6 +152,7 @@ class ClustNet:
 
     def _reconstruct(self, _: int, chosen: Tensor) -> Tensor:
         """Step the autoencoder on one batch and return its mean squared error."""
+        assert self.decoder is not None  # noqa: S101 - the stage has epochs only where there is one
         pixels = self.network.normalise(self.data.images[chosen])
         decoded = self.decoder(self.network.encoder(share(pixels)))
         loss = mse_loss(gathered(decoded, len(chosen)), pixels)
@@ -138,32 +164,31 @@ class ClustNet:
         """Step gate and experts towards the initial partition on one batch and return the loss."""
         output = self._output([self._view(chosen)], len(chosen))
         wanted = self._expert_of_image[chosen]
-        loss = self._loss(output, self.data.targets[chosen]) + nll_loss(output.log_routing, wanted)
-        self._step(loss, ["gate", "experts"])
+        loss = self._loss(output, self.data.coarse[chosen]) + nll_loss(output.log_routing, wanted)
+        self._step(loss, self._both)
         self._average(0.0)
         return loss.detach()
 
     def _route(self, index: int, chosen: Tensor) -> Tensor:
         """Step the gate, the experts or both on one batch and return the loss."""
-        targets, weight = self.data.targets[chosen], self.recipe.loss.mutual_information
+        coarse, weight = self.data.coarse[chosen], self.recipe.loss.mutual_information
         views = [self._view(chosen) for _ in range(2 if weight else 1)]
         output = self._output(views, len(chosen))
-        loss = self._loss(output, targets.repeat(len(views)))
+        loss = self._loss(output, coarse.repeat(len(views)))
         if weight:
             first, second = output.log_routing.exp().chunk(2)
-            loss = loss - weight * group_mutual_information(first, second, targets)
-        self._step(loss, _turn(index, self.recipe.optimisation.batch_period))
+            loss = loss - weight * group_mutual_information(first, second, coarse)
+        self._step(loss, self._turn(index))
         self._average(self.recipe.optimisation.averaging)
         return loss.detach()
 
     def _view(self, chosen: Tensor) -> Tensor:
-        """Return this process's share of the chosen images, normalised, in random views if the recipe asks for them.
+        """Return this process's share of the chosen images in random views, normalised.
 
         Random numbers are drawn for all of them, so that a view does not depend on the number of processes.
         """
-        motions = random_motions(len(chosen), self.recipe.augmentation)
-        mine = None if motions is None else Motions(*map(share, motions))
-        return moved(self.network.normalise(self.data.images[share(chosen)]), mine)
+        view = random_view(len(chosen), self.recipe.augmentation)
+        return viewed(self.network.normalise, self.data.images[share(chosen)], view.map(share))
 
     def _output(self, views: list[Tensor], images: int) -> MixtureOutput:
         """Route the views of a batch of so many images, of which each process has its share, in the recipe's precision.
@@ -181,12 +206,13 @@ class ClustNet:
             )
         return output
 
-    def _loss(self, output: MixtureOutput, targets: Tensor) -> Tensor:
+    def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
+        """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
         weights = self.recipe.loss
-        if self.recipe.routing == "hard":
-            loss = hard_mixture_nll(straight_through(output.log_routing), output.expert_logit, targets)
+        if self.recipe.hard:
+            loss = hard_mixture_nll(straight_through(output.log_routing), output.expert_logit, coarse)
         else:
-            loss = soft_mixture_nll(output.log_routing, output.expert_logit, targets)
+            loss = soft_mixture_nll(output.log_routing, output.expert_logit, coarse)
         if weights.routing_entropy:
             loss = loss + weights.routing_entropy * routing_entropy(output.log_routing)
         if weights.routing_diversity:
@@ -194,12 +220,20 @@ class ClustNet:
         return loss
 
     def _step(self, loss: Tensor, names: list[str]) -> None:
+        """Step the named optimizers down the gradient of a loss."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
         self.accelerator.backward(loss)
         for name in names:
             average_gradients(part for group in self.optimizers[name].param_groups for part in group["params"])
             self.optimizers[name].step()
+
+    def _turn(self, index: int) -> list[str]:
+        """Return what is stepped in batch ``index``: gate and experts, or one of them in turn."""
+        period = self.recipe.optimisation.batch_period
+        if period == 0 or len(self._both) == 1:
+            return self._both
+        return ["gate"] if index // period % 2 == 0 else ["experts"]
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -215,46 +249,40 @@ class ClustNet:
             return
         before = self.recipe.pretraining.epochs
         done = max(0.0, (position - before) / (self.epochs - before))
-        for name in ("gate", "experts"):
+        for name in self._both:
             for group in self.optimizers[name].param_groups:
                 group["lr"] = self.recipe.optimisation.learning_rate * (1 + math.cos(math.pi * done)) / 2
 
-    def _parted(self) -> Partition:
-        """Return the initial partition, made when it is first asked for."""
-        return self.partition or self._keep(_unpacked(on_first(self._part)))
+    def _initial_partition(self) -> Partition:
+        """Return the initial partition, made when it is first needed."""
+        return self.partition or self._keep(on_first(self._make_partition))
 
-    def _part(self) -> dict[str, Tensor]:
-        """Make the initial partition."""
-        recipe = self.recipe
-        parted, trial = partition(self.data, recipe.clusters(), recipe.partition.images, recipe.seed)
-        say("\n".join(trial.lines(recipe.data.grouping().labels)))
-        return _packed(parted)
+    def _make_partition(self) -> dict[str, Tensor]:
+        """Make the initial partition and print how it was chosen."""
+        recipe, labels = self.recipe, self.data.labels
+        made, trial = partition(self.data, recipe.clusters(labels), recipe.partition.images, recipe.seed)
+        say("\n".join(trial.lines(labels)))
+        return _tensors(made)
 
-    def _keep(self, parted: Partition) -> Partition:
+    def _keep(self, tensors: dict[str, Tensor]) -> Partition:
         """Keep the initial partition, and the expert that it gives each image."""
         experts = torch.full((len(self.data.images),), -1)
-        experts[torch.from_numpy(parted.indices)] = torch.from_numpy(parted.experts)
-        self.partition, self._expert_of_image = parted, experts.to(self.data.images.device)
-        return parted
+        experts[tensors["indices"]] = tensors["experts"]
+        self._expert_of_image = experts.to(self.data.images.device)
+        self.partition = Partition(**{name: part.numpy() for name, part in tensors.items()})
+        return self.partition
 
 
-def _packed(parted: Partition) -> dict[str, Tensor]:
-    """Return a partition as tensors."""
-    return {name: torch.from_numpy(part) for name, part in vars(parted).items()}
+def _tensors(made: Partition) -> dict[str, Tensor]:
+    """Return a partition in the form of a checkpoint."""
+    return {name: torch.from_numpy(part) for name, part in vars(made).items()}
 
 
-def _unpacked(parts: dict[str, Tensor]) -> Partition:
-    return Partition(**{name: part.numpy() for name, part in parts.items()})
-
-
-def _turn(index: int, period: int) -> list[str]:
-    """Return whose turn it is in batch ``index``: all, or gate and experts by turns of ``period``."""
-    if period == 0:
-        return ["gate", "experts"]
-    return ["gate"] if index // period % 2 == 0 else ["experts"]
-
-
-def _optimizer(parameters: list[nn.Parameter], optimisation: Optimisation) -> Optimizer:
+def _optimizer(parameters: list[nn.Parameter], optimisation: MixtureOptimisation) -> Optimizer:
+    """Return the optimizer that a recipe names."""
     if optimisation.optimizer == "adam":
         return Adam(parameters, optimisation.learning_rate)
     return SGD(parameters, optimisation.learning_rate, momentum=optimisation.momentum)
+
+
+METHOD = ClustNetMethod

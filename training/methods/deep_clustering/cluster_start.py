@@ -6,18 +6,20 @@ from sklearn.cluster import KMeans
 from sklearn.neighbors import KNeighborsClassifier
 
 from clustnet.errors import UserError
-from training.clustering.consensus import Labels, consensus
+from training.clustering.consensus import consensus
 from training.clustering.degree_linkage import degree_linkage
 from training.clustering.manifold import manifold
-from training.recipe.recipe import Clustering
+from training.methods.deep_clustering.config import Clustering
 
-SAMPLE = 10_000  # images that UMAP sees; the others are clustered by a vote of their nearest among them
+# Images that UMAP or the graph sees; each other one is clustered by a vote of its nearest among them.
+MAX_SAMPLE_IMAGES = 10_000
 VOTERS = 10
 
 Floats = NDArray[np.float32]
+Clusters = NDArray[np.int64]
 
 
-def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int) -> Labels:
+def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int) -> Clusters:
     """Cluster embeddings, or other rows, by k-means, by k-means on their manifold, or along their neighbour graph.
 
     The manifold is UMAP's (McInnes, Healy, Melville, arXiv:1802.03426), as in McConville, Santos-Rodriguez, Piechocki,
@@ -53,35 +55,34 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
 
 
 def clustered_space(embeddings: Floats, how: Clustering, seed: int) -> Floats:
-    """Return the space in which ``first_clusters`` clusters embeddings, of at most ``SAMPLE`` of them if a manifold."""
+    """Return the space in which ``first_clusters`` clusters embeddings; a manifold is of a sample of them."""
     if how.start != "manifold":
         return embeddings
-    sample = np.random.default_rng(seed).permutation(len(embeddings))[:SAMPLE]
+    sample = np.random.default_rng(seed).permutation(len(embeddings))[:MAX_SAMPLE_IMAGES]
     return manifold(embeddings[sample], how.neighbours, seed)
 
 
-def _on_a_manifold(embeddings: Floats, clusters: int, how: Clustering, generator: np.random.Generator) -> Labels:
+def _on_a_manifold(embeddings: Floats, clusters: int, how: Clustering, generator: np.random.Generator) -> Clusters:
     """Cluster by k-means on the manifold of a sample of its own."""
     sample, seed = _sample(embeddings, generator), int(generator.integers(2**31))
     rows = manifold(embeddings[sample], how.neighbours, seed)
     return _extended(_nearest_means(rows, clusters, how, seed), sample, embeddings)
 
 
-def _nearest_means(rows: Floats, clusters: int, how: Clustering, seed: int) -> Labels:
-    return _labels(KMeans(clusters, n_init=how.starts, random_state=seed).fit_predict(rows))
+def _nearest_means(rows: Floats, clusters: int, how: Clustering, seed: int) -> Clusters:
+    """Cluster by k-means."""
+    found: Clusters = KMeans(clusters, n_init=how.starts, random_state=seed).fit_predict(rows).astype(np.int64)
+    return found
 
 
-def _sample(embeddings: Floats, generator: np.random.Generator) -> Labels:
-    return np.sort(generator.permutation(len(embeddings))[:SAMPLE])
+def _sample(embeddings: Floats, generator: np.random.Generator) -> Clusters:
+    """Draw the rows that the first clusters are found among, sorted."""
+    return np.sort(generator.permutation(len(embeddings))[:MAX_SAMPLE_IMAGES])
 
 
-def _extended(found: Labels, sample: Labels, embeddings: Floats) -> Labels:
+def _extended(found: Clusters, sample: Clusters, embeddings: Floats) -> Clusters:
     """Give all embeddings a cluster, those outside the sample by the vote of their nearest in it."""
     voters = KNeighborsClassifier(min(VOTERS, len(sample))).fit(embeddings[sample], found)
-    everyone = _labels(voters.predict(embeddings))
+    everyone: Clusters = voters.predict(embeddings).astype(np.int64)
     everyone[sample] = found
     return everyone
-
-
-def _labels(found: NDArray[np.integer]) -> Labels:
-    return found.astype(np.int64)

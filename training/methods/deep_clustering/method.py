@@ -1,7 +1,7 @@
 """The method ``deep_clustering``: an autoencoder's embedding, in which clusters are found and then sharpened.
 
 Aljalbout, Golkov, Siddiqui, Cremers, "Clustering with Deep Learning: Taxonomy and New Methods", arXiv:1801.07648.
-Without any label; where there are coarse labels, within each of their groups. Three stages:
+Clusters are found within each coarse label. Three stages:
 
 1. ``pretrain``: the autoencoder learns to rebuild images (of random views the view, or the image itself: Vincent,
    Larochelle, Bengio, Manzagol, "Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008).
@@ -9,7 +9,7 @@ Without any label; where there are coarse labels, within each of their groups. T
 3. ``cluster``: the embedding is trained towards them, jointly with reconstruction (Guo, Gao, Liu, Yin, "Improved Deep
    Embedded Clustering with Local Structure Preservation" (IDEC), IJCAI 2017): by the Kullback-Leibler divergence (DEC)
    or by the k-means loss (DCN). The target comes from clean images and the gradient from random views (Guo, Zhu, Liu,
-   Yin, "Deep Embedded Clustering with Data Augmentation" (DEC-DA), ACML 2018), and is set anew every so many steps.
+   Yin, "Deep Embedded Clustering with Data Augmentation" (DEC-DA), ACML 2018), and is set again every so many steps.
 """
 
 import math
@@ -25,7 +25,7 @@ from torch.optim import Adam, Optimizer
 
 from clustnet.errors import UserError
 from training.clustering.cluster_count import describe, most_likely, silhouettes
-from training.data.augmentation import moved, random_motions
+from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.processes import processes
 from training.engine.seeding import epoch_generator, seed_everything
@@ -33,40 +33,52 @@ from training.losses.centroid_distance import centroid_distance
 from training.losses.reconstruction import reconstruction_error
 from training.losses.student_t import clustering_divergence, soft_assignment, target_distribution
 from training.methods.deep_clustering.cluster_start import clustered_space, first_clusters
+from training.methods.deep_clustering.config import AUTO, DeepClusteringRecipe
 from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.autoencoder import Decoder
-from training.models.build import build_model
+from training.models.build import build_network
 from training.models.deep_clusters import DeepClusters
 from training.models.inference import BATCH, evaluating
-from training.recipe.recipe import AUTO, Recipe
+from training.models.spec import DeepClustersSpec
 
 PRETRAIN, CLUSTER = "pretrain", "cluster"
+LEARNING_RATES = {PRETRAIN: "pretraining.learning_rate", CLUSTER: "optimisation.learning_rate"}
+# For a number of clusters to be estimated.
+MIN_IMAGES = 3
+# Keeps the logarithm for the clusters of the other coarse labels finite.
+MIN_ASSIGNMENT = 1e-12
 
 
-class DeepClustering:
+class DeepClusteringMethod:
     """Clusters in training.
 
     Args:
-        data: images, and their coarse labels where there are any.
+        data: images and coarse labels.
         recipe: the hyper-parameters.
         accelerator: places the model and steps backwards.
 
     Raises:
-        UserError: the architecture is for images of another shape, a coarse group has too few images, or there are
+        UserError: the architecture is for images of another shape, a coarse label has too few images, or there are
             several processes.
     """
 
-    def __init__(self, data: CoarseData, recipe: Recipe, accelerator: Accelerator) -> None:
+    def __init__(self, data: CoarseData, recipe: DeepClusteringRecipe, accelerator: Accelerator) -> None:
         if processes() > 1:
             raise UserError("deep_clustering trains in one process; start it without torchrun or accelerate launch.")
         self.recipe, self.accelerator = recipe, accelerator
         self.data = data.to(accelerator.device)
+        self.architecture = recipe.model.architecture
+        self.spec = DeepClustersSpec(
+            image_shape=tuple(data.images.shape[1:]),
+            mean=data.mean,
+            std=data.std,
+            coarse_labels=data.labels,
+            architecture=self.architecture,
+            clusters=recipe.clusters(data.labels),
+        )
         self._check_images()
         seed_everything(recipe.seed)
-        model = build_model(recipe, data.images.shape[1:], data.mean, data.std)
-        assert isinstance(model, DeepClusters) and recipe.model.architecture  # noqa: S101, PT018 - by the recipe's method
-        self.architecture = recipe.model.architecture
-        self.model: DeepClusters = accelerator.prepare_model(model)
+        self.model: DeepClusters = accelerator.prepare_model(build_network(self.spec))
         self.decoder: Decoder = accelerator.prepare_model(
             Decoder(self.architecture).to(memory_format=torch.channels_last)
         )
@@ -78,7 +90,7 @@ class DeepClustering:
         self.variance = sum(std**2 for std in data.std) / len(data.std)
         self.assigned: Tensor | None = None  # int64 [N], clusters at the last look at all images
         self.settled = False
-        self._target: Tensor  # float32 [N, K], kept from one look to the next
+        self._target: Tensor  # float32 [N, E], kept from one look to the next
 
     @property
     def epochs(self) -> int:
@@ -100,13 +112,15 @@ class DeepClustering:
 
     def state(self) -> State:
         """Return everything that training goes on from; ``model`` is what is scored and exported."""
-        assigned = {} if self.assigned is None else {"assigned": self.assigned}
-        return {name: part.state_dict() for name, part in self._parts().items()} | assigned | {"settled": self.settled}
+        state: State = {"network": self.spec.model_dump(mode="json"), "settled": self.settled}
+        state |= {name: part.state_dict() for name, part in self._parts().items()}
+        return state if self.assigned is None else state | {"assigned": self.assigned}
 
     def restore(self, state: State) -> None:
         """Go on from what ``state`` returned, with the recipe's step sizes where another run is gone on from."""
-        if "assigned" in state and self.recipe.model.experts == AUTO:
-            self._set_clusters(len(state["model"]["centroids"]))
+        clusters = tuple(state["network"]["clusters"])
+        if clusters != self.spec.clusters:
+            self._set_clusters(*clusters)
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for stage, rate in self._rates().items():
@@ -116,23 +130,24 @@ class DeepClustering:
             self.assigned = state["assigned"].to(self.accelerator.device)
 
     def _check_images(self) -> None:
-        """Raise before anything is trained where there are fewer images than clusters to find among them."""
-        if self.recipe.model.experts == AUTO and len(self.data.images) < LEAST_IMAGES:
+        """Refuse, before anything is trained, fewer images than clusters to find among them."""
+        if self.recipe.model.experts == AUTO and len(self.data.images) < MIN_IMAGES:
             few = f"model.experts is auto, but {len(self.data.images)} training images are too few"
             raise UserError(f"{few}; set a number.")
-        for side, clusters in enumerate(self.recipe.clusters()):
-            images = int((self.data.targets == side).sum())
+        for label, clusters in enumerate(self.spec.clusters):
+            images = int((self.data.coarse == label).sum())
             if images < clusters:
                 few = f"There are {images} training images for {clusters} clusters"
-                raise UserError(f"{few}; give more images, or lower model.experts.")
+                whose = f" of {self.data.labels[label]!r}" if self.data.label_count > 1 else ""
+                raise UserError(f"{few}{whose}; give more images, or lower model.experts.")
 
     def _cluster_optimizer(self) -> Optimizer:
         parameters = [*self.model.encoder.parameters(), *self.decoder.parameters(), self.model.centroids]
         return Adam(parameters, self.recipe.optimisation.learning_rate, fused=True)
 
     def _set_clusters(self, clusters: int) -> None:
-        """Have so many clusters, now that they are known."""
-        self.recipe = self.recipe.with_experts(clusters)
+        """Have so many clusters, now that their number is known."""
+        self.spec = self.spec.model_copy(update={"clusters": (clusters,)})
         self.model.resize(clusters)
         self.optimizers[CLUSTER] = self._cluster_optimizer()
 
@@ -166,14 +181,16 @@ class DeepClustering:
             DivergedError: the weights have diverged.
         """
         pixels = self.model.normalise(self.data.images[chosen])
-        views = moved(pixels, random_motions(len(chosen), self.recipe.augmentation))
+        view = random_view(len(chosen), self.recipe.augmentation)
+        views = viewed(self.model.normalise, self.data.images[chosen], view)
         low = self.recipe.optimisation.precision == "bfloat16"
         self.model.train()
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
             embeddings, places = self.model.encoder.with_places(views)
             rebuilt = self.decoder(embeddings, places).float().view_as(pixels)
         wanted = pixels if self.recipe.clustering.rebuild == "image" else views
-        scale = self.model.normalise  # images are rebuilt from 0 to 1, which every non-linearity can reach
+        # Images are rebuilt from 0 to 1, which every non-linearity can reach.
+        scale = self.model.normalise
         loss = reconstruction_error(rebuilt, wanted * scale.std + scale.mean, self.variance)
         if stage == CLUSTER:
             loss = loss + self.recipe.clustering.weight * self._clustering_loss(embeddings.float(), chosen)
@@ -187,21 +204,21 @@ class DeepClustering:
     def _clustering_loss(self, embeddings: Tensor, chosen: Tensor) -> Tensor:
         """Return the divergence of the batch's soft assignment from its target, or its distance to its centroids."""
         if self.recipe.clustering.loss == "kl":
-            return clustering_divergence(self._assignment(embeddings, self.data.targets[chosen]), self._target[chosen])
+            return clustering_divergence(self._assignment(embeddings, self.data.coarse[chosen]), self._target[chosen])
         assert self.assigned is not None  # noqa: S101 - since the clusters were found
         return centroid_distance(embeddings, self.model.centroids.detach(), self.assigned[chosen])
 
-    def _assignment(self, embeddings: Tensor, targets: Tensor) -> Tensor:
-        """Return the soft assignment of images to the clusters of their own coarse group, float32 [N, K]."""
+    def _assignment(self, embeddings: Tensor, coarse: Tensor) -> Tensor:
+        """Return the soft assignment of images to the clusters of their own coarse labels, float32 [N, E]."""
         assignment = soft_assignment(embeddings, self.model.centroids)
-        if not self.model.sides.any():
+        if self.data.label_count == 1:
             return assignment
-        within = assignment * (self.model.sides == targets[:, None]) + SMALLEST_ASSIGNMENT
+        within = assignment * (self.model.cluster_labels == coarse[:, None]) + MIN_ASSIGNMENT
         return within / within.sum(dim=1, keepdim=True)
 
     @torch.no_grad()
     def _look(self, imitate: bool) -> float:
-        """Set the target anew, from all images as they are, and return the share of them that changed their cluster.
+        """Set the target again, from all images as they are, and return the share of them that changed their cluster.
 
         Args:
             imitate: whether the clusters that there are stay; the share is then 1.
@@ -209,7 +226,7 @@ class DeepClustering:
         old = self.assigned
         assert old is not None  # noqa: S101 - since the clusters were found
         embeddings = self._embeddings()
-        assignment = self._assignment(embeddings, self.data.targets)
+        assignment = self._assignment(embeddings, self.data.coarse)
         if imitate:
             self._target, self.assigned = one_hot(old, assignment.shape[1]).float(), old
         else:
@@ -219,25 +236,26 @@ class DeepClustering:
         return 1.0 if imitate else float((self.assigned != old).float().mean())
 
     def _targets(self, assignment: Tensor) -> Tensor:
-        """Return the sharpened target of a soft assignment, float32 [N, K], within each coarse group."""
+        """Return the sharpened target of a soft assignment, float32 [N, E], within each coarse label."""
         target = torch.zeros_like(assignment)
-        for side in range(len(self.recipe.clusters())):
-            own, images = self.model.sides == side, self.data.targets == side
-            part = target_distribution(assignment[images][:, own])
-            target[images.nonzero(), own.nonzero().squeeze(1)] = part
+        for label in range(self.data.label_count):
+            own, images = self.model.cluster_labels == label, self.data.coarse == label
+            sharpened = target_distribution(assignment[images][:, own])
+            target[images.nonzero(), own.nonzero().squeeze(1)] = sharpened
         return target
 
     @torch.no_grad()
     def _start(self) -> None:
-        """Find the first clusters in the embedding, within each coarse group."""
+        """Find the first clusters in the embedding, within each coarse label."""
         embeddings = self._embeddings()
         how = self.recipe.clustering
-        rows = (self._pixels() if how.space == "pixels" else embeddings).cpu().numpy()
+        # From 0 to 1 where clusters are found among the pixels.
+        rows = (self.data.images.flatten(1) / 255 if how.space == "pixels" else embeddings).cpu().numpy()
         if self.recipe.model.experts == AUTO:
             self._estimate(rows)
         assigned, before = torch.zeros(len(rows), dtype=torch.int64), 0
-        for side, clusters in enumerate(self.recipe.clusters()):
-            images = (self.data.targets == side).cpu()
+        for label, clusters in enumerate(self.spec.clusters):
+            images = (self.data.coarse == label).cpu()
             found = first_clusters(rows[images.numpy()], clusters, how, self.recipe.seed)
             assigned[images] = torch.from_numpy(found) + before
             before += clusters
@@ -245,7 +263,7 @@ class DeepClustering:
         self._centre(embeddings)
 
     def _estimate(self, rows: NDArray[np.float32]) -> None:
-        """Estimate how many clusters there are among the rows of all images, float32 [N, D], and say so."""
+        """Estimate how many clusters there are among the rows of all images, float32 [N, D], and print it."""
         scores = silhouettes(clustered_space(rows, self.recipe.clustering, self.recipe.seed), self.recipe.seed)
         self.accelerator.print(describe(scores), flush=True)
         self._set_clusters(most_likely(scores))
@@ -257,10 +275,6 @@ class DeepClustering:
             own = self.assigned == cluster
             if own.any():
                 self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
-
-    def _pixels(self) -> Tensor:
-        """Return the pixels of all images, 0 to 1, float32 [N, C * H * W]."""
-        return self.data.images.flatten(1) / 255
 
     def _embeddings(self) -> Tensor:
         """Return the embeddings of all images as they are, float32 [N, D]."""
@@ -280,6 +294,4 @@ class DeepClustering:
         return {PRETRAIN: self.recipe.pretraining.learning_rate, CLUSTER: self.recipe.optimisation.learning_rate}
 
 
-LEARNING_RATES = {PRETRAIN: "pretraining.learning_rate", CLUSTER: "optimisation.learning_rate"}
-LEAST_IMAGES = 3  # for a number of clusters to be estimated
-SMALLEST_ASSIGNMENT = 1e-12  # keeps the logarithm for the clusters of the other coarse group finite
+METHOD = DeepClusteringMethod

@@ -1,0 +1,131 @@
+"""The recipe of the method ``clustnet``. Nothing here needs torch."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from clustnet.errors import UserError
+from training.models.config import MixtureModel
+from training.recipe.parts import BelowOne, Count, Epochs, Part
+from training.recipe.recipe import BaseRecipe, Optimisation, Pretraining
+
+
+class LossWeights(Part):
+    """Weights of optional terms, added to the negative log-likelihood; the first two are the original's.
+
+    Args:
+        routing_entropy: weight of each image's routing entropy; positive makes the gate decide.
+        routing_diversity: weight of the entropy of a batch's mean routing; positive rewards diversity.
+        mutual_information: weight of the mutual information, within each coarse label, between the experts
+            of two random views of an image; positive rewards it.
+    """
+
+    routing_entropy: float = 0.0
+    routing_diversity: float = 0.0
+    mutual_information: float = 0.0
+
+
+class MixtureOptimisation(Optimisation):
+    """How gate and experts are optimised.
+
+    Args:
+        batch_size: images a step.
+        optimizer: ``adam`` or ``sgd``.
+        momentum: of ``sgd``.
+        batch_period: 0 steps gate and experts together; otherwise so many batches step the gate alone,
+            then as many the experts, and so on.
+        averaging: decay of the exponential moving average of the weights that is scored and exported; 0 takes
+            the weights as they are.
+    """
+
+    batch_size: Count = 64
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: BelowOne = 0.0
+    batch_period: Annotated[int, Field(ge=0)] = 0
+    averaging: BelowOne = 0.0
+
+
+class PartitionConfig(Part):
+    """The initial partition, which the gate imitates before it is trained; 0 epochs leave it out.
+
+    Args:
+        epochs: each of as many images as the training set has, drawn from those of the partition.
+        images: images of each coarse label that are partitioned.
+        clusters: of each coarse label, ``{label: number}``, at most E; E by default.
+    """
+
+    epochs: Epochs = 0
+    images: Count = 8000
+    clusters: dict[str, Count] | None = None
+
+
+class ClustNetRecipe(BaseRecipe):
+    """Everything that decides a run of ``clustnet``.
+
+    Args:
+        routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
+        model: the gate and its experts.
+        loss: the weights of the loss's terms.
+        optimisation: of gate and experts.
+        partition: what the gate imitates first.
+        pretraining: of the gate's encoder.
+    """
+
+    method: Literal["clustnet"] = "clustnet"
+    routing: Literal["soft", "hard"] = "soft"
+    model: MixtureModel = MixtureModel()
+    loss: LossWeights = LossWeights()
+    optimisation: MixtureOptimisation = MixtureOptimisation()
+    partition: PartitionConfig = PartitionConfig()
+    pretraining: Pretraining = Pretraining()
+
+    @property
+    def hard(self) -> bool:
+        """Whether one expert alone decides about an image, instead of all by their routing."""
+        return self.routing == "hard"
+
+    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """Return how many clusters each coarse label should have, by default as many as there are experts."""
+        return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)
+
+    def check(self, labels: Sequence[str] | None) -> None:
+        """Refuse clusters that have no label or too few experts, and a single label of which nothing is learnt.
+
+        Raises:
+            UserError: says which key is wrong.
+        """
+        for label, count in (self.partition.clusters or {}).items():
+            if count > self.model.experts:
+                raise UserError(
+                    f"partition.clusters gives {label!r} {count} clusters, but there are only {self.model.experts} "
+                    "experts; set model.experts to the largest."
+                )
+            if labels is not None and label not in labels:
+                raise UserError(
+                    f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
+                )
+        learns = self.loss.mutual_information or self.partition.epochs
+        if labels is not None and len(labels) == 1 and not learns:
+            raise UserError(
+                f"there is one coarse label alone, {labels[0]!r}, from which the experts cannot learn; set "
+                "loss.mutual_information or partition.epochs above 0, or give coarse labels."
+            )
+
+    def unused(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that other choices leave without use, each with the choice."""
+        yield from super().unused()
+        if self.optimisation.optimizer != "sgd":
+            yield "optimisation.momentum", f"optimisation.optimizer {self.optimisation.optimizer}"
+        if self.data.coarse is None:
+            keys = ("model.expert", "model.expert_channels", "optimisation.batch_period")
+            yield from ((key, "data.coarse null, as the experts have nothing to tell apart") for key in keys)
+        if self.model.expert != "small_cnn":
+            yield "model.expert_channels", f"model.expert {self.model.expert}"
+        if self.partition.epochs == 0:
+            yield from ((f"partition.{key}", "partition.epochs 0") for key in ("images", "clusters"))
+        if self.pretraining.epochs == 0:
+            yield "pretraining.learning_rate", "pretraining.epochs 0"
+
+
+RECIPE = ClustNetRecipe

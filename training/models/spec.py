@@ -1,0 +1,64 @@
+"""Specs of networks: all that a network is rebuilt from, as plain values. Nothing here needs torch."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from training.models.architecture import Architecture
+from training.models.config import MixtureModel
+from training.recipe.parts import Count, Part
+
+
+class NetworkSpec(Part):
+    """What every network is rebuilt from.
+
+    Args:
+        image_shape: shape of one raw image, (H, W) or (H, W, C).
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+        coarse_labels: the names of the K coarse labels.
+    """
+
+    image_shape: tuple[Count, Count] | tuple[Count, Count, Count]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    coarse_labels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class MixtureSpec(NetworkSpec):
+    """A gate over experts that learn, see ``training.models.mixture``.
+
+    Args:
+        model: gate and experts.
+    """
+
+    kind: Literal["mixture"] = "mixture"
+    model: MixtureModel
+
+
+class DeepClustersSpec(NetworkSpec):
+    """Clusters in an autoencoder's embedding, see ``training.models.deep_clusters``.
+
+    Args:
+        architecture: the autoencoder.
+        clusters: number of clusters of each of the K coarse labels.
+    """
+
+    kind: Literal["deep_clusters"] = "deep_clusters"
+    architecture: Architecture
+    clusters: tuple[Count, ...]
+
+
+_SPECS: TypeAdapter[MixtureSpec | DeepClustersSpec] = TypeAdapter(
+    Annotated[MixtureSpec | DeepClustersSpec, Field(discriminator="kind")]
+)
+
+
+def read_spec(content: Mapping[str, Any]) -> NetworkSpec:
+    """Return the spec that ``model_dump`` wrote as plain values.
+
+    Raises:
+        ValidationError: it is none.
+    """
+    return _SPECS.validate_python(content)
