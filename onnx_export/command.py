@@ -9,18 +9,22 @@ def main(arguments: Sequence[str]) -> None:
     """Export a run and print what was written.
 
     Raises:
-        UserError: no run, no finished epoch, missing data, or a folder that is no bundle.
+        UserError: no run, no finished epoch, missing data, or a folder that is not a bundle.
         ParityError: the graphs disagree with the trained model.
     """
     options = _parser().parse_args(arguments)
-    from onnx_export.export import export  # here, so that --help does not load torch
+    # Here, so that --help does not load torch.
+    from onnx_export.export import export
 
     exported = export(options.run, options.out, options.name, options.version)
     scores = {score.name: score.value for score in exported.manifest.scores}
     print(f"{options.out}: {exported.manifest.name} version {exported.manifest.version}")
     print(f"parity with torch within {exported.parity:.1e}")
-    shown = [name for name in ("binary_accuracy", "class_accuracy") if name in scores]
-    print(", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown) + " (test split)")
+    shown = [name for name in ("coarse_accuracy", "class_accuracy") if name in scores]
+    if shown:
+        print(", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown) + " (test split)")
+    if exported.manifest.class_map.kind == "cells":
+        print(f"subtypes without names: {', '.join(exported.manifest.class_names)}")
 
 
 def _parser() -> argparse.ArgumentParser:

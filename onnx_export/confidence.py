@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from training.models.inference import Routed, batches
 from training.models.mixture import GatedExperts, MixtureOutput
 
-SMALLEST_CELL = 0.01  # share of the images under which a cell holds mistakes alone
-SHRINKAGE = 0.01  # share of the mean variance that is added to each, for features that hardly vary
+# Share of the images under which a cell holds mistakes alone.
+MIN_CELL_SHARE = 0.01
+# Share of the mean variance that is added to each, for features that hardly vary.
+SHRINKAGE = 0.01
 
 
 class Confidence(nn.Module):
@@ -23,7 +25,7 @@ class Confidence(nn.Module):
     D on average for the images that it was fitted on: they have about one half.
 
     Args:
-        means: float [K, D] the cells' mean features.
+        means: float [M, D] the mean features of M cells.
         covariance: float [D, D] the features' covariance within cells, positive definite.
     """
 
@@ -46,21 +48,22 @@ class Confidence(nn.Module):
 
 
 def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
-    """Fit the cells' means and their common covariance.
+    """Return the confidence with the cells' means and their common covariance.
 
-    Cells with fewer than ``SMALLEST_CELL`` of the images are left out.
+    Cells with fewer than ``MIN_CELL_SHARE`` of the images are left out.
 
     Args:
         features: float32 [N, D] of training images.
         cells: [N] the cell that each was assigned to.
     """
     found, counts = np.unique(cells, return_counts=True)
-    kept = found[counts >= min(SMALLEST_CELL * len(cells), counts.max())]
+    kept = found[counts >= min(MIN_CELL_SHARE * len(cells), counts.max())]
     groups = [features[torch.from_numpy(cells == cell)].double() for cell in kept]
     means = torch.stack([group.mean(dim=0) for group in groups])
     residuals = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
     covariance = residuals.T @ residuals / len(residuals)
-    variance = covariance.diagonal().mean().clamp(min=1e-12)  # features that never vary are no fault
+    # Features that never vary are no fault.
+    variance = covariance.diagonal().mean().clamp(min=1e-12)
     return Confidence(means, covariance + SHRINKAGE * variance * torch.eye(len(covariance)))
 
 
@@ -70,7 +73,7 @@ def threshold(confidence: NDArray[np.float32], share: float) -> float:
 
 
 def features(embeddings: Tensor, logits: Tensor) -> Tensor:
-    """Return what tells images apart: the gate's embeddings and the logits of the experts that decide.
+    """Return what distinguishes images: the gate's embeddings and the logits of the experts that decide.
 
     The experts help where the gate alone has learnt little.
 
@@ -85,16 +88,30 @@ def features(embeddings: Tensor, logits: Tensor) -> Tensor:
 
 
 def deciding_logits(model: GatedExperts, output: MixtureOutput, hard: bool) -> Tensor:
-    """Return the experts' logits that tell images apart.
+    """Return the experts' ``log_odds`` that distinguish images.
 
-    Those of all experts, float32 [N, E]; if ``hard`` the chosen one's, [N, 1], so that no other is needed; none,
-    [N, 0], where the experts say the same of every image.
+    Those of all experts, float32 [N, E (K - 1)]; if ``hard`` the chosen one's, [N, K - 1], so that no other is needed;
+    none, [N, 0], where the experts answer the same for every image.
     """
     if not model.experts_learn:
-        return output.expert_logit[:, :0]
+        return output.expert_logit.flatten(1)[:, :0]
     if not hard:
-        return output.expert_logit
-    return output.expert_logit.gather(1, chosen_expert(output.log_routing.exp())[:, None])
+        return log_odds(output.expert_logit).flatten(1)
+    chosen = chosen_expert(output.log_routing.exp())[:, None, None]
+    return log_odds(output.expert_logit.gather(1, chosen.expand(-1, -1, output.expert_logit.shape[2]))).flatten(1)
+
+
+def log_odds(expert_logit: Tensor) -> Tensor:
+    """Return the log odds of every coarse label against the first, float32 [..., K - 1].
+
+    For three coarse labels or more the logits themselves are not settled: adding a number to all changes nothing.
+
+    Args:
+        expert_logit: float32 [..., L], as in ``training.models.mixture.MixtureOutput``.
+    """
+    if expert_logit.shape[-1] <= 1:
+        return expert_logit
+    return expert_logit[..., 1:] - expert_logit[..., :1]
 
 
 def chosen_expert(routing: Tensor) -> Tensor:
@@ -104,7 +121,7 @@ def chosen_expert(routing: Tensor) -> Tensor:
 
 @torch.no_grad()
 def route_with_features(model: GatedExperts, images: NDArray[np.uint8], hard: bool) -> tuple[Routed, Tensor]:
-    """Route images and return their features as well; the model is in evaluation mode on the CPU.
+    """Return the routes of images and their features; the model is in evaluation mode on the CPU.
 
     Args:
         model: the trained model.
@@ -112,7 +129,7 @@ def route_with_features(model: GatedExperts, images: NDArray[np.uint8], hard: bo
         hard: whether one expert alone decides.
 
     Returns:
-        What ``training.models.inference.route`` does, and ``features``.
+        What ``training.models.inference.route`` returns, and ``features``.
     """
     outputs, found = [], []
     for part in batches(images):

@@ -1,41 +1,40 @@
 """From a run to a bundle: what is fitted after training, graphs, parity, scores, tables, model card, manifest."""
 
 import json
-import math
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from clustnet.bundles.bundle import (
     MANIFEST,
     SCHEMA_VERSION,
-    Abstention,
     DriftReference,
     InputSpec,
     Manifest,
     Name,
     Score,
 )
-from clustnet.bundles.class_map import class_mapping
+from clustnet.bundles.class_map import class_mapping, guesses
 from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import replacing_folder, sha256_of
+from clustnet.scores.registry import definition
 from clustnet.scores.scores import reliability, routing_scores
-from onnx_export.drift_reference import fit_reference_of_drift
-from onnx_export.fitting import Fitted, fit
+from onnx_export.drift_reference import fit_drift_reference
+from onnx_export.fitting import Fitted, fit, spread
 from onnx_export.graphs import OPSET, predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate
 from training.data.data import load_reference, load_split
-from training.models.build import build_model
-from training.models.mixture import GatedExperts
-from training.recipe.recipe import AUTO, Recipe
+from training.recipe.recipe import FOLDER, BaseRecipe, Data
 from training.runs.run_folder import RunFolder
 
 CLASS_MAPPINGS = "class_mappings.json"
@@ -58,6 +57,8 @@ class Exported:
 def export(run: Path, out: Path, name: str | None = None, version: str = "1") -> Exported:
     """Turn the last epoch of a run into a bundle, which appears whole or not at all.
 
+    Parity is checked on the test split, or on training images of data without one.
+
     Args:
         run: the run's folder.
         out: the bundle's folder; an earlier bundle there is replaced.
@@ -65,144 +66,136 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
         version: the model's version.
 
     Raises:
-        UserError: ``run`` is no run with a finished epoch, its data are missing, ``out`` is no bundle, or
-            ``name`` or ``version`` is no plain word.
+        UserError: ``run`` is not a run with a finished epoch, its data are missing, ``out`` is not a bundle, or
+            ``name`` or ``version`` is not a plain word.
         ParityError: the graphs disagree with the trained model.
     """
     name = name or out.resolve().name
-    _check_plain_word(name, "--name")
-    _check_plain_word(version, "--version")
-    if out.exists() and not (out / MANIFEST).is_file():
-        raise UserError(f"{out} exists and is no bundle; choose another --out or remove it.")
+    _check_options(out, name, version)
     folder = RunFolder.kept(run)
-    recipe = folder.recipe()
-    train, test = (load_split(recipe.data, split) for split in ("train", "test"))
-    model = load_model(folder, recipe, train)
-    fitted = fit(model, recipe, train)
-    mixture = fitted.mixture(model, recipe.routing == "hard")
-    found = predict(mixture, test.images)
-    drift = fit_reference_of_drift(mixture, recipe, train)
-    scores = score_test(found, recipe, test, fitted.abstention)
+    recipe, model = folder.recipe(), folder.load_network()
+    train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
     named = load_reference(recipe.data, train)
-    evaluation = evaluate(found, test, model, recipe, named) if test.labelled else None
+    fitted = fit(model, recipe.hard, recipe.reference, train, named)
+    mixture = fitted.mixture(model, recipe.hard)
+    images = spread(train).images if test is None else test.images
+    found = predict(mixture, images)
+    membership = fitted.subtypes.membership()
+    drift = fit_drift_reference(mixture, membership, recipe.data.validation_images, train)
+    scores = [] if test is None else score_test(found, recipe, test, fitted)
+    evaluation = None
+    if test is not None and test.labelled and named is not None:
+        evaluation = evaluate(found, test, model, recipe, named, membership)
     with replacing_folder(out) as bundle:
         write_graphs(bundle, model, mixture, train.images.shape[1:])
-        parity = check_parity(bundle, mixture, test.images, found)
+        parity = check_parity(bundle, mixture, images, found)
         if evaluation is not None:
-            (bundle / EVALUATION).write_text(evaluation.model_dump_json() + "\n", encoding="utf-8")
-        if not recipe.data.grouping().divided:
-            mapping = class_mapping(fitted.class_map.array()[:, 0], train.classes)
-            (bundle / CLASS_MAPPINGS).write_text(json.dumps(mapping, indent=1) + "\n", encoding="utf-8")
+            _write(bundle / EVALUATION, evaluation.model_dump_json())
+        if named is not None and len(train.coarse_labels) == 1:
+            mapping = class_mapping(fitted.subtypes.class_map.array()[:, 0], named.classes)
+            _write(bundle / CLASS_MAPPINGS, json.dumps(mapping, indent=1))
         manifest = _manifest(name, version, recipe, train, fitted, drift, scores, _hashes(bundle))
-        (bundle / "README.md").write_text(model_card(manifest, recipe, parity), encoding="utf-8")
+        card = model_card(manifest, recipe, test, model.experts_learn, parity)
+        (bundle / "README.md").write_text(card, encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
-        (bundle / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write(bundle / MANIFEST, manifest.model_dump_json(indent=1))
     return Exported(manifest, parity)
 
 
-def _check_plain_word(word: str, option: str) -> None:
-    """Refuse before the long work what the manifest would refuse after it."""
-    try:
-        TypeAdapter(Name).validate_python(word)
-    except ValidationError:
-        raise UserError(
-            f"The {option} {word!r} must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit."
-        ) from None
+def _check_options(out: Path, name: str, version: str) -> None:
+    """Raise before the long work where the manifest or the folder would be refused after it."""
+    for option, word in (("--name", name), ("--version", version)):
+        try:
+            TypeAdapter(Name).validate_python(word)
+        except ValidationError:
+            raise UserError(
+                f"The {option} {word!r} must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or "
+                "digit."
+            ) from None
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise UserError(f"{out} exists and is not a bundle; choose another --out or remove it.")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _manifest(
     name: str,
     version: str,
-    recipe: Recipe,
+    recipe: BaseRecipe,
     train: LabelledImages,
     fitted: Fitted,
     drift: DriftReference,
     scores: list[Score],
-    files: dict[str, str],
+    files: Mapping[str, str],
 ) -> Manifest:
-    grouping = recipe.data.grouping()
     return Manifest(
         schema_version=SCHEMA_VERSION,
         name=name,
         version=version,
         method=recipe.method,
-        routing=recipe.routing,
+        routing="hard" if recipe.hard else "soft",
         created=datetime.now(UTC).replace(microsecond=0),
         source_commit=_source_commit(),
         config_hash=recipe.digest(),
         opset=OPSET,
-        input=_input_spec(train),
-        coarse_labels=grouping.labels,
-        coarse_groups=grouping.groups,
-        experts=len(fitted.class_map.values),
-        fine_classes=train.classes,
-        class_map=fitted.class_map,
+        input=_input_spec(recipe.data, train),
+        coarse_labels=train.coarse_labels,
+        experts=len(fitted.subtypes.class_map.values),
+        subtypes=fitted.subtypes.subtypes,
+        class_map=fitted.subtypes.class_map,
         calibration=fitted.calibration,
         abstention=fitted.abstention,
         drift=drift,
         scores=scores,
-        files=files,
+        files=dict(files),
     )
 
 
-def load_model(folder: RunFolder, recipe: Recipe, train: LabelledImages) -> GatedExperts:
-    """Return the mixture of a run's last finished epoch, in evaluation mode on the CPU.
-
-    Raises:
-        UserError: the run has no finished epoch, or its checkpoint is damaged.
-    """
-    state = folder.load_checkpoint(folder.last_epoch())["model"]
-    if recipe.model.experts == AUTO:
-        recipe = recipe.with_experts(len(state["centroids"]))
-    model = build_model(recipe, train.images.shape[1:], train.mean, train.std)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def score_test(found: Predictions, recipe: Recipe, test: LabelledImages, abstention: Abstention) -> list[Score]:
-    """Score predictions of the test split, with every figure's protocol; what no image can show is left out."""
-    values = routing_scores(found.routing, found.positive_probability, test.labels, recipe.data.grouping())
+def score_test(found: Predictions, recipe: BaseRecipe, test: LabelledImages, fitted: Fitted) -> list[Score]:
+    """Return the scores that the test split allows, each with its protocol."""
+    values = routing_scores(found.routing, found.coarse_probability, test.coarse, test.fine, test.coarse_labels)
     if test.labelled:
-        right = found.class_probability.argmax(axis=1) == test.labels
+        guess = guesses(found.coarse_probability, found.class_probability, fitted.subtypes.membership())
+        right = guess == test.fine
         values["class_accuracy"] = float(right.mean())
-        values["calibration_error"] = reliability(found.class_probability.max(axis=1), right).error
-    values["abstained"] = float(abstention.refuses(found.confidence).mean())
+        probability = np.take_along_axis(found.class_probability, guess[:, None], axis=1)[:, 0]
+        values["calibration_error"] = reliability(probability, right).error
+    values["abstained"] = float(fitted.abstention.refuses(found.confidence).mean())
     return [
         Score(
             name=name,
             value=value,
             split=test.split,
             images=len(test),
-            protocol=_protocol(name, recipe),
+            protocol=_protocol(name, fitted),
             seed=recipe.seed,
         )
         for name, value in values.items()
-        if math.isfinite(value)
     ]
 
 
-def _protocol(name: str, recipe: Recipe) -> str:
-    if name == "class_accuracy" and recipe.data.name == "folder":
-        return "class map fitted on the images of reference/"
+def _protocol(name: str, fitted: Fitted) -> str:
+    """Return how a score was measured, with what is particular to this bundle."""
+    protocol, class_map = definition(name).protocol, fitted.subtypes.class_map
     if name == "class_accuracy":
-        return f"class map fitted on {recipe.reference.per_class} training images per class"
+        return f"{protocol}; class map fitted on {class_map.reference_images} images of {class_map.data}"
     if name == "calibration_error":
-        fitted = "fitted on coarse labels of training images" if recipe.data.coarse else "1"
-        return f"15 bins of the guess's probability; temperature {fitted}"
-    if name == "abstained":
-        return "share of images under the confidence threshold, which was fitted on training images"
-    if name.startswith("group_accuracy/"):
-        return "Hungarian matching of experts to the fine classes of one true coarse label"
-    if name == "cell_accuracy":
-        return "Hungarian matching of cells to fine classes"
-    return "no matching"
+        how = "fitted on coarse labels of training images" if fitted.calibration.images else "1"
+        return f"{protocol}; temperature {how}"
+    return protocol
 
 
-def _input_spec(train: LabelledImages) -> InputSpec:
-    if train.name == "mnist":
+def _input_spec(data: Data, train: LabelledImages) -> InputSpec:
+    """Return what the graphs read; an image file is prepared as those of the training data were."""
+    if data.name == "mnist":
         return InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
     meaning = "grey, 0 to 255" if train.images.ndim == 3 else "RGB, 0 to 255"
-    return InputSpec(shape=train.images.shape[1:], meaning=meaning, preparation="resize")
+    prepared = (
+        {"preparation": data.preparation, "aspect": data.aspect} if data.name == FOLDER else {"preparation": "fit"}
+    )
+    return InputSpec.model_validate({"shape": train.images.shape[1:], "meaning": meaning, **prepared})
 
 
 def _hashes(bundle: Path) -> dict[str, str]:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
-from clustnet.bundles.calibration import LEAST_PROBABILITY
+from clustnet.bundles.calibration import MIN_PROBABILITY
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
-from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features
+from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features, log_odds
+from training.models.experts import free_logits
 from training.models.inference import batches
-from training.models.mixture import GatedExperts, MixtureOfExperts
+from training.models.mixture import GatedExperts, MixtureOfExperts, coarse_probability
 
 OPSET = 18
 
@@ -33,30 +34,30 @@ class Gate(nn.Module):
 
 
 class Expert(nn.Module):
-    """``image`` uint8 [N, ...] -> ``positive_probability`` float32 [N]."""
+    """``image`` uint8 [N, ...] -> ``coarse_probability`` float32 [N, K]."""
 
     def __init__(self, model: GatedExperts, index: int) -> None:
         super().__init__()
         self.model, self.index = model, index
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return one expert's probability of the positive coarse label."""
+        """Return one expert's distribution over the coarse labels."""
         return self.model.expert(self.index, image)
 
 
 class Mixture(nn.Module):
     """The whole model with its class map; the outputs are those of ``clustnet.bundles.predictor.Predictions``.
 
-    With weights w (the routing, or its one-hot maximum if ``hard``), expert probabilities p, class map M and
-    temperature T: ``positive = sum_e w_e p_e`` and ``class = softmax(ln q / T)`` of
-    ``q_c = sum_e w_e (p_e M[e,1,c] + (1 - p_e) M[e,0,c])``.
+    With weights w (the routing, or its one-hot maximum if ``hard``), the experts' distributions p over the coarse
+    labels, class map M and temperature T: ``coarse_k = sum_e w_e p_ek`` and ``class = softmax(ln q / T)`` of
+    ``q_c = sum_e sum_k w_e p_ek M[e,k,c]``.
 
     Args:
         model: the trained mixture.
-        class_map: float [E, K, C], rows summing to 1; K is 1 where there are no coarse labels, and p is 0.
+        class_map: float [E, K, C], rows summing to 1.
         hard: whether one expert alone decides.
         temperature: above 0; 1 leaves q as it is.
-        confidence: tells from the features of an image how like the training images it is.
+        confidence: how similar an image is to the training images, from its features.
     """
 
     class_map: Tensor
@@ -74,58 +75,62 @@ class Mixture(nn.Module):
         pixels = self.model.normalise(image)
         embeddings = self.model.encoder(pixels)
         output = self.model.route_embedded(pixels, embeddings)
-        routing, probability = output.log_routing.exp(), output.expert_logit.sigmoid()
+        routing, probability = output.log_routing.exp(), coarse_probability(output.expert_logit)
         weights = one_hot(chosen_expert(routing), routing.shape[1]) if self.hard else routing
-        positive, classes = self.combine(weights, probability)
+        coarse, classes = self.combine(weights, probability)
         confidence = self.confidence(features(embeddings, deciding_logits(self.model, output, self.hard)))
-        return positive, routing, probability, classes, confidence
+        return coarse, routing, probability, classes, confidence
 
     def combine(self, weights: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the positive probability, [N], and the class probabilities, [N, C].
+        """Return the distributions over the coarse labels, [N, K], and over the classes, [N, C].
 
         Args:
             weights: float32 [N, E] the experts' weights.
-            probability: float32 [N, E] the experts' probabilities, or [N, 1] that of the one expert that decides.
+            probability: float32 [N, E, K] the experts' distributions, or [N, 1, K] that of the one expert that decides.
         """
-        positive = weights * probability
-        mixed = positive @ self.class_map[:, -1] + (weights - positive) @ self.class_map[:, 0]
-        classes = (mixed.clamp(min=LEAST_PROBABILITY).log() / self.temperature).softmax(dim=1)
-        return positive.sum(dim=1), classes
+        cells = weights.unsqueeze(2) * probability
+        mixed = cells.flatten(1) @ self.class_map.flatten(0, 1)
+        classes = (mixed.clamp(min=MIN_PROBABILITY).log() / self.temperature).softmax(dim=1)
+        return cells.sum(dim=1), classes
 
 
 class Conditional(nn.Module):
-    """What a ``Mixture`` of hard routing says, with each expert asked only about the images that it decides.
+    """A ``Mixture`` of hard routing in which each expert runs only for the images that it decides.
 
     The conditional computation of Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic
     Neurons for Conditional Computation", arXiv:1308.3432.
 
     Args:
         mixture: the whole model; one expert alone decides.
+        model: its trained part.
     """
 
-    def __init__(self, mixture: Mixture) -> None:
+    def __init__(self, mixture: Mixture, model: MixtureOfExperts) -> None:
         super().__init__()
-        assert isinstance(mixture.model, MixtureOfExperts)  # noqa: S101 - no other method has hard routing
-        self.mixture, self.model = mixture, mixture.model
+        self.mixture, self.model = mixture, model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the arrays of ``Predictions`` but for the experts' probabilities, in its order."""
+        """Return the arrays of ``Predictions`` without the experts' probabilities, in its order."""
         mixture, model = self.mixture, self.model
         pixels = model.normalise(image)
         embeddings = model.encoder(pixels)
         routing = model.head(embeddings).log_softmax(dim=1).exp()
         chosen = chosen_expert(routing)
-        logit = self._ask(chosen, embeddings if model.shared else pixels)
-        positive, classes = mixture.combine(one_hot(chosen, routing.shape[1]), logit.sigmoid())
-        return positive, routing, classes, mixture.confidence(features(embeddings, logit))
+        logits = self._chosen_logits(chosen, embeddings if model.shared else pixels)
+        probability = coarse_probability(logits).unsqueeze(1)
+        coarse, classes = mixture.combine(one_hot(chosen, routing.shape[1]), probability)
+        return coarse, routing, classes, mixture.confidence(features(embeddings, log_odds(logits)))
 
-    def _ask(self, chosen: Tensor, evidence: Tensor) -> Tensor:
-        """Return the logit of each image's chosen expert, float32 [N, 1]; an expert may have no image at all."""
-        logit = evidence.new_zeros(evidence.shape[0], 1)  # len() would fix the number of images in the graph
+    def _chosen_logits(self, chosen: Tensor, evidence: Tensor) -> Tensor:
+        """Return the free logits of each image's chosen expert, float32 [N, L]; an expert may have no image at all."""
+        # len() would fix the number of images in the graph.
+        logits = evidence.new_zeros(evidence.shape[0], free_logits(self.model.label_count))
+        if logits.shape[1] == 0:
+            return logits
         for index, expert in enumerate(self.model.experts):
             images = (chosen == index).nonzero().squeeze(1)
-            logit = logit.index_put((images,), expert(evidence[images]))
-        return logit
+            logits = logits.index_put((images,), expert(evidence[images]))
+        return logits
 
 
 def one_hot(chosen: Tensor, experts: int) -> Tensor:
@@ -135,7 +140,7 @@ def one_hot(chosen: Tensor, experts: int) -> Tensor:
 
 @torch.no_grad()
 def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
-    """Return what torch says of images uint8 [N, ...]; the mixture is in evaluation mode."""
+    """Return torch's predictions for images uint8 [N, ...]; the mixture is in evaluation mode."""
     parts = [mixture(part) for part in batches(images)]
     return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 
@@ -143,7 +148,7 @@ def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
 def write_graphs(folder: Path, model: GatedExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
     """Write ``gate.onnx``, ``experts/expert_I.onnx`` and ``mixture.onnx`` with a dynamic batch.
 
-    If one expert alone decides, write ``conditional.onnx`` as well.
+    If one expert alone decides and learns, write ``conditional.onnx`` as well.
 
     Args:
         folder: the bundle's folder.
@@ -154,14 +159,14 @@ def write_graphs(folder: Path, model: GatedExperts, mixture: Mixture, image_shap
     (folder / "experts").mkdir()
     write_graph(folder / GATE, Gate(model), ["routing"], image_shape)
     for index in range(len(mixture.class_map)):
-        write_graph(folder / expert_graph(index), Expert(model, index), ["positive_probability"], image_shape)
+        write_graph(folder / expert_graph(index), Expert(model, index), ["coarse_probability"], image_shape)
     write_graph(folder / MIXTURE, mixture, OUTPUTS, image_shape)
-    if mixture.hard:
-        write_graph(folder / CONDITIONAL, Conditional(mixture), CONDITIONAL_OUTPUTS, image_shape)
+    if mixture.hard and isinstance(model, MixtureOfExperts):
+        write_graph(folder / CONDITIONAL, Conditional(mixture, model), CONDITIONAL_OUTPUTS, image_shape)
 
 
 def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
-    """Trace one module that reads ``image`` and check the graph with onnx's own checker.
+    """Write the graph of one module that reads ``image`` and check it with onnx's own checker.
 
     Args:
         path: the file.
@@ -172,7 +177,8 @@ def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: 
     example = torch.zeros((2, *image_shape), dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own internals
+        # torch's exporter warns of its own internals.
+        warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
             (example,),
@@ -190,7 +196,7 @@ def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: 
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Remove the exporter's notes, which hold stack traces with the paths of this machine."""
+    """Return the graph without the exporter's notes, which hold stack traces with the paths of this machine."""
     graph = model.graph
     for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")

@@ -4,26 +4,31 @@ Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
 
 from clustnet.bundles.bundle import Manifest, Score
-from training.recipe.recipe import Recipe
+from clustnet.datasets import LabelledImages
+from training.recipe.recipe import BaseRecipe
 
 PER_EXPERT = "expert_load/"
 
 
-def model_card(manifest: Manifest, recipe: Recipe, parity: float) -> str:
+def model_card(
+    manifest: Manifest, recipe: BaseRecipe, test: LabelledImages | None, experts_learn: bool, parity: float
+) -> str:
     """Return the card as Markdown.
 
     Args:
         manifest: the bundle's manifest.
         recipe: the recipe of the run.
+        test: the test split, if the data have one.
+        experts_learn: whether the experts' answers depend on the image.
         parity: the largest absolute difference between torch and the graphs.
     """
     return (
         "\n\n".join(
             [
                 f"# {manifest.name}, version {manifest.version}",
-                _what(manifest),
-                f"## How it was trained\n\n{_how(manifest, recipe)}",
-                f"## Scores\n\n{_scores(manifest)}",
+                _purpose(manifest),
+                f"## How it was trained\n\n{_training(manifest, recipe, experts_learn)}",
+                f"## Scores\n\n{_scores(manifest, test)}",
                 f"## What each cell stands for\n\n{_cells(manifest)}",
                 f"## Limits\n\n{_limits(manifest, recipe, parity)}",
             ]
@@ -32,42 +37,57 @@ def model_card(manifest: Manifest, recipe: Recipe, parity: float) -> str:
     )
 
 
-def _what(manifest: Manifest) -> str:
-    tells = "The routing"
+def _purpose(manifest: Manifest) -> str:
+    labels = "The routing"
     if manifest.grouping().divided:
-        tells = f"It tells {' from '.join(map(repr, manifest.coarse_labels))}; the routing"
+        labels = f"It predicts the coarse label ({', '.join(manifest.coarse_labels)}). The routing"
+    classes = f"{len(manifest.subtypes)} fine classes"
+    if manifest.class_map.kind == "cells":
+        classes = f"{len(manifest.subtypes)} subtypes, which nobody has named yet"
     return (
         f"A gate that routes each image to one of {manifest.experts} experts ({manifest.routing} routing). "
-        f"{tells}, read through a class map, guesses one of "
-        f"{len(manifest.fine_classes)} fine classes: {', '.join(manifest.fine_classes)}."
+        f"{labels}, read through a class map, guesses one of {classes}: {', '.join(manifest.class_names)}."
     )
 
 
-def _how(manifest: Manifest, recipe: Recipe) -> str:
+def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> str:
     labels = "with coarse labels alone" if manifest.grouping().divided else "without any label"
+    class_map = (
+        f"The class map was fitted on {manifest.class_map.reference_images} labelled images "
+        f"of {manifest.class_map.data}; this run used no other fine label."
+    )
+    if manifest.class_map.kind == "cells":
+        class_map = (
+            "There are no reference images, so each cell in use is a subtype of its own: a cell that at least 1 % of "
+            "the training images of its coarse label go to. Those of a coarse label are numbered by their number of "
+            "training images, the largest first. This run used no fine label."
+        )
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
-        f"seed {recipe.seed}. The class map was fitted on {manifest.class_map.reference_images} labelled images "
-        f"of {manifest.class_map.data}; this run used no other fine label.\n\n"
-        f"{_certainty(manifest)}{_drift(manifest)}\n\n```yaml\n{recipe.to_yaml()}```"
+        f"seed {recipe.seed}. {class_map}\n\n"
+        f"{_calibration(manifest)} {_confidence(manifest, experts_learn)}{_drift(manifest)}"
+        f"\n\n```yaml\n{recipe.to_yaml()}```"
     )
 
 
-def _certainty(manifest: Manifest) -> str:
-    calibration, abstention = manifest.calibration, manifest.abstention
-    logits = " and the chosen expert's logit" if manifest.routing == "hard" else " and the experts' logits"
-    logits = "" if manifest.method == "deep_clustering" else logits  # whose experts say the same of every image
-    fitted = (
-        f"the temperature {calibration.temperature:.3f}, fitted on the coarse labels of {calibration.images:,} images"
-    )
+def _calibration(manifest: Manifest) -> str:
+    calibration = manifest.calibration
     if calibration.images == 0:
-        fitted = "the temperature 1, as there are no coarse labels to fit it on"
-    else:
-        fitted += f" of {calibration.data}"
+        return "The class probabilities have the temperature 1, as there are no coarse labels to fit it on."
     return (
-        f"The class probabilities have {fitted}. The confidence is 1 / (1 + d), where d is the mean "
-        f"squared, whitened distance of the gate's embedding{logits} to the nearest "
-        f"cell's mean; "
+        f"The class probabilities have the temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
+        f"{calibration.images:,} images of {calibration.data}."
+    )
+
+
+def _confidence(manifest: Manifest, experts_learn: bool) -> str:
+    abstention = manifest.abstention
+    logits = ""
+    if experts_learn and manifest.grouping().divided:
+        logits = " and the chosen expert's logit" if manifest.routing == "hard" else " and the experts' logits"
+    return (
+        "The confidence is 1 / (1 + d), where d is the mean squared, whitened distance of the gate's "
+        f"embedding{logits} to the nearest cell's mean; "
         f"it is under {abstention.threshold:.4f}, and the model abstains, for {abstention.share:.1%} of "
         f"{abstention.images:,} images of {abstention.data} that its means were not fitted on."
     )
@@ -83,8 +103,13 @@ def _drift(manifest: Manifest) -> str:
     )
 
 
-def _scores(manifest: Manifest) -> str:
+def _scores(manifest: Manifest, test: LabelledImages | None) -> str:
+    if test is None:
+        return (
+            "There are no scores: the data have no test split, and scores of training images would flatter the model."
+        )
     shown = [score for score in manifest.scores if not score.name.startswith(PER_EXPERT)]
+    loads = [f"{score.value:.3f}" for score in manifest.scores if score.name.startswith(PER_EXPERT)]
     first = manifest.scores[0]
     lines = [
         f"One run, seed {first.seed}, on the {first.images:,} images of the {first.split} split.",
@@ -93,31 +118,46 @@ def _scores(manifest: Manifest) -> str:
         "|---|---|---|",
         *(f"| {score.name} | {score.value:.4f} | {score.protocol} |" for score in shown),
         "",
-        f"Expert load: {_load(manifest.scores)}.",
+        f"Expert load: {', '.join(loads)}.",
+        *_left_out(manifest.scores, test),
     ]
     return "\n".join(lines)
 
 
-def _load(scores: list[Score]) -> str:
-    return ", ".join(f"{score.value:.3f}" for score in scores if score.name.startswith(PER_EXPERT))
+def _left_out(scores: list[Score], test: LabelledImages) -> list[str]:
+    """Return the sentences about scores that the test split does not allow."""
+    names = {score.name for score in scores}
+    found = []
+    if "class_accuracy" not in names:
+        found.append(
+            "Scores of the fine classes, such as class accuracy, are left out: the fine class of the test images is "
+            "not known."
+        )
+    if "coarse_accuracy" not in names:
+        why = (
+            "there is one coarse label only" if len(test.coarse_labels) == 1 else "that of the test images is not known"
+        )
+        found.append(f"Scores of the coarse label are left out: {why}.")
+    return ["", " ".join(found)] if found else []
 
 
 def _cells(manifest: Manifest) -> str:
     columns = manifest.coarse_labels
     lines = ["| expert | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
-    for expert, pair in enumerate(manifest.class_map.values):
-        best = [max(range(len(row)), key=row.__getitem__) for row in pair]
-        cells = [f"{manifest.fine_classes[c]} ({row[c]:.2f})" for c, row in zip(best, pair, strict=True)]
+    for expert, rows in enumerate(manifest.class_map.values):
+        best = [max(range(len(row)), key=row.__getitem__) for row in rows]
+        cells = [f"{manifest.class_names[c]} ({row[c]:.2f})" for c, row in zip(best, rows, strict=True)]
         lines.append(f"| {expert} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n\nThe most probable class of each cell, with its share in the class map."
 
 
-def _limits(manifest: Manifest, recipe: Recipe, parity: float) -> str:
+def _limits(manifest: Manifest, recipe: BaseRecipe, parity: float) -> str:
     shape = "x".join(str(side) for side in manifest.input.shape)
+    scores = "The scores are of one run; other seeds differ, see the recipe's header. " if manifest.scores else ""
     return (
         f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
-        "for any other image as well; `abstain` tells only some of these, and how many depends on their kind. "
-        f"{_mistakes(manifest)} The scores are of one run; other seeds differ, see the recipe's header. "
+        "for any other image as well; `abstain` marks only some of these, and how many depends on their kind. "
+        f"{_mistakes(manifest)} {scores}"
         f"The graphs agree with the trained model within {parity:.1e}."
     )
 
@@ -126,6 +166,6 @@ def _mistakes(manifest: Manifest) -> str:
     if not manifest.grouping().divided:
         return "Its class probabilities are not calibrated, as there are no coarse labels: they are the clusters' own."
     return (
-        "Its mistakes within a coarse group are taken to be as likely as those across the groups: where they are more, "
-        "its class probabilities are too sure."
+        "Its mistakes within a coarse label are taken to be as likely as those across coarse labels: where they are "
+        "more, its class probabilities are too high."
     )

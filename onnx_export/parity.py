@@ -10,7 +10,7 @@ from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.bundles.calibration import tempered
 from clustnet.bundles.class_map import class_probability
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
-from clustnet.bundles.routing import routing_weights
+from clustnet.bundles.routing import coarse_probability, routing_weights
 from onnx_export.graphs import Mixture
 
 IMAGES = 1000
@@ -21,17 +21,17 @@ Arrays = dict[str, NDArray[np.floating]]
 
 
 class ParityError(RuntimeError):
-    """The graphs disagree with the trained model; such a bundle is not written."""
+    """The graphs disagree with the trained model, so that no bundle is written."""
 
 
 def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], predicted: Predictions) -> float:
-    """Compare torch, the separate graphs composed by hand, ``mixture.onnx`` and, if hard, ``conditional.onnx``.
+    """Return how far torch, the separate graphs, ``mixture.onnx`` and, if hard, ``conditional.onnx`` differ.
 
     Args:
         folder: the folder of the graphs.
         mixture: the trained model with its class map.
         images: uint8 [N, ...]; the first ``IMAGES`` are compared, in batches of each of ``BATCH_SIZES``.
-        predicted: what torch says of the images.
+        predicted: torch's predictions for the images.
 
     Returns:
         The largest absolute difference of any output.
@@ -58,18 +58,18 @@ def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], pred
 def _comparisons(
     folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int, expected: Arrays
 ) -> Iterator[tuple[str, Arrays, str, Arrays]]:
-    """Yield what computes some outputs, the outputs, what computes them too, and all that it says."""
+    """Yield what computes some outputs, the outputs, what computes them too, and all outputs of that."""
     whole = _mixture_outputs(folder, images, size)
     yield MIXTURE, whole, "torch", expected
     yield "gate and experts", _composed_outputs(folder, mixture, images, size), "torch", expected
-    if mixture.hard:
+    if (folder / CONDITIONAL).exists():
         conditional = _conditional_outputs(folder, images, size)
         yield CONDITIONAL, conditional, "torch", expected
         yield CONDITIONAL, conditional, MIXTURE, whole
 
 
 def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Leave out images whose two best experts tie within the tolerance: either choice is right."""
+    """Return whether one expert is clearly the best, bool [N]; of two that tie within the tolerance either is right."""
     if routing.shape[1] == 1:
         return np.full(len(routing), True)
     best = np.sort(routing, axis=1)[:, -2:]
@@ -87,18 +87,18 @@ def _conditional_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> 
 
 
 def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:
-    """Run gate and experts one by one and combine them as the design's formula says.
+    """Return the outputs of gate and experts, run one by one and combined by the formula of ``Mixture``.
 
     The confidence is left out: its embeddings are inside ``mixture.onnx`` alone.
     """
     (routing,) = _run(folder / GATE, ["routing"], images, size)
     experts = range(routing.shape[1])
-    columns = [_run(folder / expert_graph(e), ["positive_probability"], images, size)[0] for e in experts]
-    probability = np.stack(columns, axis=1)
+    each = [_run(folder / expert_graph(e), ["coarse_probability"], images, size)[0] for e in experts]
+    probability = np.stack(each, axis=1)
     weights = routing_weights(routing, mixture.hard)
     classes = class_probability(weights, probability, mixture.class_map.numpy())
     return {
-        "positive_probability": (weights * probability).sum(axis=1),
+        "coarse_probability": coarse_probability(weights, probability),
         "routing": routing,
         "expert_probability": probability,
         "class_probability": tempered(classes, mixture.temperature),

@@ -3,65 +3,73 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.evaluation_file import BudgetCurve, BudgetPoint, BundleEvaluation
 from clustnet.bundles.predictor import Predictions
 from clustnet.bundles.routing import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.scores.reference_budget import Draws, ExpertAnswers
+from clustnet.scores.scores import count_table
 from training.models.inference import route
 from training.models.mixture import GatedExperts
-from training.recipe.recipe import Recipe
+from training.recipe.recipe import BaseRecipe
 
-BUDGETS = (1, 2, 5, 10, 20, 50)  # labelled images of each class
+# Labelled images of each class.
+BUDGETS = (1, 2, 5, 10, 20, 50)
 DRAWS = 10
 
 
 def evaluate(
-    found: Predictions, test: LabelledImages, model: GatedExperts, recipe: Recipe, train: LabelledImages
+    found: Predictions,
+    test: LabelledImages,
+    model: GatedExperts,
+    recipe: BaseRecipe,
+    named: LabelledImages,
+    membership: NDArray[np.bool_],
 ) -> BundleEvaluation:
     """Return the tables of one trained model.
 
     Args:
-        found: what it says of the test images.
-        test: the test split.
-        model: the trained mixture.
+        found: its predictions for the test images.
+        test: the test split, whose fine classes are all known.
+        model: the trained model.
         recipe: the recipe of the run.
-        train: the labelled images from which those of a budget are drawn.
+        named: the labelled images from which those of a budget are drawn.
+        membership: bool [K, C] whether each class belongs to each coarse label.
     """
-    classes = len(test.classes)
+    classes, experts = len(test.classes), found.routing.shape[1]
+    guess = guesses(found.coarse_probability, found.class_probability, membership)
     return BundleEvaluation(
         data=f"{test.name}:{test.split}",
         images=len(test),
         seed=recipe.seed,
-        confusion=_counts(test.labels, found.class_probability.argmax(axis=1), classes, classes),
-        experts=_counts(found.routing.argmax(axis=1), test.labels, found.routing.shape[1], classes),
-        budget=measure_budget(found, test, model, recipe, train),
+        confusion=count_table((test.fine, guess), (classes, classes)).tolist(),
+        experts=count_table((found.routing.argmax(axis=1), test.fine), (experts, classes)).tolist(),
+        budget=measure_budget(found, test, model, recipe.hard, named, membership),
     )
 
 
 def measure_budget(
-    found: Predictions, test: LabelledImages, model: GatedExperts, recipe: Recipe, train: LabelledImages
+    found: Predictions,
+    test: LabelledImages,
+    model: GatedExperts,
+    hard: bool,
+    named: LabelledImages,
+    membership: NDArray[np.bool_],
 ) -> BudgetCurve:
-    """Refit the class map on ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1, of each budget that the classes can fill.
+    """Return the class accuracy with ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1, of each budget that the classes allow.
 
-    Args: as ``evaluate``.
+    Args: as ``evaluate``; ``hard`` if one expert alone decides.
     """
-    fewest = np.unique(train.labels, return_counts=True)[1].min()  # of the classes that there are
-    budgets = [budget for budget in BUDGETS if budget <= fewest]
-    draws, hard = Draws.of(train.labels, budgets, DRAWS), recipe.routing == "hard"
-    routed = route(model, train.images[draws.pool], hard)
+    # Of the classes that have images.
+    fewest = np.unique(named.fine, return_counts=True)[1].min()
+    draws = Draws.of(named, [budget for budget in BUDGETS if budget <= fewest], DRAWS)
+    routed = route(model, named.images[draws.pool], hard)
     pooled = ExpertAnswers(routed.weights, routed.expert_probability)
     scored = ExpertAnswers(routing_weights(found.routing, hard), found.expert_probability)
-    measured = draws.accuracy(pooled, train.labels, scored, test.labels, len(train.classes)).tolist()
-    points = [_point(budget, values) for budget, values in zip(budgets, measured, strict=True)]
-    return BudgetCurve(data=f"{train.name}:{train.split}", draws=DRAWS, points=points)
-
-
-def _point(budget: int, values: list[float]) -> BudgetPoint:
-    return BudgetPoint(per_class=budget, mean=float(np.mean(values)), least=min(values), greatest=max(values))
-
-
-def _counts(row: NDArray[np.integer], column: NDArray[np.integer], rows: int, columns: int) -> list[list[int]]:
-    """Count the pairs of ``row`` and ``column``, both [N], in a table of ``rows`` x ``columns``."""
-    table: list[list[int]] = np.bincount(row * columns + column, minlength=rows * columns).reshape(rows, -1).tolist()
-    return table
+    measured = draws.measure(pooled, scored, test.fine, membership)
+    points = [
+        BudgetPoint(per_class=row.per_class, mean=row.mean, least=row.least, greatest=row.greatest)
+        for row in measured.rows()
+    ]
+    return BudgetCurve(data=measured.data, draws=DRAWS, points=points)

@@ -1,15 +1,21 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from onnx_export.export import Exported, export
+from tests.image_folder import write_coarse_folder
 from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe
 from training.runs.loop import train
 
-KINDS = ("soft", "hard", "shared", "colour", "clusters", "parted")
+# Two coarse labels unless said: "colour" has three, with fine classes; "unnamed" three, in colour, without fine classes
+# and without a test split; "single" and "clusters" have one.
+KINDS = ("soft", "hard", "shared", "colour", "unnamed", "single", "clusters", "divided")
+# Those whose one expert alone decides.
+HARD = ("hard", "unnamed")
 
 
 @pytest.fixture(scope="session")
@@ -25,16 +31,28 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, colours: Path) -> Callable[[str], Path]:
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of colour images with three coarse labels and nothing else."""
+    return write_coarse_folder(tmp_path_factory.mktemp("photographs") / "bars")
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, colours: Path, photographs: Path) -> Callable[[str], Path]:
     """Give the folder of a tiny run of one of ``KINDS``; do not change it."""
     folders: dict[str, Path] = {}
     halves = {"0-4": [0, 1, 2, 3, 4], "5-9": [5, 6, 7, 8, 9]}
-    deep = {"clusters": deep_recipe(), "parted": deep_recipe(data={"coarse": halves})}
-    keys = {
+    deep = {"clusters": deep_recipe(), "divided": deep_recipe(data={"coarse": halves})}
+    thirds = {"by air": ["airplane", "bird"], "by road": ["automobile", "truck"], "others": [3, 4, 5, 6, 7, 8]}
+    cifar10 = {"data.name": "cifar10", "data.path": str(colours), "data.coarse": thirds}
+    folder = {"data.name": "folder", "data.path": str(photographs), "data.size": [16, 16]}
+    every = {"data.train_images": None, "data.test_images": None, "optimisation.batch_size": 10}
+    keys: dict[str, dict[str, Any]] = {
         "soft": {},
         "hard": {"routing": "hard"},
         "shared": {"model.expert": "shared", "model.experts": 1},
-        "colour": {"data.name": "cifar10", "data.path": str(colours), "model.expert": "small_cnn", "model.experts": 2},
+        "colour": {**cifar10, "model.expert": "small_cnn", "model.experts": 2},
+        "unnamed": {**folder, **every, "routing": "hard", "model.experts": 2, "optimisation.epochs": 4},
+        "single": {"data.coarse": None, "model.experts": 2},
     }
 
     def run(kind: str) -> Path:

@@ -8,7 +8,7 @@ from scipy.spatial.distance import mahalanobis
 from onnx_export.confidence import SHRINKAGE, Confidence, fit_confidence, route_with_features, threshold
 from tests.training.tiny import noise, tiny_recipe
 from training.models.inference import route
-from training.models.mixture import MixtureOfExperts
+from training.models.mixture import MixtureOfExperts, coarse_log_probability
 
 
 def slope_of(size: int) -> np.ndarray:
@@ -25,7 +25,7 @@ def blobs(images: int, seed: int = 0, size: int = 6) -> tuple[torch.Tensor, np.n
 
 
 @given(st.integers(1, 8), st.integers(1, 4), st.integers(0, 2**32 - 1))
-def test_it_falls_with_the_mahalanobis_distance_to_the_nearest_mean(size: int, count: int, seed: int) -> None:
+def test_it_falls_with_distance_to_the_nearest_mean(size: int, count: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     root = generator.normal(size=(size, size))
     covariance, means = root @ root.T + np.eye(size), generator.normal(size=(count, size))
@@ -36,7 +36,7 @@ def test_it_falls_with_the_mahalanobis_distance_to_the_nearest_mean(size: int, c
         assert confidence == pytest.approx(1 / (1 + nearest**2 / size), rel=1e-3)
 
 
-def test_the_fit_is_the_cells_means_and_their_pooled_covariance() -> None:
+def test_the_fit_has_means_and_pooled_covariance() -> None:
     features, cells = blobs(300)
     fitted = fit_confidence(features, cells)
     plain = features.numpy().astype(float)
@@ -52,13 +52,14 @@ def test_typical_images_have_a_half_and_others_far_less() -> None:
     confidence = fit_confidence(*blobs(3000))
     familiar, strange = confidence(blobs(500, seed=7)[0]), confidence(torch.full((1, 6), 500.0))
     covariance = slope_of(6).T @ slope_of(6)
-    shrunk = covariance + SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)  # a little wider, hence distances under 1
+    # It is a little wider, hence distances under 1.
+    shrunk = covariance + SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)
     assert (1 / familiar - 1).mean().item() == pytest.approx(np.trace(covariance @ np.linalg.inv(shrunk)) / 6, abs=0.05)
     assert 0 < strange.item() < 0.01
     assert confidence(confidence.means @ torch.linalg.inv(confidence.whitening)).tolist() == pytest.approx([1] * 3)
 
 
-def test_a_cell_of_a_few_mistakes_has_no_say() -> None:
+def test_a_cell_of_few_mistakes_is_left_out() -> None:
     features, cells = blobs(1000)
     strange = torch.full((3, 6), 500.0)
     fitted = fit_confidence(torch.cat([features, strange]), np.concatenate([cells, [9] * 3]))
@@ -78,7 +79,7 @@ def test_features_that_never_vary_are_no_fault() -> None:
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50), st.floats(0, 1))
-def test_a_threshold_leaves_the_share_under_it_and_survives_json(values: list[float], share: float) -> None:
+def test_a_threshold_leaves_the_share_under_it(values: list[float], share: float) -> None:
     confidence = np.array(values, np.float32)
     found = threshold(confidence, share)
     assert found == float(np.float32(found))
@@ -87,16 +88,18 @@ def test_a_threshold_leaves_the_share_under_it_and_survives_json(values: list[fl
 
 
 @pytest.mark.parametrize("hard", [False, True])
-@pytest.mark.parametrize("expert", ["linear", "shared"])
+@pytest.mark.parametrize(("expert", "labels"), [("linear", 2), ("shared", 2), ("linear", 1), ("linear", 3)])
 @torch.no_grad()
-def test_features_are_embeddings_and_the_logits_that_decide(expert: str, hard: bool) -> None:
+def test_features_are_embeddings_and_deciding_log_odds(expert: str, labels: int, hard: bool) -> None:
     torch.manual_seed(0)
-    model = MixtureOfExperts(tiny_recipe({"model.expert": expert}).model, (28, 28), (0.13,), (0.31,)).eval()
+    model = MixtureOfExperts(tiny_recipe({"model.expert": expert}).model, (28, 28), (0.13,), (0.31,), labels).eval()
     images = noise(150)
     routed, found = route_with_features(model, images.numpy(), hard)
     embeddings, output = model.encoder(model.normalise(images)), model(images)
-    chosen = torch.stack([output.expert_logit[n, output.log_routing[n].argmax()] for n in range(150)])
-    plain = torch.cat([embeddings, chosen[:, None] if hard else output.expert_logit], dim=1)
+    logarithms = coarse_log_probability(output.expert_logit)
+    odds = torch.stack([logarithms[:, :, k] - logarithms[:, :, 0] for k in range(labels)], dim=2)[:, :, 1:]
+    chosen = torch.stack([odds[n, output.log_routing[n].argmax()] for n in range(150)])
+    plain = torch.cat([embeddings, chosen if hard else odds.reshape(150, -1)], dim=1)
     torch.testing.assert_close(found, plain)
     for ours, theirs in zip(vars(routed).values(), vars(route(model, images.numpy(), hard)).values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
