@@ -38,7 +38,7 @@ def test_no_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fly"]) == cli.WRONG_INPUT
-    known = "train, sweep, report, export, evaluate, predict, key"
+    known = "train, export, predict, evaluate, report, sweep, key"
     assert capsys.readouterr().err == f"clustnet: There is no command 'fly'; choose one of {known}.\n"
 
 
@@ -57,7 +57,8 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     full = OSError(errno.ENOSPC, "No space left on device")
     assert run_command(monkeypatch, fails_with(full)) == cli.FAILED
     assert capsys.readouterr().err == "clustnet: The disk is full; make room. What was finished before is whole.\n"
-    with pytest.raises(PermissionError):  # a fault of ours: its traceback is wanted
+    # A fault of ours keeps its traceback.
+    with pytest.raises(PermissionError):
         run_command(monkeypatch, fails_with(PermissionError(errno.EACCES, "Permission denied")))
 
 
@@ -91,7 +92,7 @@ def test_the_module_runs_and_help_loads_nothing_heavy() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_reader_that_goes_away_gets_no_traceback() -> None:
+def test_a_closed_pipe_gives_no_traceback() -> None:
     speak = "import sys; from clustnet import cli; from types import SimpleNamespace as S; sys.stdin.read(); "
     speak += "cli.importlib.import_module = lambda _: S(main=lambda _: print('x' * 10)); sys.exit(cli.main(['train']))"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -81,7 +81,7 @@ def test_a_failure_leaves_the_folder_as_it_was(tmp_path: Path, existed: bool) ->
     assert not existed or names(tmp_path / "folder") == ["old"]
 
 
-def test_a_folder_that_cannot_be_moved_in_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_move_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "old").touch()
     rename = Path.rename

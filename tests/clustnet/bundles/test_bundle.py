@@ -40,7 +40,7 @@ def test_a_sound_bundle_opens(folder: Path) -> None:
     assert bundle.path(GATE) == folder / "gate.onnx"
 
 
-def test_a_reference_of_drift_is_kept_and_may_be_missing(folder: Path) -> None:
+def test_a_drift_reference_is_optional(folder: Path) -> None:
     assert Bundle(folder).manifest.drift is None
     edit(folder, drift=made_up_drift())
     drift = Bundle(folder).manifest.drift
@@ -136,7 +136,7 @@ def _lost_expert(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_no_manifest, r"is not a bundle: it holds no manifest\.json; make one with 'clustnet export'"),
         (_no_json, "is not a valid manifest: Invalid JSON"),
@@ -165,9 +165,9 @@ def _lost_expert(folder: Path) -> None:
         (_lost_expert, r"lacks experts/expert_3\.onnx, which its manifest lists"),
     ],
 )
-def test_each_damage_is_refused_by_name(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+def test_each_damage_is_refused_by_name(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         Bundle(folder)
     assert str(folder) in str(error.value)
 
@@ -182,7 +182,7 @@ def test_a_file_outside_the_bundle_is_refused(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "", "../x", "x" * 65, "name\n"])
-def test_a_model_name_that_does_not_fit_in_an_address_is_refused(folder: Path, name: str) -> None:
+def test_a_name_unfit_for_addresses_is_refused(folder: Path, name: str) -> None:
     edit(folder, name=name)
     with pytest.raises(UserError, match="name: String should match pattern"):
         Bundle(folder)
@@ -212,7 +212,7 @@ def _signed_input(model: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (
             _rename_output,
@@ -223,10 +223,10 @@ def _signed_input(model: onnx.ModelProto) -> None:
     ],
 )
 def test_a_gate_of_another_signature_is_refused(
-    folder: Path, change: Callable[[onnx.ModelProto], None], said: str
+    folder: Path, change: Callable[[onnx.ModelProto], None], message: str
 ) -> None:
     _edit_graph(folder, GATE, change)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         Predictor(Bundle(folder), "cpu")
 
 
@@ -237,7 +237,7 @@ def test_an_expert_of_another_signature_is_refused(folder: Path) -> None:
         Predictor(Bundle(folder), "cpu")
 
 
-def test_a_mixture_of_another_number_of_experts_is_refused(tmp_path: Path) -> None:
+def test_another_number_of_experts_is_refused(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle")
     class_map = entry(folder, "class_map")
     class_map["values"].pop()
@@ -246,14 +246,14 @@ def test_a_mixture_of_another_number_of_experts_is_refused(tmp_path: Path) -> No
         Predictor(Bundle(folder), "cpu")
 
 
-def test_what_is_no_graph_is_refused(folder: Path) -> None:
+def test_a_file_without_a_graph_is_refused(folder: Path) -> None:
     (folder / MIXTURE).write_bytes(b"no graph")
     edit(folder, files=entry(folder, "files") | {MIXTURE: sha256_of(folder / MIXTURE)})
     with pytest.raises(UserError, match=r"mixture\.onnx cannot be loaded"):
         Predictor(Bundle(folder), "cpu")
 
 
-def test_what_is_under_the_threshold_is_refused(folder: Path) -> None:
+def test_confidence_under_the_threshold_is_refused(folder: Path) -> None:
     threshold = float(np.float32(0.1))
     edit(folder, abstention=entry(folder, "abstention") | {"threshold": threshold})
     below, above = np.nextafter(np.float32(threshold), np.float32([0, 1]))
@@ -261,7 +261,7 @@ def test_what_is_under_the_threshold_is_refused(folder: Path) -> None:
     assert refused.tolist() == [True, True, False, False, False]
 
 
-def test_predictions_are_those_of_the_formula(synthetic_bundle: Path) -> None:
+def test_predictions_follow_the_formula(synthetic_bundle: Path) -> None:
     """The graphs against plain numpy: softmax(ln q / T) of q_c = sum_e g_e (p_e M[e,1,c] + (1-p_e) M[e,0,c])."""
     predictor = Predictor(Bundle(synthetic_bundle), "cpu")
     images = np.random.default_rng(1).integers(0, 256, (7, 28, 28), dtype=np.uint8)

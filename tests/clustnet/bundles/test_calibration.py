@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustnet.bundles.calibration import LEAST_PROBABILITY, TEMPERATURES, fit_temperature, tempered
+from clustnet.bundles.calibration import MIN_PROBABILITY, TEMPERATURES, fit_temperature, tempered
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.scores.scores import reliability
 
@@ -30,12 +30,12 @@ def test_tempering_is_the_softmax_of_divided_logarithms(temperature: float, seed
 
 
 @given(temperatures, seeds)
-def test_tempering_keeps_the_order_and_is_undone_by_its_inverse(temperature: float, seed: int) -> None:
+def test_tempering_keeps_the_order_and_has_an_inverse(temperature: float, seed: int) -> None:
     probability = made_up(5, seed)[0] * 0.9 + 0.01
     there = tempered(probability, temperature)
     np.testing.assert_allclose(there.sum(axis=1), 1)
     np.testing.assert_array_equal(there.argmax(axis=1), probability.argmax(axis=1))
-    if there.min() > LEAST_PROBABILITY:
+    if there.min() > MIN_PROBABILITY:
         np.testing.assert_allclose(tempered(there, 1 / temperature), probability, rtol=1e-6)
 
 
@@ -45,9 +45,9 @@ def test_a_class_without_probability_is_no_fault() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.4, 0.7, 1.0, 1.5, 3.0])
-def test_the_temperature_that_was_taken_away_is_found_from_coarse_labels(wrong: float) -> None:
+def test_the_removed_temperature_is_found_again(wrong: float) -> None:
     honest, classes = made_up(20_000, seed=0)
-    found = fit_temperature(tempered(honest, wrong), HALVES, HALVES.coarse(classes))
+    found = fit_temperature(tempered(honest, wrong), HALVES.membership(), HALVES.coarse(classes))
     assert found == pytest.approx(1 / wrong, rel=0.05)
 
 
@@ -55,7 +55,7 @@ def test_fitting_calibrates_probabilities_that_are_not_sure_enough() -> None:
     honest, classes = made_up(20_000, seed=1)
     blunt = tempered(honest, 2.5)
     right = blunt.argmax(axis=1) == classes
-    calibrated = tempered(blunt, fit_temperature(blunt, HALVES, HALVES.coarse(classes)))
+    calibrated = tempered(blunt, fit_temperature(blunt, HALVES.membership(), HALVES.coarse(classes)))
     assert reliability(blunt.max(axis=1), right).error > 0.1
     assert reliability(calibrated.max(axis=1), right).error < 0.02
 
@@ -67,21 +67,29 @@ def test_no_temperature_makes_the_coarse_labels_more_likely(seed: int) -> None:
     blunt = tempered(honest, 1.7)
 
     def likelihood(temperature: float) -> float:
-        positive = tempered(blunt, temperature)[:, 5:].sum(axis=1)
-        true = np.where(coarse == 1, positive, 1 - positive)
-        return float(np.log(np.clip(true, LEAST_PROBABILITY, None)).mean())
+        second = tempered(blunt, temperature)[:, 5:].sum(axis=1)
+        true = np.where(coarse == 1, second, 1 - second)
+        return float(np.log(np.clip(true, MIN_PROBABILITY, None)).mean())
 
-    best = likelihood(fit_temperature(blunt, HALVES, coarse))
+    best = likelihood(fit_temperature(blunt, HALVES.membership(), coarse))
     assert best >= max(map(likelihood, np.geomspace(*TEMPERATURES, 40))) - 1e-4
 
 
-def test_groups_of_any_shape_are_followed() -> None:
+@pytest.mark.parametrize(
+    "groups", [((9, 0, 3, 4, 5, 7, 8), (6, 1, 2)), ((9, 3, 4), (0, 5), (7, 8, 6, 1, 2)), tuple((c,) for c in range(10))]
+)
+def test_groups_of_any_shape_are_followed(groups: tuple[tuple[int, ...], ...]) -> None:
     honest, classes = made_up(20_000, seed=2)
-    odd = CoarseGrouping(("most", "some"), ((9, 0, 3, 4, 5, 7, 8), (6, 1, 2)))
-    assert fit_temperature(tempered(honest, 2.0), odd, odd.coarse(classes)) == pytest.approx(0.5, rel=0.05)
+    odd = CoarseGrouping(tuple(map(str, range(len(groups)))), groups)
+    assert fit_temperature(tempered(honest, 2.0), odd.membership(), odd.coarse(classes)) == pytest.approx(0.5, rel=0.05)
 
 
-def test_coarse_labels_that_are_always_right_end_at_the_lowest_temperature() -> None:
+def test_perfect_coarse_labels_give_the_lowest_temperature() -> None:
     probability = np.tile([0.6, 0.4], (50, 1))
-    pair = CoarseGrouping(("a", "b"), ((0,), (1,)))
-    assert fit_temperature(probability, pair, np.zeros(50, np.int64)) == pytest.approx(TEMPERATURES[0], rel=1e-3)
+    found = fit_temperature(probability, np.eye(2, dtype=bool), np.zeros(50, np.int64))
+    assert found == pytest.approx(TEMPERATURES[0], rel=1e-3)
+
+
+def test_one_coarse_label_leaves_the_temperature() -> None:
+    probability, _ = made_up(50, seed=3)
+    assert fit_temperature(probability, np.ones((1, 10), bool), np.zeros(50, np.int64)) == 1

@@ -21,7 +21,7 @@ def test_the_tables_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"schema_version": 2}, "schema_version: Input should be 1"),
         ({"confusion": [[-1] * 10] * 10}, r"confusion\.0\.0: Input should be greater than or equal to 0"),
@@ -32,7 +32,7 @@ def test_the_tables_come_back_as_they_were_written(tmp_path: Path) -> None:
         ({"experts": [[1] * 9] * 5}, "tables that do not fit"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_a_wrong_file_is_refused_with_its_fault(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     bundle = Bundle(with_evaluation(write_bundle(tmp_path / "bundle"), **changes))
-    with pytest.raises(UserError, match=says):
+    with pytest.raises(UserError, match=message):
         read_evaluation(bundle)

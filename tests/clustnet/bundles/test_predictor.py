@@ -39,7 +39,7 @@ def test_batches_join_in_order(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (np.zeros((2, 28, 27), np.uint8), r"uint8 images of \[28, 28\], but got uint8 images of \[28, 27\]"),
         (np.zeros((2, 784), np.uint8), r"but got uint8 images of \[784\]"),
@@ -47,19 +47,19 @@ def test_batches_join_in_order(predictor: Predictor) -> None:
         (np.zeros((2, 28, 28), np.float32), r"but got float32 images of \[28, 28\]"),
     ],
 )
-def test_images_of_another_kind_are_refused(predictor: Predictor, wrong: np.ndarray, said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_images_of_another_kind_are_refused(predictor: Predictor, wrong: np.ndarray, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         predictor.predict(wrong)
 
 
-def test_the_provider_is_told(predictor: Predictor) -> None:
+def test_the_provider_is_reported(predictor: Predictor) -> None:
     assert predictor.provider == CPU
     assert providers_for("cpu") == [CPU]
     assert providers_for("cuda")[-1] == CPU  # to fall back on, which the provider then tells
 
 
 @pytest.mark.parametrize("count", [1, 1025])
-def test_a_gpu_says_what_the_cpu_says(synthetic_bundle: Path, predictor: Predictor, count: int) -> None:
+def test_gpu_and_cpu_agree(synthetic_bundle: Path, predictor: Predictor, count: int) -> None:
     other = Predictor(Bundle(synthetic_bundle), "cuda")
     if other.provider != CUDA:
         pytest.skip("needs a CUDA device and onnxruntime-gpu")
@@ -70,7 +70,7 @@ def test_a_gpu_says_what_the_cpu_says(synthetic_bundle: Path, predictor: Predict
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
-def test_the_chosen_expert_alone_says_the_same(hard_bundle: Path, count: int) -> None:
+def test_the_chosen_expert_alone_agrees(hard_bundle: Path, count: int) -> None:
     whole = Predictor(Bundle(hard_bundle), "cpu").predict(images(count), batch_size=4)
     alone = Predictor(Bundle(hard_bundle), "cpu", experts="chosen").predict(images(count), batch_size=4)
     for name in CONDITIONAL_OUTPUTS:
@@ -101,31 +101,31 @@ def test_the_setting_chooses_the_graph(hard_bundle: Path, tmp_path: Path) -> Non
 
 
 def test_chosen_experts_need_hard_routing(synthetic_bundle: Path) -> None:
-    said = "synthetic has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
-    with pytest.raises(UserError, match=said):
+    message = "synthetic has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
+    with pytest.raises(UserError, match=message):
         Predictor(Bundle(synthetic_bundle), "cpu", experts="chosen")
 
 
-def test_a_hard_bundle_without_the_conditional_graph_is_for_all_experts(tmp_path: Path) -> None:
+def test_without_conditional_graph_all_experts_run(tmp_path: Path) -> None:
     bundle = Bundle(write_bundle(tmp_path / "old", routing="hard"))
     assert Predictor(bundle, "cpu").predict(images(2)).expert_probability.shape == (2, 5)
-    said = r"old has no conditional\.onnx, which asks only the chosen expert; export the run again, or set CLUSTNET_EXP"
-    with pytest.raises(UserError, match=said):
+    message = r"old has no conditional\.onnx, which asks only the chosen expert; export the run again, or set CLUSTNET_EXP"
+    with pytest.raises(UserError, match=message):
         Predictor(bundle, "cpu", experts="chosen")
 
 
 @pytest.mark.parametrize("experts", ["all", "chosen"])
 @pytest.mark.parametrize(
-    ("name", "other", "said"),
+    ("name", "other", "message"),
     [
         (CONDITIONAL, MIXTURE, r"conditional\.onnx has expert_probability .* wants class_probability"),
         (MIXTURE, CONDITIONAL, r"mixture\.onnx has class_probability .* wants expert_probability"),
     ],
 )
 def test_both_whole_graphs_are_checked(
-    hard_bundle: Path, tmp_path: Path, experts: Experts, name: str, other: str, said: str
+    hard_bundle: Path, tmp_path: Path, experts: Experts, name: str, other: str, message: str
 ) -> None:
     folder = shutil.copytree(hard_bundle, tmp_path / "bundle")
     put(folder, name, hard_bundle / other)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         Predictor(Bundle(folder), "cpu", experts=experts)

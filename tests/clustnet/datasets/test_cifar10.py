@@ -59,23 +59,23 @@ def test_binary_version(tmp_path: Path, images: np.ndarray, labels: np.ndarray) 
     folder = _write_binary(tmp_path / "cifar", images, labels)
     test, train = load_cifar10("test", folder), load_cifar10("train", folder)
     np.testing.assert_array_equal(test.images, images)
-    np.testing.assert_array_equal(test.labels, labels)
-    np.testing.assert_array_equal(train.labels, np.tile(labels, 5))
-    assert (test.classes, test.labels.dtype) == (CLASSES, np.int64)
+    np.testing.assert_array_equal(test.fine, labels)
+    np.testing.assert_array_equal(train.fine, np.tile(labels, 5))
+    assert (test.classes, test.fine.dtype) == (CLASSES, np.int64)
 
 
 def test_image_folders(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     data = load_cifar10("test", _write_folders(tmp_path / "cifar", images, labels))
     order = np.argsort(labels, kind="stable")
     np.testing.assert_array_equal(data.images, images[order])
-    np.testing.assert_array_equal(data.labels, labels[order])
+    np.testing.assert_array_equal(data.fine, labels[order])
 
 
 def test_npz_of_arrays(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     path = tmp_path / "cifar.npz"
     column = labels[:, None].astype(np.uint8)  # as Keras lays labels out
     np.savez(path, x_train=images, y_train=column, x_test=images[:5], y_test=column[:5])
-    np.testing.assert_array_equal(load_cifar10("train", path).labels, labels)
+    np.testing.assert_array_equal(load_cifar10("train", path).fine, labels)
     np.testing.assert_array_equal(load_cifar10("test", path).images, images[:5])
 
 
@@ -83,8 +83,8 @@ def test_npz_of_jpegs(tmp_path: Path, images: np.ndarray, labels: np.ndarray, mo
     monkeypatch.setattr("clustnet.datasets.cifar10.TRAIN_IMAGES", 15)
     path = _write_jpeg_npz(tmp_path / "cifar.npz", _jpegs(images), labels)
     train, test = load_cifar10("train", path), load_cifar10("test", path)
-    np.testing.assert_array_equal(train.labels, labels[:15])
-    np.testing.assert_array_equal(test.labels, labels[15:])
+    np.testing.assert_array_equal(train.fine, labels[:15])
+    np.testing.assert_array_equal(test.fine, labels[15:])
     decoded = [np.asarray(Image.open(io.BytesIO(content))) for content in _jpegs(images)[15:]]
     np.testing.assert_array_equal(test.images, decoded)
 
@@ -135,7 +135,7 @@ def test_a_broken_image_file_is_named(tmp_path: Path, images: np.ndarray, labels
     folder = _write_folders(tmp_path / "cifar", images, labels)
     broken = folder / "test" / "bird" / "0002.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    with pytest.raises(UserError, match=r"bird/0002\.png cannot be decoded; mend or remove it"):
+    with pytest.raises(UserError, match=r"bird/0002\.png cannot be decoded; fix or remove it"):
         load_cifar10("test", folder)
 
 
@@ -196,7 +196,7 @@ def _training_images_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "message"),
     [
         (_not_a_zip, "cannot be read as an .npz of plain arrays"),
         (_a_pickle, "cannot be read as an .npz of plain arrays"),
@@ -212,19 +212,19 @@ def _training_images_alone(path: Path) -> None:
     ],
 )
 def test_an_npz_that_cannot_be_used_says_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path], None], message: str
 ) -> None:
     monkeypatch.setattr("clustnet.datasets.cifar10.TRAIN_IMAGES", 0)
     path = tmp_path / "cifar.npz"
     write(path)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_cifar10("test", path)
     assert str(path) in str(error.value)
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="needs cifar10/cifar10_jpeg.npz below CLUSTNET_TEST_DATA")
-def test_the_real_file_holds_a_thousand_test_images_of_each_class() -> None:
+def test_the_real_file_holds_equally_many_classes() -> None:
     data = load_cifar10("test", REAL)
     assert data.images.shape == (10_000, 32, 32, 3)
-    assert np.bincount(data.labels).tolist() == [1000] * 10
+    assert np.bincount(data.fine).tolist() == [1000] * 10
     assert data.images.mean(axis=(0, 1, 2)) / 255 == pytest.approx(data.mean, abs=0.01)

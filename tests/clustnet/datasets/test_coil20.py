@@ -29,9 +29,9 @@ def _write(folder: Path, arrays: Arrays) -> Path:
 def test_every_fourth_pose_is_for_testing(tmp_path: Path, arrays: Arrays) -> None:
     path = _write(tmp_path, arrays)
     train, test = load_coil20("train", path), load_coil20("test", path)
-    np.testing.assert_array_equal(train.labels, np.repeat(np.arange(20), 6))
-    np.testing.assert_array_equal(test.labels, np.repeat(np.arange(20), 2))
-    assert (test.labels.dtype, test.classes[0], len(test.classes)) == (np.int64, "object1", 20)
+    np.testing.assert_array_equal(train.fine, np.repeat(np.arange(20), 6))
+    np.testing.assert_array_equal(test.fine, np.repeat(np.arange(20), 2))
+    assert (test.fine.dtype, test.classes[0], len(test.classes)) == (np.int64, "object1", 20)
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path: Path, arrays: Arrays) -> None:
@@ -65,7 +65,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"X": np.zeros((160, 64, 64))}, r"X of float64 \[160, 64, 64\]; COIL-20 is uint8"),
         ({"X": np.zeros((160, 64, 64, 3), np.uint8)}, r"X of uint8 \[160, 64, 64, 3\]"),
@@ -76,9 +76,9 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         ({"pose": np.zeros(160, int)}, "holds no test images; every fourth pose is for test"),
     ],
 )
-def test_content_of_another_form_says_why(tmp_path: Path, arrays: Arrays, changes: Arrays, said: str) -> None:
+def test_content_of_another_form_says_why(tmp_path: Path, arrays: Arrays, changes: Arrays, message: str) -> None:
     path = _write(tmp_path, arrays | changes)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_coil20("test", path)
     assert str(path) in str(error.value)
 
@@ -90,8 +90,8 @@ def test_an_array_that_is_missing_is_refused(tmp_path: Path, arrays: Arrays) -> 
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason="needs coil20/coil20.npz below CLUSTNET_TEST_DATA")
-def test_the_real_file_holds_as_many_poses_of_each_object() -> None:
+def test_the_real_file_holds_equally_many_poses() -> None:
     train, test = load_coil20("train", REAL), load_coil20("test", REAL)
-    assert [np.bincount(data.labels).tolist() for data in (train, test)] == [[54] * 20, [18] * 20]
+    assert [np.bincount(data.fine).tolist() for data in (train, test)] == [[54] * 20, [18] * 20]
     assert train.images.mean() / 255 == pytest.approx(train.mean[0], abs=5e-5)
     assert (train.images / 255).std() == pytest.approx(train.std[0], abs=5e-5)

@@ -31,13 +31,13 @@ def test_images_of_any_size_are_made_grey_and_resized(folder: Path) -> None:
 
 def test_labels_are_the_places_of_the_reference_classes(folder: Path) -> None:
     assert classes_of("folder", folder) == CLASSES
-    assert load_folder("test", folder).labels.tolist() == [0, 0, 1, 1]
-    assert load_folder("reference", folder).labels.tolist() == [0, 1]
+    assert load_folder("test", folder).fine.tolist() == [0, 0, 1, 1]
+    assert load_folder("reference", folder).fine.tolist() == [0, 1]
 
 
 def test_training_images_need_no_classes_and_are_mixed_the_same_way_each_time(folder: Path) -> None:
     data, again = (load_folder("train", folder, grey(8, 8)) for _ in range(2))
-    assert data.labels.tolist() == [UNKNOWN] * 8
+    assert data.fine.tolist() == [UNKNOWN] * 8
     assert not data.labelled
     np.testing.assert_array_equal(data.images, again.images)
     sides = [image[:, :4].mean() > image[:, 4:].mean() for image in data.images]
@@ -64,7 +64,7 @@ def test_a_bundle_may_tell_classes_and_preparation(folder: Path) -> None:
     shutil.rmtree(folder / "reference")
     spec = InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
     data = load_folder("test", folder, spec, ("right", "left"))
-    assert data.labels.tolist() == [1, 1, 0, 0]
+    assert data.fine.tolist() == [1, 1, 0, 0]
     np.testing.assert_array_equal(data.images[0], prepare((folder / "test/left/left_000.png").read_bytes(), spec))
 
 
@@ -129,23 +129,23 @@ def _without(split: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_only_left, r"reference holds one class only, 'left'; give two folders of images or more"),
         (_empty_class, r"reference/up is empty; put images of this class in, or remove it\.$"),
         (_unknown_class, r"test holds the class 'right', which is not among left, up; give it a folder in reference/"),
-        (_unreadable, r"test/left/notes\.txt is no PNG, JPEG, WebP or BMP image; mend or remove it\.$"),
-        (_cut_short, r"test/left/left_000\.png is cut short or damaged; mend or remove it\.$"),
-        (_bomb, r"test/left/bomb\.png has over 4096 pixels a side; mend or remove it\.$"),
+        (_unreadable, r"test/left/notes\.txt is not a PNG, JPEG, WebP or BMP image; fix or remove it\.$"),
+        (_cut_short, r"test/left/left_000\.png is cut short or damaged; fix or remove it\.$"),
+        (_bomb, r"test/left/bomb\.png has over 4096 pixels a side; fix or remove it\.$"),
         (_loose_reference, r"reference holds loose\.png beside its classes; put it into one of them\.$"),
         (_loose_test, r"test holds loose\.png beside its classes; put it into one of them\.$"),
         (_without("test"), r"has no folder test/; a folder of images has train/, test/ and reference/\.$"),
         (_without("reference"), r"has no folder reference/; "),
     ],
 )
-def test_a_bad_folder_says_why_in_a_sentence(folder: Path, spoil: Callable[[Path], None], said: str) -> None:
+def test_a_bad_folder_says_why_in_a_sentence(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(folder)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_folder("test", folder)
     assert str(folder) in str(error.value)
 
@@ -177,5 +177,5 @@ def test_a_folder_that_cannot_be_listed_is_named(folder: Path, monkeypatch: pyte
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "iterdir", denied)
-    with pytest.raises(UserError, match=r"The folder .* cannot be read \(Permission denied\); mend or remove it"):
+    with pytest.raises(UserError, match=r"The folder .* cannot be read \(Permission denied\); fix or remove it"):
         load_folder("train", folder)

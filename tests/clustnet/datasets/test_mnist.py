@@ -30,10 +30,10 @@ def test_is_what_torchvision_reads(split: str) -> None:
     ours = load_mnist(split)
     theirs = MNIST(str(unpacked()), train=split == "train", download=False)
     assert ours.images.dtype == np.uint8
-    assert ours.labels.dtype == np.int64
+    assert ours.fine.dtype == np.int64
     np.testing.assert_array_equal(ours.images, theirs.data.numpy())
-    np.testing.assert_array_equal(ours.labels, theirs.targets.numpy())
-    assert np.bincount(ours.labels).tolist() == COUNTS[split]
+    np.testing.assert_array_equal(ours.fine, theirs.targets.numpy())
+    assert np.bincount(ours.fine).tolist() == COUNTS[split]
 
 
 def test_published_normalisation_is_that_of_the_training_images() -> None:
@@ -43,10 +43,10 @@ def test_published_normalisation_is_that_of_the_training_images() -> None:
     assert train.std[0] == pytest.approx(pixels.std(), abs=5e-5)
 
 
-def test_another_compression_of_the_same_content_is_as_good(packed: Path) -> None:
+def test_another_compression_of_the_content_is_accepted(packed: Path) -> None:
     content = gzip.decompress((packed / LABELS).read_bytes())
     (packed / LABELS).write_bytes(gzip.compress(content, compresslevel=1))
-    np.testing.assert_array_equal(load_mnist("test", packed).labels, load_mnist("test").labels)
+    np.testing.assert_array_equal(load_mnist("test", packed).fine, load_mnist("test").fine)
 
 
 def _remove(file: Path) -> None:
@@ -78,7 +78,7 @@ def _alter_one_label(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_remove, "is missing"),
         (_cut, "is cut short"),
@@ -88,9 +88,9 @@ def _alter_one_label(file: Path) -> None:
         (_alter_one_label, "is altered"),
     ],
 )
-def test_a_damaged_file_is_named(packed: Path, damage: object, said: str) -> None:
+def test_a_damaged_file_is_named(packed: Path, damage: object, message: str) -> None:
     damage(packed / LABELS)  # type: ignore[operator]
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_mnist("test", packed)
     assert str(packed / LABELS) in str(error.value)
     assert "restore it from" in str(error.value)
@@ -103,13 +103,13 @@ def test_an_earlier_cache_does_not_hide_damage(packed: Path) -> None:
         load_mnist("test", packed)
 
 
-def test_a_damaged_cache_is_mended(packed: Path) -> None:
+def test_a_damaged_cache_is_repaired(packed: Path) -> None:
     cached = unpacked(packed) / "MNIST" / "raw" / IMAGES.removesuffix(".gz")
     cached.write_bytes(b"damaged")
     assert load_mnist("test", packed).images.shape == (10_000, 28, 28)
 
 
-def test_a_failure_leaves_no_half_file_in_the_cache(packed: Path, tmp_path: Path) -> None:
+def test_a_failure_leaves_no_partial_file(packed: Path, tmp_path: Path) -> None:
     _alter_one_label(packed / LABELS)
     with pytest.raises(UserError):
         load_mnist("test", packed)

@@ -38,12 +38,12 @@ def folder(tmp_path: Path) -> Path:
     return write(tmp_path / "letters", images, np.arange(COUNT) % 10)
 
 
-def test_the_first_four_fifths_of_each_letter_are_for_training(folder: Path) -> None:
+def test_the_first_four_fifths_are_for_training(folder: Path) -> None:
     train, test = load_notmnist("train", folder), load_notmnist("test", folder)
     np.testing.assert_array_equal(train.images[:, 0, 0], np.arange(80))
     np.testing.assert_array_equal(test.images[:, 0, 0], np.arange(80, COUNT))
-    np.testing.assert_array_equal(test.labels, np.arange(20) % 10)
-    assert (test.labels.dtype, test.classes) == (np.int64, tuple("ABCDEFGHIJ"))
+    np.testing.assert_array_equal(test.fine, np.arange(20) % 10)
+    assert (test.fine.dtype, test.classes) == (np.int64, tuple("ABCDEFGHIJ"))
 
 
 def test_loads_by_specification(folder: Path) -> None:
@@ -87,7 +87,7 @@ def _an_eleventh_letter(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (_remove, "is missing; name the folder that holds it"),
         (_cut, "cannot be unpacked"),
@@ -98,9 +98,9 @@ def _an_eleventh_letter(file: Path) -> None:
         (_an_eleventh_letter, r"the label 10; notMNIST has 0 \(A\) to 9 \(J\)"),
     ],
 )
-def test_a_file_that_cannot_be_used_says_why(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+def test_a_file_that_cannot_be_used_says_why(folder: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(folder / LABELS)
-    with pytest.raises(UserError, match=said) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_notmnist("test", folder)
     assert str(folder) in str(error.value)
 
@@ -112,7 +112,7 @@ def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_content_is_worse_than_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_any_content_is_at_worst_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     folder = tmp_path_factory.mktemp("letters")
     for name in (IMAGES, LABELS):
         (folder / name).write_bytes(gzip.compress(b"\0\0\x08" + content))
@@ -121,8 +121,8 @@ def test_no_content_is_worse_than_refused(tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.mark.skipif(not (REAL / IMAGES).is_file(), reason=f"needs notmnist/{IMAGES} below CLUSTNET_TEST_DATA")
-def test_the_real_files_hold_as_many_of_each_letter() -> None:
+def test_real_files_hold_equally_many_letters() -> None:
     train, test = load_notmnist("train", REAL), load_notmnist("test", REAL)
-    assert [np.bincount(data.labels).tolist() for data in (train, test)] == [[800] * 10, [200] * 10]
+    assert [np.bincount(data.fine).tolist() for data in (train, test)] == [[800] * 10, [200] * 10]
     assert train.images.mean() / 255 == pytest.approx(train.mean[0], abs=5e-5)
     assert (train.images / 255).std() == pytest.approx(train.std[0], abs=5e-5)
