@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from http import HTTPStatus
 
-from serving.early_answers import LAST, RETRY, early_answer
-from serving.headers import Fields, header
-from serving.middleware.request_log import REQUEST_ID_FIELD
-from serving.refusals import again
-from serving.turns import MOST_RUNNING, MOST_WAITING, busy
+from serving.early_answers import CLOSE_FIELD, RETRY_FIELD, early_answer
+from serving.headers import REQUEST_ID, Fields, header
+from serving.refusals import try_again
+from serving.turns import MAX_RUNNING_REQUESTS, MAX_WAITING_REQUESTS, busy
 
-ROOM = MOST_RUNNING + MOST_WAITING  # past as many TakeTurns refuses too
+# Above it TakeTurns refuses, too.
+MAX_ADMITTED = MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS
 
 
 class Admission:
@@ -19,9 +19,9 @@ class Admission:
     would do little else.
 
     Args:
-        computes: tells by its path whether a POST request computes; all others are admitted.
-        refused: called with the path of each that is refused, to count it.
-        most: how many there may be.
+        computes: returns for a path whether its POST requests compute; all others are admitted.
+        refused: called with the path of each request that is refused, to count it.
+        limit: how many there may be.
         changed: called with how many there are now, whenever that changes.
         fields: returns more headers for the answer to a request with these, in lines that each end with CRLF.
     """
@@ -30,12 +30,12 @@ class Admission:
         self,
         computes: Callable[[str], bool],
         refused: Callable[[str], None],
-        most: int = ROOM,
+        limit: int = MAX_ADMITTED,
         changed: Callable[[int], None] = lambda _: None,
         fields: Callable[[Fields], str] = lambda _: "",
     ) -> None:
         self.computes = computes
-        self.most = most
+        self.limit = limit
         self.count = 0
         self._refused = refused
         self._changed = changed
@@ -43,11 +43,11 @@ class Admission:
 
     @property
     def full(self) -> bool:
-        """Tell whether the next request that computes must be refused."""
-        return self.count >= self.most
+        """Whether the next request that computes must be refused."""
+        return self.count >= self.limit
 
     def move(self, change: int) -> None:
-        """Note that so many more, or fewer, are whole and not yet answered."""
+        """Count so many more, or fewer, that are whole and not yet answered."""
         if change:
             self.count += change
             self._changed(self.count)
@@ -61,6 +61,6 @@ class Admission:
             closes: whether the connection is closed after it.
         """
         self._refused(path)
-        sent_id = header(headers, REQUEST_ID_FIELD) or ""
-        fields = RETRY + self._fields(headers) + LAST * closes
-        return early_answer(HTTPStatus.SERVICE_UNAVAILABLE, again(busy(self.count)), fields, sent_id)
+        sent_id = header(headers, REQUEST_ID) or ""
+        fields = RETRY_FIELD + self._fields(headers) + CLOSE_FIELD * closes
+        return early_answer(HTTPStatus.SERVICE_UNAVAILABLE, try_again(busy(self.count)), fields, sent_id)

@@ -1,12 +1,14 @@
-"""Answers made by hand, in bytes: to what is refused before there is a request that an application could answer."""
+"""Answers in bytes, to requests that are refused before an application could answer them."""
 
 from http import HTTPStatus
 
-from serving.middleware.request_log import REQUEST_ID_FIELD, choose_id
+from serving.headers import CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, REQUEST_ID, RETRY_AFTER, choose_id
 from serving.refusals import RETRY_SECONDS
 
-LAST = "connection: close\r\n"  # a header for answers after which nothing more is read
-RETRY = f"retry-after: {RETRY_SECONDS}\r\n"  # and for those under overload
+# The header of answers after which nothing more is read.
+CLOSE_FIELD = f"{CONNECTION.lower()}: close\r\n"
+# The header of answers under overload.
+RETRY_FIELD = f"{RETRY_AFTER.lower()}: {RETRY_SECONDS}\r\n"
 
 
 def early_answer(status: HTTPStatus, message: str, fields: str = "", sent_id: str = "") -> bytes:
@@ -20,7 +22,7 @@ def early_answer(status: HTTPStatus, message: str, fields: str = "", sent_id: st
     """
     body = f'{{"error":"{message}"}}'
     head = (
-        f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\n{fields}"
-        f"{REQUEST_ID_FIELD.decode()}: {choose_id(sent_id)}\r\ncontent-length: {len(body)}\r\n\r\n"
+        f"HTTP/1.1 {status} {status.phrase}\r\n{CONTENT_TYPE.lower()}: application/json\r\n{fields}"
+        f"{REQUEST_ID.lower()}: {choose_id(sent_id)}\r\n{CONTENT_LENGTH.lower()}: {len(body)}\r\n\r\n"
     )
     return f"{head}{body}".encode()

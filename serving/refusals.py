@@ -1,13 +1,30 @@
 """Refusals: requests that are answered with a reason instead of a prediction."""
 
-from typing import Literal
+import json
+from typing import Any, Literal
 
 from starlette.responses import JSONResponse
 
 from clustnet.bundles.preparation import Reason as ImageReason
 from clustnet.errors import UserError
+from serving.headers import RETRY_AFTER
 
-RETRY_SECONDS = 1  # after which a client may ask again that was refused under overload
+# After which a client may repeat a request that was refused under overload.
+RETRY_SECONDS = 1
+# Of a client's own text that an answer repeats.
+MAX_QUOTE_CHARACTERS = 40
+
+ERRORS = {
+    400: "The request is not HTTP, or its body is not JSON or no form.",
+    408: "The request took too long to arrive.",
+    413: "The body is too large.",
+    415: "The body has another content type.",
+    422: "The content is wrong; the reason names the image and the fault.",
+    431: "The headers are too large.",
+    500: "The service has failed; its log says why.",
+    503: "The service is not ready or is stopping, or too many requests wait; Retry-After says when to repeat it.",
+    504: "The service took too long.",
+}
 
 Reason = (
     ImageReason
@@ -51,8 +68,8 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
     Args:
         status: the HTTP status.
         reason: a short word for the metrics, one of a closed set.
-        message: a sentence for the client: what was wrong, what was expected, how to mend it.
-        headers: what the status asks for, such as ``Retry-After``.
+        message: a sentence for the client: what was wrong, what was expected, how to fix it.
+        headers: what the status needs, such as ``Retry-After``.
     """
 
     def __init__(self, status: int, reason: Reason, message: str, headers: dict[str, str] | None = None) -> None:
@@ -66,11 +83,23 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
         return JSONResponse({"error": str(self)}, self.status, self.headers)
 
 
-def again(why: str) -> str:
-    """Return what a client is told under overload."""
+def try_again(why: str) -> str:
+    """Return the sentence for a client under overload."""
     return f"{why}; ask again in {RETRY_SECONDS} second."
 
 
 def overloaded(why: str) -> Refusal:
     """Return the refusal of a request that is one too many."""
-    return Refusal(503, "overloaded", again(why), {"Retry-After": str(RETRY_SECONDS)})
+    return Refusal(503, "overloaded", try_again(why), {RETRY_AFTER: str(RETRY_SECONDS)})
+
+
+def quote(value: Any) -> str:
+    """Return a value from a client in a few ASCII characters."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, str):
+        return ascii(value[:MAX_QUOTE_CHARACTERS]) + ("..." if len(value) > MAX_QUOTE_CHARACTERS else "")
+    text = json.dumps(value)
+    return text if len(text) <= MAX_QUOTE_CHARACTERS else f"{text[:MAX_QUOTE_CHARACTERS]}..."

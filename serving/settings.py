@@ -12,12 +12,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clustnet.errors import UserError
 
 PREFIX = "CLUSTNET_"
-ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")  # as browsers send it: no path, and no slash at the end
+# As browsers send it: no path, and no slash at the end.
+ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")
 SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
 
 
 def _split(folders: Any) -> Any:
-    """Split a search path such as ``a:b``; what is no text is left as it is."""
+    """Return the folders of a search path such as ``a:b``; another value than text stays as it is."""
     return [part for part in folders.split(os.pathsep) if part] if isinstance(folders, str) else folders
 
 
@@ -25,7 +26,7 @@ Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(m
 
 
 def _origins(value: object) -> object:
-    """Split what an environment variable holds."""
+    """Return the origins of an environment variable; another value than text stays as it is."""
     if not isinstance(value, str):
         return value
     origins = tuple(part.strip() for part in value.split(","))
@@ -44,12 +45,12 @@ class Settings(BaseSettings):
         device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
-        experts: ``chosen`` asks for each image the one expert that decides, which takes bundles of hard routing.
+        experts: ``chosen`` runs for each image only the expert that decides, which needs bundles of hard routing.
         max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
         max_images: the most images in one request.
-        api_keys_file: the file of API keys; without one the service asks for none.
+        api_keys_file: the file of API keys; without one the service needs none.
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
-        cors_origins: the origins whose pages may ask this service, separated by commas; ``*`` for all.
+        cors_origins: the origins whose pages may use this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
         feedback: the file to which feedback is added; without one the service takes none.
         feedback_rows: the most feedback that the file may hold.
@@ -77,7 +78,7 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Read the settings from the environment.
+    """Return the settings from the environment.
 
     Raises:
         UserError: a value that cannot be used, by the name of its variable.

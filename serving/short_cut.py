@@ -1,6 +1,5 @@
-"""The short way to the endpoints that are asked most: past BentoML's routing and Starlette's."""
+"""The short way to the endpoints with the most requests: past BentoML's routing and Starlette's."""
 
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.api.requests import body_of
 from serving.metrics.metrics import refused
 from serving.refusals import Refusal
+from serving.routes import Endpoint, endpoint_of
 
-Endpoint = Callable[[Request], Awaitable[Response]]
+Answer = Callable[[Request], Awaitable[Response]]
 
 
 class ShortCut:
@@ -21,33 +21,31 @@ class ShortCut:
 
     Args:
         app: what answers all others.
-        application: what the requests see as theirs, with its state.
-        endpoints: answer POST requests whose whole path matches; named groups are path parameters.
+        application: the application of the requests, with its state.
+        answers: the function that answers each of the endpoints that are answered here.
     """
 
-    def __init__(self, app: ASGIApp, application: Starlette, endpoints: Mapping[re.Pattern[str], Endpoint]) -> None:
+    def __init__(self, app: ASGIApp, application: Starlette, answers: Mapping[Endpoint, Answer]) -> None:
         self.app = app
         self.application = application
-        self.endpoints = endpoints
+        self.answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "http" and scope["method"] == "POST":
-            for pattern, endpoint in self.endpoints.items():
-                found = pattern.fullmatch(scope["path"])
-                if found:
-                    named = {name: value for name, value in found.groupdict().items() if value is not None}
-                    scope.update(app=self.application, path_params=named)
-                    await (await _answer(endpoint, WholeRequest(scope, receive)))(scope, receive, send)
-                    return
-        await self.app(scope, receive, send)
+        endpoint = endpoint_of(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        answer = self.answers.get(endpoint) if endpoint else None
+        if endpoint is None or answer is None:
+            await self.app(scope, receive, send)
+            return
+        scope.update(app=self.application, path_params=endpoint.parameters(scope["path"]))
+        await (await _answered(answer, WholeRequest(scope, receive)))(scope, receive, send)
 
 
 class WholeRequest(Request):
-    """A request whose body comes in one piece, as ``TakeTurns`` hands it on."""
+    """A request whose body comes in one piece, as ``TakeTurns`` passes it on."""
 
     async def body(self) -> bytes:
-        """Return the body; it can be asked for once."""
+        """Return the body; it can be read once."""
         content: bytes = (await self.receive())["body"]
         return content
 
@@ -57,13 +55,13 @@ def past_bentoml(
 ) -> ASGIApp:
     """Return BentoML's application with a way past its own middleware to what ``ShortCut`` answers.
 
-    That middleware makes a task and a timer for each request, and keeps both until its own timeout; ``Deadline`` is
-    among ``middlewares``, so that nobody waits longer without it.
+    That middleware makes a task and a timer for each request, and keeps both until its own timeout. ``Deadline`` is
+    among ``middlewares``, so that no request waits longer without it.
 
     Args:
         app: BentoML's application.
         middlewares: what was added to the service, with the arguments, from the outermost to ``ShortCut``.
-        takes: tells by its path whether ``ShortCut`` answers a POST request.
+        takes: returns for a path whether ``ShortCut`` answers its POST requests.
     """
     short = app
     for middleware, options in reversed(middlewares):
@@ -77,13 +75,14 @@ def past_bentoml(
 
 
 async def predict(request: Request) -> Response:
-    """Answer ``/predict`` as the endpoint does that BentoML knows."""
+    """Answer ``/predict`` as the endpoint does that BentoML calls."""
     answer: Response = await request.app.state.answer(await body_of(request))
     return answer
 
 
-async def _answer(endpoint: Endpoint, request: Request) -> Response:
+async def _answered(answer: Answer, request: Request) -> Response:
+    """Return the answer, or the refusal as one."""
     try:
-        return await endpoint(request)
+        return await answer(request)
     except Refusal as refusal:
         return refused(refusal)

@@ -6,43 +6,50 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.headers import header
+from serving.headers import CONTENT_ENCODING, header
 from serving.metrics.metrics import refused
 from serving.middleware.limits import replaying
 from serving.refusals import Refusal, overloaded
 
-MOST_RUNNING = 2  # requests at once in a worker: one computes while another is read or written
-MOST_WAITING = 256  # of one image each they wait a quarter of a second, and outlast a pause of the machine as long
-MOST_WAITING_BYTES = 64 * 2**20  # of bodies: more that are full of images would wait past the deadline
-COMPRESSED_BYTES = 2**20  # that a compressed body counts at least, since it may hold far more than it shows
+# In a worker: one request computes while another is read or written.
+MAX_RUNNING_REQUESTS = 2
+# Requests of one image wait a quarter of a second in so long a queue, and outlast a pause of the machine as long.
+MAX_WAITING_REQUESTS = 256
+# Of bodies: a queue of more, full of images, would wait past the deadline.
+MAX_WAITING_BYTES = 64 * 2**20
+# The least that a compressed body counts, since it may hold far more than its length.
+MIN_COMPRESSED_BYTES = 2**20
 
 
 def busy(waiting: int) -> str:
-    """Return why a request is refused while so many wait."""
+    """Return the reason of a refusal while so many requests wait."""
     return f"{waiting} requests wait already"
 
 
 class Turns:
-    """Hands out turns in the order they are asked for; all calls come from one event loop.
+    """Gives turns in the order of the requests; all calls come from one event loop.
 
     Args:
-        most_running: how many have a turn at the same time.
-        most_waiting: how many may wait for theirs.
-        most_bytes: how many bytes the bodies of those that wait may have together; one alone may wait with any.
+        max_running: how many have a turn at the same time.
+        max_waiting: how many may wait for theirs.
+        max_bytes: how many bytes the bodies of those that wait may have together; one alone may wait with any.
     """
 
     def __init__(
-        self, most_running: int = MOST_RUNNING, most_waiting: int = MOST_WAITING, most_bytes: int = MOST_WAITING_BYTES
+        self,
+        max_running: int = MAX_RUNNING_REQUESTS,
+        max_waiting: int = MAX_WAITING_REQUESTS,
+        max_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
-        self.most_running = most_running
-        self.most_waiting = most_waiting
-        self.most_bytes = most_bytes
+        self.max_running = max_running
+        self.max_waiting = max_waiting
+        self.max_bytes = max_bytes
         self._running = 0
         self._waiting: deque[asyncio.Future[bool]] = deque()
         self._waiting_bytes = 0
 
     async def begin(self, gone: Callable[[], Awaitable[None]], size: int = 0) -> bool:
-        """Wait for a turn, which ``end`` gives back; false, and no turn, if the client goes away before it.
+        """Return True with a turn, which ``end`` gives back; False, without one, if the client goes away before it.
 
         Args:
             gone: an asynchronous function that returns when the client goes away; it is called only if there is a wait.
@@ -51,7 +58,7 @@ class Turns:
         Raises:
             Refusal: 503, at once, if too many wait already.
         """
-        if self._running < self.most_running:
+        if self._running < self.max_running:
             self._running += 1
             return True
         if self._full(size):
@@ -59,7 +66,7 @@ class Turns:
         return await self._wait(gone, size)
 
     def end(self) -> None:
-        """Give a turn back: the next that waits takes it over."""
+        """Give a turn back to the next request that waits."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -68,8 +75,8 @@ class Turns:
         self._running -= 1
 
     def _full(self, size: int) -> bool:
-        heavy = bool(self._waiting) and self._waiting_bytes + size > self.most_bytes
-        return heavy or len(self._waiting) >= self.most_waiting
+        heavy = bool(self._waiting) and self._waiting_bytes + size > self.max_bytes
+        return heavy or len(self._waiting) >= self.max_waiting
 
     async def _wait(self, gone: Callable[[], Awaitable[None]], size: int) -> bool:
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -79,7 +86,8 @@ class Turns:
         try:
             return await turn
         except asyncio.CancelledError:
-            if not turn.cancelled() and turn.result():  # the turn came in the same round as the service's timeout
+            # The turn may come in the same round of the loop as the service's timeout.
+            if not turn.cancelled() and turn.result():
                 self.end()
             raise
         finally:
@@ -97,20 +105,20 @@ async def _watch(gone: Callable[[], Awaitable[None]], turn: asyncio.Future[bool]
 
 
 def _size(scope: Scope, body: bytes) -> int:
-    compressed = header(scope["headers"], b"content-encoding") is not None
-    return max(len(body), COMPRESSED_BYTES) if compressed else len(body)
+    compressed = header(scope["headers"], CONTENT_ENCODING) is not None
+    return max(len(body), MIN_COMPRESSED_BYTES) if compressed else len(body)
 
 
 class TakeTurns:
-    """ASGI middleware that lets requests in by turns, and sends a client that goes away before its turn nothing.
+    """ASGI middleware that lets requests in by turns, and sends nothing to a client that goes away before its turn.
 
-    It must get each body whole, as ``BodyLimits`` hands it on, so that no turn is spent on a slow client; for the
+    It must get each body whole, as ``BodyLimits`` passes it on, so that no turn is spent on a slow client; for the
     same reason a turn ends when the answer begins, which is when all of it is computed.
 
     Args:
         app: the application.
         turns: the turns, which all paths share.
-        takes_part: tells by its path whether a request computes; all others pass.
+        takes_part: returns for a path whether its requests compute; all others pass.
     """
 
     def __init__(self, app: ASGIApp, turns: Turns, takes_part: Callable[[str], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The feedback file: what the model said of an image, and what someone says is true.
+"""The feedback file: the model's answer to an image, and what a person says is true.
 
 It is a SQLite file to which rows are only added. A row that was added survives a killed process and a power failure.
 """
@@ -16,7 +16,8 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from clustnet.feedback.sqlite_file import SqliteFile, reading
 
-KIND = 0x434E4642  # "CNFB"
+# SQLite's application id: "CNFB".
+FEEDBACK_FILE_ID = 0x434E4642
 MODELS = """
 CREATE TABLE IF NOT EXISTS models (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL,
@@ -59,7 +60,7 @@ class FileFullError(UserError):
 
 @dataclass(frozen=True)
 class Labels:
-    """A model by its name and version, its fine classes, and the indices of those behind each coarse label."""
+    """A model by its name and version, its classes, and the indices of the classes of each coarse label."""
 
     name: str
     version: str
@@ -69,9 +70,9 @@ class Labels:
     @classmethod
     def of(cls, manifest: Manifest) -> "Labels":
         """Return those of a bundle."""
-        groups = map(list, manifest.coarse_groups)
-        coarse = dict(zip(manifest.coarse_labels, groups, strict=True))
-        return cls(manifest.name, manifest.version, manifest.fine_classes, coarse)
+        grouping = manifest.grouping()
+        coarse = dict(zip(grouping.labels, map(list, grouping.groups), strict=True))
+        return cls(manifest.name, manifest.version, manifest.class_names, coarse)
 
     @classmethod
     def read(cls, name: str, version: str, classes: str, coarse: str) -> "Labels":
@@ -83,15 +84,13 @@ class Labels:
         return self.name, self.version, json.dumps(self.classes), json.dumps(self.coarse)
 
     def grouping(self) -> CoarseGrouping:
-        """Return the fine classes behind each coarse label."""
-        if len(self.coarse) == 1:
-            return CoarseGrouping.whole(len(self.classes))
-        return CoarseGrouping.from_mapping(self.coarse, len(self.classes))
+        """Return the classes of each coarse label."""
+        return CoarseGrouping(tuple(self.coarse), tuple(map(tuple, self.coarse.values())))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of one image of a request, ``answered`` in seconds since 1970."""
+    """A model's answer to one image of a request, ``answered`` in seconds since 1970."""
 
     answered: float
     guess: str
@@ -115,7 +114,7 @@ class Feedback:
 
     @property
     def correct(self) -> bool:
-        """Tell whether the guess is the label."""
+        """Whether the guess is the label."""
         return self.answer.guess == self.label
 
 
@@ -126,24 +125,24 @@ class FeedbackFile:
 
     Args:
         path: the file.
-        most: the most rows that it may hold.
+        max_rows: the most rows that it may hold.
 
     Raises:
         UserError: it is another file, or cannot be written.
     """
 
-    def __init__(self, path: Path, most: int) -> None:
-        self.most = most
-        self._file = SqliteFile(path, KIND, (MODELS, FEEDBACK), "FULL")
+    def __init__(self, path: Path, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self._file = SqliteFile(path, FEEDBACK_FILE_ID, (MODELS, FEEDBACK), "FULL")
 
     def find(self, request_id: str, image: int) -> tuple[Labels, Feedback] | None:
-        """Return what is kept of an image, None where nothing is."""
+        """Return the feedback on an image, None where there is none."""
         query = "SELECT * FROM told WHERE request_id = ? AND image = ?"
         row = self._file.connection().execute(query, (request_id, image)).fetchone()
         return _told(row) if row else None
 
     def add(self, labels: Labels, request_id: str, image: int, answer: Answer, label: str) -> Feedback:
-        """Keep feedback on an image, for good when this returns.
+        """Return the feedback on an image that is kept, for good when this returns.
 
         Raises:
             FileFullError: there is no room.
@@ -152,8 +151,9 @@ class FeedbackFile:
         """
         row = Feedback(request_id, image, answer, label, time.time())
         with self._file.writing() as connection:
-            (rows,) = connection.execute("SELECT ifnull(max(number), 0) FROM feedback").fetchone()  # none is removed
-            if rows >= self.most:
+            # No row is ever removed, so the last number is their count.
+            (rows,) = connection.execute("SELECT ifnull(max(number), 0) FROM feedback").fetchone()
+            if rows >= self.max_rows:
                 raise FileFullError(f"The feedback file holds {rows} rows, the most it may; ask its operator for room.")
             model = model_id(connection, labels)
             connection.execute(ADD, (model, request_id, image, *astuple(answer), label, row.given))
@@ -177,7 +177,7 @@ def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
     Raises:
         UserError: it is no feedback file, or cannot be read.
     """
-    with reading(path, KIND) as connection:
+    with reading(path, FEEDBACK_FILE_ID) as connection:
         for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():
             rows = connection.execute("SELECT * FROM told WHERE model = ? ORDER BY number", (model,)).fetchall()
             yield _told(rows[0])[0], [_told(row)[1] for row in rows]

@@ -8,17 +8,18 @@ from typing import Literal
 
 from clustnet.errors import UserError
 
-BUSY_SECONDS = 5.0  # to wait for another process that writes
+# To wait for another process that writes.
+BUSY_SECONDS = 5.0
 
 
 class SqliteFile:
-    """One SQLite file of a known kind; it is made if it is not there, also where someone has removed it since.
+    """One SQLite file of a known kind; it is made where it does not exist, also after someone has removed it.
 
     Its methods may wait for the disk and for other processes, so call them in a thread, one at a time.
 
     Args:
         path: the file; two more, with ``-wal`` and ``-shm`` after its name, are beside it while it is open.
-        kind: SQLite's application id, which tells this file from others.
+        kind: SQLite's application id, which distinguishes this file from others.
         schema: the statements that make its tables.
         durable: ``FULL`` waits for the disk at each commit; ``NORMAL`` may lose the last ones when power fails, but
             never what it holds before.
@@ -48,7 +49,8 @@ class SqliteFile:
 
     def connection(self) -> sqlite3.Connection:
         """Return the connection to the file that is at the path now."""
-        if self._found() != self._place:  # or what is written would be lost with a file that nobody sees
+        # What is written to a file that was removed would be lost.
+        if self._found() != self._place:
             self._connection.close()
             self._connection = self._open()
             self._place = self._found()
@@ -76,7 +78,7 @@ class SqliteFile:
                 connection.close()
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"{self.path} cannot be written ({error}); name another file, or mend it.") from None
+            raise UserError(f"{self.path} cannot be written ({error}); name another file, or repair it.") from None
         return connection
 
     def _set_up(self, connection: sqlite3.Connection) -> None:

@@ -1,4 +1,4 @@
-"""``POST /feedback``: what is true of an image that was answered, by the request id of the answer."""
+"""``POST /feedback``: the true class of an image that was answered, by the request id of the answer."""
 
 import asyncio
 import logging
@@ -16,24 +16,26 @@ from starlette.responses import Response
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictions
 from clustnet.errors import UserError
-from clustnet.feedback.feedback_file import Answer, FeedbackFile, FileFullError, Labels
-from clustnet.feedback.feedback_file import Feedback as Row
-from serving.api.inputs import check_json, quote
+from clustnet.feedback.feedback_file import Answer, Feedback, FeedbackFile, FileFullError, Labels
+from serving.api.inputs import check_json
 from serving.api.recent_answers import RecentAnswers
-from serving.api.responses import Model, as_json
-from serving.metrics.deferred import SECONDS
-from serving.middleware.request_log import REQUEST_ID, SANE
-from serving.refusals import Refusal
+from serving.api.responses import AnsweringModel, as_json
+from serving.headers import CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN
+from serving.metrics.deferred import WAIT_SECONDS
+from serving.refusals import Refusal, quote
 from serving.settings import Settings
 
-PATH = "/feedback"
-MOST_BYTES = 4096
-MOST_NAMED = 100  # classes in a sentence
+MAX_FEEDBACK_BYTES = 4096
+MAX_LISTED_CLASSES = 100
 HOW = 'send {"request_id": "...", "label": "..."}, and "index" where the request had several images'
-FILE = CapacityLimiter(1)  # the thread that waits for the disk, beside the one that computes
+# The thread that waits for the disk, beside the one that computes.
+FILE_THREAD = CapacityLimiter(1)
 
-MODEL = ["model", "version", "correct"]
-GIVEN = Counter("clustnet_feedback", "Images whose true class was told, by whether it was guessed.", MODEL)
+GIVEN = Counter(
+    "clustnet_feedback",
+    "Images with feedback on their true class, by whether it was guessed.",
+    ["model", "version", "correct"],
+)
 
 A = TypeVarTuple("A")
 R = TypeVar("R")
@@ -46,24 +48,24 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    request_id: Annotated[str, Field(pattern=f"^{SANE.pattern}$")]
+    request_id: Annotated[str, Field(pattern=f"^{REQUEST_ID_PATTERN.pattern}$")]
     label: str
     index: Annotated[int, Field(ge=0)] | None = None
 
 
 class FeedbackResponse(BaseModel):
-    """What is kept: the true class, and what the model had guessed."""
+    """What is kept: the true class, and the model's guess."""
 
     request_id: str
     index: int
-    model: Model
+    model: AnsweringModel
     label: str
     guess: str
     correct: bool
 
 
-class Feedback:
-    """The feedback of a service, and the answers that it can be of; nothing of it is there unless a path is set.
+class FeedbackStore:
+    """The feedback of a service and the answers that feedback can be on; it exists only where a path is set.
 
     Args:
         path: the feedback file; the answers are beside it.
@@ -74,7 +76,8 @@ class Feedback:
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        self.file = FeedbackFile(path, settings.feedback_rows)  # first: what is no such file gets no other beside it
+        # First, so that a file of another kind gets no second file beside it.
+        self.file = FeedbackFile(path, settings.feedback_rows)
         self.answers = RecentAnswers(path.with_name(f"{path.name}.answers"), settings.feedback_answers)
         self._alone = settings.workers == 1
 
@@ -92,64 +95,69 @@ class Feedback:
         self.answers.close()
         self.file.close()
 
-    async def give(self, asked: FeedbackRequest) -> FeedbackResponse:
-        """Keep feedback for good.
+    async def give(self, given: FeedbackRequest) -> FeedbackResponse:
+        """Keep feedback for good and return what is kept.
 
-        The same label once more is answered as before, so that a client may repeat what it got no answer to.
+        The same label once more gets the same answer, so that a client may repeat a request that got none.
 
         Raises:
             Refusal: 404, 409, 422, 503 or 507, with the reason.
         """
-        answer = await _in_thread(self._give, asked)
-        if answer is None and not self._alone:  # another worker may have answered the request just now
-            await asyncio.sleep(2 * SECONDS)
-            answer = await _in_thread(self._give, asked)
+        answer = await _in_thread(self._give, given)
+        # Another worker may have answered the request just now.
+        if answer is None and not self._alone:
+            await asyncio.sleep(2 * WAIT_SECONDS)
+            answer = await _in_thread(self._give, given)
         if answer is None:
-            message = f"No answer with the request id {quote(asked.request_id)} is known, or not any more"
-            message += f"; feedback is taken on the last {self.answers.most} images, by the answer's {REQUEST_ID}."
+            message = f"No answer with the request id {quote(given.request_id)} is known, or not any more"
+            message += (
+                f"; feedback is taken on the last {self.answers.max_images} images, by the answer's {REQUEST_ID}."
+            )
             raise Refusal(404, "unknown_request", message)
         return answer
 
-    def _give(self, asked: FeedbackRequest) -> FeedbackResponse | None:
-        """Keep feedback; None where nothing is known of the request."""
-        answered = self.answers.find(asked.request_id)
+    def _give(self, given: FeedbackRequest) -> FeedbackResponse | None:
+        """Keep feedback; return None where the request is unknown."""
+        answered = self.answers.find(given.request_id)
         if answered is None:
-            before = self.file.find(asked.request_id, asked.index or 0)  # whose answer is forgotten since
-            return before and _as_before(*before, asked.label)
+            # The answer is forgotten since; the feedback on it is not.
+            before = self.file.find(given.request_id, given.index or 0)
+            return before and _as_before(*before, given.label)
         labels, answers = answered
-        index = _index(asked.index, len(answers))
-        _check_label(asked.label, labels)
-        before = self.file.find(asked.request_id, index)
-        return _as_before(*before, asked.label) if before else self._add(asked, index, labels, answers[index])
+        index = _index(given.index, len(answers))
+        _check_label(given.label, labels)
+        before = self.file.find(given.request_id, index)
+        return _as_before(*before, given.label) if before else self._add(given, index, labels, answers[index])
 
-    def _add(self, asked: FeedbackRequest, index: int, labels: Labels, answer: Answer) -> FeedbackResponse:
+    def _add(self, given: FeedbackRequest, index: int, labels: Labels, answer: Answer) -> FeedbackResponse:
         try:
-            row = self.file.add(labels, asked.request_id, index, answer, asked.label)
+            row = self.file.add(labels, given.request_id, index, answer, given.label)
         except FileFullError as error:
             raise Refusal(507, "feedback_full", str(error)) from None
-        except sqlite3.IntegrityError:  # another worker was faster
-            before = self.file.find(asked.request_id, index)
+        except sqlite3.IntegrityError:
+            # Another worker was faster.
+            before = self.file.find(given.request_id, index)
             if before is None:
                 raise
-            return _as_before(*before, asked.label)
+            return _as_before(*before, given.label)
         GIVEN.labels(labels.name, labels.version, str(row.correct).lower()).inc()
         return _response(labels, row)
 
 
 async def give_feedback(request: Request) -> Response:
     """Answer ``POST /feedback``."""
-    feedback: Feedback | None = request.app.state.feedback
+    feedback: FeedbackStore | None = request.app.state.feedback
     if feedback is None:
         raise Refusal(404, "feedback_off", "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK.")
-    asked = _read(request.headers.get("content-type", ""), await request.body())
-    answer = await feedback.give(asked)
+    given = _read(request.headers.get(CONTENT_TYPE, ""), await request.body())
+    answer = await feedback.give(given)
     return as_json(answer)
 
 
 async def _in_thread(function: Callable[[Unpack[A]], R], *args: *A) -> R:
-    """Call a function that waits for the disk; where that fails, refuse for the moment."""
+    """Return the result of a function that waits for the disk; refuse for now where the disk fails."""
     try:
-        return await to_thread.run_sync(function, *args, limiter=FILE)
+        return await to_thread.run_sync(function, *args, limiter=FILE_THREAD)
     except Refusal:
         raise
     except (sqlite3.Error, OSError, UserError) as error:
@@ -159,8 +167,8 @@ async def _in_thread(function: Callable[[Unpack[A]], R], *args: *A) -> R:
 
 def _read(content_type: str, content: bytes) -> FeedbackRequest:
     check_json(content_type)
-    if len(content) > MOST_BYTES:
-        raise Refusal(413, "body_too_large", f"The body is over {MOST_BYTES} bytes; {HOW}.")
+    if len(content) > MAX_FEEDBACK_BYTES:
+        raise Refusal(413, "body_too_large", f"The body is over {MAX_FEEDBACK_BYTES} bytes; {HOW}.")
     try:
         return FeedbackRequest.model_validate_json(content)
     except ValidationError as error:
@@ -173,32 +181,34 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
         raise Refusal(422, "wrong_value", f"{place}: {reason}; {HOW}.") from None
 
 
-def _as_before(labels: Labels, row: Row, label: str) -> FeedbackResponse:
+def _as_before(labels: Labels, row: Feedback, label: str) -> FeedbackResponse:
     if row.label != label:
         message = f"There is feedback on image {row.image} of this request already, another label; it stays as it is."
         raise Refusal(409, "feedback_given", message)
     return _response(labels, row)
 
 
-def _index(asked: int | None, images: int) -> int:
-    if asked is None and images > 1:
+def _index(given: int | None, images: int) -> int:
+    if given is None and images > 1:
         raise Refusal(422, "wrong_count", f'The request had {images} images; say which with "index", from 0.')
-    if asked is not None and asked >= images:
-        raise Refusal(422, "wrong_count", f"index: {quote(asked)}, but the request had {images}; count from 0.")
-    return asked or 0
+    if given is not None and given >= images:
+        raise Refusal(422, "wrong_count", f"index: {quote(given)}, but the request had {images}; count from 0.")
+    return given or 0
 
 
 def _check_label(label: str, labels: Labels) -> None:
     if label not in labels.classes:
-        known = ", ".join(map(repr, labels.classes[:MOST_NAMED])) + (", ..." * (len(labels.classes) > MOST_NAMED))
+        known = ", ".join(map(repr, labels.classes[:MAX_LISTED_CLASSES])) + (
+            ", ..." * (len(labels.classes) > MAX_LISTED_CLASSES)
+        )
         raise Refusal(422, "wrong_value", f"label: {quote(label)} is none of the model's classes; send one of {known}.")
 
 
-def _response(labels: Labels, row: Row) -> FeedbackResponse:
+def _response(labels: Labels, row: Feedback) -> FeedbackResponse:
     return FeedbackResponse(
         request_id=row.request_id,
         index=row.image,
-        model=Model(name=labels.name, version=labels.version),
+        model=AnsweringModel(name=labels.name, version=labels.version),
         label=row.label,
         guess=row.answer.guess,
         correct=row.correct,

@@ -1,4 +1,4 @@
-"""What a browser or a scraper gets: the page at ``/``, ``/model.json``, ``/metrics`` and ``/docs.json``."""
+"""The answers to a browser or a scraper: the page at ``/``, ``/model.json``, ``/metrics`` and ``/docs.json``."""
 
 from pathlib import Path
 
@@ -14,9 +14,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.requests import choice_of
+from serving.headers import RANGE, field_name
 from serving.metrics.metrics import exposition
 from serving.middleware.paths import explain, refuse
 from serving.refusals import Refusal
+from serving.routes import DOCUMENT, METRICS, MODEL_CARD, PAGE, STATIC_FOLDER
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 HEADERS = {
@@ -26,7 +28,8 @@ HEADERS = {
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",  # a browser asks whether a file has changed, so that no page mixes two releases
+    # A browser checks whether a file has changed, so that no page mixes two releases.
+    "Cache-Control": "no-cache",
 }
 
 
@@ -41,8 +44,8 @@ class SafeHeaders:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        # Parts of files this small are never needed, and Starlette refuses wrong ones without a sentence.
-        scope["headers"] = [field for field in scope.get("headers", ()) if field[0] != b"range"]
+        # Files are too small to be sent in ranges, and Starlette refuses wrong ranges without a sentence.
+        scope["headers"] = [field for field in scope.get("headers", ()) if field[0] != field_name(RANGE)]
 
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,19 +76,16 @@ def show_document(request: Request) -> Response:
     return JSONResponse(request.app.state.document)
 
 
-ROUTES = [
-    Route("/", show_page),
-    Route("/model.json", show_model),
-    Route("/metrics", show_metrics),
-    Route("/docs.json", show_document),
-]
-PAGES = [route.path for route in ROUTES]
-FILES = "/static/"
-PAGE_PATHS = [*PAGES, f"{FILES}{{file}}"]
-
 pages = Starlette(
-    routes=[*ROUTES, Mount("/static", StaticFiles(directory=STATIC))],
+    routes=[
+        Route(PAGE.path, show_page),
+        Route(MODEL_CARD.path, show_model),
+        Route(METRICS.path, show_metrics),
+        Route(DOCUMENT.path, show_document),
+        Mount(STATIC_FOLDER, StaticFiles(directory=STATIC)),
+    ],
     middleware=[Middleware(SafeHeaders)],
     exception_handlers={HTTPException: explain, Refusal: refuse},  # type: ignore[dict-item]
 )
-pages.router.redirect_slashes = False  # a redirect would repeat the host that the client named
+# A redirect would repeat the host that the client named.
+pages.router.redirect_slashes = False

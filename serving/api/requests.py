@@ -1,7 +1,7 @@
-"""What the service reads, as BentoML describes it to its clients.
+"""The service's inputs, as BentoML describes them to its clients.
 
-BentoML's own parsing is bypassed: its fields reshape and coerce in silence, answer 500 to a file that
-is no image, and fetch a URL that a client sends in a file's place.
+BentoML's own parsing is bypassed: its fields reshape and coerce silently, answer 500 to a file that is no image, and
+fetch a URL that a client sends in a file's place.
 """
 
 from collections.abc import Awaitable, Callable
@@ -14,20 +14,25 @@ import numpy as np
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from serving.middleware.request_log import ID_NAME
+from serving.headers import CONTENT_TYPE, ID_NAME
 
 
-async def stays() -> bool:
-    """Tell of a client that it has not gone away."""
+async def never_gone() -> bool:
+    """Return that the client has not gone away."""
     return False
 
 
 @dataclass(frozen=True)
 class Body:
-    """An unread request body, its Content-Type, empty without one, and the model and version that the query names.
+    """A request body that is not parsed yet.
 
-    ``request_id`` is what the answer calls the request, empty where nobody gave it an id; ``gone`` tells whether its
-    client has gone away.
+    Args:
+        content_type: its Content-Type, empty without one.
+        content: its bytes.
+        model: the model that the query names, None for the default one.
+        version: the version that the query names, None for the newest one.
+        request_id: the request's id in the answer, empty without one.
+        gone: returns whether the client has gone away.
     """
 
     content_type: str
@@ -35,7 +40,7 @@ class Body:
     model: str | None = None
     version: str | None = None
     request_id: str = ""
-    gone: Callable[[], Awaitable[bool]] = stays
+    gone: Callable[[], Awaitable[bool]] = never_gone
 
 
 def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
@@ -44,30 +49,31 @@ def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
 
 
 async def body_of(request: Request) -> Body:
-    """Return the body and what is said of it; the endpoint reads it."""
+    """Return the body of a request with what its headers and query say of it; the endpoint parses it."""
     choice, request_id = choice_of(request.query_params), request.scope.get(ID_NAME, "")
     return Body(
-        request.headers.get("content-type", ""), await request.body(), *choice, request_id, request.is_disconnected
+        request.headers.get(CONTENT_TYPE, ""), await request.body(), *choice, request_id, request.is_disconnected
     )
 
 
-class Unread(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped
-    """Base of inputs whose one field BentoML's clients see, and whose value is the request's ``Body``."""
+class RawInput(bentoml.IODescriptor):  # type: ignore[misc] # BentoML loads it lazily, so untyped
+    """Base of inputs whose one field BentoML's clients see, and whose value is the request's ``Body``, not parsed."""
 
     @classmethod
     async def from_http_request(cls, request: Request, _serde: Any) -> Self:
-        """Hand the body on as it came."""
+        """Return the body as it came."""
         request_input: Self = cls.model_construct(**dict.fromkeys(cls.model_fields, await body_of(request)))
         return request_input
 
 
-class PredictInput(Unread):
+class PredictInput(RawInput):
     """The body of ``/predict``; as an array, so that BentoML's client takes arrays and lists."""
 
-    images: np.ndarray[Any, np.dtype[np.float64]]  # not NDArray, which numpy 2.5 made an alias that BentoML cannot read
+    # Not NDArray, which numpy 2.5 made an alias that BentoML cannot read.
+    images: np.ndarray[Any, np.dtype[np.float64]]
 
 
-class PredictImageInput(Unread):
+class PredictImageInput(RawInput):
     """The body of ``/predict_image``; as a path, so that BentoML's client uploads the file."""
 
     image: Path

@@ -1,4 +1,4 @@
-"""What the service answers."""
+"""The answers of the service."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,22 +7,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
-
-ERRORS = {
-    400: "The request is not HTTP, or its body is not JSON or no form.",
-    408: "The request took too long to arrive.",
-    413: "The body is too large.",
-    415: "The body has another content type.",
-    422: "The content is wrong; the reason names the image and the fault.",
-    431: "The headers are too large.",
-    500: "The service has failed; its log says why.",
-    503: "The service is not ready or is stopping, or too many requests wait; Retry-After says when to ask again.",
-    504: "The service took too long.",
-}
+from serving.refusals import ERRORS
 
 
-class Model(BaseModel):
+class AnsweringModel(BaseModel):
     """The bundle that answered."""
 
     name: str
@@ -30,22 +20,30 @@ class Model(BaseModel):
 
 
 class Choice(BaseModel):
-    """The most probable label and its probability."""
+    """A label and its probability."""
 
     label: str
     probability: float
 
 
+class CoarseChoice(Choice):
+    """The most probable coarse label, its probability, and those of all coarse labels in the bundle's order."""
+
+    probabilities: list[float]
+
+
 class Prediction(BaseModel):
     """What the model says of one image.
 
-    ``routing`` is the gate's distribution over the experts and ``expert`` its most probable one;
-    ``class_probabilities`` are calibrated and in the order of the bundle's fine classes. ``confidence``, above 0 to 1,
-    tells how like the training images the image is, a half being usual; ``abstain`` is true where it is under the
+    ``coarse`` is the coarse label, the only one where a bundle has one; ``binary`` is the same for two coarse labels,
+    and null for any other number. ``routing`` is the gate's distribution over the experts and ``expert`` its most
+    probable one. ``guess`` is the most probable class of the most probable coarse label, so that the two agree;
+    ``class_probabilities`` are calibrated and in the order of the bundle's subtypes. ``confidence``, above 0 to 1,
+    says how similar the image is to the training images, a half being usual; ``abstain`` is true where it is under the
     bundle's threshold: then the image is probably none of the classes, whatever the guess and its probability.
-    ``binary`` is null for a bundle without coarse labels.
     """
 
+    coarse: CoarseChoice
     binary: Choice | None
     routing: list[float]
     expert: int
@@ -58,14 +56,14 @@ class Prediction(BaseModel):
 class PredictResponse(BaseModel):
     """The answer of ``/predict``, one prediction an image, in order."""
 
-    model: Model
+    model: AnsweringModel
     predictions: list[Prediction]
 
 
 class PredictImageResponse(BaseModel):
     """The answer of ``/predict_image``: the prediction, and the image as the model saw it."""
 
-    model: Model
+    model: AnsweringModel
     prediction: Prediction
     prepared: list[list[int]] | list[list[list[int]]]
 
@@ -86,36 +84,49 @@ def as_json(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-def model_of(manifest: Manifest) -> Model:
+def model_of(manifest: Manifest) -> AnsweringModel:
     """Return the name and version of a bundle."""
-    return Model(name=manifest.name, version=manifest.version)
+    return AnsweringModel(name=manifest.name, version=manifest.version)
 
 
 def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]:
-    """Turn the arrays of N images into N predictions.
+    """Return the N predictions of a model's outputs for N images.
 
     Args:
-        outputs: float32 arrays, [N], [N, E] and [N, C].
+        outputs: float32 arrays, [N, K], [N, E], [N, E, K], [N, C] and [N].
         manifest: names the labels and holds the threshold of the confidence.
     """
-    positive = outputs.positive_probability
-    binary: list[Choice] | list[None] = [None] * len(positive)
-    if manifest.grouping().divided:
-        binary = _choices(np.stack([1 - positive, positive], axis=1), manifest.coarse_labels)
-    guesses = _choices(outputs.class_probability, manifest.fine_classes)
-    columns = {
-        "binary": binary,
-        "routing": outputs.routing.tolist(),
-        "expert": outputs.routing.argmax(axis=1).tolist(),
-        "guess": guesses,
-        "class_probabilities": outputs.class_probability.tolist(),
-        "confidence": outputs.confidence.tolist(),
-        "abstain": manifest.abstention.refuses(outputs.confidence).tolist(),
-    }
-    return [Prediction(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    coarse = _choices(outputs.coarse_probability, outputs.coarse_probability.argmax(axis=1), manifest.coarse_labels)
+    rows = zip(
+        coarse,
+        outputs.coarse_probability.tolist(),
+        outputs.routing.tolist(),
+        outputs.routing.argmax(axis=1).tolist(),
+        _choices(outputs.class_probability, guess, manifest.class_names),
+        outputs.class_probability.tolist(),
+        outputs.confidence.tolist(),
+        manifest.abstention.refuses(outputs.confidence).tolist(),
+        strict=True,
+    )
+    binary = len(manifest.coarse_labels) == 2
+    return [
+        Prediction(
+            coarse=CoarseChoice(label=coarse.label, probability=coarse.probability, probabilities=probabilities),
+            binary=coarse if binary else None,
+            routing=routing,
+            expert=expert,
+            guess=guess,
+            class_probabilities=class_probabilities,
+            confidence=confidence,
+            abstain=abstain,
+        )
+        for coarse, probabilities, routing, expert, guess, class_probabilities, confidence, abstain in rows
+    ]
 
 
-def _choices(probability: NDArray[np.float32], labels: tuple[str, ...]) -> list[Choice]:
-    """Return the most probable label of each row of [N, len(labels)]."""
-    pairs = zip(probability.argmax(axis=1).tolist(), probability.max(axis=1).tolist(), strict=True)
+def _choices(probability: NDArray[np.float32], chosen: NDArray[np.integer], labels: tuple[str, ...]) -> list[Choice]:
+    """Return the label that was chosen in each row of [N, len(labels)]."""
+    of_chosen = np.take_along_axis(probability, chosen[:, None], axis=1)[:, 0]
+    pairs = zip(chosen.tolist(), of_chosen.tolist(), strict=True)
     return [Choice(label=labels[index], probability=value) for index, value in pairs]

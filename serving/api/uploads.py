@@ -5,8 +5,7 @@ from typing import Any
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import File, FormParser, parse_options_header
 
-from serving.api.inputs import quote
-from serving.refusals import Refusal
+from serving.refusals import Refusal, quote
 
 HOW = "send multipart/form-data with one file in the field 'image'"
 
@@ -52,7 +51,7 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
         name = (part.field_name or b"").decode("utf-8", "replace")
         parts.append((name, _content(part) if isinstance(part, File) else None))
 
-    # The body is in memory already, so that nothing is gained by spooling it to disk.
+    # The body is in memory already, so a copy on disk gains nothing.
     config = {"MAX_MEMORY_FILE_SIZE": len(content) + 1}
     try:
         parser = FormParser(

@@ -1,31 +1,30 @@
-"""Who may ask what, where the service has API keys."""
+"""Which requests a key lets in, where the service has API keys."""
 
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as Connection
 
+from serving.headers import API_KEY, AUTHORIZATION, KEY_NAME, WWW_AUTHENTICATE
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import Key
 from serving.metrics.metrics import refused
 from serving.refusals import Refusal
+from serving.routes import METRICS, Scope, endpoint_of
 
-API_KEY = "X-API-Key"
-HOW = f"send 'Authorization: Bearer KEY' or '{API_KEY}: KEY'"
-KEY_NAME = "clustnet.key"  # where the ASGI scope holds the name of the request's key
-# The page's files and what probes and newcomers ask; whatever else there is, or comes, needs a key.
-OPEN = frozenset(["/", "/docs.json", "/livez", "/readyz", "/healthz", "/v2/health/live", "/v2/health/ready"])
-OPEN_FOLDER = "/static/"
-METRICS = "/metrics"
-ADMIN_FOLDER = "/v2/repository/models/"  # loads and unloads
-FAULTS = {401: "There is no API key, or it is unknown.", 403: "The API key's scopes do not reach so far."}
+HOW = f"send '{AUTHORIZATION}: Bearer KEY' or '{API_KEY}: KEY'"
+# Of a path that the service does not have: nobody without a key can find out which there are.
+SCOPE_OF_UNKNOWN_PATHS: Scope = "predict"
+FAULTS = {401: "There is no API key, or it is unknown.", 403: "The API key lacks the scope."}
 
 
-def needed_scope(path: str, metrics_open: bool) -> str | None:
-    """Return the scope that a key must have to ask for ``path``, None where it needs no key."""
-    if path in OPEN or path.startswith(OPEN_FOLDER) or (metrics_open and path == METRICS):
-        return None
-    return "admin" if path == METRICS or path.startswith(ADMIN_FOLDER) else "predict"
+def needed_scope(path: str, metrics_open: bool) -> Scope | None:
+    """Return the scope that a key must have for a path, None where the path needs no key."""
+    endpoint = endpoint_of(path)
+    if endpoint is None:
+        return SCOPE_OF_UNKNOWN_PATHS
+    return None if metrics_open and endpoint is METRICS else endpoint.scope
 
 
 class Access:
@@ -37,12 +36,12 @@ class Access:
         needs: returns the scope that a path needs, None for none.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyFile, needs: Callable[[str], str | None]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyFile, needs: Callable[[str], Scope | None]) -> None:
         self.app = app
         self.keys = keys
         self.needs = needs
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         needed = self.needs(scope["path"]) if scope["type"] == "http" else None
         if needed is None:
@@ -69,8 +68,8 @@ class Access:
 
 
 def _secret(headers: Headers) -> str:
-    """Return the key that a request shows, empty without one; a proxy before us may use Authorization for itself."""
-    scheme, _, token = headers.get("authorization", "").partition(" ")
+    """Return the key that a request brings, empty without one; a proxy may use Authorization for itself."""
+    scheme, _, token = headers.get(AUTHORIZATION, "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     return headers.get(API_KEY, "").strip() or bearer
 
@@ -83,5 +82,5 @@ def _check_scope(key: Key, needed: str) -> None:
 
 
 def _challenge(*fault: str) -> dict[str, str]:
-    """Return the header that RFC 6750 asks for."""
-    return {"WWW-Authenticate": ", ".join(['Bearer realm="clustnet"', *fault])}
+    """Return the header that RFC 6750 prescribes."""
+    return {WWW_AUTHENTICATE: ", ".join(['Bearer realm="clustnet"', *fault])}

@@ -1,6 +1,7 @@
 """Notes that are counted together: to write a metric costs more than the rest of a small request's bookkeeping.
 
-Requests on the same core wait while they are counted, so this is done in small pieces; only ``flush`` does all on end.
+Requests on the same core wait meanwhile, so notes are counted in small batches; only ``flush`` counts all without a
+pause.
 """
 
 import asyncio
@@ -14,11 +15,16 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import suppress
 from typing import Any
 
-SECONDS = 0.2
-PIECE = 64  # notes counted on end; of requests of one image they take a quarter of a millisecond
-PART = 8  # a piece is this part of a heap of notes, or a worker at its top load might never have counted all
-PAUSE = 0.002  # seconds, in which requests that waited catch up
-SHOWN_EVERY = 5  # times that notes are counted: to show drift costs as much as to count three hundred predictions
+# From a note until it is counted.
+WAIT_SECONDS = 0.2
+# Notes counted without a pause; of requests of one image they take a quarter of a millisecond.
+BATCH_NOTES = 64
+# A batch is at least this fraction of the waiting notes, or a worker at its top load might never have counted all.
+BATCH_DIVISOR = 8
+# In which requests that waited catch up.
+PAUSE_SECONDS = 0.002
+# Rounds of counting between shows: to show drift costs as much as to count three hundred predictions.
+ROUNDS_PER_SHOW = 5
 
 END = object()
 
@@ -27,25 +33,29 @@ Count = Callable[[list[Any]], None]
 logger = logging.getLogger("bentoml.clustnet")
 
 
-class Tally:
+class DeferredCounts:
     """Takes notes at once, and counts them together shortly after.
 
-    A thread of its own waits till then. It counts itself, or has the event loop count between requests: of two threads
-    that compute, each waits for the interpreter whenever the other has it.
+    A thread of its own waits until then. It counts itself, or has the event loop count between requests: of two threads
+    that compute, each waits for the interpreter while the other has it.
 
     Args:
         seconds: about how long notes wait before they are counted.
-        most: how many notes may wait, where to count them may take long; past it the oldest are lost.
-        piece: how many notes of a kind are counted on end, more where many wait.
-        in_loop: whether the event loop counts, if the first note comes from one.
+        max_notes: how many notes may wait; above it the oldest are lost, None for no limit.
+        batch: how many notes of a kind are counted without a pause, more where many wait.
+        in_loop: whether the event loop counts, where the first note comes from one.
     """
 
     def __init__(
-        self, seconds: float = SECONDS, most: int | None = None, piece: int = PIECE, in_loop: bool = False
+        self,
+        seconds: float = WAIT_SECONDS,
+        max_notes: int | None = None,
+        batch: int = BATCH_NOTES,
+        in_loop: bool = False,
     ) -> None:
         self._seconds = seconds
-        self._piece = piece
-        self._notes: deque[tuple[Count, Any]] = deque(maxlen=most)
+        self._batch = batch
+        self._notes: deque[tuple[Count, Any]] = deque(maxlen=max_notes)
         self._sorted: defaultdict[Count, deque[Any]] = defaultdict(deque)
         self._shows: dict[Hashable, Callable[[], None]] = {}
         self._some = threading.Event()
@@ -65,9 +75,9 @@ class Tally:
         self._wake()
 
     def flush(self) -> None:
-        """Count what has been noted till now, and show what there is to show."""
+        """Count all notes, and call all that waits to be shown."""
         self._sort()
-        while self._count_a_piece():
+        while self._count_a_batch():
             pass
         for what in list(self._shows):
             self._show_one(what)
@@ -84,14 +94,14 @@ class Tally:
                 count, note = self._notes.popleft()
                 self._sorted[count].append(note)
 
-    def _count_a_piece(self) -> bool:
-        """Count some of the sorted notes of one kind; false where there are none."""
+    def _count_a_batch(self) -> bool:
+        """Count some of the sorted notes of one kind; return False where there are none."""
         with self._counting:
             if not self._sorted:
                 return False
             count, notes = next(iter(self._sorted.items()))
-            piece = min(max(self._piece, len(notes) // PART), len(notes))
-            _call(count, [notes.popleft() for _ in range(piece)])
+            batch = min(max(self._batch, len(notes) // BATCH_DIVISOR), len(notes))
+            _call(count, [notes.popleft() for _ in range(batch)])
             if not notes:
                 del self._sorted[count]
             return True
@@ -99,15 +109,17 @@ class Tally:
     def _show_one(self, what: Hashable) -> None:
         with self._counting:
             show = self._shows.pop(what, None)
-            if show:  # it has not been shown by another thread
+            # Another thread may have shown it.
+            if show:
                 _call(show)
 
     def _start(self) -> None:
-        """Start the thread with the first note, in the process that serves and not in the one that starts it."""
+        """Start the thread at the first note, so that it runs in the process that serves and not in its parent."""
         if self._in_loop:
-            with suppress(RuntimeError):  # there is none in this thread
+            # Another thread than the event loop's has none.
+            with suppress(RuntimeError):
                 self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._run, name="tally", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="deferred-counts", daemon=True)
         self._thread.start()
         atexit.register(self.flush)
 
@@ -116,13 +128,13 @@ class Tally:
             self._some.wait()
             time.sleep(self._seconds)
             self._some.clear()
-            steps = self._steps(shows=turn % SHOWN_EVERY == 0)
-            if not self._handed_to_loop(steps):
+            steps = self._steps(shows=turn % ROUNDS_PER_SHOW == 0)
+            if not self._given_to_loop(steps):
                 for _ in steps:
-                    time.sleep(PAUSE)
+                    time.sleep(PAUSE_SECONDS)
 
-    def _handed_to_loop(self, steps: Iterator[None]) -> bool:
-        """Have the event loop do these steps; false where there is none, or it has ended."""
+    def _given_to_loop(self, steps: Iterator[None]) -> bool:
+        """Have the event loop take these steps; return False where there is none, or it has ended."""
         if not self._loop:
             return False
         try:
@@ -133,22 +145,24 @@ class Tally:
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, steps: Iterator[None]) -> None:
         if next(steps, END) is not END:
-            loop.call_later(PAUSE, self._go_on, loop, steps)
+            loop.call_later(PAUSE_SECONDS, self._go_on, loop, steps)
 
     def _steps(self, shows: bool) -> Iterator[None]:
-        """Count what has been noted till now, and show what there is if ``shows``, with a pause at each step."""
+        """Count the notes of this moment, and call what waits to be shown if ``shows``; each step ends with a pause."""
         self._sort()
-        while self._count_a_piece():
+        while self._count_a_batch():
             yield
-        for what in list(self._shows) if shows else ():  # not what is given meanwhile
+        # What is given meanwhile waits for the next round.
+        for what in list(self._shows) if shows else ():
             self._show_one(what)
             yield
         if self._shows:
-            self._some.set()  # till their turn comes
+            # The thread goes on until their turn comes.
+            self._some.set()
 
 
 def _call(function: Callable[..., None], *args: Any) -> None:
-    """Count or show, whatever comes of it: the thread must live on, or all notes would be kept for ever."""
+    """Count or show, and log any failure: without the thread all notes would be kept for ever."""
     try:
         function(*args)
     except Exception:

@@ -1,7 +1,8 @@
 """Drift as metrics: each model's last images beside the reference in its manifest.
 
-Each worker has a window of its own, of the images that came to it. ``PSI`` and ``ALARM`` are those of the worker where
-they are largest, so that a client who always reaches the same worker is not averaged away; images are added up.
+Each worker has a window of its own, of the images that it received. ``PSI`` and ``ALARM`` are those of the worker where
+they are largest, so that the drift of a client that always reaches the same worker is not averaged out; images are
+added up.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from prometheus_client import Gauge
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.drift import Observed, Window
 from clustnet.bundles.predictor import Predictions
-from serving.metrics.metrics import TALLY
+from serving.metrics.metrics import DEFERRED
 
 MODEL = ["model", "version"]
 PSI = Gauge(
@@ -44,29 +45,33 @@ class Watch:
     """The windows of the models that are served."""
 
     def __init__(self) -> None:
-        self._windows: dict[int, tuple[Manifest, Window]] = {}  # by the manifest's id, which lives as long as its entry
+        # By the manifest's id; a manifest lives as long as its entry.
+        self._windows: dict[int, tuple[Manifest, Window]] = {}
 
     def serve(self, manifests: Iterable[Manifest], images: int) -> None:
-        """Watch these models from now on, in windows of ``images``; those that were watched before go on."""
+        """Watch these models from now on, in windows of ``images``; windows that exist go on."""
         before, now = self._windows, {}
         for manifest in manifests:
             if manifest.drift:
                 now[id(manifest)] = before.get(id(manifest)) or (manifest, Window(manifest.drift, images))
         self._windows = now
         for key in now.keys() - before.keys():
-            TALLY.show(now[key][1], partial(self._show_watched, key))
+            DEFERRED.show(now[key][1], partial(self._show_watched, key))
 
     def note(self, outputs: Predictions, images: NDArray[np.uint8], manifest: Manifest) -> None:
-        """Take note of a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
+        """Note a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
         if manifest.drift:
-            TALLY.add(self._add, (manifest, outputs, images.copy()))  # the images may hold a whole request in memory
+            # The images themselves may keep a whole request in memory.
+            DEFERRED.add(self._add, (manifest, outputs, images.copy()))
 
     def _add(self, notes: list[Note]) -> None:
         for manifest, window in self._windows.values():
             mine = [(outputs, images) for other, outputs, images in notes if other is manifest]
             if mine:
-                window.add(Observed.of(*zip(*mine, strict=True)).bins(window.reference))
-                TALLY.show(window, partial(self._show_watched, id(manifest)))
+                outputs, images = zip(*mine, strict=True)
+                observed = Observed.of(outputs, images, manifest.membership())
+                window.add(observed.bins(window.reference))
+                DEFERRED.show(window, partial(self._show_watched, id(manifest)))
 
     def _show_watched(self, key: int) -> None:
         watched = self._windows.get(key)

@@ -1,16 +1,13 @@
-"""What Prometheus sees; every label takes its values from a closed set.
+"""The metrics that Prometheus reads; every label takes its values from a closed set.
 
-BentoML's own metrics are off, because they label each request with its raw path, so that anyone can
-make the service remember paths without end. prometheus_client adds up the workers by itself, as BentoML
-starts them with PROMETHEUS_MULTIPROC_DIR.
+BentoML's own metrics are off, because they label each request with its raw path, so that a client can add series
+without end. prometheus_client adds up the workers by itself, as BentoML starts them with PROMETHEUS_MULTIPROC_DIR.
 """
 
 import os
-import re
-import time
 from collections import Counter as Counts
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import get_args
@@ -21,19 +18,17 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions, joined
 from clustnet.bundles.routing import routing_entropy
-from serving.metrics.deferred import Tally
-from serving.metrics.gauges import OfServed, forget_the_dead
-from serving.metrics.served import ModelInfo
+from serving.metrics.deferred import DeferredCounts
+from serving.metrics.served import ModelInfo, OfServed, forget_dead_workers
 from serving.refusals import Reason, Refusal
 
 ENTROPY_BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 5.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
-MOST_PATHS = 64  # whose label is remembered: to find it costs a request of one image one percent
 IMAGES_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 INFERENCE_BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
@@ -43,13 +38,11 @@ REQUEST_BUCKETS = (
     *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0),
 )
-OTHER = "other"
 REASONS = tuple(chain.from_iterable(map(get_args, get_args(Reason))))
-ANNOUNCED = ("200", "500", "503", "504", "507")  # statuses whose series are there from the start
 
-BINARY = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
+COARSE = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
 EXPERT = Counter("clustnet_predictions_by_expert", "Images by their most probable expert.", ["model", "expert"])
-GUESS = Counter("clustnet_predictions_by_class", "Images by guessed fine class.", ["model", "label"])
+GUESS = Counter("clustnet_predictions_by_class", "Images by guessed class.", ["model", "label"])
 ENTROPY = Histogram(
     "clustnet_routing_entropy_nats", "Entropy of each image's routing distribution.", ["model"], buckets=ENTROPY_BUCKETS
 )
@@ -57,7 +50,7 @@ GUESSED = Histogram(
     "clustnet_guess_confidence", "Probability of each image's guessed class.", ["model"], buckets=CONFIDENCE_BUCKETS
 )
 CONFIDENCE = Histogram(
-    "clustnet_confidence", "How like the training images each image is.", ["model"], buckets=CONFIDENCE_BUCKETS
+    "clustnet_confidence", "How similar each image is to the training images.", ["model"], buckets=CONFIDENCE_BUCKETS
 )
 ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.", ["model"])
 IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", buckets=IMAGES_BUCKETS)
@@ -73,27 +66,29 @@ IN_FLIGHT = Gauge(
     multiprocess_mode="livesum",
 )
 LIMIT = Gauge(
-    "clustnet_requests_in_flight_limit", "How many there may be before more are refused.", multiprocess_mode="livesum"
+    "clustnet_requests_in_flight_limit",
+    "Requests for predictions above which more are refused.",
+    multiprocess_mode="livesum",
 )
 
-TALLY = Tally(in_loop=True)
+DEFERRED = DeferredCounts(in_loop=True)
 
 
 def announce(manifest: Manifest) -> None:
     """Start a model's counters at zero, so that rates are right from the first image."""
     for metric in (ABSTAINED, ENTROPY, GUESSED, CONFIDENCE):
         metric.labels(manifest.name)
-    for label in manifest.coarse_labels if manifest.grouping().divided else ():
-        BINARY.labels(manifest.name, label)
+    for label in manifest.coarse_labels if len(manifest.coarse_labels) > 1 else ():
+        COARSE.labels(manifest.name, label)
     for expert in range(manifest.experts):
         EXPERT.labels(manifest.name, str(expert))
-    for label in manifest.fine_classes:
+    for label in manifest.class_names:
         GUESS.labels(manifest.name, label)
 
 
 def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) -> None:
     """Count the outputs of one inference that took ``seconds``, a moment later."""
-    TALLY.add(_count_predictions, (outputs, manifest, seconds))
+    DEFERRED.add(_count_predictions, (outputs, manifest, seconds))
 
 
 def refused(refusal: Refusal) -> Response:
@@ -104,26 +99,26 @@ def refused(refusal: Refusal) -> Response:
 
 def show_in_flight(count: int) -> None:
     """Show how many requests for predictions this worker has read and not yet answered, about a second later."""
-    TALLY.show("in flight", partial(IN_FLIGHT.set, count))
+    DEFERRED.show("in flight", partial(IN_FLIGHT.set, count))
 
 
-def show_limit(most: int) -> None:
-    """Show how many of them there may be."""
-    LIMIT.set(most)
+def show_limit(limit: int) -> None:
+    """Show above how many of them more are refused."""
+    LIMIT.set(limit)
 
 
 def count_unadmitted(path: str) -> None:
     """Count a request that was refused under overload; ``path`` is one that computes, as ``REQUESTS`` names it."""
-    TALLY.add(_count_unadmitted, path)
+    DEFERRED.add(_count_unadmitted, path)
 
 
 def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
     """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
-    TALLY.flush()
-    told = list(models)
+    DEFERRED.flush()
+    served = list(models)
     registry = CollectorRegistry()
-    registry.register(ModelInfo(told))
-    registry.register(OfServed(_all_workers(), {(manifest.name, manifest.version) for manifest, _, _ in told}))
+    registry.register(ModelInfo(served))
+    registry.register(OfServed(_all_workers(), {(manifest.name, manifest.version) for manifest, _, _ in served}))
     return generate_latest(registry)
 
 
@@ -131,68 +126,8 @@ def _all_workers() -> Collector:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return REGISTRY
-    forget_the_dead(Path(folder))
+    forget_dead_workers(Path(folder))
     return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
-
-
-class RequestMetrics:
-    """ASGI middleware that counts and times the requests.
-
-    Args:
-        app: the application.
-        paths: the paths that are told apart; all else counts as ``OTHER``.
-        patterns: the labels of paths that hold a name of the client's, and what matches them.
-    """
-
-    def __init__(self, app: ASGIApp, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> None:
-        self.app = app
-        self._label = remembered_labels(paths, patterns)
-        _announce_requests([*paths, *patterns, OTHER])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        path = self._label(scope["path"])
-        start = time.perf_counter()
-
-        async def observing(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                TALLY.add(_count_requests, (path, message["status"], time.perf_counter() - start))
-            await send(message)
-
-        await self.app(scope, receive, observing)
-
-
-def remembered_labels(paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> Callable[[str], str]:
-    """Return ``label_of`` for these paths and patterns, which remembers what it found."""
-    return lru_cache(MOST_PATHS)(partial(label_of, paths=paths, patterns=patterns))
-
-
-def label_of(path: str, paths: Collection[str], patterns: Mapping[str, re.Pattern[str]]) -> str:
-    """Return a path itself if it is one of ``paths``, the name of the pattern that it matches, or ``other``."""
-    if path in paths:
-        return path
-    return next((label for label, pattern in patterns.items() if pattern.fullmatch(path)), OTHER)
-
-
-def _announce_requests(paths: Iterable[str]) -> None:
-    """Start the counters of requests at zero, so that the first failure is seen as one more."""
-    for path in paths:
-        SECONDS.labels(path)
-        for status in ANNOUNCED:
-            REQUESTS.labels(path, status)
-    for reason in REASONS:
-        REFUSED.labels(reason)
-
-
-def _count_requests(notes: list[tuple[str, int, float]]) -> None:
-    """Count answers: their path, status and seconds."""
-    for (path, status), times in Counts((path, status) for path, status, _ in notes).items():
-        REQUESTS.labels(path, str(status)).inc(times)
-    for path in {path for path, _, _ in notes}:
-        observe_all(SECONDS.labels(path), np.array([seconds for label, _, seconds in notes if label == path]))
 
 
 def _count_unadmitted(paths: list[str]) -> None:
@@ -212,18 +147,20 @@ def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None
 
 def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
     name = manifest.name
-    if manifest.grouping().divided:
-        _count(BINARY, name, (outputs.positive_probability > 0.5).astype(np.intp), manifest.coarse_labels)
+    guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    if len(manifest.coarse_labels) > 1:
+        _count(COARSE, name, outputs.coarse_probability.argmax(axis=1), manifest.coarse_labels)
     _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
-    _count(GUESS, name, outputs.class_probability.argmax(axis=1), manifest.fine_classes)
+    _count(GUESS, name, guess, manifest.class_names)
     ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
     observe_all(ENTROPY.labels(name), routing_entropy(outputs.routing))
-    observe_all(GUESSED.labels(name), outputs.class_probability.max(axis=1))
+    guessed = np.take_along_axis(outputs.class_probability, guess[:, None], axis=1)[:, 0]
+    observe_all(GUESSED.labels(name), guessed)
     observe_all(CONFIDENCE.labels(name), outputs.confidence.astype(np.float64))
 
 
-def observe_all(histogram: Histogram, values: NDArray[np.float64]) -> None:
-    """Observe N values at once; prometheus_client itself writes to its file twice for each.
+def observe_all(histogram: Histogram, values: NDArray[np.floating]) -> None:
+    """Observe N values at once; prometheus_client itself writes to its file twice for each value.
 
     Args:
         histogram: the metric, with its labels.
@@ -236,7 +173,7 @@ def observe_all(histogram: Histogram, values: NDArray[np.float64]) -> None:
     histogram._sum.inc(float(values.sum()))
 
 
-def _count(counter: Counter, model: str, chosen: NDArray[np.intp], labels: Sequence[object]) -> None:
+def _count(counter: Counter, model: str, chosen: NDArray[np.integer], labels: Sequence[object]) -> None:
     """Add how often each label of a model was chosen; ``chosen`` is [N], indices into ``labels``."""
     for label, times in zip(labels, np.bincount(chosen, minlength=len(labels)).tolist(), strict=True):
         if times:

@@ -1,6 +1,8 @@
-"""The models of the moment, for Prometheus: what runs each, whether it is ready, what was usual when it was made."""
+"""The models that are served now, for Prometheus, and the gauges of models and workers that are gone."""
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
@@ -8,11 +10,13 @@ from prometheus_client.registry import Collector
 
 from clustnet.bundles.bundle import Manifest
 
-LOAD = "expert_load/"  # scores of the manifest, one an expert
+# The manifest's scores of this kind, one for each expert.
+LOAD = "expert_load/"
+VERSIONED_LABELS = {"model", "version"}
 
 
 class ModelInfo(Collector):
-    """Gauges of the models that are served now; a stored one would go on showing those that are unloaded.
+    """Gauges of the models that are served now; a stored gauge would go on showing models that are unloaded.
 
     Args:
         models: the manifest and the execution provider of each, and whether it is ready.
@@ -39,6 +43,40 @@ class ModelInfo(Collector):
         yield from (info, ready, load, share)
 
 
+class OfServed(Collector):
+    """The metrics of a collector, without those of models and versions that are not served now.
+
+    prometheus_client keeps in the workers' files what was written once.
+
+    Args:
+        collector: yields the metrics.
+        served: the names and versions.
+    """
+
+    def __init__(self, collector: Collector, served: Collection[tuple[str, str]]) -> None:
+        self.collector = collector
+        self.served = served
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics; what has no version stays as it is."""
+        for metric in self.collector.collect():
+            metric.samples = [
+                sample
+                for sample in metric.samples
+                if not sample.labels.keys() >= VERSIONED_LABELS
+                or (sample.labels["model"], sample.labels["version"]) in self.served
+            ]
+            yield metric
+
+
+def forget_dead_workers(folder: Path) -> None:
+    """Remove the live gauges of workers that are gone from prometheus_client's folder."""
+    for file in folder.glob("gauge_live*_*.db"):
+        if not _lives(int(file.stem.rpartition("_")[2])):
+            # Another worker may remove it at the same time.
+            file.unlink(missing_ok=True)
+
+
 def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"clustnet_{name}", documentation, labels=labels)
 
@@ -49,3 +87,14 @@ def _load(manifest: Manifest) -> dict[str, float]:
         counts = manifest.drift.expert_load
         return {str(expert): count / sum(counts) for expert, count in enumerate(counts)}
     return {score.name.removeprefix(LOAD): score.value for score in manifest.scores if score.name.startswith(LOAD)}
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is another user's.
+        return True
+    return True

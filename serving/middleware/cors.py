@@ -2,13 +2,22 @@
 
 from typing import Any
 
-from serving.headers import Fields, header
-from serving.keys.access import API_KEY
-from serving.middleware.request_log import REQUEST_ID
-from serving.v2.requests import HEADER_LENGTH
+from serving.headers import (
+    API_KEY,
+    AUTHORIZATION,
+    CONTENT_TYPE,
+    HEADER_LENGTH,
+    ORIGIN,
+    REQUEST_ID,
+    RETRY_AFTER,
+    VARY,
+    WWW_AUTHENTICATE,
+    Fields,
+    header,
+)
 
-ALL = "*"
-EXPOSED = (REQUEST_ID, "Retry-After", "WWW-Authenticate", HEADER_LENGTH)
+ANY_ORIGIN = "*"
+EXPOSED_HEADERS = (REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE, HEADER_LENGTH)
 
 
 def cors_options(origins: tuple[str, ...]) -> dict[str, Any]:
@@ -16,22 +25,22 @@ def cors_options(origins: tuple[str, ...]) -> dict[str, Any]:
     return {
         "allow_origins": origins,
         "allow_methods": ("GET", "HEAD", "POST"),
-        "allow_headers": (API_KEY, "Authorization", "Content-Type", REQUEST_ID, HEADER_LENGTH),
-        "expose_headers": EXPOSED,
+        "allow_headers": (API_KEY, AUTHORIZATION, CONTENT_TYPE, REQUEST_ID, HEADER_LENGTH),
+        "expose_headers": EXPOSED_HEADERS,
     }
 
 
 def cors_fields(origins: tuple[str, ...], fields: Fields) -> str:
-    """Return what CORSMiddleware would add to the answer, in lines that each end with CRLF, where it is not asked.
+    """Return what CORSMiddleware would add to an answer that does not pass it, in lines that each end with CRLF.
 
     Args:
         origins: those whose pages may ask.
         fields: the request's headers.
     """
-    origin = header(fields, b"origin")
-    lines = ["vary: Origin"]
+    origin = header(fields, ORIGIN)
+    lines = [f"{VARY.lower()}: {ORIGIN}"]
     if origin is not None:
-        lines.append(f"access-control-expose-headers: {', '.join(EXPOSED)}")
-        if ALL in origins or origin in origins:
-            lines.append(f"access-control-allow-origin: {ALL if ALL in origins else origin}")
+        lines.append(f"access-control-expose-headers: {', '.join(EXPOSED_HEADERS)}")
+        if ANY_ORIGIN in origins or origin in origins:
+            lines.append(f"access-control-allow-origin: {ANY_ORIGIN if ANY_ORIGIN in origins else origin}")
     return "".join(f"{line}\r\n" for line in lines)

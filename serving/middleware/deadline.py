@@ -5,16 +5,15 @@ import logging
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.responses import ERRORS
+from serving.headers import ID_NAME
 from serving.metrics.metrics import refused
-from serving.middleware.request_log import ID_NAME
-from serving.refusals import Refusal
+from serving.refusals import ERRORS, Refusal
 
 logger = logging.getLogger("bentoml.clustnet")
 
 
 class Deadline:
-    """ASGI middleware that sees to it that each request is answered, and in time.
+    """ASGI middleware that answers each request, and in time.
 
     BentoML's own timeout answers outside all that is added here, so without a request id, and it lets a request whose
     middleware has raised wait until then.
@@ -39,7 +38,8 @@ class Deadline:
             nonlocal begun
             if not begun:
                 begun = True
-                timer.reschedule(None)  # a client that reads slowly is not cut off
+                # A client that reads slowly is not cut off.
+                timer.reschedule(None)
             await send(message)
 
         try:

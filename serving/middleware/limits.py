@@ -6,22 +6,24 @@ from dataclasses import dataclass
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.headers import header
+from serving.headers import CONTENT_LENGTH, CONTENT_TYPE, header
 from serving.metrics.metrics import refused
 from serving.refusals import Refusal, overloaded
 
-MOST_READ_BYTES = 128 * 2**20
-BODY_SECONDS = 20.0  # under the service's timeout, so that a slow client is told 408 and not 504
-WITHOUT_BODY = ("GET", "HEAD")
-PICKLE = "application/vnd.bentoml+pickle"  # BentoML refuses it too, but with a traceback in the log
+MAX_READING_BYTES = 128 * 2**20
+# Under the service's deadline, so that a slow client's status is 408 and not 504.
+BODY_SECONDS = 20.0
+METHODS_WITHOUT_BODY = ("GET", "HEAD")
+# BentoML refuses it too, but with a traceback in the log.
+PICKLE_TYPE = "application/vnd.bentoml+pickle"
 
 
 @dataclass
 class Reading:
-    """The bytes of bodies that are being read in this worker; past ``most`` 503, but not to one alone."""
+    """The bytes of the bodies that this worker reads now; past ``max_bytes`` 503, but not for one alone."""
 
-    most: int = MOST_READ_BYTES
-    now: int = 0
+    max_bytes: int = MAX_READING_BYTES
+    bytes_now: int = 0
 
 
 class BodyLimits:
@@ -29,13 +31,13 @@ class BodyLimits:
 
     A larger body is refused as soon as it is known to be larger: by its Content-Length, or when its
     chunks exceed the limit. It never raises, because BentoML would leave such a request hanging.
-    Requests by GET and HEAD, which nothing here reads a body of, pass.
+    Requests by GET and HEAD pass, as nothing here reads a body of theirs.
 
     Args:
         app: the application.
         max_bytes: the largest body that is read.
         seconds: the longest time that a body may take.
-        reading: what is being read; all that read in this worker share it.
+        reading: what the worker reads now; all instances in a worker share it.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] != "http" or scope["method"] in WITHOUT_BODY:
+        if scope["type"] != "http" or scope["method"] in METHODS_WITHOUT_BODY:
             await self.app(scope, receive, send)
             return
         try:
@@ -61,10 +63,11 @@ class BodyLimits:
         await self.app(scope, replaying(body, receive), send)
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
-        if (header(scope["headers"], b"content-type") or "").startswith(PICKLE):
-            raise Refusal(415, "content_type", f"The content type {PICKLE} is refused; send JSON or a form.")
-        length = header(scope["headers"], b"content-length") or ""
-        if length.isdecimal() and int(length[:20]) > self.max_bytes:  # 20 digits are too many anyway
+        if (header(scope["headers"], CONTENT_TYPE) or "").startswith(PICKLE_TYPE):
+            raise Refusal(415, "content_type", f"The content type {PICKLE_TYPE} is refused; send JSON or a form.")
+        length = header(scope["headers"], CONTENT_LENGTH) or ""
+        # 20 digits are over any limit.
+        if length.isdecimal() and int(length[:20]) > self.max_bytes:
             raise self._too_large()
         try:
             async with asyncio.timeout(self.seconds):
@@ -82,26 +85,26 @@ class BodyLimits:
                     raise ClientDisconnect
                 part = message.get("body", b"")
                 body += part
-                self.reading.now += len(part)
+                self.reading.bytes_now += len(part)
                 if len(body) > self.max_bytes:
                     raise self._too_large()
-                if self.reading.now > max(self.reading.most, len(body)):
+                if self.reading.bytes_now > max(self.reading.max_bytes, len(body)):
                     raise self._too_many()
                 if not message.get("more_body", False):
                     return bytes(body)
         finally:
-            self.reading.now -= len(body)
+            self.reading.bytes_now -= len(body)
 
     def _too_large(self) -> Refusal:
         message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."
         return Refusal(413, "body_too_large", message)
 
     def _too_many(self) -> Refusal:
-        return overloaded(f"{self.reading.now} bytes of requests are being read at the same time")
+        return overloaded(f"{self.reading.bytes_now} bytes of requests are being read at the same time")
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives ``body`` once and then what the connection says."""
+    """Return a ``receive`` that gives ``body`` once and then the messages of the connection."""
     pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

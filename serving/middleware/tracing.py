@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, off unless one of its standard variables asks for them.
+"""OpenTelemetry traces, off unless one of its standard variables turns them on.
 
-BentoML's own are off for good: they cost a quarter of a small request even where nobody collects them, and know nothing
-of what happens inside. These cost nothing where they are off, as the middleware is not there then.
+BentoML's own are always off: they cost a quarter of a small request even where nobody collects them, and do not show
+the steps inside. These cost nothing where they are off, as the middleware is left out then.
 """
 
 import os
@@ -19,17 +19,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import clustnet
 from clustnet.errors import UserError
-from serving.keys.access import METRICS, OPEN
-from serving.middleware.request_log import OTHER, REQUEST_ID
+from serving.headers import REQUEST_ID
+from serving.routes import ENDPOINTS, METRICS, OTHER, STATIC_FILE, route_of
 
 EXPORTERS = "OTEL_TRACES_EXPORTER"
-ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")  # the first that is set counts
+COLLECTORS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+# The first that is set counts.
+PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 PROTOCOL = "http/protobuf"
 OFF = "OTEL_SDK_DISABLED"
 METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
-UNTRACED = OPEN | {METRICS}  # what probes and scrapers ask every few seconds
-NOTHING = nullcontext()
+# What probes and scrapers request every few seconds, and the page.
+UNTRACED = {METRICS.path, *(endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None)} - {STATIC_FILE.path}
+NO_SPAN = nullcontext()
 
 
 def exporter_names() -> list[str]:
@@ -38,11 +40,11 @@ def exporter_names() -> list[str]:
     Raises:
         UserError: another exporter, or another protocol than OTLP over HTTP.
     """
-    asked = os.environ.get(EXPORTERS, "").strip() or ("otlp" if any(map(os.environ.get, ENDPOINTS)) else "none")
-    names = [name.strip() for name in asked.split(",")]
+    chosen = os.environ.get(EXPORTERS, "").strip() or ("otlp" if any(map(os.environ.get, COLLECTORS)) else "none")
+    names = [name.strip() for name in chosen.split(",")]
     for name in names:
         if name not in ("otlp", "console", "none"):
-            raise UserError(f"{EXPORTERS} is {asked!r}; set it to otlp, console or none.")
+            raise UserError(f"{EXPORTERS} is {chosen!r}; set it to otlp, console or none.")
     if os.environ.get(OFF, "").strip().lower() == "true" or "none" in names:
         return []
     if "otlp" in names:
@@ -51,7 +53,7 @@ def exporter_names() -> list[str]:
 
 
 def new_provider() -> TracerProvider:
-    """Return what makes spans, and hands them on in a thread of its own, as the environment says."""
+    """Return the provider of spans that exports them in a thread of its own, as the environment says."""
     named = Resource.create({SERVICE_NAME: "clustnet", SERVICE_VERSION: clustnet.__version__})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
     for name in exporter_names():
@@ -66,18 +68,16 @@ class Tracing:
 
     Args:
         app: the application.
-        route_of: names a path by its pattern.
-        provider: returns what makes the spans, here and in ``step``.
+        provider: returns the provider of the spans, here and in ``step``.
     """
 
-    now: ClassVar[Tracer | None] = None  # the process' one; None where nothing is traced
-    finish: ClassVar[Callable[[], None]] = staticmethod(lambda: None)  # hands on what is left; spans end with it
+    # The process' tracer; None where nothing is traced.
+    now: ClassVar[Tracer | None] = None
+    # Exports what is left; no span can follow.
+    finish: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
 
-    def __init__(
-        self, app: ASGIApp, route_of: Callable[[str], str], provider: Callable[[], TracerProvider] = new_provider
-    ) -> None:
+    def __init__(self, app: ASGIApp, provider: Callable[[], TracerProvider] = new_provider) -> None:
         self.app = app
-        self.route_of = route_of
         made = provider()
         self.tracer = Tracing.now = made.get_tracer("clustnet", clustnet.__version__)
         Tracing.finish = staticmethod(made.shutdown)
@@ -87,7 +87,7 @@ class Tracing:
         if scope["type"] != "http" or scope["path"] in UNTRACED:
             await self.app(scope, receive, send)
             return
-        route = self.route_of(scope["path"])
+        route = route_of(scope["path"])
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": scope["scheme"]}
         attributes |= {} if route == OTHER else {"http.route": route}
@@ -99,13 +99,14 @@ class Tracing:
 
 def step(name: str) -> AbstractContextManager[Span | None]:
     """Return a block that is a span of its own under that of the request, None where nothing is traced."""
-    if Tracing.now is None or not get_current_span().is_recording():  # as where the sampler has left a request out
-        return NOTHING
+    # A request that the sampler leaves out records nothing.
+    if Tracing.now is None or not get_current_span().is_recording():
+        return NO_SPAN
     return Tracing.now.start_as_current_span(name)
 
 
 def _observing(send: Send, span: Span) -> Send:
-    """Return ``send`` that writes to a request's span what its answer says."""
+    """Return a ``send`` that writes the answer's status and request id to the request's span."""
 
     async def observing(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -123,12 +124,13 @@ def _observing(send: Send, span: Span) -> Send:
 def _check_protocol() -> None:
     name, protocol = next(((name, os.environ[name]) for name in PROTOCOLS if os.environ.get(name)), ("", PROTOCOL))
     if protocol != PROTOCOL:
-        raise UserError(f"{name} is {protocol!r}; set it to {PROTOCOL}, the one that this service speaks.")
+        raise UserError(f"{name} is {protocol!r}; set it to {PROTOCOL}, the only one that this service has.")
 
 
 def _exporter(name: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter()
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # only where it is asked for
+    # Imported only where it is used, as it is slow.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

@@ -9,18 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.evaluation_file import read_evaluation
 from clustnet.bundles.predictor import CUDA, Predictor
 from clustnet.errors import UserError
-from serving.api.inputs import quote
-from serving.models.card import card_of
 from serving.models.repository import Place, Repository, newness
 from serving.models.shared import Agreement, Served, SharedFile, shared_folder
-from serving.refusals import Refusal
+from serving.refusals import Refusal, quote
+from serving.routes import LOAD
 from serving.settings import Settings
 
-MOST_LISTED = 10  # names in a sentence
-UNLOADED = "unloaded"  # the reason that Triton's index gives
+MAX_LISTED_NAMES = 10
+# The reason that Triton's index gives.
+UNLOADED = "unloaded"
+# The data set that the page's strip of test digits is from.
+DIGITS = "mnist"
 
 logger = logging.getLogger("bentoml.clustnet")
 
@@ -32,7 +35,7 @@ class ServedModel:
     Args:
         predictor: answers; its manifest names the model.
         fault: why the model is not ready, None where it is.
-        card: what ``/model.json`` tells of it.
+        card: the answer of ``/model.json``.
     """
 
     predictor: Predictor
@@ -85,7 +88,8 @@ class Catalogue:
         if name in self.models:
             return self.models[name]
         if name in self.unloaded:
-            message = f"The model '{name}' is unloaded; load it with POST /v2/repository/models/{name}/load."
+            path = LOAD.path.format(name=name)
+            message = f"The model '{name}' is unloaded; load it with POST {path}."
             raise Refusal(404, "unknown_model", message)
         raise _unknown(name, self.models)
 
@@ -138,17 +142,19 @@ class Models:
         self._changed = changed
         self._repository = Repository(settings.bundles)
         self._file = SharedFile(shared_folder())
-        self._late = False  # a model of the agreement could not be loaded
-        self._told = ""
+        # Whether a model of the agreement could not be loaded.
+        self._late = False
+        self._reported = ""
         self.now = Catalogue("", {})
         agreement = self._file.read()
-        if agreement:  # made by the server's first process; this worker may take the place of one that died
+        # The server's first process makes it; a worker may also replace one that died.
+        if agreement:
             self._take(agreement)
         else:
             self._start()
 
     def load(self, name: str) -> None:
-        """Read a model's folders again and serve what they hold now, in place of its versions till then.
+        """Read a model's folders again and serve what they hold now, in place of its versions until then.
 
         Raises:
             Refusal: 404, there is no such model.
@@ -178,7 +184,7 @@ class Models:
             self._agree(before, models, before.unloaded | {name: gone}, {})
 
     def behind(self) -> bool:
-        """Tell whether another worker has changed what is served, so that this one is to ``follow``; it is quick."""
+        """Return whether another worker has changed what is served, so that this one must ``follow``; it is quick."""
         return self._file.changed() or self._late
 
     def follow(self) -> None:
@@ -189,7 +195,7 @@ class Models:
                 self._take(agreement)
         except Exception as error:  # noqa: BLE001 - whatever it is, this worker serves on and tries again
             self._late = True
-            self._tell(error)
+            self._report(error)
 
     def _start(self) -> None:
         models = {name: self._read(name) for name in self._repository.names()}
@@ -233,7 +239,7 @@ class Models:
             if name not in self.now.models:
                 return self._read(name)
             self._late = True
-            self._tell(error)
+            self._report(error)
             return self.now.models[name]
 
     def _known(self, served: Served) -> ServedModel | None:
@@ -257,7 +263,7 @@ class Models:
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 
     def _open(self, place: Place) -> ServedModel:
-        """Open a bundle, and try it."""
+        """Return the model of a bundle that was opened and ran once."""
         bundle = place.open()
         predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
         _try(predictor)
@@ -266,10 +272,10 @@ class Models:
             raise UserError(f"{place.folder} changed while it was read; load the model again.")
         return model
 
-    def _tell(self, error: Exception) -> None:
-        """Write to the log why this worker serves something else than the others, once."""
-        if str(error) != self._told:
-            self._told = str(error)
+    def _report(self, error: Exception) -> None:
+        """Log once why this worker does not serve what the others serve."""
+        if str(error) != self._reported:
+            self._reported = str(error)
             logger.error("A model could not be loaded in this worker: %s", error)
 
 
@@ -299,6 +305,28 @@ def _check_different(models: Iterable[ServedModel]) -> None:
             raise UserError(f"{folders} both hold {what}; remove one, or export it as another version.")
 
 
+def card_of(bundle: Bundle) -> dict[str, Any]:
+    """Return the card of a bundle for ``/model.json``: its manifest without file names, and its evaluation.
+
+    Raises:
+        UserError: the bundle carries an evaluation that cannot be used.
+    """
+    manifest = bundle.manifest
+    unneeded = {"schema_version": True, "files": True, "class_map": {"reference_indices"}}
+    evaluation = read_evaluation(bundle)
+    return {
+        **manifest.model_dump(mode="json", exclude=unneeded),  # type: ignore[arg-type]
+        "evaluation": evaluation and evaluation.model_dump(mode="json"),
+        "reads_digits": reads_digits(manifest),
+    }
+
+
+def reads_digits(manifest: Manifest) -> bool:
+    """Return whether the model reads MNIST's digits, so that the page offers it some."""
+    name, _, _ = manifest.class_map.data.partition(":")
+    return name == DIGITS and manifest.input.preparation == "mnist"
+
+
 def first_fault(settings: Settings) -> str | None:
     """Load all models and return why the service would not be ready, None where it would be.
 
@@ -309,7 +337,7 @@ def first_fault(settings: Settings) -> str | None:
 
 
 def _device_fault(settings: Settings, provider: str) -> str | None:
-    """Return why the service is not what its operator asked for, None where it is."""
+    """Return why the service does not run as its operator set, None where it does."""
     if settings.device != "cuda" or provider == CUDA:
         return None
     return (
@@ -320,7 +348,7 @@ def _device_fault(settings: Settings, provider: str) -> str | None:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn a file that cannot be read, or goes meanwhile, into a sentence."""
+    """Turn a file that cannot be read, or is removed meanwhile, into a sentence."""
     try:
         yield
     except OSError as error:
@@ -338,5 +366,5 @@ def _row(name: str, version: str, state: str, reason: str | None) -> dict[str, s
 
 def _listed(names: Iterable[str]) -> str:
     quoted = [f"'{name}'" for name in names]
-    more = ", ..." if len(quoted) > MOST_LISTED else ""
-    return ", ".join(quoted[:MOST_LISTED]) + more if quoted else "none"
+    more = ", ..." if len(quoted) > MAX_LISTED_NAMES else ""
+    return ", ".join(quoted[:MAX_LISTED_NAMES]) + more if quoted else "none"

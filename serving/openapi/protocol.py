@@ -7,10 +7,20 @@ from typing import Any
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
-from serving.api.responses import ERRORS
+from serving.headers import CONTENT_ENCODING, HEADER_LENGTH, RETRY_AFTER
+from serving.refusals import ERRORS
+from serving.routes import (
+    INDEX,
+    LOAD,
+    MODEL,
+    MODEL_VERSION,
+    PROTOCOL_LIVE,
+    PROTOCOL_READY,
+    SERVER,
+    UNLOAD,
+)
 from serving.settings import Settings
 from serving.v2.compression import WINDOW_BITS
-from serving.v2.requests import HEADER_LENGTH
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
 
@@ -30,7 +40,7 @@ INFER_FAULTS = {
 }
 CHANGE_FAULTS = {
     400: "A bundle cannot be used, so all is served as before; or anything wrong in the request.",
-    403: "The service has no API keys, or the key's scopes do not reach so far.",
+    403: "The service has no API keys, or the key lacks the scope.",
     **NO_MODEL,
     408: ERRORS[408],
     413: ERRORS[413],
@@ -38,8 +48,8 @@ CHANGE_FAULTS = {
     504: ERRORS[504],
 }
 IN_FORCE = "When the answer comes it is in force in the worker that answers; the others follow about a second later."
-RETRY_AFTER: Schema = {
-    "Retry-After": {
+RETRY_HEADER: Schema = {
+    RETRY_AFTER: {
         "description": "Seconds, where too many requests wait.",
         "schema": {"type": "integer"},
     }
@@ -57,17 +67,15 @@ def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Sche
     server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
     model_ready = _object({"name": STRING, "ready": true})
     return {
-        "/v2": {"get": _operation("The server's name, version and extensions.", server)},
-        "/v2/health/live": {"get": _operation("The process is alive.", _object({"live": true}))},
-        "/v2/health/ready": {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
-        "/v2/repository/index": {"post": _index()},
+        SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
+        PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", _object({"live": true}))},
+        PROTOCOL_READY.path: {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
+        INDEX.path: {"post": _index()},
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
         **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
-        "/v2/repository/models/{name}/load": _change(
-            manifests, "Read a model's folders again and serve what they hold now."
-        ),
-        "/v2/repository/models/{name}/unload": _change(manifests, "Stop serving all versions of a model."),
+        LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
+        UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
     }
 
 
@@ -76,8 +84,8 @@ def _at_model(manifests: Sequence[Manifest], path: str, method: str, operation: 
     names = _in_path("name", [manifest.name for manifest in manifests])
     versions = _in_path("version", [manifest.version for manifest in manifests])
     return {
-        f"/v2/models/{{name}}{path}": {method: deepcopy(operation), "parameters": [names]},
-        f"/v2/models/{{name}}/versions/{{version}}{path}": {method: operation, "parameters": [names, versions]},
+        f"{MODEL.path}{path}": {method: deepcopy(operation), "parameters": [names]},
+        f"{MODEL_VERSION.path}{path}": {method: operation, "parameters": [names, versions]},
     }
 
 
@@ -100,7 +108,7 @@ def _operation(summary: str, answer: Schema, faults: dict[int, str] | None = Non
 def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
     """Describe an operation that takes turns with others."""
     operation = _operation(summary, answer, faults)
-    operation["responses"]["503"]["headers"] = RETRY_AFTER.copy()
+    operation["responses"]["503"]["headers"] = RETRY_HEADER.copy()
     return operation
 
 
@@ -129,11 +137,11 @@ def _change(manifests: Sequence[Manifest], summary: str) -> Schema:
 
 
 def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
-    """Describe an inference; binary data can only be told in words."""
+    """Describe an inference; OpenAPI can describe binary data only in words."""
     shapes = shapes_of(manifests)
     limit = f"At most {settings.max_body_bytes} bytes, unpacked, and {settings.max_images} images. "
-    limit += f"Binary data follow the JSON, whose length in bytes is then told by the header {HEADER_LENGTH}. "
-    limit += "With the header Content-Encoding the body is packed with gzip or deflate; so is the answer, if "
+    limit += f"Binary data follow the JSON, whose length in bytes the header {HEADER_LENGTH} then says. "
+    limit += f"With the header {CONTENT_ENCODING} the body is packed with gzip or deflate; so is the answer, if "
     limit += "Accept-Encoding says so."
     schema = _request(shapes, settings)
     content = {JSON_TYPE: {"schema": schema, "example": _blank(shapes[0])}, BINARY_TYPE: {}}
@@ -142,7 +150,7 @@ def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     answer["content"][BINARY_TYPE] = {}
     answer["headers"] = {
         HEADER_LENGTH: {"description": "With binary data.", "schema": {"type": "integer"}},
-        "Content-Encoding": {"schema": {"enum": list(WINDOW_BITS)}},
+        CONTENT_ENCODING: {"schema": {"enum": list(WINDOW_BITS)}},
     }
     header = {"name": HEADER_LENGTH, "in": "header", "schema": {"type": "integer", "minimum": 1}}
     body = {"required": True, "description": limit, "content": content}
@@ -187,7 +195,7 @@ def _blank(shape: tuple[int, ...]) -> Schema:
 
 
 def _response() -> Schema:
-    """Describe an answer; tensors that are asked for as binary data have parameters in the place of data."""
+    """Describe an answer; tensors that are requested as binary data have parameters in the place of data."""
     tensor = {
         "name": {"enum": OUTPUTS},
         "datatype": {"const": "FP32"},

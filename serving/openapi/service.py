@@ -1,4 +1,4 @@
-"""The OpenAPI document; BentoML's own cannot tell the limits and the errors."""
+"""The OpenAPI document; BentoML's own cannot describe the limits and the errors."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,13 +6,27 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from clustnet.bundles.bundle import Manifest
-from serving.api.feedback import PATH as FEEDBACK
 from serving.api.feedback import FeedbackRequest, FeedbackResponse
 from serving.api.pages import STATIC
-from serving.api.responses import ERRORS, Error, PredictImageResponse, PredictResponse
-from serving.keys.access import API_KEY, FAULTS, needed_scope
-from serving.middleware.request_log import REQUEST_ID, SANE
-from serving.openapi.protocol import NO_MODEL, RETRY_AFTER, describe_protocol, shapes_of
+from serving.api.responses import Error, PredictImageResponse, PredictResponse
+from serving.headers import API_KEY, REQUEST_ID, REQUEST_ID_PATTERN, WWW_AUTHENTICATE
+from serving.keys.access import FAULTS, needed_scope
+from serving.openapi.protocol import NO_MODEL, RETRY_HEADER, describe_protocol, shapes_of
+from serving.refusals import ERRORS
+from serving.routes import (
+    BENTOML_SCHEMA,
+    DOCUMENT,
+    FEEDBACK,
+    HEALTH,
+    LIVE,
+    METRICS,
+    MODEL_CARD,
+    PAGE,
+    PREDICT,
+    PREDICT_IMAGE,
+    READY,
+    STATIC_FILE,
+)
 from serving.settings import Settings
 
 Schema = dict[str, Any]
@@ -46,13 +60,15 @@ def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schem
         "servers": [{"url": "."}],
         "paths": {
             **_predictions((manifest, *others), settings),
-            FEEDBACK: _feedback(),
+            FEEDBACK.path: _feedback(),
             **_pages(),
             **describe_protocol((manifest, *others), settings),
         },
         "components": {
             "schemas": schemas["$defs"],
-            "headers": {"RequestId": _string(f"The request's own {REQUEST_ID}, or a new one.", SANE.pattern)},
+            "headers": {
+                "RequestId": _string(f"The request's own {REQUEST_ID}, or a new one.", REQUEST_ID_PATTERN.pattern)
+            },
             "parameters": {"RequestId": {"name": REQUEST_ID, "in": "header", "schema": {"type": "string"}}},
         },
     }
@@ -71,13 +87,13 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     shapes = shapes_of(manifests)
     limit = f"At most {settings.max_body_bytes} bytes."
     return {
-        "/predict": _post(
-            "Predict the coarse label, the expert and the fine class of each image.",
+        PREDICT.path: _post(
+            "Predict the coarse label, the expert and the class of each image.",
             {JSON: {"schema": _images(shapes, settings.max_images)}},
             limit,
             "PredictResponse",
         ),
-        "/predict_image": _post(
+        PREDICT_IMAGE.path: _post(
             "Prepare an image file as the model's training images were, and predict it.",
             {"multipart/form-data": {"schema": _upload(), "encoding": _UPLOAD_ENCODING}},
             limit,
@@ -87,16 +103,16 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
 
 
 def _feedback() -> Schema:
-    # Inline, as its one use; the schema of what is read, not of what is answered.
+    # Inline, as it is used once; it is the schema of the request, not of the answer.
     body = {"required": True, "content": {JSON: {"schema": FeedbackRequest.model_json_schema()}}}
     responses = {"200": _answer("The feedback is kept.", JSON, "FeedbackResponse")}
     responses |= {str(status): _answer(text, JSON, "Error") for status, text in (ERRORS | FEEDBACK_FAULTS).items()}
-    summary = "Tell the true class of an image that was answered."
+    summary = "Give the true class of an image that was answered."
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
 
 
 def _pages() -> Schema:
-    """Describe what is asked with GET."""
+    """Describe what is requested with GET."""
     files: Schema = {
         media_type: {} for media_type in ("text/javascript", "text/css", "text/html", "image/png", "image/svg+xml")
     }
@@ -108,15 +124,15 @@ def _pages() -> Schema:
     ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
     ready["get"]["responses"]["503"]["content"][TEXT] = {}
     return {
-        "/": _get("The web page.", "text/html"),
-        "/static/{file}": file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
-        "/model.json": _of_a_model(_get("A model: manifest, scores and the evaluation it carries.", JSON, NO_MODEL)),
-        "/livez": _get("The process is alive.", TEXT),
-        "/healthz": _get("The process is alive.", TEXT),
-        "/readyz": ready,
-        "/metrics": _get("Metrics in Prometheus' text format.", TEXT),
-        "/docs.json": _get("This document.", JSON),
-        "/schema.json": _get("What BentoML's clients read.", JSON),
+        PAGE.path: _get("The web page.", "text/html"),
+        STATIC_FILE.path: file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
+        MODEL_CARD.path: _of_a_model(_get("A model: manifest, scores and the evaluation it carries.", JSON, NO_MODEL)),
+        LIVE.path: _get("The process is alive.", TEXT),
+        HEALTH.path: _get("The process is alive.", TEXT),
+        READY.path: ready,
+        METRICS.path: _get("Metrics in Prometheus' text format.", TEXT),
+        DOCUMENT.path: _get("This document.", JSON),
+        BENTOML_SCHEMA.path: _get("The description that BentoML's clients read.", JSON),
     }
 
 
@@ -127,7 +143,7 @@ def _complete(operation: Schema, faults: Iterable[int], needed: str | None) -> N
         responses.setdefault(str(status), _answer(ERRORS[status], JSON, "Error"))
     if needed:
         operation["security"] = [{scheme: [needed]} for scheme in SECURITY_SCHEMES]
-        challenge = {"headers": {"WWW-Authenticate": {"schema": {"type": "string"}}}}
+        challenge = {"headers": {WWW_AUTHENTICATE: {"schema": {"type": "string"}}}}
         responses |= {str(status): _answer(text, JSON, "Error") | challenge for status, text in FAULTS.items()}
     for response in responses.values():
         response.setdefault("headers", {})[REQUEST_ID] = {"$ref": "#/components/headers/RequestId"}
@@ -176,7 +192,7 @@ def _object(properties: Schema) -> Schema:
 def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:
     responses = {"200": _answer("The prediction.", JSON, answer)}
     responses |= {str(status): _answer(text, JSON, "Error") for status, text in (ERRORS | NO_MODEL).items()}
-    responses["503"]["headers"] = RETRY_AFTER.copy()
+    responses["503"]["headers"] = RETRY_HEADER.copy()
     body = {"required": True, "description": limit, "content": content}
     return _of_a_model({"post": {"summary": summary, "requestBody": body, "responses": responses}})
 

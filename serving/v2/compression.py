@@ -2,23 +2,24 @@
 
 import zlib
 
-from serving.api.inputs import quote
-from serving.refusals import Refusal
+from serving.refusals import Refusal, quote
 
-WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}  # zlib's code for the two formats
-FAST = 1  # the level; probabilities hardly shrink at any
+# zlib's code for the two formats.
+WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+# The fastest level; probabilities hardly shrink at any.
+LEVEL = 1
 
 
-def decompress(content: bytes, encoding: str, most: int) -> bytes:
-    """Undo a request's Content-Encoding.
+def decompress(content: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a body without its Content-Encoding.
 
-    Never more than ``most`` bytes are unpacked. A second gzip member is refused, because copying the rest
+    Never more than ``max_bytes`` bytes are unpacked. A second gzip member is refused, because copying the rest
     of the body for each of a million empty members would keep the service busy.
 
     Args:
         content: the request body.
         encoding: the header, empty without one.
-        most: the largest body that is unpacked.
+        max_bytes: the largest body that is unpacked.
 
     Raises:
         Refusal: 400 for a damaged body, 413 for a larger one, 415 for another encoding.
@@ -31,12 +32,12 @@ def decompress(content: bytes, encoding: str, most: int) -> bytes:
         raise Refusal(415, "content_encoding", message)
     reader = zlib.decompressobj(WINDOW_BITS[encoding])
     try:
-        plain = reader.decompress(content, most + 1)
+        plain = reader.decompress(content, max_bytes + 1)
     except zlib.error:
         raise Refusal(400, "content_encoding", f"The body is not {encoding}, as its header says.") from None
-    if len(plain) > most:
+    if len(plain) > max_bytes:
         raise Refusal(
-            413, "body_too_large", f"The body is over {most} bytes unpacked; send fewer images in one request."
+            413, "body_too_large", f"The body is over {max_bytes} bytes unpacked; send fewer images in one request."
         )
     if not reader.eof or reader.unused_data:
         fault = "goes on after its end" if reader.eof else "is cut short"
@@ -55,11 +56,11 @@ def accepted_encoding(header: str) -> str | None:
 
 def compress(content: bytes, encoding: str) -> bytes:
     """Compress a response as ``gzip`` or ``deflate``."""
-    writer = zlib.compressobj(FAST, wbits=WINDOW_BITS[encoding])
+    writer = zlib.compressobj(LEVEL, wbits=WINDOW_BITS[encoding])
     return writer.compress(content) + writer.flush()
 
 
 def _refuses(parameters: str) -> bool:
-    """Tell whether ``q=0``, in any of its spellings, forbids the encoding."""
+    """Return whether ``q=0``, in any of its spellings, forbids the encoding."""
     name, _, value = parameters.partition("=")
     return name.strip() == "q" and value.strip().rstrip("0") in ("", "0.", ".")

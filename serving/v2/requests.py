@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from clustnet.bundles.predictor import OUTPUTS
-from serving.api.inputs import check_values, quote
+from serving.api.inputs import check_values
+from serving.headers import HEADER_LENGTH
+from serving.refusals import quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
-
-HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 @dataclass(frozen=True)
 class InferRequest:
-    """What a client asks.
+    """What a client requests.
 
     Args:
         images: uint8 [N, *input shape].
         outputs: the names of the outputs to answer, in order, and whether as binary data.
-        id: the client's own name of the request, which the answer repeats.
+        id: the client's own name of the request, which the answer repeats; None without one.
     """
 
     images: NDArray[np.uint8]
@@ -37,11 +37,11 @@ def read_request(
     most: int,
     known: Collection[str] = tuple(OUTPUTS),
 ) -> InferRequest:
-    """Read the body of an inference request; keys and parameters that the protocol does not know are tolerated.
+    """Return what the body of an inference request says; keys and parameters unknown to the protocol are ignored.
 
     Args:
         content: the body, unpacked.
-        header_length: the header Inference-Header-Content-Length, None if the whole body is JSON.
+        header_length: the header ``HEADER_LENGTH``, None if the whole body is JSON.
         image_shape: the shape of one image.
         most: the most images allowed.
         known: the names of the outputs that the model has.
@@ -62,7 +62,7 @@ def read_request(
 
 
 def read_object(content: bytes) -> dict[str, Any]:
-    """Parse a JSON object; how deep it may go is limited by the parser.
+    """Return a parsed JSON object; the parser limits its depth.
 
     Raises:
         Refusal: 400 for what is not JSON, or another kind of it.
@@ -81,7 +81,7 @@ def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview
     if header_length is None:
         return content, memoryview(b"")
     digits = header_length.strip()
-    # Of 20 digits, which are too many anyway, none is converted, as Python refuses thousands of them.
+    # 20 digits are over any length, and Python refuses to convert thousands.
     length = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else 0
     if not 1 <= length <= len(content):
         message = f"{HEADER_LENGTH} is {quote(header_length)}; the body has {len(content)} bytes, "
@@ -109,7 +109,7 @@ def _outputs(document: dict[str, Any], known: Collection[str]) -> dict[str, bool
     for output in requested:
         name = _output_name(output, known)
         if name in outputs:
-            raise refusal("wrong_keys", f"The output {quote(name)} is asked for twice; name it once.")
+            raise refusal("wrong_keys", f"The output {quote(name)} is named twice; name it once.")
         outputs[name] = _output_flag(output, name, binary)
     return outputs
 
@@ -124,7 +124,7 @@ def _output_name(output: Any, known: Collection[str]) -> str:
 def _output_flag(output: dict[str, Any], name: str, binary: bool) -> bool:
     parameters = parameters_of(output, name)
     if parameters.get("classification"):
-        raise refusal("wrong_keys", f"{name}: classification is not supported; ask for the tensor itself.")
+        raise refusal("wrong_keys", f"{name}: classification is not supported; leave that parameter out.")
     return _flag(parameters, "binary_data", default=binary)
 
 

@@ -1,4 +1,4 @@
-"""What the protocol answers: metadata, and outputs as JSON or binary data."""
+"""The protocol's answers: metadata, and outputs as JSON or binary data."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ from pydantic_core import to_json
 import clustnet
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictions, Predictor
-from serving.v2.requests import HEADER_LENGTH, InferRequest
+from serving.headers import CONTENT_TYPE, HEADER_LENGTH
+from serving.v2.requests import InferRequest
 from serving.v2.tensors import BINARY_SIZE, INPUT
 
 FP32 = np.dtype("<f4")
@@ -45,7 +46,7 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
 
     Args:
         request: names the outputs, in order, and those that are binary data.
-        outputs: float32 arrays, [N], [N, E] and [N, C].
+        outputs: float32 arrays, [N, K], [N, E], [N, E, K], [N, C] and [N].
         manifest: names the model.
     """
     arrays = {name: getattr(outputs, name).astype(FP32, copy=False) for name in request.outputs}
@@ -58,8 +59,8 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
     header = to_json(document)
     binary = [array.tobytes() for name, array in arrays.items() if request.outputs[name]]
     if not binary:
-        return header, {"content-type": JSON_TYPE}
-    return b"".join([header, *binary]), {"content-type": BINARY_TYPE, HEADER_LENGTH: str(len(header))}
+        return header, {CONTENT_TYPE: JSON_TYPE}
+    return b"".join([header, *binary]), {CONTENT_TYPE: BINARY_TYPE, HEADER_LENGTH: str(len(header))}
 
 
 def _describe(name: str, array: NDArray[np.float32], binary: bool) -> dict[str, Any]:

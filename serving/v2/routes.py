@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -18,29 +17,41 @@ from starlette.routing import Mount, Route, Router
 
 from clustnet.errors import UserError
 from serving.api.inference import SMALL_BYTES, compute, predict_kept
-from serving.api.inputs import quote
 from serving.api.responses import fail
-from serving.headers import Fields, header
-from serving.keys.access import KEY_NAME
+from serving.headers import ACCEPT_ENCODING, CONTENT_ENCODING, HEADER_LENGTH, ID_NAME, KEY_NAME, Fields, header
 from serving.middleware.paths import explain, refuse
-from serving.middleware.request_log import ID_NAME
 from serving.middleware.tracing import step
 from serving.models.models import Catalogue, ServedModel
-from serving.refusals import Refusal
+from serving.refusals import Refusal, quote
+from serving.routes import (
+    INDEX,
+    INFER,
+    INFER_VERSION,
+    LOAD,
+    MODEL,
+    MODEL_READY,
+    MODEL_VERSION,
+    MODEL_VERSION_READY,
+    PROTOCOL,
+    PROTOCOL_LIVE,
+    PROTOCOL_READY,
+    SERVER,
+    SERVER_SLASH,
+    UNLOAD,
+    Endpoint,
+)
 from serving.settings import Settings
 from serving.v2.compression import accepted_encoding, compress, decompress
-from serving.v2.requests import HEADER_LENGTH, InferRequest, read_object, read_request
+from serving.v2.requests import InferRequest, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
 from serving.v2.tensors import parameters_of, refusal
 
-INFER_PATH = re.compile("/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer")
-INFER = {"/v2/models/{name}/infer": INFER_PATH}  # for the metrics
-PROTOCOL = "/v2"
-INDEX = "/v2/repository/index"
-HEADER_LENGTH_FIELD = HEADER_LENGTH.lower().encode()
-LOOK_SECONDS = 1.0  # between looks whether another worker has loaded or unloaded a model
-CHANGE_SECONDS = 25.0  # that a load may take before its answer; with its small body less than the service's deadline
-CHOSEN_BY_FOLDER = ("config", "file:")  # parameters of Triton's that would change what a bundle's folder holds
+# Between looks whether another worker has loaded or unloaded a model.
+LOOK_SECONDS = 1.0
+# That a load may take before its answer; with its small body less than the service's deadline.
+CHANGE_SECONDS = 25.0
+# Parameters of Triton's that would replace the contents of a bundle's folder.
+TRITON_OVERRIDES = ("config", "file:")
 
 logger = logging.getLogger("bentoml.clustnet")
 
@@ -77,31 +88,33 @@ async def show_model_ready(request: Request) -> Response:
 
 
 async def infer(request: Request) -> Response:
-    """Answer an inference request; TakeTurns sees to it that not too many are here."""
+    """Answer an inference request; TakeTurns bounds how many are here at a time."""
     model = _model(request)
     model.check_ready()
     content = await request.body()
-    small = len(content) <= SMALL_BYTES and header(request.scope["headers"], b"content-encoding") is None
+    small = len(content) <= SMALL_BYTES and header(request.scope["headers"], CONTENT_ENCODING) is None
     return await compute(small, request.is_disconnected, answer, model, content, request)
 
 
 def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
-        asked = _read(model, content, request.scope["headers"], request.app.state.settings)
-    outputs = predict_kept(model.predictor, asked.images, request.app.state.feedback, request.scope.get(ID_NAME, ""))
+        request_body = _read(model, content, request.scope["headers"], request.app.state.settings)
+    outputs = predict_kept(
+        model.predictor, request_body.images, request.app.state.feedback, request.scope.get(ID_NAME, "")
+    )
     with step("encode"):
-        written, fields = write_response(asked, outputs, model.manifest)
-        encoding = accepted_encoding(header(request.scope["headers"], b"accept-encoding") or "")
+        written, fields = write_response(request_body, outputs, model.manifest)
+        encoding = accepted_encoding(header(request.scope["headers"], ACCEPT_ENCODING) or "")
         if encoding:
-            written, fields["content-encoding"] = compress(written, encoding), encoding
+            written, fields[CONTENT_ENCODING] = compress(written, encoding), encoding
         return Response(written, headers=fields)
 
 
 def _read(model: ServedModel, content: bytes, fields: Fields, settings: Settings) -> InferRequest:
-    body = decompress(content, header(fields, b"content-encoding") or "", settings.max_body_bytes)
+    body = decompress(content, header(fields, CONTENT_ENCODING) or "", settings.max_body_bytes)
     shape, outputs = model.manifest.input.shape, model.predictor.outputs
-    return read_request(body, header(fields, HEADER_LENGTH_FIELD), shape, settings.max_images, outputs)
+    return read_request(body, header(fields, HEADER_LENGTH), shape, settings.max_images, outputs)
 
 
 async def show_index(request: Request) -> Response:
@@ -125,7 +138,8 @@ async def unload(request: Request) -> Response:
 
 async def _change(request: Request, change: Callable[[str], None]) -> Response:
     """Change what is served, in a thread; one change at a time, and the others wait."""
-    if KEY_NAME not in request.scope:  # Access, which checks the key's scope, is there only with a file of keys
+    # Access, which checks the key's scope, is part of the service only with a file of keys.
+    if KEY_NAME not in request.scope:
         message = (
             "Models are loaded and unloaded only with an API key of the scope 'admin', and this service has no keys"
         )
@@ -143,23 +157,24 @@ async def _change(request: Request, change: Callable[[str], None]) -> Response:
 
 
 async def _in_time(change: Coroutine[Any, Any, None], name: str, state: State) -> None:
-    """Wait for a change, which nothing can stop; if it takes longer than a request may, say so and let it go on."""
+    """Wait for a change, which nothing can stop; refuse where it takes longer than a request may, and let it go on."""
     task = asyncio.create_task(change)
     state.under_way.add(task)
     task.add_done_callback(state.under_way.discard)
     try:
         await asyncio.wait({task}, timeout=CHANGE_SECONDS)
-    finally:  # by the service's deadline, too
+    finally:
+        # The service's deadline may end the wait, too.
         if not task.done():
             task.add_done_callback(partial(_log_late, name))
     if not task.done():
-        message = f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and goes on; see {INDEX}."
+        message = f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and goes on; see {INDEX.path}."
         raise Refusal(504, "too_slow", message)
     task.result()
 
 
 def _log_late(name: str, task: "asyncio.Task[None]") -> None:
-    """Log how a change ended whose client has its answer already."""
+    """Log the end of a change whose client has its answer already."""
     if task.cancelled():
         return
     fault = task.exception()
@@ -171,7 +186,7 @@ def _log_late(name: str, task: "asyncio.Task[None]") -> None:
 
 def _check_change(parameters: dict[str, Any]) -> None:
     for name in parameters:
-        if name.startswith(CHOSEN_BY_FOLDER):
+        if name.startswith(TRITON_OVERRIDES):
             message = f"The parameter {quote(name)} is not supported; a model is what its bundle's folder holds."
             raise refusal("wrong_keys", message)
 
@@ -179,7 +194,8 @@ def _check_change(parameters: dict[str, Any]) -> None:
 async def _document(request: Request) -> dict[str, Any]:
     """Return the JSON object of the body, empty without a body."""
     content = await request.body()
-    return await to_thread.run_sync(read_object, content) if content.strip() else {}  # it may be large
+    # In a thread, as it may be large.
+    return await to_thread.run_sync(read_object, content) if content.strip() else {}
 
 
 def _now(request: Request) -> Catalogue:
@@ -193,27 +209,20 @@ def _model(request: Request) -> ServedModel:
     return _now(request).find(request.path_params["name"], request.path_params.get("version"))
 
 
-def _at_model(path: str, endpoint: Callable[..., Any], method: str) -> list[Route]:
-    """Return the routes of one path below a model, without and with its version."""
-    models = ("/models/{name}", "/models/{name}/versions/{version}")
-    return [Route(model + path, endpoint, methods=[method]) for model in models]
-
-
-REPOSITORY = {
+ANSWERS: dict[Endpoint, Callable[[Request], Awaitable[Response]]] = {
+    SERVER_SLASH: show_server,
+    PROTOCOL_LIVE: show_live,
+    PROTOCOL_READY: show_ready,
+    MODEL: show_model,
+    MODEL_VERSION: show_model,
+    MODEL_READY: show_model_ready,
+    MODEL_VERSION_READY: show_model_ready,
+    INFER: infer,
+    INFER_VERSION: infer,
     INDEX: show_index,
-    "/v2/repository/models/{name}/load": load,
-    "/v2/repository/models/{name}/unload": unload,
+    LOAD: load,
+    UNLOAD: unload,
 }
-ROUTES = [
-    Route("/", show_server),
-    Route("/health/live", show_live),
-    Route("/health/ready", show_ready),
-    *_at_model("", show_model, "GET"),
-    *_at_model("/ready", show_model_ready, "GET"),
-    *_at_model("/infer", infer, "POST"),  # the service's ShortCut comes first
-    *(Route(path.removeprefix(PROTOCOL), endpoint, methods=["POST"]) for path, endpoint in REPOSITORY.items()),
-]
-PROTOCOL_PATHS = [PROTOCOL, *(f"{PROTOCOL}{route.path}" for route in ROUTES)]
 
 
 @asynccontextmanager
@@ -235,14 +244,20 @@ async def _follow(state: State) -> None:
 
 def application() -> Starlette:
     """Return the protocol's application; it answers once its ``state`` has ``models`` and ``settings``."""
+    routes = [
+        Route(endpoint.path.removeprefix(PROTOCOL), answer, methods=list(endpoint.methods))
+        for endpoint, answer in ANSWERS.items()
+    ]
     made = Starlette(
-        routes=[Route(PROTOCOL, show_server), Mount(PROTOCOL, Router(ROUTES, redirect_slashes=False))],
+        routes=[Route(SERVER.path, show_server), Mount(PROTOCOL, Router(routes, redirect_slashes=False))],
         exception_handlers={Refusal: refuse, HTTPException: explain, Exception: fail},  # type: ignore[dict-item]
         lifespan=following,
     )
     made.state.feedback = None
-    made.state.under_way = set()  # changes, as the event loop forgets tasks that nobody holds
-    made.state.changes = CapacityLimiter(1)  # beside the one that computes, so that no request waits for a load
+    # Changes that go on: the event loop forgets tasks that nobody holds.
+    made.state.under_way = set()
+    # The thread of changes, beside the one that computes, so that no request waits for a load.
+    made.state.changes = CapacityLimiter(1)
     return made
 
 

@@ -1,26 +1,27 @@
 """Input tensors: from a description with JSON or binary data to the arrays the model reads."""
 
 import math
-from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.inputs import LONGEST_QUOTE, quote
-from serving.refusals import Reason, Refusal
+from serving.api.pixels import PixelError, ShapeError, flat_values, pixels_of, rounded
+from serving.headers import HEADER_LENGTH
+from serving.refusals import MAX_QUOTE_CHARACTERS, Reason, Refusal, quote
 
 INPUT = "image"
 BINARY_SIZE = "binary_data_size"
 SHARED_MEMORY = "shared_memory_region"
-DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}  # binary data are little-endian
+# Binary data are little-endian.
+DTYPES: dict[str, np.dtype[Any]] = {"UINT8": np.dtype("u1"), "FP32": np.dtype("<f4")}
 # The exact types, because a bool is an int to isinstance.
 JSON_TYPES: dict[str, set[type]] = {"UINT8": {int}, "FP32": {int, float}}
 PIXELS = {"UINT8": "whole numbers from 0 to 255", "FP32": "numbers from 0 to 255"}
 
 
 def read_tensor(tensor: Any, binary: memoryview, image_shape: tuple[int, ...], most: int) -> NDArray[np.uint8]:
-    """Read the input ``image``: UINT8, or FP32, whose fractions are rounded as ``/predict`` does.
+    """Return the images of the input ``image``: UINT8, or FP32, whose fractions are rounded as ``/predict`` does.
 
     Args:
         tensor: its description, parsed from JSON: name, datatype, shape, and ``data``, flat or nested, or the
@@ -45,18 +46,20 @@ def read_tensor(tensor: Any, binary: memoryview, image_shape: tuple[int, ...], m
         raise refusal("wrong_datatype", f"{INPUT}: the datatype {quote(datatype)} is unknown; send UINT8 or FP32.")
     shape = _shape(tensor.get("shape"), image_shape, most)
     size = parameters_of(tensor, INPUT).get(BINARY_SIZE)
-    if size is None:
-        numbers = _from_json(tensor, binary, datatype, shape)
-    else:
-        numbers = _from_binary(tensor, size, binary, datatype, shape)
-    return _pixels(numbers, datatype)
+    try:
+        if size is None:
+            return _from_json(tensor, binary, datatype, shape)
+        return rounded(_from_binary(tensor, size, binary, datatype, shape))
+    except PixelError as fault:
+        message = f"{INPUT}: the value at {list(fault.place)} is {quote(fault.found)}; {datatype} pixels are "
+        raise refusal("wrong_value", f"{message}{PIXELS[datatype]}.") from None
 
 
 def parameters_of(described: dict[str, Any], subject: str) -> dict[str, Any]:
     """Return the parameters of a request, an input or an output, empty without any; unknown ones are tolerated.
 
     Raises:
-        Refusal: they are no object, or ask for shared memory, whose data would be missed.
+        Refusal: they are no object, or name shared memory, whose data the service would miss.
     """
     parameters = described.get("parameters")
     if parameters is None:
@@ -64,7 +67,7 @@ def parameters_of(described: dict[str, Any], subject: str) -> dict[str, Any]:
     if not isinstance(parameters, dict):
         raise refusal("wrong_keys", f"{subject}: the parameters are {quote(parameters)}, not an object.")
     if SHARED_MEMORY in parameters:
-        raise refusal("wrong_keys", f"{subject}: shared memory is not supported; send and ask for data in the body.")
+        raise refusal("wrong_keys", f"{subject}: shared memory is not supported; use data in the body.")
     return parameters
 
 
@@ -75,7 +78,7 @@ def refusal(reason: Reason, message: str) -> Refusal:
 
 def _shape(shape: Any, image_shape: tuple[int, ...], most: int) -> tuple[int, ...]:
     if not isinstance(shape, list) or not set(map(type, shape)) <= {int} or tuple(shape[1:]) != image_shape:
-        found = ascii(shape)[:LONGEST_QUOTE] if isinstance(shape, list) and len(shape) <= 8 else quote(shape)
+        found = ascii(shape)[:MAX_QUOTE_CHARACTERS] if isinstance(shape, list) and len(shape) <= 8 else quote(shape)
         expected = ", ".join(["N", *map(str, image_shape)])
         raise refusal("wrong_shape", f"{INPUT}: the shape is {found}; send [{expected}].")
     if not 1 <= shape[0] <= most:
@@ -94,54 +97,22 @@ def _from_binary(
         raise refusal("wrong_bytes", message)
     if len(binary) != expected:
         message = f"{len(binary)} bytes follow the JSON, not the {expected} of '{INPUT}'; "
-        message += "set Inference-Header-Content-Length to the length of the JSON in bytes."
+        message += f"set {HEADER_LENGTH} to the length of the JSON in bytes."
         raise refusal("wrong_bytes", message)
     return np.frombuffer(binary, DTYPES[datatype]).reshape(shape)
 
 
-def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if "data" not in tensor:
         raise refusal("wrong_keys", f"{INPUT}: it has neither data nor the parameter {BINARY_SIZE}.")
     if binary:
         message = f"{len(binary)} bytes follow the JSON, but no input has the parameter {BINARY_SIZE}."
         raise refusal("wrong_bytes", message)
-    values = _flat(tensor["data"], shape)
-    if not set(map(type, values)) <= JSON_TYPES[datatype]:
-        position = next(i for i, value in enumerate(values) if type(value) not in JSON_TYPES[datatype])
-        raise _wrong_value(quote(values[position]), position, datatype, shape)
+    data = tensor["data"]
+    # Values are flat in row-major order, or nested as the shape.
+    flat = isinstance(data, list) and len(data) == math.prod(shape) and not isinstance(data[0], list)
     try:
-        return np.array(values, np.float64).reshape(shape)
-    except OverflowError:
-        position = next(i for i, value in enumerate(values) if not 0 <= value <= 255)
-        raise _wrong_value("too large", position, datatype, shape) from None
-
-
-def _flat(data: Any, shape: tuple[int, ...]) -> list[Any]:
-    """Return the values of ``data``, which is flat in row-major order or nested as ``shape``."""
-    if isinstance(data, list) and len(data) == math.prod(shape) and not isinstance(data[0], list):
-        return data
-    level = [data]
-    for length in shape:
-        if not all(isinstance(part, list) and len(part) == length for part in level):
-            message = f"{INPUT}: the data are not the {math.prod(shape)} values of {list(shape)}, flat or nested so."
-            raise refusal("wrong_shape", message)
-        level = list(chain.from_iterable(level))
-    return level
-
-
-def _pixels(numbers: NDArray[Any], datatype: str) -> NDArray[np.uint8]:
-    """Return numbers from 0 to 255 as the nearest whole ones."""
-    if numbers.dtype == np.uint8:
-        return numbers
-    with np.errstate(invalid="ignore"):  # NaN compares false
-        inside = (numbers >= 0) & (numbers <= 255)
-    if not inside.all():
-        position = int(inside.argmin())
-        raise _wrong_value(f"{numbers.flat[position]:.10g}", position, datatype, numbers.shape)
-    return numbers.round().astype(np.uint8)
-
-
-def _wrong_value(text: str, position: int, datatype: str, shape: tuple[int, ...]) -> Refusal:
-    place = [int(index) for index in np.unravel_index(position, shape)]
-    message = f"{INPUT}: the value at {place} is {text}; {datatype} pixels are {PIXELS[datatype]}."
-    return refusal("wrong_value", message)
+        return pixels_of(data if flat else flat_values(data, shape), JSON_TYPES[datatype], shape)
+    except ShapeError:
+        message = f"{INPUT}: the data are not the {math.prod(shape)} values of {list(shape)}, flat or nested so."
+        raise refusal("wrong_shape", message) from None

@@ -1,12 +1,12 @@
-"""How connections are accepted, and shared by the workers.
+"""Accepting connections, and sharing them between the workers.
 
 libuv, and so uvloop, accepts one connection in each round of its loop. That is too few where a round computes: with
-sixty small predictions in each, 400 clients who came together waited sixteen seconds to be let in. And it is too
-many among workers, as the rounds of one who idles are short: of 32 clients that came together one worker got nearly
-all, and the others idled.
+sixty small predictions in each, 400 clients that connected together waited sixteen seconds. And it is too many among
+workers, as the rounds of an idle one are short: of 32 clients that connected together one worker got nearly all, and
+the others idled.
 
-A worker that stops goes on accepting till it has answered everybody, to say that it stops: those who wait in a queue
-that nobody reads would learn it from a reset, after all the time that the end may take.
+A worker that stops goes on accepting until it has answered all requests, to say that it stops: clients in a queue that
+nobody reads would learn it from a reset, after all the time that the end may take.
 """
 
 import asyncio
@@ -23,15 +23,23 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from serving.settings import load_settings
 from serving.wire.farewell import Farewell
 
-MOST = 128  # connections accepted in a round of the loop
-ONE_MORE = 8  # connections of a queue, for which a round of several workers takes one more
-PAUSE_SECONDS = 0.005  # of several workers, after a round: where all cores are busy, others need some of it to wake up
-REST_SECONDS = 1.0  # after there were no more file descriptors
-MOST_DESCRIPTORS = 16_384  # of a worker, where the system allows as many; a silent connection costs one and some 10 KB
-HANDSHAKE_SECONDS = 10.0  # of TLS
-BEGINNING_SECONDS = 1.0  # that the end waits for connections to begin
-UNTAKEN_SECONDS = 0.25  # that a client waits who came to a worker that stops, while others may not
-UNREAD_SECONDS = 60.0  # that a client may leave an answer unread, of which it takes nothing
+# In a round of the event loop.
+MAX_ACCEPTS_PER_ROUND = 128
+# Of several workers, each takes one connection a round, and one more for so many in its queue.
+QUEUE_PER_EXTRA_ACCEPT = 8
+# Between the rounds of several workers: where all cores are busy, the others need some of it to wake up.
+PAUSE_SECONDS = 0.005
+# After there were no more file descriptors.
+REST_SECONDS = 1.0
+# Of a worker, where the system allows as many; a silent connection costs one and some 10 KB.
+MAX_DESCRIPTORS = 16_384
+TLS_HANDSHAKE_SECONDS = 10.0
+# For connections to begin before the end.
+BEGINNING_SECONDS = 1.0
+# That a worker that stops leaves a client to the other workers, which may not stop.
+UNTAKEN_SECONDS = 0.25
+# That a client may leave an answer unread without taking any of it.
+UNREAD_SECONDS = 60.0
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -41,15 +49,15 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:  # noqa: ARG001 - uvicorn's
-    """Return what makes the event loop, as uvicorn asks for it."""
+    """Return the class of the event loop, for uvicorn."""
     _raise_descriptor_limit()
     return SharingLoop if load_settings().workers > 1 else AcceptingLoop
 
 
 def _raise_descriptor_limit() -> None:
-    """Let this process have more connections than the 1,024 that are usual, which idle ones would use up."""
+    """Raise the usual limit of 1,024 connections of this process, which idle ones would use up."""
     now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_DESCRIPTORS if most == resource.RLIM_INFINITY else min(MOST_DESCRIPTORS, most)
+    wanted = MAX_DESCRIPTORS if most == resource.RLIM_INFINITY else min(MAX_DESCRIPTORS, most)
     if now != resource.RLIM_INFINITY and now < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
@@ -118,7 +126,11 @@ class Acceptor:
 
     def _accept(self) -> bool:
         """Accept those who wait; false if there are no more file descriptors."""
-        for _ in range(min(1 + self._burst // ONE_MORE, MOST) if self._pause else MOST):
+        for _ in range(
+            min(1 + self._burst // QUEUE_PER_EXTRA_ACCEPT, MAX_ACCEPTS_PER_ROUND)
+            if self._pause
+            else MAX_ACCEPTS_PER_ROUND
+        ):
             try:
                 connection, _ = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # no other waits, or it is gone
@@ -138,9 +150,10 @@ class Acceptor:
 
     def _begin(self, connection: socket.socket) -> None:
         connection.setblocking(False)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        # Linux alone has it.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
-        patience = HANDSHAKE_SECONDS if self._ssl else None
+        patience = TLS_HANDSHAKE_SECONDS if self._ssl else None
         beginning = self._loop.connect_accepted_socket(
             self._factory, connection, ssl=self._ssl, ssl_handshake_timeout=patience
         )
@@ -154,7 +167,8 @@ class Acceptor:
             return
         if task.exception():
             logger.debug("A connection could not begin: %s", task.exception())
-        elif self._closed:  # uvicorn, which has asked all to end, does not know this one
+        # uvicorn has ended all connections, but does not know this one.
+        elif self._closed:
             _end(task.result()[0].get_protocol())
 
     def _wait(self, seconds: float) -> None:
@@ -166,7 +180,7 @@ class Acceptor:
             self._loop.add_reader(self._listening, self._notice if self._closed else self._accept)
 
     def _notice(self) -> None:
-        """Let the other workers, if they do not stop as well, take who has come."""
+        """Leave new connections to the other workers, which may not stop."""
         self._loop.remove_reader(self._listening)
         self._loop.call_later(self._untaken, self._tell)
 

@@ -1,21 +1,22 @@
-"""Farewell: what clients are told who come while the service stops."""
+"""Farewell: the answer to clients that connect while the service stops."""
 
 import asyncio
 from http import HTTPStatus
 
-from serving.early_answers import LAST, RETRY, early_answer
-from serving.refusals import again
+from serving.early_answers import CLOSE_FIELD, RETRY_FIELD, early_answer
+from serving.refusals import try_again
 
-MESSAGE = again("The service is stopping")
-FIELDS = RETRY + LAST
-MOST_BYTES = 64 * 1024  # of headers
-SECONDS = 5.0  # that a client has to send them, and to read the answer
+MESSAGE = try_again("The service is stopping")
+FIELDS = RETRY_FIELD + CLOSE_FIELD
+MAX_HEADER_BYTES = 64 * 1024
+# For a client to send its headers and to read the answer.
+PATIENCE_SECONDS = 5.0
 
 
 class Farewell(asyncio.Protocol):
     """Answers a request with 503 and closes.
 
-    What the client goes on sending is read and forgotten: to close on it would take the answer from the client, too.
+    What the client goes on to send is read and dropped: to close before it is read would lose the answer, too.
     """
 
     _transport: asyncio.Transport
@@ -28,14 +29,14 @@ class Farewell(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the request."""
         self._transport = transport  # type: ignore[assignment]
-        self._timer = asyncio.get_running_loop().call_later(SECONDS, transport.close)
+        self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Answer when the headers are whole."""
         if self._answered:
             return
         self._head += data
-        if b"\r\n\r\n" in self._head or len(self._head) > MOST_BYTES:
+        if b"\r\n\r\n" in self._head or len(self._head) > MAX_HEADER_BYTES:
             self._answered = True
             self._answer()
 
@@ -46,5 +47,6 @@ class Farewell(asyncio.Protocol):
     def _answer(self) -> None:
         whole = early_answer(HTTPStatus.SERVICE_UNAVAILABLE, MESSAGE, FIELDS)
         self._transport.write(whole.partition(b"{")[0] if self._head.startswith(b"HEAD ") else whole)
-        if self._transport.can_write_eof():  # not with TLS, where the client or the timer closes
+        # With TLS it cannot, and the client or the timer closes.
+        if self._transport.can_write_eof():
             self._transport.write_eof()

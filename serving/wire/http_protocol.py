@@ -1,4 +1,4 @@
-"""HTTP as uvicorn reads it with httptools, which is faster than in Python but sets no limits."""
+"""uvicorn's HTTP protocol on httptools, which is faster than Python but has no limits, with limits."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,11 +12,14 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serving.admission import Admission
-from serving.early_answers import LAST, early_answer
+from serving.early_answers import CLOSE_FIELD, early_answer
+from serving.headers import UPGRADE, field_name
 from serving.rounds import Rounds
 
-MOST_OVERHEAD = 64 * 1024  # bytes of a request beside its body; h11, uvicorn's other parser, has the same limit
-PATIENCE_SECONDS = 30.0  # for a request to be whole; more than a body may take, so that its client is told 408 first
+# Of a request beside its body; h11, uvicorn's other parser, has the same limit.
+MAX_OVERHEAD_BYTES = 64 * 1024
+# For a request to be whole; more than a body may take, so that a slow body is answered with 408 first.
+PATIENCE_SECONDS = 30.0
 TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter ones."
 TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them at once."
 NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client's library write it."
@@ -25,29 +28,35 @@ NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client'
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses requests with more headers, trailers and chunk sizes than body and 64 KiB, and those without room.
 
-    It closes connections that do not ask, or do not end what they ask, and hands on a few requests a round.
+    It closes connections that send no request, or not all of one, and passes on a few requests a round.
     """
 
     admission: ClassVar[Admission | None] = None
     rounds: ClassVar[Rounds] = Rounds()
-    way: ClassVar[Callable[[ASGIApp], ASGIApp]] = staticmethod(lambda app: app)  # to what answers, from uvicorn's app
+    # Returns the application that answers, from uvicorn's.
+    way: ClassVar[Callable[[ASGIApp], ASGIApp]] = staticmethod(lambda app: app)
 
     _timer: asyncio.TimerHandle
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.app = BoundedProtocol.way(self.app)
-        self.ws_protocol_class = None  # there are none, and uvicorn's would take the connection over
-        self._received = 0  # since the packet in which the request began, which is not counted
+        # There are no web sockets, and uvicorn's protocol would take the connection over.
+        self.ws_protocol_class = None
+        # Bytes since the packet in which the request began, which is not counted.
+        self._received = 0
         self._body = 0
         self._in_packet = self._in_head = self._in_body = self._upgrades = False
         self._computes = self._turned_away = self._closes = False
-        self._admitted = 0  # whole and not yet answered; more than one where the client does not wait for answers
-        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = None  # till its packet has been read
-        self._waits_since: float | None = None  # for the rest of a request; not after it is whole
+        # Requests that are whole and not yet answered; more than one where the client does not wait for answers.
+        self._admitted = 0
+        # The request that starts once its packet has been read.
+        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = None
+        # Since when the rest of a request is missing; None once it is whole.
+        self._waits_since: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Wait for a request, but not for ever."""
+        """Wait for a request, with a limit."""
         super().connection_made(transport)
         self._wait_for_rest()
         self._timer = self.loop.call_later(PATIENCE_SECONDS, self._look)
@@ -60,14 +69,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_packet = True
         self._parse(data)
         self._in_packet = False
-        if self._put_off:  # the body comes in more packets
+        # The body comes in more packets.
+        if self._put_off:
             self._start_now(*self._put_off)
-        if self._received > MOST_OVERHEAD + 2 * self._body and not self.transport.is_closing():
+        if self._received > MAX_OVERHEAD_BYTES + 2 * self._body and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._unset_keepalive_if_required()  # of another in the same packet
+        # Of an earlier request in the same packet.
+        self._unset_keepalive_if_required()
         self._wait_for_rest()
         self._received = self._body = 0
         self._in_head, self._turned_away = True, False
@@ -86,7 +97,8 @@ class BoundedProtocol(HttpToolsProtocol):
         admission = self.admission if self.parser.get_method() == b"POST" else None
         self._computes = admission is not None and admission.computes(path)
         if self._computes and admission and admission.full and self._answered():
-            self._turned_away = True  # its body is read and not kept
+            # The body is read and not kept.
+            self._turned_away = True
             self._closes = not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0"
             self.transport.write(admission.refusal(path, self.headers, self._closes))
         else:
@@ -110,14 +122,15 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._computes and self.admission:
             self._admitted += 1
             self.admission.move(1)
-            self._hand_on()
+            self._pass_on()
         else:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Make room when an answer is complete."""
         self._leave(min(self._admitted, 1))
-        if self._waits_since is not None:  # it may not have been read while the answer was made
+        # Nothing may have been read while the answer was made.
+        if self._waits_since is not None:
             self._waits_since = self.loop.time()
         super().on_response_complete()
 
@@ -129,7 +142,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Start a request: one that computes when its packet has been read, and in its round if it is whole then."""
-        if not cycle.more_body:  # it has waited for the answer to another
+        # It has waited for the answer to an earlier request.
+        if not cycle.more_body:
             self.rounds.call(partial(self._start_now, cycle, app))
         elif self._computes and self._in_packet:
             self._put_off = cycle, app
@@ -140,12 +154,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self._put_off = None
         super()._start_asgi_task(cycle, app)
 
-    def _hand_on(self) -> None:
-        """Hand on, in its round, a request that is whole, or the end of its body if it has been started before."""
+    def _pass_on(self) -> None:
+        """Pass on, in its round, a whole request, or the end of its body if it has been started before."""
         if self._put_off:
             super().on_message_complete()
             self.rounds.call(partial(self._start_now, *self._put_off))
-            self._put_off = None  # its round may be a later one
+            # Its round may be a later one.
+            self._put_off = None
         else:
             self.rounds.call(partial(_end_body, self.cycle))
 
@@ -158,7 +173,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def _is_read(self) -> bool:
-        """Tell whether the request whose body is being read is the one that is to be answered next."""
+        """Return whether the request whose body is being read is the next to be answered."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _parse(self, data: bytes) -> None:
@@ -173,17 +188,18 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
 
     def _as_any_other(self, rest: bytes) -> bytes:
-        """Return a request without what asks for another protocol, which a server may ignore (RFC 9110, 7.8).
+        """Return a request without its upgrade to another protocol, which a server may ignore (RFC 9110, 7.8).
 
-        Java's client asks so for HTTP/2 with every request; httptools would skip the body. A new parser reads it again.
+        Java's client offers HTTP/2 so with every request; httptools would skip the body. A new parser reads it again.
 
         Args:
-            rest: what came behind the headers.
+            rest: the bytes after the headers.
         """
         line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
-        fields = (b"%b: %b" % field for field in self.headers if field[0] != b"upgrade")
+        fields = (b"%b: %b" % field for field in self.headers if field[0] != field_name(UPGRADE))
         self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+        # As uvicorn's own parser.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"\r\n".join([line, *fields, b"", rest])
 
     def _wait_for_another(self) -> None:
@@ -203,13 +219,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = self.loop.call_later(left, self._look)
         elif self._in_head:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, TOO_SLOW)
-        else:  # it has sent nothing, or not the rest of what was refused
+        # The client has sent nothing, or not the rest of a refused request.
+        else:
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
-        """Say why, unless the request has been answered or an answer is under way, and close."""
+        """Answer with the reason, unless an answer was given or has begun, and close."""
         if (self._answered() and not self._in_body) or self._is_read():
-            self.transport.write(early_answer(status, message, LAST))
+            self.transport.write(early_answer(status, message, CLOSE_FIELD))
         self.transport.close()
 
 

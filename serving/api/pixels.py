@@ -1,0 +1,102 @@
+"""Pixels: from nested lists or numbers of a client to whole numbers from 0 to 255, naming the first fault's place.
+
+Every protocol reads them here and words its own refusal.
+"""
+
+from collections.abc import Collection
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_PIXEL = 255
+
+
+class ShapeError(Exception):
+    """Lists that are not nested as the shape says.
+
+    Args:
+        place: the indices of the first value that is not such a list, () for the whole.
+        found: that value.
+        length: how long a list it should be.
+    """
+
+    def __init__(self, place: tuple[int, ...], found: Any, length: int) -> None:
+        super().__init__()
+        self.place, self.found, self.length = place, found, length
+
+
+class PixelError(Exception):
+    """A value that is no pixel.
+
+    Args:
+        place: its indices.
+        found: the value.
+    """
+
+    def __init__(self, place: tuple[int, ...], found: Any) -> None:
+        super().__init__()
+        self.place, self.found = place, found
+
+
+def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Return the values of lists that are nested as ``shape``, in row-major order.
+
+    Raises:
+        ShapeError: they are not.
+    """
+    level = [nested]
+    for depth, length in enumerate(shape):
+        for position, part in enumerate(level):
+            if not isinstance(part, list) or len(part) != length:
+                raise ShapeError(_place(position, shape[:depth]), part, length)
+        level = list(chain.from_iterable(level))
+    return level
+
+
+def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return parsed numbers as the nearest whole ones, uint8 of ``shape``.
+
+    Args:
+        values: as many as the shape has.
+        types: the exact types that are allowed, because a bool is an int to isinstance and to numpy.
+        shape: places a fault.
+
+    Raises:
+        PixelError: a value of another type, or not from 0 to 255.
+    """
+    try:
+        # An integer may be too large for a float.
+        numbers = np.array(values, np.float64) if set(map(type, values)) <= set(types) else None
+    except OverflowError:
+        numbers = None
+    # NaN compares false.
+    if numbers is None or not (numbers.min() >= 0 and numbers.max() <= MAX_PIXEL):
+        faults = (i for i, value in enumerate(values) if type(value) not in types or not 0 <= value <= MAX_PIXEL)
+        position = next(faults)
+        raise PixelError(_place(position, shape), values[position])
+    return np.rint(numbers).astype(np.uint8).reshape(shape)
+
+
+def rounded(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return numbers from 0 to 255 as the nearest whole ones, uint8 of the same shape.
+
+    Raises:
+        PixelError: a number outside, or NaN.
+    """
+    if numbers.dtype == np.uint8:
+        return numbers
+    # NaN compares false.
+    if not (numbers.min() >= 0 and numbers.max() <= MAX_PIXEL):
+        with np.errstate(invalid="ignore"):
+            outside = ~((numbers >= 0) & (numbers <= MAX_PIXEL))
+        position = int(outside.argmax())
+        raise PixelError(_place(position, numbers.shape), numbers.flat[position].item())
+    whole: NDArray[np.uint8] = np.rint(numbers).astype(np.uint8)
+    return whole
+
+
+def _place(position: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the indices of a flat position in an array of ``shape``."""
+    return tuple(int(index) for index in np.unravel_index(position, shape)) if shape else ()

@@ -1,0 +1,115 @@
+"""The paths of the service: each is declared here once, with its methods and what a request to it needs."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+GET = ("GET", "HEAD")
+POST = ("POST",)
+# The label of every path that the service does not have, or that metrics do not distinguish.
+OTHER = "other"
+# The paths whose endpoint is remembered: to find one costs 1 % of a request of one image.
+MAX_REMEMBERED_PATHS = 64
+
+Scope = Literal["predict", "admin"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One path of the service.
+
+    Args:
+        path: ``{name}`` stands for one segment.
+        methods: those that it takes.
+        scope: the scope that an API key needs for it, None where no key is needed.
+        metric: the label of its requests in the metrics.
+        computes: whether its requests take more than a look-up, so that they wait for their turn.
+    """
+
+    path: str
+    methods: tuple[str, ...]
+    scope: Scope | None = "predict"
+    metric: str = OTHER
+    computes: bool = False
+
+    def parameters(self, path: str) -> dict[str, str]:
+        """Return the path parameters of a path that is this endpoint's."""
+        found = self._expression.fullmatch(path)
+        return found.groupdict() if found else {}
+
+    def matches(self, path: str) -> bool:
+        """Return whether a path is this endpoint's."""
+        return self._expression.fullmatch(path) is not None
+
+    @cached_property
+    def _expression(self) -> re.Pattern[str]:
+        segments = re.split(r"\{(\w+)\}", self.path)
+        # No segment holds a line feed, as Starlette's mounts match none.
+        fixed, named = map(re.escape, segments[::2]), [f"(?P<{name}>[^/\n]+)" for name in segments[1::2]]
+        return re.compile("".join(part for pair in zip(fixed, [*named, ""], strict=True) for part in pair))
+
+
+PREDICT = Endpoint("/predict", POST, metric="/predict", computes=True)
+PREDICT_IMAGE = Endpoint("/predict_image", POST, metric="/predict_image", computes=True)
+FEEDBACK = Endpoint("/feedback", POST, metric="/feedback")
+
+PAGE = Endpoint("/", GET, scope=None)
+STATIC_FOLDER = "/static"
+STATIC_FILE = Endpoint(f"{STATIC_FOLDER}/{{file}}", GET, scope=None)
+MODEL_CARD = Endpoint("/model.json", GET)
+METRICS = Endpoint("/metrics", GET, scope="admin")
+DOCUMENT = Endpoint("/docs.json", GET, scope=None)
+
+# BentoML's own; its clients read the schema.
+LIVE = Endpoint("/livez", GET, scope=None)
+READY = Endpoint("/readyz", GET, scope=None)
+HEALTH = Endpoint("/healthz", GET, scope=None)
+BENTOML_SCHEMA = Endpoint("/schema.json", GET)
+
+# The Open Inference Protocol.
+PROTOCOL = "/v2"
+INFER_METRIC = f"{PROTOCOL}/models/{{name}}/infer"
+SERVER = Endpoint(PROTOCOL, GET)
+SERVER_SLASH = Endpoint(f"{PROTOCOL}/", GET)
+PROTOCOL_LIVE = Endpoint(f"{PROTOCOL}/health/live", GET, scope=None)
+PROTOCOL_READY = Endpoint(f"{PROTOCOL}/health/ready", GET, scope=None)
+MODEL = Endpoint(f"{PROTOCOL}/models/{{name}}", GET)
+MODEL_VERSION = Endpoint(f"{PROTOCOL}/models/{{name}}/versions/{{version}}", GET)
+MODEL_READY = Endpoint(f"{MODEL.path}/ready", GET)
+MODEL_VERSION_READY = Endpoint(f"{MODEL_VERSION.path}/ready", GET)
+INFER = Endpoint(f"{MODEL.path}/infer", POST, metric=INFER_METRIC, computes=True)
+INFER_VERSION = Endpoint(f"{MODEL_VERSION.path}/infer", POST, metric=INFER_METRIC, computes=True)
+INDEX = Endpoint(f"{PROTOCOL}/repository/index", POST, computes=True)
+LOAD = Endpoint(f"{PROTOCOL}/repository/models/{{name}}/load", POST, scope="admin")
+UNLOAD = Endpoint(f"{PROTOCOL}/repository/models/{{name}}/unload", POST, scope="admin")
+
+ENDPOINTS = tuple(value for value in dict(globals()).values() if isinstance(value, Endpoint))
+_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+_WITH_PARAMETERS = [endpoint for endpoint in ENDPOINTS if "{" in endpoint.path]
+
+
+@lru_cache(MAX_REMEMBERED_PATHS)
+def endpoint_of(path: str) -> Endpoint | None:
+    """Return the endpoint of a request's path, None where the service has no such path."""
+    if path in _BY_PATH:
+        return _BY_PATH[path]
+    return next((endpoint for endpoint in _WITH_PARAMETERS if endpoint.matches(path)), None)
+
+
+def route_of(path: str) -> str:
+    """Return the declared path that a request's path is of, ``other`` for none; logs and traces name it so."""
+    endpoint = endpoint_of(path)
+    return endpoint.path if endpoint else OTHER
+
+
+def metric_of(path: str) -> str:
+    """Return the label of a request's path in the metrics, ``other`` for all that are not counted by themselves."""
+    endpoint = endpoint_of(path)
+    return endpoint.metric if endpoint else OTHER
+
+
+def computes(path: str) -> bool:
+    """Return whether requests to a path take more than a look-up, so that they wait for their turn."""
+    endpoint = endpoint_of(path)
+    return endpoint is not None and endpoint.computes
