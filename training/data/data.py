@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustnet.datasets import LabelledImages, load_folder, load_named
-from clustnet.datasets.folder import REFERENCE, folder_input, folder_names, has_split
+from clustnet.datasets.folder import folder_input
+from clustnet.datasets.folder_layout import REFERENCE, folder_names, has_split
 from clustnet.errors import UserError
 from training.recipe.recipe import Data
 
@@ -121,8 +122,9 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
         )
     kept = len(data.images) - images
     parts = data.coarse[:kept], data.coarse[kept:]
-    for label in data.coarse.unique().tolist():
-        if not all((part == label).any() for part in parts):
+    for label in range(data.label_count):
+        held = [bool((part == label).any()) for part in parts]
+        if any(held) and not all(held):
             raise UserError(
                 f"data.validation_images is {images}, but the last {images} training images or those before them have "
                 f"none of the coarse label {data.labels[label]!r}; hold out another number, or none."

@@ -142,7 +142,7 @@ def hue_turned(pixels: Tensor, turns: Tensor) -> Tensor:
         return pixels
     value, least = pixels.amax(dim=1, keepdim=True), pixels.amin(dim=1, keepdim=True)
     chroma = value - least
-    red, green, blue = (pixels / torch.where(chroma > 0, chroma, 1)).split(1, dim=1)
+    red, green, blue = (pixels / torch.where(chroma > 0, chroma, 1)).chunk(3, dim=1)
     of_green = torch.where(value == pixels[:, 1:2], blue - red + 2, red - green + 4)
     hue = torch.where(value == pixels[:, :1], green - blue, of_green) + 6 * _each(turns)
     places = (torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1) + hue) % 6

@@ -46,5 +46,5 @@ def group_mutual_information(first: Tensor, second: Tensor, coarse: Tensor) -> T
     Returns:
         float32 scalar in nats, 0 to K ln E; a group without images counts 0.
     """
-    groups = [coarse == label for label in coarse.unique()]
-    return torch.stack([mutual_information(first[group], second[group]) for group in groups]).sum()
+    groups = [coarse == label for label in range(int(coarse.max()) + 1)]
+    return torch.stack([mutual_information(first[group], second[group]) for group in groups if group.any()]).sum()

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from training.recipe.recipe import Model
+from training.models.config import MixtureModel
 
 Shape = tuple[int, int, int]
 
@@ -12,7 +12,7 @@ def free_logits(label_count: int) -> int:
     return label_count if label_count > 2 else label_count - 1
 
 
-def make_expert(model: Model, shape: Shape, outputs: int) -> nn.Module:
+def make_expert(model: MixtureModel, shape: Shape, outputs: int) -> nn.Module:
     """Return one expert: [N, C, H, W] -> [N, L], or [N, D] -> [N, L] for ``shared``.
 
     Args:

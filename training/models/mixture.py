@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from training.models.config import MixtureModel
 from training.models.encoder import Encoder, Normalise
 from training.models.experts import free_logits, make_expert
-from training.recipe.recipe import Model
 
 
 class MixtureOutput(NamedTuple):
@@ -102,7 +102,7 @@ class MixtureOfExperts(GatedExperts):
 
     def __init__(
         self,
-        model: Model,
+        model: MixtureModel,
         image_shape: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
@@ -124,7 +124,9 @@ class MixtureOfExperts(GatedExperts):
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         evidence = embeddings if self.shared else pixels
-        logits = torch.stack([expert(evidence) for expert in self.experts], dim=1)
+        # One reshape instead of a new axis for each expert, which the exported graph would have, too.
+        logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)
+        logits = logits.reshape(embeddings.shape[0], len(self.experts), free_logits(self.label_count))
         return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)
 
     def gate(self, images: Tensor) -> Tensor:

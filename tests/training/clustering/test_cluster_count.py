@@ -14,19 +14,19 @@ def test_the_number_of_blobs_is_found(clusters: int) -> None:
     assert list(scores) == list(range(2, MOST + 1))
 
 
-def test_a_silhouette_is_that_of_the_best_partition_of_a_few_rows() -> None:
+def test_a_silhouette_is_scikit_learns() -> None:
     rows = np.array([[0.0], [1.0], [10.0], [11.0]], np.float32)
     scores = silhouettes(rows, seed=0)
     assert scores[2] == pytest.approx(silhouette_score(rows, [0, 0, 1, 1]))
     assert list(scores) == [2, 3]
 
 
-def test_rows_that_are_all_the_same_have_no_clusters() -> None:
+def test_equal_rows_have_no_clusters() -> None:
     with pytest.warns(UserWarning, match="distinct clusters"):
         assert set(silhouettes(np.ones((5, 2), np.float32), seed=0).values()) == {-1.0}
 
 
-def test_the_smallest_of_equals_is_taken_and_all_are_said() -> None:
+def test_the_smallest_of_equals_is_taken() -> None:
     scores = {2: 0.25, 3: 0.5, 4: 0.5}
     assert most_likely(scores) == 3
     assert describe(scores) == "clusters: 3, which has the highest average silhouette (2: 0.250, 3: 0.500, 4: 0.500)"

@@ -16,7 +16,7 @@ def _mistaken(share: float, seed: int) -> np.ndarray:
     return generator.permutation(KINDS)[labels]
 
 
-def test_a_consensus_is_better_than_what_it_is_made_of() -> None:
+def test_a_consensus_is_better_than_its_members() -> None:
     members = [_mistaken(0.3, seed) for seed in range(7)]
     found = consensus(members, np.ones(7), KINDS, seed=0)
     assert clustering_accuracy(found, TRUTH) > max(clustering_accuracy(member, TRUTH) for member in members)
@@ -29,7 +29,7 @@ def test_a_consensus_follows_the_weights() -> None:
         assert clustering_accuracy(found, followed) == 1.0
 
 
-def test_agreement_is_the_weighted_mean_of_mutual_information_with_the_others() -> None:
+def test_agreement_is_the_weighted_mean_mutual_information() -> None:
     members, weights = [_mistaken(0.3, seed) for seed in range(3)], np.array([1.0, 2.0, 3.0])
     first, second, third = (normalized_mutual_info_score(TRUTH, member) for member in members)
     assert agreement(TRUTH, members, weights) == pytest.approx((first + 2 * second + 3 * third) / 6)

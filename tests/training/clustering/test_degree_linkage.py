@@ -23,7 +23,7 @@ def test_rings_that_no_centres_tell_apart_are_found() -> None:
     assert clustering_accuracy(KMeans(2, n_init=3, random_state=0).fit_predict(rows), truth) < 0.95
 
 
-def test_a_few_strange_rows_take_the_place_of_no_cluster() -> None:
+def test_a_few_strange_rows_replace_no_cluster() -> None:
     rows, truth = rings()
     strange = np.array([[40, 0, 0], [40, 0.01, 0], [40, 0, 0.01]], np.float32)
     found = degree_linkage(np.concatenate([rows, strange]), 2, 6)
@@ -33,7 +33,7 @@ def test_a_few_strange_rows_take_the_place_of_no_cluster() -> None:
 
 @given(st.integers(4, 25), st.integers(2, 5), st.integers(0, 2**32 - 1))
 @settings(max_examples=30)
-def test_the_affinity_after_merges_is_that_of_the_published_sum(rows: int, merges: int, seed: int) -> None:
+def test_the_affinity_after_merges_is_the_published_sum(rows: int, merges: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     dense = generator.random((rows, rows)) * (generator.random((rows, rows)) < 0.5)
     np.fill_diagonal(dense, 0)
@@ -54,7 +54,7 @@ def test_the_affinity_after_merges_is_that_of_the_published_sum(rows: int, merge
             assert affinity[a, b] == pytest.approx(wanted)
 
 
-def test_weights_are_gaussians_as_wide_as_the_mean_squared_distance() -> None:
+def test_weights_are_gaussians_of_the_mean_squared_distance() -> None:
     weights = _weights(np.array([[1.0], [2.0]]), np.array([[1], [0]])).toarray()
     np.testing.assert_allclose(weights, [[0, np.exp(-1 / 2.5)], [np.exp(-4 / 2.5), 0]])
 

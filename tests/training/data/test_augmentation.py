@@ -2,8 +2,10 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import InterpolationMode, affine
 
+from tests.training.tiny import noise
 from training.data import augmentation
-from training.data.augmentation import moved, random_motions
+from training.data.augmentation import View, moved, random_motions, random_view, viewed
+from training.models.encoder import Normalise
 from training.recipe.recipe import Augmentation
 
 SMOOTH = torch.nn.functional.avg_pool2d(torch.rand(3, 2, 20, 20), 5, stride=1, padding=2)
@@ -41,3 +43,32 @@ def test_a_shift_moves_by_half_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(augmentation, "_uniform", lambda *shape: torch.ones(*shape))
     right = random_views(SMOOTH, Augmentation(shift=0.2))  # 0.2 of 10 pixels
     torch.testing.assert_close(right[:, :, :-2, :-2], SMOOTH[:, :, 2:, 2:], atol=1e-5, rtol=1e-5)
+
+
+def test_nothing_to_change_draws_no_random_number() -> None:
+    before = torch.get_rng_state()
+    view = random_view(4, Augmentation())
+    assert view == View(None, None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("keys", [{"rotation": 20}, {"crop": 0.5, "flip": 0.5}, {"shift": 0.1, "hue": 0.2, "blur": 2}])
+@pytest.mark.parametrize("shape", [(10, 16, 12), (10, 16, 12, 3)])
+def test_a_view_does_not_depend_on_shares(keys: dict[str, float], shape: tuple[int, ...]) -> None:
+    images, normalise = noise(10, shape[1:]), Normalise((0.5,), (0.25,))
+    view = random_view(10, Augmentation.model_validate(keys))
+    whole = viewed(normalise, images, view)
+    for place in (slice(0, 4), slice(4, 10), slice(3, 3)):
+        share = viewed(normalise, images[place], view.map(lambda rows, place=place: rows[place]))
+        torch.testing.assert_close(share, whole[place])
+
+
+def test_drawings_keep_their_random_numbers() -> None:
+    """Keys of photographs that are off change nothing for those of drawings."""
+    torch.manual_seed(0)
+    motions = random_motions(5, Augmentation(rotation=10, elastic=0.1))
+    torch.manual_seed(0)
+    view = random_view(5, Augmentation(rotation=10, elastic=0.1))
+    assert view.photographs is None
+    assert motions is not None and view.motions is not None  # noqa: PT018
+    assert all(map(torch.equal, motions, view.motions))

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,53 +7,117 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from clustnet.datasets import LabelledImages, load
 from clustnet.errors import UserError
 from tests.training.tiny import coarse, noise, same_state, tiny_recipe
-from training.data.data import CoarseData, hide_fine_labels, hold_out, load_split
-from training.methods.clustnet.method import ClustNet
+from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
+from training.methods.clustnet.method import ClustNetMethod
+from training.recipe.recipe import Data
 from training.runs.loop import show_progress
 
+FOLDERS = ("test/cats", "test/dogs", "train/cats/a", "train/cats/b", "train/dogs", "reference/cats/tom")
+FOLDERS += ("reference/cats/kitten", "reference/dogs/rex")
 
-def test_mnist_through_torchvision_is_what_the_files_hold() -> None:
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of colour photographs with all three splits, 3 in each of its folders."""
+    root, generator = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for folder in FOLDERS:
+        (root / folder).mkdir(parents=True)
+        for number in range(3):
+            pixels = generator.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{number}.png")
+    return root
+
+
+def known(images: int, labels: int = 2) -> CoarseData:
+    """Return random images whose coarse labels take turns."""
+    names = tuple(f"label {label}" for label in range(labels))
+    return CoarseData(noise(images, (2, 2)), torch.arange(images) % labels, names, (0.5,), (0.25,))
+
+
+def test_mnist_is_loaded_with_its_given_labels() -> None:
     for split, count in (("train", 60_000), ("test", 10_000)):
-        plain = load(f"mnist:{split}")
-        loaded = load_split(tiny_recipe({"data.train_images": None, "data.test_images": None}).data, split)
+        plain, loaded = load(f"mnist:{split}"), load_split(Data(), split)  # type: ignore[call-overload]
         assert len(loaded) == count
         np.testing.assert_array_equal(loaded.images, plain.images)
-        np.testing.assert_array_equal(loaded.labels, plain.labels)
-        assert (loaded.classes, loaded.mean, loaded.std) == (plain.classes, plain.mean, plain.std)
+        np.testing.assert_array_equal(loaded.fine, plain.fine)
+        np.testing.assert_array_equal(loaded.coarse, plain.fine >= 5)
+        assert loaded.coarse_labels == ("0-4", "5-9")
 
 
-def test_a_split_is_cut_to_the_recipes_first_images() -> None:
-    data = tiny_recipe({"data.train_images": 30, "data.test_images": 20}).data
-    assert [len(load_split(data, split)) for split in ("train", "test")] == [30, 20]
+def test_a_split_is_cut_to_its_first_images() -> None:
+    data = Data(train_images=30, test_images=20)
+    test = load_split(data, "test")
+    assert test is not None
+    assert [len(load_split(data, "train")), len(test)] == [30, 20]
+    with pytest.raises(UserError, match=r"^data.test_images is 10001, but mnist has 10000; lower it"):
+        load_split(Data(test_images=10_001), "test")
 
 
-def test_hidden_labels_are_only_coarse(mnist_train: LabelledImages) -> None:
-    data = hide_fine_labels(mnist_train, tiny_recipe().data)
-    assert {field.name for field in dataclasses.fields(data)} == {"images", "targets", "mean", "std"}
-    np.testing.assert_array_equal(data.targets.numpy(), (mnist_train.labels >= 5).astype(np.float32))
+def test_training_data_have_coarse_labels_alone(mnist_train: LabelledImages) -> None:
+    data = hide_fine_labels(mnist_train)
+    assert {field.name for field in dataclasses.fields(data)} == {"images", "coarse", "labels", "mean", "std"}
+    np.testing.assert_array_equal(data.coarse.numpy(), mnist_train.fine >= 5)
     np.testing.assert_array_equal(data.images.numpy(), mnist_train.images)
+    assert (data.labels, data.label_count) == (("0-4", "5-9"), 2)
 
 
-def test_the_second_group_is_the_positive_one(mnist_train: LabelledImages) -> None:
-    data = tiny_recipe({"data.coarse": {"odd": [1, 3, 5, 7, 9], "even": [0, 2, 4, 6, 8]}}).data
-    targets = hide_fine_labels(mnist_train, data).targets.numpy()
-    np.testing.assert_array_equal(targets, (mnist_train.labels % 2 == 0).astype(np.float32))
+@pytest.mark.parametrize(
+    ("groups", "labels"),
+    [
+        (None, ("all",)),
+        ({"odd": [1, 3, 5, 7, 9], "even": [0, 2, 4, 6, 8]}, ("odd", "even")),
+        ({"low": [0, 1, 2], "mid": ["3", "4", "5"], "high": [6, 7, 8, 9]}, ("low", "mid", "high")),
+    ],
+)
+def test_the_recipe_groups_fine_classes(groups: dict[str, list[int | str]] | None, labels: tuple[str, ...]) -> None:
+    train = load_split(Data(train_images=100, coarse=groups), "train")
+    data, listed = hide_fine_labels(train), groups or {"all": list(range(10))}
+    assert data.labels == labels
+    expected = [next(i for i, group in enumerate(listed.values()) if {f, str(f)} & set(group)) for f in train.fine]
+    assert data.coarse.tolist() == expected
 
 
-def test_training_sees_nothing_of_fine_labels_shuffled_inside_their_group(mnist_train: LabelledImages) -> None:
-    labels, generator = mnist_train.labels.copy(), np.random.default_rng(0)
-    for group in (labels < 5, labels >= 5):
-        labels[group] = generator.permutation(labels[group])
-    assert (labels != mnist_train.labels).mean() > 0.5
+def test_a_folder_keeps_colour_and_labels(photographs: Path) -> None:
+    data = Data(name="folder", path=photographs, size=(8, 10))
+    train, test = load_split(data, "train"), load_split(data, "test")
+    assert test is not None
+    assert (train.images.shape, test.images.shape) == ((9, 8, 10, 3), (6, 8, 10, 3))
+    hidden = hide_fine_labels(train)
+    assert hidden.labels == ("cats", "dogs")
+    assert hidden.coarse.tolist() == [int("dogs" in file) for file in train.files or ()]
+    reference = load_reference(data, train)
+    assert reference is not None
+    assert (reference.labelled, len(reference.classes), reference.coarse.tolist()) == (True, 3, [0] * 6 + [1] * 3)
+
+
+def test_a_plain_folder_has_no_other_split(photographs: Path) -> None:
+    data = Data(name="folder", path=photographs / "train", size=(8, 8), colour=False)
+    train = load_split(data, "train")
+    assert train.images.shape == (9, 8, 8)
+    assert hide_fine_labels(train).labels == ("cats", "dogs")
+    assert load_split(data, "test") is None
+    assert load_reference(data, train) is None
+
+
+def test_labelled_training_images_are_the_references(mnist_train: LabelledImages) -> None:
+    assert load_reference(Data(), mnist_train) is mnist_train
+
+
+def test_training_sees_nothing_of_fine_labels(mnist_train: LabelledImages) -> None:
+    fine, generator = mnist_train.fine.copy(), np.random.default_rng(0)
+    for group in (fine < 5, fine >= 5):
+        fine[group] = generator.permutation(fine[group])
+    assert (fine != mnist_train.fine).mean() > 0.5
     keys = {"optimisation.epochs": 1, "pretraining.epochs": 1, "routing": "hard"}
     discovery = {"partition.epochs": 1, "partition.images": 60, "loss.mutual_information": 1.0}
     recipe, states = tiny_recipe(keys | discovery), []
-    for version in (mnist_train, dataclasses.replace(mnist_train, labels=labels)):
-        method = ClustNet(hide_fine_labels(version, recipe.data), recipe, Accelerator())
+    for version in (mnist_train, dataclasses.replace(mnist_train, fine=fine)):
+        method = ClustNetMethod(hide_fine_labels(version), recipe, Accelerator())
         list(method.run(0, show_progress))
         states.append(method.state())
     assert same_state(*states)
@@ -61,7 +126,7 @@ def test_training_sees_nothing_of_fine_labels_shuffled_inside_their_group(mnist_
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 2**31))
 def test_batches_cover_each_image_once(images: int, size: int, seed: int) -> None:
     pixels = torch.arange(images, dtype=torch.uint8).view(-1, 1, 1)
-    data = CoarseData(pixels, torch.arange(images).float(), (0.5,), (0.25,))
+    data = CoarseData(pixels, torch.zeros(images, dtype=torch.int64), ("all",), (0.5,), (0.25,))
     batches = data.batches(size, torch.Generator().manual_seed(seed))
     assert sorted(torch.cat(batches).tolist()) == list(range(images))
     assert all(len(batch) == size for batch in batches[:-1])
@@ -70,24 +135,25 @@ def test_batches_cover_each_image_once(images: int, size: int, seed: int) -> Non
 
 
 def test_batches_among_some_images_hold_those_alone() -> None:
-    data = CoarseData(noise(10, (2, 2)), torch.zeros(10), (0.5,), (0.25,))
-    batches = data.batches(2, torch.Generator().manual_seed(0), np.array([1, 4, 7]))
+    batches = known(10).batches(2, torch.Generator().manual_seed(0), np.array([1, 4, 7]))
     assert sorted(torch.cat(batches).tolist()) == [1, 4, 7]
 
 
 def test_the_generator_decides_the_order() -> None:
-    data = CoarseData(noise(100, (2, 2)), torch.arange(100).float(), (0.5,), (0.25,))
+    data = known(100)
     orders = [data.batches(100, torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)]
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0], orders[2])
 
 
-def test_held_out_images_are_the_last(mnist_train: LabelledImages) -> None:
-    data = coarse(mnist_train, 30)
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_held_out_images_are_the_last(labels: int) -> None:
+    data = known(30, labels)
     seen, validation = hold_out(data, 10)
     assert torch.equal(torch.cat([seen.images, validation.images]), data.images)
-    assert torch.equal(torch.cat([seen.targets, validation.targets]), data.targets)
+    assert torch.equal(torch.cat([seen.coarse, validation.coarse]), data.coarse)
     assert len(validation.images) == 10
+    assert seen.labels == validation.labels == data.labels
     assert hold_out(data, 0) == (data, data)
 
 
@@ -96,8 +162,9 @@ def test_something_must_be_left_to_train_on(mnist_train: LabelledImages) -> None
         hold_out(coarse(mnist_train, 30), 30)
 
 
-def test_sorted_data_cannot_be_held_out_from_the_end(mnist_train: LabelledImages) -> None:
-    data = coarse(mnist_train, 30)
-    ordered = dataclasses.replace(data, targets=data.targets.sort().values)
-    with pytest.raises(UserError, match="are all of one coarse group, as the data are sorted by class"):
-        hold_out(ordered, 5)
+@pytest.mark.parametrize(("labels", "images", "missing"), [(2, 5, 0), (3, 15, 0), (3, 25, 1)])
+def test_both_parts_must_have_every_label(labels: int, images: int, missing: int) -> None:
+    data = known(30, labels)
+    ordered = dataclasses.replace(data, coarse=data.coarse.sort().values)
+    with pytest.raises(UserError, match=rf"{images} training images or .* none of the coarse label 'label {missing}'"):
+        hold_out(ordered, images)

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ def routings(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 
 
 @given(routings())
-def test_it_is_the_information_in_the_symmetrised_joint_distribution(views: tuple[Tensor, Tensor]) -> None:
+def test_it_is_that_of_the_symmetrised_joint(views: tuple[Tensor, Tensor]) -> None:
     first, second = views
     plain, experts = 0.0, range(first.shape[1])
     joint = [
@@ -34,7 +35,7 @@ def test_it_is_the_information_in_the_symmetrised_joint_distribution(views: tupl
 
 
 @given(routings())
-def test_it_lies_between_nothing_and_the_logarithm_of_the_experts(views: tuple[Tensor, Tensor]) -> None:
+def test_it_lies_between_nothing_and_log_of_experts(views: tuple[Tensor, Tensor]) -> None:
     assert -1e-6 <= float(mutual_information(*views)) <= math.log(views[0].shape[1]) + 1e-6
 
 
@@ -45,15 +46,16 @@ def test_for_certain_routings_it_is_scikit_learns() -> None:
     assert math.isclose(float(mutual_information(certain, certain)), expected, abs_tol=1e-5)
 
 
-def test_groups_are_measured_apart_and_added() -> None:
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_groups_are_measured_apart_and_added(labels: int) -> None:
     first, second = torch.rand(2, 20, 4).softmax(dim=2)
-    target = (torch.arange(20) % 3 == 0).float()
-    parts = [mutual_information(first[target == label], second[target == label]) for label in (0, 1)]
-    torch.testing.assert_close(group_mutual_information(first, second, target), sum(parts))
+    coarse = torch.arange(20) % labels
+    each = [mutual_information(first[coarse == label], second[coarse == label]) for label in range(labels)]
+    torch.testing.assert_close(group_mutual_information(first, second, coarse), sum(each))
 
 
 def test_a_missing_group_counts_nothing() -> None:
     first, second = torch.rand(2, 20, 4).softmax(dim=2)
     torch.testing.assert_close(
-        group_mutual_information(first, second, torch.ones(20)), mutual_information(first, second)
+        group_mutual_information(first, second, torch.full((20,), 2)), mutual_information(first, second)
     )

@@ -46,7 +46,7 @@ def test_divergence_is_torchs_own() -> None:
     assert float(clustering_divergence(p, p)) == pytest.approx(0, abs=1e-6)
 
 
-def test_divergence_from_a_hard_target_is_the_cross_entropy() -> None:
+def test_divergence_from_hard_targets_is_the_cross_entropy() -> None:
     q = soft_assignment(*drawn())
     p = torch.eye(3)[[0, 1, 2, 0, 1, 2, 0]]
     wanted = -q[range(7), [0, 1, 2, 0, 1, 2, 0]].log().mean()

@@ -8,7 +8,19 @@ from torch.nn.functional import interpolate, max_pool2d, max_unpool2d
 
 from tests.training.models.test_architecture import DENSE, architectures, conv, described
 from training.models.architecture import Architecture, parse_architecture, read_architecture
-from training.models.autoencoder import Autoencoder, unpool
+from training.models.autoencoder import Decoder, Encoder, unpool
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder of one architecture, as the method trains them."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(architecture), Decoder(architecture)
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        embeddings, places = self.encoder.with_places(pixels)
+        return embeddings, self.decoder(embeddings, places)
 
 
 def built(*layers: dict[str, Any], **fields: Any) -> Autoencoder:
@@ -18,7 +30,7 @@ def built(*layers: dict[str, Any], **fields: Any) -> Autoencoder:
 
 @settings(max_examples=40, deadline=None)
 @given(architectures())
-def test_what_is_rebuilt_has_the_shape_of_the_images(content: dict[str, Any]) -> None:
+def test_rebuilt_images_have_the_shape_of_the_images(content: dict[str, Any]) -> None:
     described = parse_architecture(content, "here")
     pixels = torch.rand(3, *described.image_shape)
     network = Autoencoder(described)
@@ -31,7 +43,7 @@ def test_what_is_rebuilt_has_the_shape_of_the_images(content: dict[str, Any]) ->
 
 @settings(max_examples=40, deadline=None)
 @given(architectures())
-def test_every_layer_goes_to_the_shape_that_was_worked_out_without_torch(content: dict[str, Any]) -> None:
+def test_every_layer_has_the_described_shape(content: dict[str, Any]) -> None:
     network = Autoencoder(parse_architecture(content, "here")).eval()
     for layer in (*network.encoder.layers, *network.decoder.layers):
         if layer.step.kind != "unpool":
@@ -63,7 +75,7 @@ def test_the_formats_example_computes_what_plain_torch_does() -> None:
     torch.testing.assert_close(found[1], rebuilt, atol=1e-4, rtol=1e-4)
 
 
-def test_the_starred_pool_replicates_and_the_other_goes_back_to_the_maxima() -> None:
+def test_the_starred_pool_replicates_the_other_unpools() -> None:
     pixels = torch.tensor([[1.0, 2.0, 0.0, 0.0], [4.0, 3.0, 0.0, 7.0]]).repeat(4, 2).view(1, 1, 8, 8)
     for kind, wanted in (
         ("MaxPool2D*", [[4.0, 4.0, 7.0, 7.0], [4.0, 4.0, 7.0, 7.0]]),
@@ -88,7 +100,7 @@ def test_gradients_reach_every_weight(kind: str) -> None:
     assert all(weight.grad is not None for weight in network.parameters())
 
 
-def test_a_flat_input_takes_images_of_as_many_numbers() -> None:
+def test_a_flat_input_takes_as_many_numbers() -> None:
     flat = {"name": "flat", "batch_size": 8, "layers": [{"type": "Input", "output_shape": [1, 1, 64]}, DENSE]}
     embeddings, rebuilt = Autoencoder(Architecture.model_validate(flat))(torch.rand(2, 1, 1, 64))
     assert embeddings.shape == (2, 4)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torchvision.transforms import Normalize
 
+from clustnet.errors import UserError
 from tests.training.tiny import noise
 from training.models.encoder import Decoder, Encoder, Normalise
 
@@ -20,10 +21,34 @@ def test_normalisation_of_colour_images_is_torchvisions_channels_first() -> None
     torch.testing.assert_close(Normalise(MEAN, STD)(images), plain)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
-def test_the_decoder_gives_back_the_encoders_shape(shape: tuple[int, int, int]) -> None:
+def test_numbers_are_normalised_as_pixels_are() -> None:
+    images = noise(3)
+    normalise = Normalise((0.1307,), (0.3081,))
+    assert torch.equal(normalise(images.float()), normalise(images))
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 27), (3, 4, 4), (3, 7, 5), (1, 6, 61)])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_decoder_returns_the_encoders_shape(shape: tuple[int, int, int], batch_norm: bool) -> None:
     pixels = torch.randn(5, *shape)
-    embeddings = Encoder(shape, (4, 8), 16)(pixels)
+    embeddings = Encoder(shape, (4, 8), 16, batch_norm)(pixels)
     assert embeddings.shape == (5, 16)
     assert embeddings.min() >= 0
-    assert Decoder(shape, (4, 8), 16)(embeddings).shape == pixels.shape
+    decoded = Decoder(shape, (4, 8), 16)(embeddings)
+    assert decoded.shape == pixels.shape
+    assert decoded[0, 0].unique().numel() > 1
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (1, 30, 27)])
+def test_every_decoded_pixel_depends_on_the_embedding(shape: tuple[int, int, int]) -> None:
+    decoder = Decoder(shape, (4, 8), 16)
+    one, other = decoder(torch.randn(2, 16))
+    assert (one != other).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 28), (3, 28, 2)])
+def test_images_too_small_for_the_encoder_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(
+        UserError, match=rf"have {shape[1]}x{shape[2]} pixels, but the encoder reads sides of 4 or more"
+    ):
+        Encoder(shape, (4, 8), 16)

@@ -2,26 +2,36 @@ import pytest
 import torch
 from torch import nn
 
-from training.models.experts import make_expert
-from training.recipe.recipe import Model
+from training.models.config import MixtureModel
+from training.models.experts import free_logits, make_expert
 
 
-def expert(capacity: str, shape: tuple[int, int, int] = (1, 28, 28), **keys: object) -> nn.Module:
-    return make_expert(Model.model_validate({"expert": capacity, **keys}), shape)
+def expert(capacity: str, shape: tuple[int, int, int] = (1, 28, 28), outputs: int = 1, **keys: object) -> nn.Module:
+    return make_expert(MixtureModel.model_validate({"expert": capacity, **keys}), shape, outputs)
 
 
 def size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 27)])
+@pytest.mark.parametrize(("labels", "outputs"), [(1, 0), (2, 1), (3, 3), (7, 7)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 27), (3, 3, 5)])
 @pytest.mark.parametrize("capacity", ["linear", "small_cnn", "large_cnn"])
-def test_an_expert_gives_one_logit_an_image(capacity: str, shape: tuple[int, int, int]) -> None:
-    assert expert(capacity, shape)(torch.randn(5, *shape)).shape == (5, 1)
+def test_an_expert_returns_its_free_logits(
+    capacity: str, shape: tuple[int, int, int], labels: int, outputs: int
+) -> None:
+    assert free_logits(labels) == outputs
+    assert expert(capacity, shape, outputs)(torch.randn(5, *shape)).shape == (5, outputs)
 
 
-def test_a_shared_expert_is_a_linear_head_on_the_embedding() -> None:
-    assert expert("shared", embedding=7)(torch.randn(5, 7)).shape == (5, 1)
+@pytest.mark.parametrize("outputs", [0, 1, 3])
+def test_a_shared_expert_reads_the_embedding(outputs: int) -> None:
+    assert expert("shared", outputs=outputs, embedding=7)(torch.randn(5, 7)).shape == (5, outputs)
+
+
+@pytest.mark.parametrize("capacity", ["linear", "small_cnn", "large_cnn", "shared"])
+def test_one_coarse_label_needs_no_parameters(capacity: str) -> None:
+    assert size(expert(capacity, outputs=0)) == 0
 
 
 def test_capacities_grow_by_their_names() -> None:
@@ -29,7 +39,7 @@ def test_capacities_grow_by_their_names() -> None:
     assert sizes == sorted(set(sizes))
 
 
-def test_the_recipe_decides_the_channels_of_a_small_expert() -> None:
+def test_the_recipe_decides_a_small_experts_channels() -> None:
     convolutions = [m for m in expert("small_cnn", expert_channels=[5, 7]).modules() if isinstance(m, nn.Conv2d)]
     assert [convolution.out_channels for convolution in convolutions] == [5, 7]
 

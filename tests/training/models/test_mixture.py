@@ -1,43 +1,80 @@
 import pytest
 import torch
+from torch import Tensor
 
-from tests.training.tiny import noise, tiny_recipe
-from training.models.mixture import MixtureOfExperts, straight_through
-from training.recipe.recipe import Model
+from tests.training.tiny import noise
+from training.models.config import MixtureModel
+from training.models.mixture import (
+    MixtureOfExperts,
+    coarse_log_probability,
+    coarse_probability,
+    straight_through,
+)
 
 CAPACITIES = ["linear", "small_cnn", "large_cnn", "shared"]
 SHAPES = [(28, 28), (32, 32, 3)]
+FREE = {1: 0, 2: 1, 3: 3, 5: 5}
 
 
-def mixture(expert: str = "linear", shape: tuple[int, ...] = (28, 28), experts: int = 3) -> MixtureOfExperts:
+def mixture(
+    expert: str = "linear", shape: tuple[int, ...] = (28, 28), experts: int = 3, labels: int = 2
+) -> MixtureOfExperts:
     torch.manual_seed(0)
-    model: Model = tiny_recipe({"model.expert": expert, "model.experts": experts}).model
+    model = MixtureModel.model_validate({"expert": expert, "experts": experts, "channels": (4, 8), "embedding": 16})
     channels = shape[2] if len(shape) == 3 else 1
-    return MixtureOfExperts(model, shape, (0.5,) * channels, (0.25,) * channels)
+    return MixtureOfExperts(model, shape, (0.5,) * channels, (0.25,) * channels, labels)
 
 
+def plain_probability(logit: Tensor) -> Tensor:
+    """Return the distribution of free logits [..., L] by a softmax, that of one logit with 0 for the first label."""
+    if logit.shape[-1] == 1:
+        logit = torch.cat([torch.zeros_like(logit), logit], dim=-1)
+    return logit.softmax(dim=-1) if logit.shape[-1] else torch.ones(*logit.shape[:-1], 1)
+
+
+@pytest.mark.parametrize("labels", FREE)
+def test_coarse_probability_is_the_softmax(labels: int) -> None:
+    logit = 5 * torch.randn(7, 4, FREE[labels])
+    expected = plain_probability(logit)
+    assert expected.shape == (7, 4, labels)
+    torch.testing.assert_close(coarse_probability(logit), expected)
+    torch.testing.assert_close(coarse_log_probability(logit), expected.log(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("labels", FREE)
+def test_log_probability_is_finite_at_extreme_logits(labels: int) -> None:
+    logit = torch.full((2, 3, FREE[labels]), -1e30)
+    logit[..., :1] = 1e30
+    assert coarse_log_probability(logit).isfinite().all()
+
+
+@pytest.mark.parametrize("labels", FREE)
 @pytest.mark.parametrize("expert", CAPACITIES)
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
-def test_the_mixture_routes_raw_images_and_asks_every_expert(expert: str, shape: tuple[int, ...]) -> None:
-    output = mixture(expert, shape)(noise(5, shape))
-    assert output.log_routing.shape == output.expert_logit.shape == (5, 3)
+def test_the_mixture_routes_raw_images(expert: str, shape: tuple[int, ...], labels: int) -> None:
+    output = mixture(expert, shape, labels=labels)(noise(5, shape))
+    assert output.log_routing.shape == (5, 3)
+    assert output.expert_logit.shape == (5, 3, FREE[labels])
     torch.testing.assert_close(output.log_routing.exp().sum(dim=1), torch.ones(5))
 
 
+@pytest.mark.parametrize("labels", FREE)
 @pytest.mark.parametrize("expert", CAPACITIES)
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
-def test_gate_and_experts_alone_agree_with_the_whole(expert: str, shape: tuple[int, ...]) -> None:
-    model, images = mixture(expert, shape), noise(5, shape)
+def test_gate_and_experts_alone_agree_with_the_whole(expert: str, shape: tuple[int, ...], labels: int) -> None:
+    model, images = mixture(expert, shape, labels=labels), noise(5, shape)
     output = model(images)
     torch.testing.assert_close(model.gate(images), output.log_routing.exp())
     for index in range(3):
-        torch.testing.assert_close(model.expert(index, images), output.expert_logit[:, index].sigmoid())
+        found = model.expert(index, images)
+        torch.testing.assert_close(found, plain_probability(output.expert_logit[:, index]))
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(5))
 
 
 @pytest.mark.parametrize("expert", CAPACITIES)
-def test_every_parameter_belongs_to_the_gate_or_to_the_experts(expert: str) -> None:
+def test_every_parameter_belongs_to_gate_or_experts(expert: str) -> None:
     model = mixture(expert)
     gate, experts = ({id(p) for p in part} for part in (model.gate_parameters(), model.experts.parameters()))
     assert not gate & experts

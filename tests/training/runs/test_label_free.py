@@ -6,101 +6,149 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, mutual_info_score
 
-from clustnet.datasets import LabelledImages
-from tests.training.tiny import coarse, tiny_recipe
+from tests.training.tiny import noise
 from training.data.data import CoarseData
+from training.models.config import MixtureModel
 from training.models.inference import route
 from training.models.mixture import MixtureOfExperts
-from training.recipe.recipe import Recipe
+from training.recipe.recipe import Augmentation
 from training.runs.label_free import LabelFree, describe, label_free
 
 APART = np.eye(3, dtype=np.float32) / 3
+IDLE = np.diag([0.5, 0.5, 0.0])
+SPLIT = np.array([[0.2, 0.1, 0], [0.1, 0.2, 0], [0, 0, 0.4]])
+NAMES = ("low", "high", "top")
 
 
-def figures(joint: np.ndarray) -> LabelFree:
-    return LabelFree(100, 0.99, -0.02, (1.0, 0.9), joint.astype(np.float32))
+def figures(*joint: np.ndarray) -> LabelFree:
+    accuracy = 0.99 if len(joint) > 1 else None
+    return LabelFree(100, accuracy, -0.02, (1.0, 0.9, 0.8)[: len(joint)], np.stack(joint).astype(np.float32))
 
 
-def model_of(recipe: Recipe, data: CoarseData) -> MixtureOfExperts:
+def data_of(images: int, labels: int, shape: tuple[int, ...] = (28, 28)) -> CoarseData:
+    channels = 3 if len(shape) == 3 else 1
+    coarse = torch.arange(images) % labels
+    return CoarseData(noise(images, shape), coarse, NAMES[:labels], (0.5,) * channels, (0.3,) * channels)
+
+
+def model_of(data: CoarseData, certainty: float = 1) -> MixtureOfExperts:
     torch.manual_seed(0)
-    return MixtureOfExperts(recipe.model, (28, 28), data.mean, data.std)
+    part = MixtureModel(experts=3, channels=(4, 8), embedding=16)
+    model = MixtureOfExperts(part, data.images.shape[1:], data.mean, data.std, data.label_count)
+    with torch.no_grad():
+        model.head.weight *= certainty
+    return model
 
 
-@pytest.mark.parametrize("routing", ["soft", "hard"])
-def test_the_likelihood_is_scikit_learns_log_loss(mnist_train: LabelledImages, routing: str) -> None:
-    recipe, data = tiny_recipe({"routing": routing}), coarse(mnist_train, 120)
-    model = model_of(recipe, data)
-    found = label_free(model, data, recipe)
-    probability = route(model, data.images.numpy(), routing == "hard").positive_probability
-    assert found.log_likelihood == pytest.approx(-log_loss(data.targets.numpy(), probability), abs=1e-5)
-    assert found.binary_accuracy == ((probability > 0.5) == (data.targets.numpy() > 0.5)).mean()
+@pytest.mark.parametrize("shape", [(28, 28), (20, 24, 3)])
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_likelihood_is_scikit_learns_log_loss(hard: bool, labels: int, shape: tuple[int, ...]) -> None:
+    data = data_of(120, labels, shape)
+    model = model_of(data)
+    found = label_free(model, data, Augmentation(), hard)
+    probability = route(model, data.images.numpy(), hard).coarse_probability
+    probability /= probability.sum(axis=1, keepdims=True)
+    assert found.log_likelihood == pytest.approx(-log_loss(data.coarse.numpy(), probability), abs=1e-5)
+    assert found.coarse_accuracy == (probability.argmax(axis=1) == data.coarse.numpy()).mean()
+    assert found.row()["label_free/coarse_accuracy"] == found.coarse_accuracy
     assert found.images == 120
 
 
-def test_sure_routing_has_the_mutual_information_of_its_experts(mnist_train: LabelledImages) -> None:
+def test_one_coarse_label_has_no_accuracy() -> None:
+    data = data_of(50, 1)
+    found = label_free(model_of(data), data, Augmentation(), hard=False)
+    assert found.coarse_accuracy is None
+    assert found.log_likelihood == pytest.approx(0, abs=1e-6)
+    assert set(found.row()) == {"label_free/score", "label_free/mutual_information"}
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_sure_routing_has_its_experts_mutual_information(labels: int) -> None:
     """Without augmentation the view is the image, so that it is the experts' entropy, as in scikit-learn."""
-    recipe, data = tiny_recipe(), coarse(mnist_train, 200)
-    model = model_of(recipe, data)
-    with torch.no_grad():
-        model.head.weight *= 1_000_000  # so sure that each image goes to one expert
+    data = data_of(200, labels)
+    # So sure that each image goes to one expert.
+    model = model_of(data, 1_000_000)
     experts = route(model, data.images.numpy(), hard=False).routing.argmax(axis=1)
-    found = label_free(model, data, recipe)
+    found = label_free(model, data, Augmentation(), hard=False)
+    assert len(found.mutual_information) == labels
     for group, value in enumerate(found.mutual_information):
-        chosen = experts[data.targets.numpy() == group]
+        chosen = experts[data.coarse.numpy() == group]
         assert value == pytest.approx(mutual_info_score(chosen, chosen), abs=1e-3)
     assert found.score == pytest.approx(found.log_likelihood + sum(found.mutual_information))
 
 
-def test_views_lower_it_and_repeat(mnist_train: LabelledImages) -> None:
-    plain, data = tiny_recipe(), coarse(mnist_train, 100)
-    model = model_of(plain, data)
-    with torch.no_grad():
-        model.head.weight *= 100  # so sure that a view can change much
-    turned = tiny_recipe({"augmentation.rotation": 90, "augmentation.shift": 0.5})
+@pytest.mark.parametrize(
+    ("shape", "keys"),
+    [((28, 28), {"rotation": 90, "shift": 0.5}), ((20, 24, 3), {"crop": 0.8, "flip": 0.5, "hue": 0.5})],
+)
+def test_views_lower_it_and_repeat(shape: tuple[int, ...], keys: dict[str, float]) -> None:
+    plain, changed, data = Augmentation(), Augmentation.model_validate(keys), data_of(100, 2, shape)
+    # So sure that a view can change much.
+    model = model_of(data, 100)
     before = torch.random.get_rng_state()
-    first, second = label_free(model, data, turned), label_free(model, data, turned)
+    first, second = (label_free(model, data, changed, hard=False) for _ in range(2))
     assert first.mutual_information == second.mutual_information
-    assert sum(first.mutual_information) < sum(label_free(model, data, plain).mutual_information)
-    assert first.log_likelihood == label_free(model, data, plain).log_likelihood  # measured on the images themselves
+    unchanged = label_free(model, data, plain, hard=False)
+    assert sum(first.mutual_information) < sum(unchanged.mutual_information)
+    # It is measured on the images themselves.
+    assert first.log_likelihood == unchanged.log_likelihood
     assert torch.equal(torch.random.get_rng_state(), before)
     assert model.training
 
 
-def test_a_group_without_images_counts_nothing(mnist_train: LabelledImages) -> None:
-    data = coarse(mnist_train, 50)
-    one_sided = replace(data, targets=torch.zeros(50))
-    found = label_free(model_of(tiny_recipe(), data), one_sided, tiny_recipe())
-    assert found.mutual_information[1] == pytest.approx(0, abs=1e-5)
+def test_a_group_without_images_counts_nothing() -> None:
+    data = replace(data_of(50, 3), coarse=torch.arange(50) % 2)
+    found = label_free(model_of(data), data, Augmentation(), hard=False)
+    assert found.mutual_information[2] == pytest.approx(0, abs=1e-5)
     assert math.isfinite(found.score)
 
 
-def test_nothing_has_collapsed_where_every_cluster_is_apart() -> None:
-    assert figures(np.stack([APART, APART])).collapse(("low", "high"), (3, 3)) == []
-    assert describe(figures(np.stack([APART, APART])), tiny_recipe()).splitlines()[-1] == (
-        "no collapse: every expert is in use in both groups"
-    )
+@pytest.mark.parametrize(("labels", "where"), [(1, ""), (2, " in every group"), (3, " in every group")])
+def test_nothing_has_collapsed_with_clusters_apart(labels: int, where: str) -> None:
+    found = figures(*[APART] * labels)
+    assert found.collapse(NAMES[:labels], (3,) * labels) == []
+    text = describe(found, NAMES[:labels], (3,) * labels, held_out=False)
+    assert text.splitlines()[-1] == f"no collapse: every expert is in use{where}"
 
 
-def test_collapse_is_said_in_words() -> None:
-    idle = np.diag([0.5, 0.5, 0.0])
-    split = np.array([[0.2, 0.1, 0], [0.1, 0.2, 0], [0, 0, 0.4]])
-    assert figures(np.stack([idle, idle])).collapse(("low", "high"), (3, 3)) == [
-        "under 1 % of the images of either group go to expert 2"
-    ]
-    assert figures(np.stack([APART, idle])).collapse(("low", "high"), (3, 3)) == [
-        "in group high under 1 % go to expert 2, so classes are merged there"
-    ]
-    assert figures(np.stack([split, APART])).collapse(("low", "high"), (3, 3)) == [
-        "in group low an image and its view meet at one expert with a probability of only 67% at worst (experts 0, 1), "
-        "so classes may be split or merged there"
-    ]
-    assert figures(np.stack([APART, idle])).collapse(("low", "high"), (3, 2)) == []  # as was asked for
-    assert "collapse: under 1 % of the images" in describe(figures(np.stack([idle, idle])), tiny_recipe())
+@pytest.mark.parametrize(
+    ("joint", "clusters", "expected"),
+    [
+        ([IDLE, IDLE], (3, 3), "under 1 % of the images of every group go to expert 2"),
+        ([IDLE], (3,), "under 1 % of the images go to expert 2"),
+        ([APART, IDLE], (3, 3), "in group high under 1 % go to expert 2, so classes are merged there"),
+        ([APART, APART, IDLE], (3, 3, 3), "in group top under 1 % go to expert 2, so classes are merged there"),
+        (
+            [SPLIT, APART],
+            (3, 3),
+            "in group low an image and its view meet at one expert with a probability of only 67% at worst "
+            "(experts 0, 1), so classes may be split or merged there",
+        ),
+        # As many clusters as were requested.
+        ([APART, IDLE], (3, 2), None),
+    ],
+)
+def test_collapse_is_described_in_words(
+    joint: list[np.ndarray], clusters: tuple[int, ...], expected: str | None
+) -> None:
+    found, labels = figures(*joint), NAMES[: len(joint)]
+    assert found.collapse(labels, clusters) == ([] if expected is None else [expected])
+    assert expected is None or f"collapse: {expected}" in describe(found, labels, clusters, held_out=False)
 
 
-def test_the_description_names_the_images() -> None:
-    text = describe(figures(np.stack([APART, APART])), tiny_recipe({"data.validation_images": 100}))
-    assert text.splitlines()[0] == (
-        "label-free score 1.8800: mutual information 1.9000 of at most 2.20 nats, log-likelihood -0.0200, "
-        "binary accuracy 0.9900 (100 validation images)"
-    )
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (1, "score 0.9800: mutual information 1.0000 of at most 1.10 nats (100 training images)"),
+        (
+            2,
+            "score 1.8800: mutual information 1.9000 of at most 2.20 nats, log-likelihood -0.0200, coarse accuracy "
+            "0.9900 (100 training images)",
+        ),
+    ],
+)
+def test_the_description_names_the_images(labels: int, expected: str) -> None:
+    found, names, clusters = figures(*[APART] * labels), NAMES[:labels], (3,) * labels
+    assert describe(found, names, clusters, held_out=False).splitlines()[0] == f"label-free {expected}"
+    assert "(100 validation images)" in describe(found, names, clusters, held_out=True)

@@ -1,4 +1,4 @@
-"""Candidate clusterings of one coarse group, and the choice among them without labels.
+"""Candidate clusterings of the images of one coarse label, and the choice among them without labels.
 
 Each representation is clustered by UMAP (McInnes, Healy, Melville, arXiv:1802.03426) and a Gaussian mixture, for two
 sizes of neighbourhood. Their consensus is one candidate more. The one is chosen that agrees best with all of them: the

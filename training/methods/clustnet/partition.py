@@ -1,4 +1,4 @@
-"""The initial partition: each coarse group parted into as many clusters as it has classes, without fine labels."""
+"""The initial partition: the images of each coarse label in as many clusters as it has classes, without fine labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from training.methods.clustnet.candidates import Candidate, candidates
 from training.methods.clustnet.pairing import paired
 from training.methods.clustnet.representations import Floats, coarse_error, reduced, represent
 
-LEAST_IMAGES = 10  # a cluster
+# In each cluster.
+LEAST_IMAGES = 10
 
 __all__ = ["Partition", "Trial", "partition"]
 
@@ -38,73 +39,76 @@ class Trial:
     """How the partition was chosen; nothing in it comes from fine labels.
 
     Args:
-        errors: for each representation how often an image's neighbours are of the other coarse group.
-        candidates: for each group all candidates, the chosen one first.
+        errors: for each representation how often an image's neighbours have another coarse label; empty for K = 1.
+        candidates: for each coarse label all candidates, the chosen one first.
     """
 
     errors: dict[str, float]
-    candidates: tuple[list[Candidate], list[Candidate]]
+    candidates: tuple[list[Candidate], ...]
 
     def lines(self, labels: Sequence[str]) -> list[str]:
         """Return what a person should see of it.
 
         Args:
-            labels: the names of the two groups.
+            labels: the names of the coarse labels.
         """
         errors = "  ".join(f"{name} {error:.3f}" for name, error in self.errors.items())
-        return [f"partition: neighbours of the other group  {errors}"] + [
+        return [f"partition: neighbours of another coarse label  {errors}"] * bool(errors) + [
             f"partition of {label}: " + "  ".join(f"{found.name} {found.agreement:.3f}" for found in group)
             for label, group in zip(labels, self.candidates, strict=True)
         ]
 
 
-def partition(data: CoarseData, clusters: tuple[int, ...], images: int, seed: int) -> tuple[Partition, Trial]:
-    """Part a sample of each coarse group into clusters and give each cluster an expert.
+def partition(data: CoarseData, clusters: Sequence[int], images: int, seed: int) -> tuple[Partition, Trial]:
+    """Cluster a sample of the images of each coarse label and give each cluster an expert.
 
-    Only the images and the coarse labels are read; ``candidates`` says how the clusters are chosen.
+    Only the images and the coarse labels are read; ``candidates`` says how the clusters are chosen, ``paired`` how
+    clusters of different coarse labels share experts.
 
     Args:
         data: images and coarse labels.
-        clusters: how many each of the two groups is parted into; the larger is E.
-        images: the sample's size in each group, or all if it has fewer.
+        clusters: how many each of the K coarse labels has; the largest is E, or less than E.
+        images: the sample's size for each coarse label, or all if it has fewer.
         seed: of the sample and everything after it.
 
     Raises:
-        UserError: a coarse group with too few images to be parted.
+        UserError: a coarse label has too few images, or the images are too small.
     """
     generator = np.random.default_rng(seed)
-    targets = data.targets.cpu().numpy()
-    _check_size(targets, clusters, images)
-    chosen = np.concatenate([_sample(np.flatnonzero(targets == label), images, generator) for label in (0, 1)])
+    coarse = data.coarse.cpu().numpy()
+    for label, count in enumerate(clusters):
+        _check_size(data.labels[label], min(images, int((coarse == label).sum())), count)
+    samples = [_sample(np.flatnonzero(coarse == label), images, generator) for label in range(len(clusters))]
+    chosen = np.concatenate(samples)
     rows = represent(data.images[torch.from_numpy(chosen)], seed)
-    trial = _try(rows, targets[chosen], clusters, seed)
-    first, second = (found[0].clusters for found in trial.candidates)
-    pixels = (rows["pixels"][: len(first)], rows["pixels"][len(first) :])
-    experts = paired(pixels, (first, second), clusters, generator)
+    trial = _try(rows, coarse[chosen], clusters, seed)
+    pixels = np.split(rows["pixels"], np.cumsum([len(sample) for sample in samples])[:-1])
+    experts = paired(pixels, [found[0].clusters for found in trial.candidates], clusters, generator)
     return Partition(chosen, np.concatenate(experts)), trial
 
 
-def _try(
-    representations: dict[str, Floats], targets: NDArray[np.float32], clusters: tuple[int, ...], seed: int
-) -> Trial:
-    """Cluster each group in every representation; ``targets`` are the rows' coarse labels."""
-    errors = {name: coarse_error(reduced(rows, seed), targets, seed) for name, rows in representations.items()}
-    weights = {name: min(errors.values()) / error for name, error in errors.items()}
-    first, second = (
-        candidates({name: rows[targets == label] for name, rows in representations.items()}, weights, count, seed)
+def _try(representations: dict[str, Floats], coarse: Labels, clusters: Sequence[int], seed: int) -> Trial:
+    """Cluster the rows of each coarse label in every representation; ``coarse`` are the rows' coarse labels."""
+    errors = {}
+    weights = dict.fromkeys(representations, 1.0)
+    if len(clusters) > 1:
+        errors = {name: coarse_error(reduced(rows, seed), coarse, seed) for name, rows in representations.items()}
+        weights = {name: min(errors.values()) / error for name, error in errors.items()}
+    found = (
+        candidates({name: rows[coarse == label] for name, rows in representations.items()}, weights, count, seed)
         for label, count in enumerate(clusters)
     )
-    return Trial(errors, (first, second))
+    return Trial(errors, tuple(found))
 
 
-def _check_size(targets: NDArray[np.float32], clusters: tuple[int, ...], images: int) -> None:
-    for label, count in enumerate(clusters):
-        found = min(images, int((targets == label).sum()))
-        if found < LEAST_IMAGES * count:
-            raise UserError(
-                f"A coarse group has {found} training images to part, too few for {count} clusters; train on at least "
-                f"{LEAST_IMAGES * count} of each group, with partition.images no less, or set partition.epochs to 0."
-            )
+def _check_size(label: str, images: int, clusters: int) -> None:
+    """Raise where a coarse label has too few images for its clusters."""
+    if images < LEAST_IMAGES * clusters:
+        raise UserError(
+            f"The coarse label {label!r} has {images} training images for the initial partition, too few for "
+            f"{clusters} clusters; train on at least {LEAST_IMAGES * clusters} of each coarse label, with "
+            "partition.images no less, or set partition.epochs to 0."
+        )
 
 
 def _sample(members: Labels, images: int, generator: np.random.Generator) -> Labels:

@@ -1,6 +1,6 @@
 """What images are compared by: pixels, edges and learnt patches, none of which needs a label.
 
-Which of them shows the classes depends on the data; ``coarse_error`` says how well one keeps the coarse groups apart.
+Which of them shows the classes depends on the data; ``coarse_error`` measures how well one separates the coarse labels.
 """
 
 import numpy as np
@@ -10,16 +10,24 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, pad, unfold
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, one_hot, pad, unfold
+
+from clustnet.errors import UserError
 
 PRINCIPAL_COMPONENTS = 50
-CELL, DIRECTIONS, LARGEST_EDGE = 4, 9, 0.2  # of the histograms of gradients
+# Of the histograms of gradients.
+CELL, DIRECTIONS, LARGEST_EDGE = 4, 9, 0.2
 PATCH, STRIDE, PATCHES = 6, 2, 256
-SAMPLED_PATCHES, PATCHES_AN_IMAGE = 40_000, 50  # the fewer of them are learnt from
-FAINT = 10 / 255**2  # added to a patch's variance, so that flat patches stay flat
-WHITENING = 0.1  # added to the variances before patches are whitened
+# Patches are learnt from the fewer of these two.
+SAMPLED_PATCHES, PATCHES_AN_IMAGE = 40_000, 50
+# Added to a patch's variance, so that flat patches stay flat.
+FAINT = 10 / 255**2
+# Added to the variances before patches are whitened.
+WHITENING = 0.1
 BATCH = 64
 QUERIES, VOTERS = 4000, 10
+# Pixels of a side, for two cells of edges; patches need fewer.
+SMALLEST_SIDE = 2 * CELL
 
 Floats = NDArray[np.float32]
 
@@ -28,9 +36,18 @@ def represent(images: Tensor, seed: int) -> dict[str, Floats]:
     """Return each representation of images as rows, float32 [N, features].
 
     Args:
-        images: uint8 [N, H, W] or [N, H, W, C], sides of 8 or more.
+        images: uint8 [N, H, W] or [N, H, W, C].
         seed: of the patches that are learnt from.
+
+    Raises:
+        UserError: a side of the images is under 8 pixels.
     """
+    height, width = images.shape[1:3]
+    if min(height, width) < SMALLEST_SIDE:
+        raise UserError(
+            f"The images have {height}x{width} pixels, but the initial partition compares images with sides of "
+            f"{SMALLEST_SIDE} or more; give larger images, or a larger data.size, or set partition.epochs to 0."
+        )
     pixels = images.cpu().float() / 255
     planes = pixels.unsqueeze(1) if images.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
     return {"pixels": planes.flatten(1).numpy(), "edges": edges(planes), "patches": patches(planes, seed)}
@@ -43,23 +60,24 @@ def reduced(rows: Floats, seed: int) -> Floats:
     return found
 
 
-def coarse_error(rows: Floats, targets: NDArray[np.float32], seed: int) -> float:
-    """Return how often the nearest images are of the other coarse group: the error of a vote of ten neighbours.
+def coarse_error(rows: Floats, coarse: NDArray[np.int64], seed: int) -> float:
+    """Return how often most of the nearest images have another coarse label: the error of a vote of ten neighbours.
 
     Args:
         rows: float32 [N, features].
-        targets: [N] coarse labels, 0 or 1.
-        seed: of the sample that is asked about.
+        coarse: int64 [N], coarse labels 0 to K - 1.
+        seed: of the sample of images that neighbours vote on.
 
     Returns:
-        The mean of both groups' error, smoothed so that it is never 0.
+        The mean of the labels' errors, smoothed so that it is never 0.
     """
-    asked = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
+    queries = np.random.default_rng(seed).permutation(len(rows))[:QUERIES]
     voters = NearestNeighbors(n_neighbors=min(VOTERS + 1, len(rows))).fit(rows)
-    nearest = voters.kneighbors(rows[asked], return_distance=False)
-    others = nearest[:, 1:]  # the nearest is the image itself, or its copy
-    wrong = (targets[others].mean(axis=1) > 0.5) != targets[asked]
-    groups = [wrong[targets[asked] == group] for group in (0, 1)]
+    nearest = voters.kneighbors(rows[queries], return_distance=False)
+    # The nearest is the image itself, or its copy.
+    votes = one_hot(torch.from_numpy(coarse[nearest[:, 1:]])).sum(dim=1).numpy()
+    wrong = votes.argmax(axis=1) != coarse[queries]
+    groups = [wrong[coarse[queries] == label] for label in range(coarse.max() + 1)]
     return float(np.mean([(group.sum() + 1) / (len(group) + 2) for group in groups]))
 
 
@@ -127,7 +145,8 @@ def _sampled_patches(planes: Tensor, generator: np.random.Generator) -> Tensor:
     which = torch.from_numpy(generator.integers(images, size=count))
     top = generator.integers(height - PATCH + 1, size=count)
     left = generator.integers(width - PATCH + 1, size=count)
-    windows = planes.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # a view: nothing is copied
+    # A view: nothing is copied.
+    windows = planes.unfold(2, PATCH, 1).unfold(3, PATCH, 1)
     return _contrast(windows[which, :, torch.from_numpy(top), torch.from_numpy(left)].flatten(1))
 
 

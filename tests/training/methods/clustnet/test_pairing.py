@@ -1,9 +1,14 @@
+from itertools import combinations, permutations, product
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.methods.clustnet.pairing import paired
+from training.methods.clustnet.pairing import Separability, assigned, paired
 
-COUNT = 60  # images of a cluster
+# Images of a cluster.
+COUNT = 60
 
 
 def _images(looks: list[int]) -> np.ndarray:
@@ -14,32 +19,81 @@ def _images(looks: list[int]) -> np.ndarray:
     return images.reshape(len(images), -1)
 
 
-def _clusters(count: int) -> np.ndarray:
-    return np.repeat(np.arange(count), COUNT)
+def _paired(*looks: list[int]) -> list[list[int]]:
+    """Return the expert of each cluster of labels whose clusters have these looks."""
+    pixels = [_images(label) for label in looks]
+    clusters = [np.repeat(np.arange(len(label)), COUNT) for label in looks]
+    found = paired(pixels, clusters, [len(label) for label in looks], np.random.default_rng(0))
+    for experts in found:
+        np.testing.assert_array_equal(experts, np.repeat(experts[::COUNT], COUNT))
+    return [experts[::COUNT].tolist() for experts in found]
 
 
 @pytest.mark.parametrize(("looks", "expected"), [([0, 1], [1, 0]), ([1, 0], [0, 1])])
-def test_clusters_that_a_weak_classifier_cannot_tell_apart_do_not_share_an_expert(
-    looks: list[int], expected: list[int]
-) -> None:
-    """Look 0 of one group is like look 0 of the other, and look 1 like look 1."""
-    pixels = (_images([0, 1]), _images(looks))
-    first, second = paired(pixels, (_clusters(2), _clusters(2)), (2, 2), np.random.default_rng(0))
-    np.testing.assert_array_equal(first, _clusters(2))
-    np.testing.assert_array_equal(second, np.repeat(expected, COUNT))
+def test_clusters_that_look_alike_share_no_expert(looks: list[int], expected: list[int]) -> None:
+    assert _paired([0, 1], looks) == [[0, 1], expected]
 
 
-def test_a_cluster_without_a_partner_gets_an_expert_of_its_own() -> None:
-    pixels = (_images([0]), _images([0, 1, 2]))
-    first, second = paired(pixels, (_clusters(1), _clusters(3)), (1, 3), np.random.default_rng(0))
-    assert set(first) == {0}
-    assert sorted(second[::COUNT]) == [0, 1, 2]
-    assert second[0] != 0  # look 0 cannot be told from the first group's
+def test_three_labels_share_experts_without_look_alikes() -> None:
+    looks = [[0, 1, 2], [0, 1, 2], [2, 0, 1]]
+    experts = _paired(*looks)
+    for expert in range(3):
+        assert len({label[found.index(expert)] for label, found in zip(looks, experts, strict=True)}) == 3
 
 
-def test_more_clusters_in_the_first_group_than_in_the_second() -> None:
-    pixels = (_images([0, 1, 2]), _images([1]))
-    first, second = paired(pixels, (_clusters(3), _clusters(1)), (3, 1), np.random.default_rng(0))
-    np.testing.assert_array_equal(first, _clusters(3))
-    assert len(set(second)) == 1
+def test_one_label_keeps_its_clusters() -> None:
+    assert _paired([0, 1, 2]) == [[0, 1, 2]]
+
+
+def test_more_clusters_in_the_second_label() -> None:
+    first, second = _paired([0], [0, 1, 2])
+    assert first == [0]
+    assert sorted(second) == [0, 1, 2]
+    assert second[0] != 0  # look 0 cannot be separated from the first label's
+
+
+def test_more_clusters_in_the_first_label() -> None:
+    first, second = _paired([0, 1, 2], [1])
+    assert first == [0, 1, 2]
     assert second[0] in (0, 2)
+
+
+def _value(separability: Separability, experts: list[np.ndarray]) -> float:
+    """Return the sum over each two clusters with one expert."""
+    return sum(
+        table[cluster, other]
+        for (first, second), table in separability.items()
+        for cluster, other in product(*map(range, table.shape))
+        if experts[first][cluster] == experts[second][other]
+    )
+
+
+def _random(counts: list[int], seed: int) -> Separability:
+    generator = np.random.default_rng(seed)
+    labels = combinations(range(len(counts)), 2)
+    return {(a, b): generator.random((counts[a], counts[b])) for a, b in labels}
+
+
+@given(st.lists(st.integers(1, 4), min_size=2, max_size=4), st.integers(0, 2**32 - 1))
+def test_clusters_of_a_label_have_different_experts(counts: list[int], seed: int) -> None:
+    experts = assigned(_random(counts, seed), counts)
+    assert [len(found) for found in experts] == counts
+    assert all(len(set(found.tolist())) == len(found) for found in experts)
+    assert max(found.max() for found in experts) == max(counts) - 1
+    assert experts[0].tolist() == list(range(counts[0]))
+
+
+@pytest.mark.parametrize("counts", [[4, 4], [3, 5], [4, 2], [3, 3, 3], [4, 3, 4], [4, 4, 4], [3, 3, 2, 3]])
+def test_the_assignment_is_nearly_always_the_best(counts: list[int]) -> None:
+    """It is compared with every assignment; three labels or more may miss the best by a little."""
+    cases, experts = 12, range(max(counts))
+    choices = [list(permutations(experts, count)) for count in counts]
+    choices[0] = [tuple(range(counts[0]))]
+    shares = []
+    for seed in range(cases):
+        separability = _random(counts, seed)
+        best = max(_value(separability, list(map(np.array, choice))) for choice in product(*choices))
+        shares.append(_value(separability, assigned(separability, counts)) / best)
+    assert max(shares) <= 1 + 1e-9
+    assert min(shares) > (1 - 1e-9 if len(counts) == 2 else 0.97)
+    assert np.mean(np.array(shares) > 1 - 1e-9) >= 0.8

@@ -8,36 +8,46 @@ from training.data.data import CoarseData
 from training.methods.clustnet.candidates import Candidate
 from training.methods.clustnet.partition import Trial, partition
 
-KINDS = 3
+KINDS, COUNT = 3, 40
+SIZES = [(KINDS,), (KINDS, KINDS), (2, KINDS), (2, 1, KINDS)]
 
 
-@pytest.fixture(scope="module")
-def separable() -> tuple[CoarseData, np.ndarray]:
-    """Images of six kinds, three in each coarse group, that nobody could confuse; and their kinds."""
+def separable(counts: tuple[int, ...], colour: bool = False) -> tuple[CoarseData, np.ndarray]:
+    """Return images of kinds that nobody could confuse, so many of each coarse label; and their kinds."""
     generator = np.random.default_rng(0)
-    kinds = np.repeat(np.arange(2 * KINDS), 40)
-    images = generator.integers(0, 40, (len(kinds), 12, 12)).astype(np.uint8)
+    kinds = np.repeat(np.arange(sum(counts)), COUNT)
+    coarse = np.repeat(np.repeat(np.arange(len(counts)), counts), COUNT)
+    shape = (len(kinds), 12, 12, 3) if colour else (len(kinds), 12, 12)
+    images = generator.integers(0, 40, shape).astype(np.uint8)
     for image, kind in zip(images, kinds, strict=True):
         image[2 * kind : 2 * kind + 2] += 200
-    targets = torch.from_numpy((kinds >= KINDS).astype(np.float32))
-    return CoarseData(torch.from_numpy(images), targets, (0.5,), (0.25,)), kinds
+    labels = tuple(f"label {label}" for label in range(len(counts)))
+    channels = 3 if colour else 1
+    data = CoarseData(torch.from_numpy(images), torch.from_numpy(coarse), labels, (0.5,) * channels, (0.25,) * channels)
+    return data, kinds
 
 
-def test_each_kind_gets_an_expert_of_its_own_within_its_group(separable: tuple[CoarseData, np.ndarray]) -> None:
-    data, kinds = separable
-    found, trial = partition(data, (KINDS, KINDS), 1000, seed=0)
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("counts", SIZES)
+def test_each_kind_gets_its_own_expert(counts: tuple[int, ...], colour: bool) -> None:
+    data, kinds = separable(counts, colour)
+    found, trial = partition(data, counts, 1000, seed=0)
     assert sorted(found.indices.tolist()) == list(range(len(kinds)))
-    for group in (kinds < KINDS, kinds >= KINDS):
-        inside = group[found.indices]
+    coarse = data.coarse.numpy()[found.indices]
+    for label, count in enumerate(counts):
+        inside = coarse == label
         assert clustering_accuracy(found.experts[inside], kinds[found.indices][inside]) == 1.0
-    assert set(trial.errors) == {"pixels", "edges", "patches"}
+        assert len(set(found.experts[inside])) == count
+    assert set(found.experts) == set(range(max(counts)))
+    assert set(trial.errors) == ({"pixels", "edges", "patches"} if len(counts) > 1 else set())
+    assert len(trial.candidates) == len(counts)
     for group in trial.candidates:
         assert [found.agreement for found in group] == sorted((found.agreement for found in group), reverse=True)
         assert "consensus" in [found.name for found in group]
 
 
-def test_a_sample_of_each_group_is_parted_and_the_seed_decides_it(separable: tuple[CoarseData, np.ndarray]) -> None:
-    data, kinds = separable
+def test_the_seed_decides_the_sample_and_its_experts() -> None:
+    data, kinds = separable((KINDS, KINDS))
     first, again, other = (partition(data, (KINDS, KINDS), 50, seed)[0] for seed in (1, 1, 2))
     assert [(kinds[first.indices] >= KINDS).sum(), len(first.indices)] == [50, 100]
     np.testing.assert_array_equal(first.indices, again.indices)
@@ -45,31 +55,21 @@ def test_a_sample_of_each_group_is_parted_and_the_seed_decides_it(separable: tup
     assert not np.array_equal(first.indices, other.indices)
 
 
-def test_too_few_images_are_named(separable: tuple[CoarseData, np.ndarray]) -> None:
-    with pytest.raises(UserError, match="A coarse group has 120 training images to part, too few for 13 clusters"):
-        partition(separable[0], (5, 13), 1000, seed=0)
-    with pytest.raises(UserError, match=r"has 3 training images to part, too few for 5 clusters; .* partition.images"):
-        partition(separable[0], (5, 5), 3, seed=0)
+def test_too_few_images_are_named() -> None:
+    data, _ = separable((KINDS, KINDS))
+    with pytest.raises(UserError, match=r"'label 1' has 120 training images for .* too few for 13 clusters"):
+        partition(data, (5, 13), 1000, seed=0)
+    with pytest.raises(UserError, match=r"'label 0' has 3 training images for .* too few for 5 clusters; .* no less"):
+        partition(data, (5, 5), 3, seed=0)
 
 
-def test_groups_may_have_different_numbers_of_classes(separable: tuple[CoarseData, np.ndarray]) -> None:
-    data, kinds = separable
-    kept = kinds != 0  # the first group has two kinds left
-    fewer = CoarseData(data.images[torch.from_numpy(kept)], data.targets[torch.from_numpy(kept)], (0.5,), (0.25,))
-    found, _ = partition(fewer, (KINDS - 1, KINDS), 1000, seed=0)
-    seen = kinds[kept][found.indices]
-    for group in (seen < KINDS, seen >= KINDS):
-        assert clustering_accuracy(found.experts[group], seen[group]) == 1.0
-    assert set(found.experts[seen < KINDS]) == {0, 1}
-    assert set(found.experts[seen >= KINDS]) == {0, 1, 2}
-
-
-def test_the_trial_is_told_in_lines() -> None:
+def test_the_trial_is_described_in_lines() -> None:
     clusters = np.zeros(2, np.int64)
     first = [Candidate("consensus", clusters, 0.91), Candidate("edges/10", clusters, 0.9)]
     trial = Trial({"pixels": 0.1, "edges": 0.05}, (first, first[1:]))
     assert trial.lines(("0-4", "5-9")) == [
-        "partition: neighbours of the other group  pixels 0.100  edges 0.050",
+        "partition: neighbours of another coarse label  pixels 0.100  edges 0.050",
         "partition of 0-4: consensus 0.910  edges/10 0.900",
         "partition of 5-9: edges/10 0.900",
     ]
+    assert Trial({}, (first[1:],)).lines(("all",)) == ["partition of all: edges/10 0.900"]
