@@ -61,7 +61,7 @@ def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     if spec.preparation == "resize":
         return np.asarray(image.resize(size, Image.Resampling.BOX))
     if spec.aspect == "pad":
-        return np.asarray(ImageOps.pad(image, size, Image.Resampling.BILINEAR, color=0))
+        return np.asarray(_padded(image, size))
     return np.asarray(ImageOps.fit(image, size, Image.Resampling.BILINEAR))
 
 
@@ -139,6 +139,19 @@ def _over_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     layers = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers).convert("RGB")
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Return the whole image in the middle of a black field of this width and height.
+
+    Unlike in ``ImageOps.pad`` the thinnest image keeps a pixel.
+    """
+    scale = min(size[0] / image.width, size[1] / image.height)
+    width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    field = Image.new(image.mode, size)
+    place = (size[0] - width) // 2, (size[1] - height) // 2
+    field.paste(image.resize((width, height), Image.Resampling.BILINEAR), place)
+    return field
 
 
 def _bright_ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -48,7 +48,11 @@ def test_the_reference_counts_what_was_observed() -> None:
     assert (found.data, found.images, found.held_out) == ("made:up", 1000, False)
     assert found.expert_load == [int((some.expert == expert).sum()) for expert in range(EXPERTS)]
     assert found.guess == [int((some.guess == guess).sum()) for guess in range(CLASSES)]
-    assert found.brightness.counts == np.histogram(some.brightness, [-np.inf, *found.brightness.edges, np.inf])[0].tolist() == [100] * 10
+    assert (
+        found.brightness.counts
+        == np.histogram(some.brightness, [-np.inf, *found.brightness.edges, np.inf])[0].tolist()
+        == [100] * 10
+    )
     assert sum(found.confidence.counts) == 1000
 
 
@@ -230,9 +234,7 @@ def test_a_small_reference_allows_more_difference() -> None:
 
 
 @pytest.mark.parametrize("images", [105, 1000])
-def test_false_alarms_are_rarer_than_promised(
-    images: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_false_alarms_are_rarer_than_promised(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A promise of 1,000 images instead of a million, so that a simulation can break it."""
     monkeypatch.setattr(drift, "FALSE_ALARM_IMAGES", 1000)
     reference = DriftReference(

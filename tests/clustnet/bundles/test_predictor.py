@@ -7,30 +7,37 @@ import pytest
 
 from clustnet.bundles.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
-from clustnet.bundles.routing import routing_weights
+from clustnet.bundles.routing import coarse_probability, routing_weights
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from tests.synthetic import write_bundle
 
-SHAPES = {
-    "positive_probability": (),
-    "routing": (5,),
-    "expert_probability": (5,),
-    "class_probability": (10,),
-    "confidence": (),
-}
+
+def images(count: int, *channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 28, 28, *channels), dtype=np.uint8)
 
 
-def images(count: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, 28, 28), dtype=np.uint8)
-
-
-@pytest.mark.parametrize("count", [0, 1, 3, 4, 9])
-def test_outputs_have_the_shapes_of_the_bundle(predictor: Predictor, count: int) -> None:
-    found = predictor.predict(images(count), batch_size=4)
-    for name, shape in SHAPES.items():
-        output = getattr(found, name)
-        assert (output.shape, output.dtype) == ((count, *shape), np.float32)
+@pytest.mark.parametrize(
+    ("coarse", "colour", "named", "classes"), [(2, False, True, 10), (1, False, False, 5), (3, True, False, 15)]
+)
+def test_outputs_have_the_shapes_of_the_bundle(
+    tmp_path: Path, coarse: int, colour: bool, named: bool, classes: int
+) -> None:
+    folder = write_bundle(tmp_path / "bundle", coarse=coarse, colour=colour, named=named)
+    predictor = Predictor(Bundle(folder), "cpu")
+    shapes = {
+        "coarse_probability": (coarse,),
+        "routing": (5,),
+        "expert_probability": (5, coarse),
+        "class_probability": (classes,),
+        "confidence": (),
+    }
+    assert list(shapes) == OUTPUTS
+    for count in (0, 1, 3, 4, 9):
+        found = predictor.predict(images(count, *([3] if colour else [])), batch_size=4)
+        for name, shape in shapes.items():
+            output = getattr(found, name)
+            assert (output.shape, output.dtype) == ((count, *shape), np.float32)
 
 
 def test_batches_join_in_order(predictor: Predictor) -> None:
@@ -55,7 +62,8 @@ def test_images_of_another_kind_are_refused(predictor: Predictor, wrong: np.ndar
 def test_the_provider_is_reported(predictor: Predictor) -> None:
     assert predictor.provider == CPU
     assert providers_for("cpu") == [CPU]
-    assert providers_for("cuda")[-1] == CPU  # to fall back on, which the provider then tells
+    # onnxruntime falls back to the CPU, which the provider then reports.
+    assert providers_for("cuda")[-1] == CPU
 
 
 @pytest.mark.parametrize("count", [1, 1025])
@@ -63,22 +71,23 @@ def test_gpu_and_cpu_agree(synthetic_bundle: Path, predictor: Predictor, count: 
     other = Predictor(Bundle(synthetic_bundle), "cuda")
     if other.provider != CUDA:
         pytest.skip("needs a CUDA device and onnxruntime-gpu")
-    asked = images(count)
-    on_gpu, on_cpu = other.predict(asked), predictor.predict(asked)
+    on_gpu, on_cpu = other.predict(images(count)), predictor.predict(images(count))
     for name in OUTPUTS:
         np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("coarse", [1, 2, 3])
 @pytest.mark.parametrize("count", [0, 1, 9])
-def test_the_chosen_expert_alone_agrees(hard_bundle: Path, count: int) -> None:
-    whole = Predictor(Bundle(hard_bundle), "cpu").predict(images(count), batch_size=4)
-    alone = Predictor(Bundle(hard_bundle), "cpu", experts="chosen").predict(images(count), batch_size=4)
+def test_the_chosen_expert_alone_agrees(tmp_path: Path, coarse: int, count: int) -> None:
+    bundle = Bundle(write_bundle(tmp_path / "bundle", hard=True, coarse=coarse))
+    whole = Predictor(bundle, "cpu").predict(images(count), batch_size=4)
+    alone = Predictor(bundle, "cpu", experts="chosen").predict(images(count), batch_size=4)
     for name in CONDITIONAL_OUTPUTS:
         np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name))
-    assert (alone.expert_probability.shape, alone.expert_probability.dtype) == ((count, 0), np.float32)
-    assert whole.expert_probability.shape == (count, 5)
-    chosen = (routing_weights(whole.routing, hard=True) * whole.expert_probability).sum(axis=1)
-    np.testing.assert_allclose(alone.positive_probability, chosen, atol=1e-6)
+    assert (alone.expert_probability.shape, alone.expert_probability.dtype) == ((count, 0, coarse), np.float32)
+    assert whole.expert_probability.shape == (count, 5, coarse)
+    chosen = coarse_probability(routing_weights(whole.routing, hard=True), whole.expert_probability)
+    np.testing.assert_allclose(alone.coarse_probability, chosen, atol=1e-6)
 
 
 def put(folder: Path, name: str, file: Path) -> None:
@@ -101,15 +110,17 @@ def test_the_setting_chooses_the_graph(hard_bundle: Path, tmp_path: Path) -> Non
 
 
 def test_chosen_experts_need_hard_routing(synthetic_bundle: Path) -> None:
-    message = "synthetic has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
+    message = "synthetic has soft routing, where every expert counts; set CLUSTNET_EXPERTS to all"
     with pytest.raises(UserError, match=message):
         Predictor(Bundle(synthetic_bundle), "cpu", experts="chosen")
 
 
 def test_without_conditional_graph_all_experts_run(tmp_path: Path) -> None:
     bundle = Bundle(write_bundle(tmp_path / "old", routing="hard"))
-    assert Predictor(bundle, "cpu").predict(images(2)).expert_probability.shape == (2, 5)
-    message = r"old has no conditional\.onnx, which asks only the chosen expert; export the run again, or set CLUSTNET_EXP"
+    assert Predictor(bundle, "cpu").predict(images(2)).expert_probability.shape == (2, 5, 2)
+    message = (
+        r"old has no conditional\.onnx, which runs only the chosen expert; export the run again, or set CLUSTNET_EXP"
+    )
     with pytest.raises(UserError, match=message):
         Predictor(bundle, "cpu", experts="chosen")
 
@@ -118,8 +129,8 @@ def test_without_conditional_graph_all_experts_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "other", "message"),
     [
-        (CONDITIONAL, MIXTURE, r"conditional\.onnx has expert_probability .* wants class_probability"),
-        (MIXTURE, CONDITIONAL, r"mixture\.onnx has class_probability .* wants expert_probability"),
+        (CONDITIONAL, MIXTURE, r"conditional\.onnx has expert_probability .* expects class_probability"),
+        (MIXTURE, CONDITIONAL, r"mixture\.onnx has class_probability .* expects expert_probability"),
     ],
 )
 def test_both_whole_graphs_are_checked(

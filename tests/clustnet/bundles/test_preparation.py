@@ -1,7 +1,7 @@
 import io
 import struct
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from clustnet.bundles.bundle import InputSpec
-from clustnet.bundles.preparation import MAX_SIDE_PIXELS, ImageError, decode, prepare, prepare_digit
+from clustnet.bundles.preparation import MAX_SIDE_PIXELS, ImageError, decode, has_colour, prepare, prepare_digit
 from clustnet.datasets import LabelledImages
 
 DIGIT = InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
 COLOUR = InputSpec(shape=(32, 32, 3), meaning="RGB", preparation="resize")
+GREY = InputSpec(shape=(32, 32), meaning="grey", preparation="resize")
 ORIENTATION = 0x0112
+
+
+def fit(height: int, width: int, colour: bool = True, aspect: Literal["crop", "pad"] = "crop") -> InputSpec:
+    shape = (height, width, 3) if colour else (height, width)
+    return InputSpec(shape=shape, meaning="0 to 255", preparation="fit", aspect=aspect)
 
 
 def drawing(paper: int = 255, ink: int = 0, size: tuple[int, int] = (120, 90)) -> Image.Image:
@@ -51,7 +57,8 @@ def test_mnist_digits_through_png_come_out_nearly_unchanged(mnist_test: Labelled
     digits = mnist_test.images[:300]
     prepared = np.stack([prepare(encoded(Image.fromarray(digit)), DIGIT) for digit in digits])
     difference = np.abs(prepared.astype(int) - digits).mean(axis=(1, 2))
-    assert difference.max() < 2  # of 255
+    # Of 255 levels.
+    assert difference.max() < 2
     assert np.median(difference) < 0.1
 
 
@@ -83,7 +90,8 @@ def test_paper_and_ink_may_have_any_shade(paper: int, ink: int) -> None:
 
 def test_transparency_is_laid_over_white() -> None:
     image = Image.new("RGBA", (120, 90), (0, 0, 0, 0))
-    image.putalpha(drawing(paper=0, ink=255))  # black ink, transparent black paper
+    # Black ink on transparent black paper.
+    image.putalpha(drawing(paper=0, ink=255))
     np.testing.assert_array_equal(prepare(encoded(image), DIGIT), reference())
 
 
@@ -137,6 +145,96 @@ def test_colour_images_are_resized_to_the_input() -> None:
     assert (red == [255, 0, 0]).all()
     same = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     np.testing.assert_array_equal(prepare(encoded(Image.fromarray(same)), COLOUR), same)
+
+
+@pytest.mark.parametrize("spec", [GREY, fit(32, 32, colour=False)])
+def test_grey_inputs_are_converted_before_resizing(spec: InputSpec) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    expected = Image.fromarray(pixels).convert("L")
+    np.testing.assert_array_equal(prepare(encoded(Image.fromarray(pixels)), spec), expected)
+
+
+def thirds(size: tuple[int, int]) -> Image.Image:
+    """Return red, green and blue thirds along the longer side."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    for channel, part in enumerate(np.array_split(pixels, 3, axis=int(size[0] > size[1]))):
+        part[..., channel] = 255
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("size", [(90, 30), (30, 90)])
+def test_fit_crops_the_middle(size: tuple[int, int]) -> None:
+    prepared = prepare(encoded(thirds(size)), fit(10, 10))
+    assert prepared.shape == (10, 10, 3)
+    assert (prepared.argmax(axis=2) == 1).all()
+    np.testing.assert_array_equal(prepared[1:-1, 1:-1], np.full((8, 8, 3), [0, 255, 0]))
+
+
+def test_fit_pads_with_black() -> None:
+    wide = prepare(encoded(thirds((90, 30))), fit(30, 30, aspect="pad"))
+    np.testing.assert_array_equal(wide[10:20], np.asarray(thirds((90, 30)).resize((30, 10), Image.Resampling.BILINEAR)))
+    assert not wide[:10].any()
+    assert not wide[20:].any()
+    tall = prepare(encoded(thirds((30, 90))), fit(30, 30, aspect="pad"))
+    np.testing.assert_array_equal(tall, wide.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("aspect", ["crop", "pad"])
+def test_an_image_of_the_aspect_is_resized(aspect: Literal["crop", "pad"]) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    expected = np.asarray(image.resize((30, 20), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(prepare(encoded(image), fit(20, 30, aspect=aspect)), expected)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 200),
+    st.integers(1, 200),
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.booleans(),
+    st.sampled_from(["crop", "pad"]),
+)
+def test_any_size_fits_any_input(
+    height: int, width: int, rows: int, columns: int, colour: bool, aspect: Literal["crop", "pad"]
+) -> None:
+    spec = fit(rows, columns, colour, aspect)
+    prepared = prepare(encoded(Image.new("RGB", (width, height), "white")), spec)
+    assert (prepared.shape, prepared.dtype) == (spec.shape, np.uint8)
+    assert (prepared == 255).any()
+    assert (prepared == 255).all() or aspect == "pad"
+
+
+@pytest.mark.parametrize("size", [(1, MAX_SIDE_PIXELS), (MAX_SIDE_PIXELS, 1)])
+@pytest.mark.parametrize("aspect", ["crop", "pad"])
+def test_the_thinnest_image_fits(size: tuple[int, int], aspect: Literal["crop", "pad"]) -> None:
+    assert prepare(encoded(Image.new("RGB", size, "white")), fit(28, 28, aspect=aspect)).max() == 255
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize(("format", "options"), [("PNG", {}), ("BMP", {}), ("JPEG", {}), ("WEBP", {"quality": 30})])
+def test_grey_images_have_no_colour(mode: str, format: str, options: dict[str, Any]) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40), dtype=np.uint8)).convert(mode)
+    if format != "PNG":
+        image = image.convert("RGB")
+    assert not has_colour(encoded(image, format, **options))
+
+
+def test_a_tint_is_a_colour() -> None:
+    grey = Image.new("RGB", (20, 20), (100, 100, 100))
+    assert not has_colour(encoded(grey))
+    grey.putpixel((3, 4), (100, 110, 100))
+    assert has_colour(encoded(grey))
+    assert has_colour(encoded(thirds((30, 10)).convert("P")))
+
+
+def test_hidden_colour_is_not_seen() -> None:
+    """What is transparent shows the white behind it."""
+    assert not has_colour(encoded(Image.new("RGBA", (9, 9), (255, 0, 0, 0))))
+
+
+def test_sixteen_bit_grey_has_no_colour() -> None:
+    assert not has_colour(encoded(Image.fromarray(np.arange(0, 60_000, 100, dtype=np.uint16).reshape(20, 30))))
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"<svg/>", b"\x89PNG", bytes(1000)])
@@ -202,28 +300,29 @@ def damaged_files(draw: st.DrawFn) -> bytes:
     return bytes(content[: draw(st.integers(0, len(content)))]) if draw(st.booleans()) else bytes(content)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged EXIF and reads on
+# Pillow warns of damaged EXIF and reads on.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=500, deadline=None)
-@given(damaged_files() | st.binary(max_size=200))
-def test_any_bytes_raise_only_image_errors(content: bytes) -> None:
+@given(damaged_files() | st.binary(max_size=200), st.sampled_from([DIGIT, COLOUR, fit(9, 30, colour=False)]))
+def test_any_bytes_raise_only_image_errors(content: bytes, spec: InputSpec) -> None:
     try:
-        prepared = prepare(content, DIGIT)
+        prepared = prepare(content, spec)
+        assert has_colour(content) in (True, False)
     except ImageError:
         return
-    assert (prepared.dtype, prepared.shape) == (np.uint8, (28, 28))
-    assert prepared.max() > 0
+    assert (prepared.dtype, prepared.shape) == (np.uint8, spec.shape)
+    assert prepared.max() > 0 or spec != DIGIT
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32 - 1), st.integers(1, 256))
-def test_any_picture_becomes_a_digit_of_full_range(
-    height: int, width: int, seed: int, shades: int
-) -> None:
+def test_any_picture_becomes_a_digit_of_full_range(height: int, width: int, seed: int, shades: int) -> None:
     picture = np.random.default_rng(seed).integers(0, shades, (height, width), dtype=np.uint8)
     try:
         prepared = prepare_digit(picture)
     except ImageError:
-        assert np.ptp(picture) <= 1  # one shade is less than a median of two can tell from none
+        # A median between two shades hides one level.
+        assert np.ptp(picture) <= 1
         return
     assert prepared.shape == (28, 28)
     assert prepared.max() > 0
