@@ -141,7 +141,8 @@ class Tally:
     @property
     def class_experts(self) -> Counts:
         """Images of known class by true class and expert, int64 [C, E]."""
-        return self.routed[: self.classes].sum(axis=2)
+        table: Counts = self.routed[: self.classes].sum(axis=2)
+        return table
 
     @property
     def class_reliability(self) -> Reliability:

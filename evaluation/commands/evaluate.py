@@ -1,16 +1,16 @@
-"""``clustnet evaluate``: score a bundle or a running service on labelled images.
+"""``clustnet evaluate``: score a bundle or a running service on images.
 
 What is heavy is imported where it is used, so that ``--help`` and wrong arguments answer at once.
 """
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from clustnet.errors import UserError
 from evaluation.commands import feedback as feedback_command
@@ -18,13 +18,15 @@ from evaluation.files.patterns import names_files
 
 if TYPE_CHECKING:
     from clustnet.datasets import LabelledImages
-    from evaluation.files.evaluation import Engine
-    from evaluation.report.scoring import Evaluation, FileEvaluation
+    from evaluation.files.evaluation import Engine, FileEvaluation
+    from evaluation.report.scoring import Evaluation
+    from evaluation.sources.bundle_source import BundleSource
     from evaluation.sources.sources import Source
 
 EXAMPLES = """examples:
   clustnet evaluate --bundle models/mnist --data mnist:test --out reports/mnist
   clustnet evaluate --url http://127.0.0.1:3000 --data mnist:test --out reports/service
+  clustnet evaluate --bundle models/screws --data folder:screws --out reports/screws
   clustnet evaluate --bundle models/mnist --data 'digits/*/*.png' --out reports/digits
   clustnet evaluate --bundle models/mnist --data 's3://bucket/digits/*.parquet' --engine ray --out reports/many
 """
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> None:
     Raises:
         UserError: the bundle, service, data or output folder cannot be used.
     """
-    if feedback_command.is_asked(arguments):
+    if feedback_command.is_requested(arguments):
         feedback_command.main(arguments)
         return
     options = _parser().parse_args(arguments)
@@ -50,11 +52,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _check_combination(options: argparse.Namespace) -> None:
-    if options.coarse is not None and options.url is None:
-        raise UserError("--coarse goes with --url; a bundle's manifest tells its own groups.")
+    """Raise where options do not go together."""
     if options.reference_budget is not None and options.url is not None:
         raise UserError(
-            "--reference-budget goes with --bundle; a service does not tell its experts' answers, "
+            "--reference-budget goes with --bundle; a service does not answer with its experts' probabilities, "
             "on which a class map is fitted."
         )
     if names_files(options.data):
@@ -70,6 +71,7 @@ def _check_combination(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
+    """Raise where options do not go with data that are files."""
     for option in ("url", "outliers", "reference_budget"):
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
@@ -81,40 +83,43 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> "Evaluation":
+    """Return the evaluation of images that are held."""
     from evaluation.commands.progress import show_batches
     from evaluation.report.report import check_replaceable, write_report
-    from evaluation.report.scoring import evaluate
-    from evaluation.sources.coarse_option import parse_coarse
+    from evaluation.report.scoring import evaluate, with_truth
 
     check_replaceable(options.out)
-    data = _load(options.data, options).first(options.limit)
-    training, outliers = _training_split(options, data), _outliers(options, data)
-    grouping = None if options.coarse is None else parse_coarse(options.coarse, data.classes)
-    with _open_source(options, data) as source:
-        evaluation = evaluate(source, data, grouping, show_batches)
+    with _open_source(options) as source:
+        data = with_truth(_load(options.data, source).first(options.limit), source.info)
+        training, outliers = _training_split(options, source, data), _outliers(options, source, data)
+        evaluation = evaluate(source, data, show_batches)
         if outliers is not None:
             evaluation = _with_outliers(evaluation, source, outliers)
-    if training is not None:
-        evaluation = _with_budget(evaluation, options, training)
+        if training is not None:
+            evaluation = _with_budget(evaluation, source, options.reference_budget, training)
     write_report(evaluation, options.out)
     return evaluation
 
 
-def _load(data: str, options: argparse.Namespace, split: str | None = None) -> "LabelledImages":
-    """Load ``NAME:SPLIT``, or another split of it; a folder's images as the bundle reads them, with its classes."""
-    from clustnet.bundles.bundle import MANIFEST, read_manifest
+def _load(data: str, source: "Source", split: str | None = None, strangers: bool = False) -> "LabelledImages":
+    """Return the images of ``NAME:SPLIT``, or of another split of it.
+
+    Args:
+        data: what the user named.
+        source: whose model reads a folder's images, and whose coarse labels and classes its sub-folders are.
+        split: the other split.
+        strangers: whether the images are of another kind, so that a folder's sub-folders are none of the model's.
+    """
     from clustnet.datasets import load_folder, load_named, parse
 
-    name, told, path = parse(data)
+    name, named, path = parse(data)
     if name != "folder":
-        return load_named(name, split or told, path)
-    if options.bundle is None:
-        raise UserError("Data of the form folder:PATH go with --bundle, which tells the size of its images.")
-    manifest = read_manifest(options.bundle / MANIFEST)
-    return load_folder(split or told, path, manifest.input, manifest.fine_classes)
+        return load_named(name, split or named, path)
+    return load_folder(split or named, path, source.info.input, None if strangers else source.info.folder_names)
 
 
 def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
+    """Return the evaluation of images in files."""
     from evaluation.commands.progress import show_parts
     from evaluation.report.report import check_replaceable, write_report
 
@@ -132,6 +137,7 @@ def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
 
 
 def _engine(options: argparse.Namespace) -> "Engine":
+    """Return who scores the files."""
     if options.engine == "local":
         from evaluation.files.evaluation import score_here
 
@@ -141,8 +147,8 @@ def _engine(options: argparse.Namespace) -> "Engine":
     return partial(score_on_ray, workers=options.workers)
 
 
-def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
-    """Load what reference images are drawn from; they must never be among those that are scored."""
+def _training_split(options: argparse.Namespace, source: "Source", data: "LabelledImages") -> "LabelledImages | None":
+    """Return what reference images are drawn from; they must never be among those that are scored."""
     if options.reference_budget is None:
         return None
     from evaluation.report.reference_budget import check_budgets
@@ -151,22 +157,24 @@ def _training_split(options: argparse.Namespace, data: "LabelledImages") -> "Lab
         raise UserError(
             "--reference-budget draws from the training split, so it scores the test split; end --data with ':test'."
         )
-    training = _load(options.data, options, "reference" if data.name == "folder" else "train")
-    check_budgets(options.reference_budget, training)
+    training = _load(options.data, source, "reference" if data.name == "folder" else "train")
+    check_budgets(options.reference_budget, training, data)
     return training
 
 
-def _outliers(options: argparse.Namespace, data: "LabelledImages") -> "LabelledImages | None":
+def _outliers(options: argparse.Namespace, source: "Source", data: "LabelledImages") -> "LabelledImages | None":
+    """Return the outliers, where they were requested."""
     if options.outliers is None:
         return None
     from evaluation.report.outliers import check_outliers
 
-    outliers = _load(options.outliers, options).first(options.limit)
+    outliers = _load(options.outliers, source, strangers=True).first(options.limit)
     check_outliers(outliers, data)
     return outliers
 
 
 def _with_outliers(evaluation: "Evaluation", source: "Source", outliers: "LabelledImages") -> "Evaluation":
+    """Return the evaluation with a comparison of outliers."""
     from evaluation.commands.progress import show_batches
     from evaluation.report.outliers import compare_outliers
 
@@ -174,41 +182,41 @@ def _with_outliers(evaluation: "Evaluation", source: "Source", outliers: "Labell
     return replace(evaluation, outliers=compare_outliers(source, evaluation.answers, outliers, progress))
 
 
-def _with_budget(evaluation: "Evaluation", options: argparse.Namespace, training: "LabelledImages") -> "Evaluation":
+def _with_budget(
+    evaluation: "Evaluation", source: "Source", per_class: Sequence[int], training: "LabelledImages"
+) -> "Evaluation":
+    """Return the evaluation with the accuracy against the number of labelled images."""
     from evaluation.commands.progress import show_batches
-    from evaluation.report.reference_budget import measure_budget
-    from evaluation.sources.bundle_source import BundleSource
+    from evaluation.report.reference_budget import reference_budget
 
-    predictor = BundleSource(options.bundle, options.device).predictor
     progress = partial(show_batches, what="images for the reference budget")
-    budget = measure_budget(predictor, training, evaluation.data, options.reference_budget, progress)
+    # A service was refused before any work.
+    predictor = cast("BundleSource", source).predictor
+    budget = reference_budget(predictor, training, evaluation.data, per_class, progress)
     return replace(evaluation, budget=budget)
 
 
 @contextmanager
-def _open_source(options: argparse.Namespace, data: "LabelledImages") -> "Iterator[Source]":
+def _open_source(options: argparse.Namespace) -> "Iterator[Source]":
+    """Yield the bundle or the service that is scored."""
     if options.url is not None:
         from evaluation.sources.url_source import API_KEY_VARIABLE, UrlSource
 
-        with closing(UrlSource(options.url, data.classes, os.environ.get(API_KEY_VARIABLE, "").strip())) as service:
+        with closing(UrlSource(options.url, os.environ.get(API_KEY_VARIABLE, "").strip())) as service:
             yield service
         return
     from evaluation.sources.bundle_source import BundleSource
 
-    source = BundleSource(options.bundle, options.device)
-    if source.manifest.fine_classes != data.classes:
-        raise UserError(
-            f"The bundle {options.bundle} knows the classes {', '.join(source.manifest.fine_classes)}, "
-            f"but {data.name} has {', '.join(data.classes)}; name the data that the model was trained for."
-        )
-    yield source
+    yield BundleSource(options.bundle, options.device)
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="clustnet evaluate",
-        description="Score a bundle, or a running service, on labelled images and write a report:\n"
-        "scores.json, predictions.csv, plots, and report.html, which shows them all.",
+        description="Score a bundle, or a running service, on images and write a report: scores.json,\n"
+        "predictions.csv, plots, and report.html, which shows them all. Scores that the known\n"
+        "truth does not allow are left out, and the report says so.",
         epilog=EXAMPLES + feedback_command.EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -223,9 +231,10 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         required=True,
         metavar="DATA",
-        help="mnist:test, or cifar10:PATH:test with its files' path, or, with --bundle, folder:PATH, whose test/CLASS/"
-        "are scored, or files: images in folders named for their classes ('digits/*/*.png'), or Parquet with columns "
-        "image and label ('s3://bucket/*.parquet')",
+        help="mnist:test; cifar10:PATH:test with its files' path; folder:PATH, whose test/ has images in folders named "
+        "for their coarse labels, their classes, or LABEL/CLASS; or, with --bundle, files: images in such folders "
+        "('digits/*/*.png'), or Parquet with the column image, and label or coarse where the truth is known "
+        "('s3://bucket/*.parquet')",
     )
     parser.add_argument(
         "--engine",
@@ -250,7 +259,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--outliers",
         metavar="NAME:SPLIT",
-        help="images of another kind, as in notmnist:PATH:test; tells how well the confidence sets them apart",
+        help="images of another kind, as in notmnist:PATH:test or folder:PATH; measures how well the confidence "
+        "separates them",
     )
     parser.add_argument(
         "--reference-budget",
@@ -264,20 +274,16 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         help="where a bundle runs (default: auto)",
     )
-    parser.add_argument(
-        "--coarse",
-        metavar="GROUPS",
-        help="with --url: the classes behind each coarse label, as in 'low=0,1,2,3,4;high=5,6,7,8,9'; "
-        "not needed for labels that are ranges, as 0-4 and 5-9",
-    )
     return parser
 
 
 def _budgets(text: str) -> tuple[int, ...]:
+    """Return the numbers of a list, rising and each once."""
     return tuple(sorted({_at_least_one(part.strip()) for part in text.split(",")}))
 
 
 def _at_least_one(text: str) -> int:
+    """Return a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""``clustnet evaluate --feedback``: score a model on what a service was told of its answers."""
+"""``clustnet evaluate --feedback``: score a model on the feedback that a service got on its answers."""
 
 import argparse
 from pathlib import Path
@@ -7,8 +7,8 @@ OPTION = "--feedback"
 EXAMPLE = f"  clustnet evaluate {OPTION} feedback.sqlite --out reports/feedback\n"
 
 
-def is_asked(arguments: list[str]) -> bool:
-    """Tell whether the command's arguments ask for this."""
+def is_requested(arguments: list[str]) -> bool:
+    """Return whether the command's arguments request this."""
     return any(word == OPTION or word.startswith(f"{OPTION}=") for word in arguments)
 
 
@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> None:
         UserError: the file or the output folder cannot be used.
     """
     options = _parser().parse_args(arguments)
-    from evaluation.feedback.report import feedback_summary, write_feedback_report  # so that --help stays quick
+    # They are imported late, so that --help stays quick.
+    from evaluation.feedback.report import feedback_summary, write_feedback_report
     from evaluation.feedback.scoring import score_feedback
     from evaluation.report.report import PAGE, check_replaceable
 
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the arguments."""
     parser = argparse.ArgumentParser(
         prog="clustnet evaluate",
         description="Score a model on the images that a service got feedback on, and write a report.",
@@ -39,8 +41,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    told = "the file that the service's CLUSTNET_FEEDBACK names; the service may go on writing it"
-    parser.add_argument(OPTION, required=True, type=Path, metavar="FILE", help=told)
-    told = "the report's folder; an earlier report is replaced"
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=told)
+    text = "the file that the service's CLUSTNET_FEEDBACK names; the service may go on writing it"
+    parser.add_argument(OPTION, required=True, type=Path, metavar="FILE", help=text)
+    text = "the report's folder; an earlier report is replaced"
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help=text)
     return parser

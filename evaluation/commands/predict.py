@@ -1,6 +1,7 @@
 """``clustnet predict``: predict image files with a bundle."""
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from clustnet.bundles.answers import Answers
     from clustnet.bundles.bundle import InputSpec
 
-HEADINGS = ("file", "coarse label", "probability", "expert", "guess", "probability", "confidence")
-
 
 def main(arguments: list[str]) -> None:
     """Run the command: print a table of predictions; a bad file is named and the others still predicted.
@@ -25,22 +24,25 @@ def main(arguments: list[str]) -> None:
         UserError: the bundle cannot be used, or a file could not be predicted.
     """
     options = _parser().parse_args(arguments)
-    from evaluation.sources.bundle_source import BundleSource  # after parsing, so that --help stays quick
+    # They are imported late, so that --help stays quick.
+    from evaluation.sources.bundle_source import BundleSource
     from evaluation.sources.sources import answer_all
 
     source = BundleSource(options.bundle, options.device)
-    files, images = _readable(options.files, source.manifest.input)
+    files, images = _readable(options.files, source.info.input)
     if files:
-        answers = answer_all(source, np.stack(images))
-        for line in _table([HEADINGS, *_rows(files, answers, source.manifest.fine_classes)]):
-            print(line)
+        answers, classes = answer_all(source, np.stack(images)), source.info.class_names
+        if options.csv:
+            csv.writer(sys.stdout, lineterminator="\n").writerows(csv_rows(files, answers, classes))
+        else:
+            print("\n".join(_aligned(list(_table(files, answers, classes)))))
     bad = len(options.files) - len(files)
     if bad:
         raise UserError(f"{bad} of {len(options.files)} files could not be predicted; see above.")
 
 
 def _readable(files: list[Path], spec: "InputSpec") -> tuple[list[Path], list[NDArray[np.uint8]]]:
-    """Prepare the files; name those that cannot be read, with the reason, on stderr."""
+    """Return the files that can be read, prepared; name the others, with the reason, on stderr."""
     from clustnet.bundles.preparation import prepare
 
     good, images = [], []
@@ -55,30 +57,53 @@ def _readable(files: list[Path], spec: "InputSpec") -> tuple[list[Path], list[ND
     return good, images
 
 
-def _rows(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+def csv_rows(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) -> Iterator[list[object]]:
+    """Yield a heading and a row for each file, with the probability of every coarse label and class."""
+    labels = answers.coarse_labels
+    yield [
+        *("file", "coarse", "coarse_probability", "guess", "guess_probability", "expert", "confidence", "abstain"),
+        *(f"coarse_probability/{label}" for label in labels),
+        *(f"probability/{name}" for name in classes),
+    ]
     for i, file in enumerate(files):
+        yield [
+            *(file, answers.coarse_label[i], answers.coarse_probability[i].max()),
+            *(classes[answers.guess[i]], answers.guess_probability[i], answers.expert[i], answers.confidence[i]),
+            int(answers.abstain[i]),
+            *answers.coarse_probability[i],
+            *answers.class_probability[i],
+        ]
+
+
+def _table(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield a heading and a row for each file, as a person reads them; one coarse label is left out."""
+    divided = len(answers.coarse_labels) > 1
+    coarse = ("coarse label", "probability") if divided else ()
+    yield ("file", *coarse, "guess", "probability", "expert", "confidence")
+    for i, file in enumerate(files):
+        told = (str(answers.coarse_label[i]), f"{answers.coarse_probability[i].max():.4f}") if divided else ()
         yield (
             str(file),
-            str(answers.coarse_label[i]),
-            f"{answers.coarse_probability[i]:.4f}",
-            str(answers.expert[i]),
+            *told,
             classes[answers.guess[i]],
             f"{answers.guess_probability[i]:.4f}",
+            str(answers.expert[i]),
             f"{answers.confidence[i]:.4f}" + (" (abstains)" if answers.abstain[i] else ""),
         )
 
 
-def _table(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Lay rows out in aligned columns."""
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Yield the lines of rows laid out in aligned columns."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="clustnet predict",
-        description="Predict the coarse label, expert and fine class of image files (PNG, JPEG, WebP, BMP).",
+        description="Predict the coarse label, class and expert of image files (PNG, JPEG, WebP, BMP).",
         epilog="A file that cannot be read is named on stderr, and the exit code is then 2.",
         allow_abbrev=False,
     )
@@ -86,5 +111,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs (default: auto)"
     )
+    parser.add_argument("--csv", action="store_true", help="print CSV, with the probability of every label and class")
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="an image file")
     return parser

@@ -6,13 +6,13 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-LINES = 10
+MAX_LINES = 10
 
 Part = TypeVar("Part")
 
 
 def show_batches(starts: range, what: str = "images") -> Iterable[int]:
-    """Wrap the first indices of batches over ``starts.stop`` images and show how many are done, on stderr.
+    """Return the first indices of batches over ``starts.stop`` images, showing how many are done on stderr.
 
     Args:
         starts: the first index of each batch.
@@ -22,18 +22,19 @@ def show_batches(starts: range, what: str = "images") -> Iterable[int]:
 
 
 def show_parts(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str = "images") -> Iterator[Part]:
-    """Wrap parts of ``total`` images and show how many are done, on stderr.
+    """Return parts of ``total`` images, showing how many are done on stderr.
 
     Args:
         parts: the parts, in any order.
         total: the images of all of them.
-        size: tells the images of a part.
+        size: returns the images of a part.
         what: what the images are called.
     """
     return (_bar if sys.stderr.isatty() else _lines)(parts, total, size, what)
 
 
 def _bar(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str) -> Iterator[Part]:
+    """Yield the parts, showing a bar."""
     with tqdm(total=total, unit=f" {what}") as bar:
         for part in parts:
             yield part
@@ -41,10 +42,11 @@ def _bar(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: s
 
 
 def _lines(parts: Iterable[Part], total: int, size: Callable[[Part], int], what: str) -> Iterator[Part]:
-    done = told = 0
+    """Yield the parts, printing at most ``MAX_LINES`` lines."""
+    done = printed = 0
     for part in parts:
         yield part
         done += size(part)
-        if done * LINES // total > told:
-            told = done * LINES // total
+        if done * MAX_LINES // total > printed:
+            printed = done * MAX_LINES // total
             print(f"{done} of {total} {what}", file=sys.stderr, flush=True)

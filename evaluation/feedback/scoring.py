@@ -1,4 +1,4 @@
-"""The scores of a model on the images that someone sent feedback on."""
+"""The scores of a model on the images that somebody sent feedback on."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import Feedback, Labels, read_feedback
 from clustnet.scores.scores import Reliability, reliability
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 NO_SAMPLE = (
-    "Feedback is no random sample: only images that someone told the true class of are counted, and those may be the "
-    "odd ones, or the easy ones. The intervals tell how much chance there is in so few images, not how far these are "
-    "from all that the model is asked."
+    "Feedback is no random sample: it counts only images whose true class somebody gave, and those may be the odd "
+    "ones, or the easy ones. The intervals say how much chance there is in so few images, not how far these are from "
+    "all that the model answers."
 )
 
 
@@ -40,13 +40,13 @@ class Share:
         """The score interval at 95 % (Wilson, "Probable Inference", 1927); (0, 1) for no images."""
         if not self.images:
             return 0.0, 1.0
-        found = binomtest(self.right, self.images).proportion_ci(LEVEL, "wilson")
+        found = binomtest(self.right, self.images).proportion_ci(CONFIDENCE_LEVEL, "wilson")
         return float(found.low), float(found.high)
 
 
 @dataclass(frozen=True)
 class ClassShare:
-    """One class: of its images those that were guessed, and of the guesses those that are true."""
+    """One class: the share of its images that were guessed, and the share of its guesses that are true."""
 
     name: str
     recall: Share
@@ -75,7 +75,7 @@ class FeedbackScores:
 
     @property
     def coarse_accuracy(self) -> Share:
-        """The coarse labels that are those of the label's class."""
+        """The predicted coarse labels that are those of the true class."""
         coarse = {self.labels.classes[c]: name for name, group in self.labels.coarse.items() for c in group}
         return _share(np.array([coarse[row.label] == row.answer.coarse for row in self.rows]))
 
@@ -102,16 +102,16 @@ class FeedbackScores:
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
         """Images of each true class (row) by guess (column), int64 [C, C]."""
-        told, guessed = [row.label for row in self.rows], [row.answer.guess for row in self.rows]
-        table: NDArray[np.int64] = confusion_matrix(told, guessed, labels=list(self.labels.classes))
+        true, guessed = [row.label for row in self.rows], [row.answer.guess for row in self.rows]
+        table: NDArray[np.int64] = confusion_matrix(true, guessed, labels=list(self.labels.classes))
         return table
 
     def classes(self) -> Iterator[ClassShare]:
         """Yield each class of the model."""
         table = self.confusion
         for index, name in enumerate(self.labels.classes):
-            right, told, guessed = int(table[index, index]), int(table[index].sum()), int(table[:, index].sum())
-            yield ClassShare(name, Share(right, told), Share(right, guessed))
+            right, true, guessed = int(table[index, index]), int(table[index].sum()), int(table[:, index].sum())
+            yield ClassShare(name, Share(right, true), Share(right, guessed))
 
 
 def score_feedback(path: Path) -> list[FeedbackScores]:
@@ -126,9 +126,10 @@ def score_feedback(path: Path) -> list[FeedbackScores]:
     for found in scores:
         strange = {row.label for row in found.rows} - set(found.labels.classes)
         if strange:
-            raise UserError(f"{path} holds the label {min(strange)!r}, which the model does not know; mend the file.")
+            raise UserError(f"{path} holds the label {min(strange)!r}, which the model does not know; remove that row.")
     return scores
 
 
 def _share(right: NDArray[np.bool_]) -> Share:
+    """Return the share of images that are right."""
     return Share(int(right.sum()), len(right))

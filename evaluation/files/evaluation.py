@@ -2,24 +2,69 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from pyarrow import fs
 
-from clustnet.bundles.answers import Model
 from clustnet.bundles.predictor import Device
 from clustnet.errors import UserError
-from clustnet.scores.tally import Tally, tally
+from clustnet.scores.tally import Tally, scores_of, tally
 from evaluation.files.reading import Batch, Reader
 from evaluation.files.units import Unit, list_units
-from evaluation.files.unread import Unread
-from evaluation.report.scoring import FileEvaluation, FileImages
+from evaluation.files.unread import UnreadImages
 from evaluation.sources.bundle_source import BundleSource
-from evaluation.sources.coarse_option import by_first_class
+from evaluation.sources.sources import ModelInfo
 
-Progress = Callable[[Iterable["Part"], int, Callable[["Part"], int]], Iterable["Part"]]
+PartProgress = Callable[[Iterable["Part"], int, Callable[["Part"], int]], Iterable["Part"]]
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """The images of files, which are not held.
+
+    Args:
+        name: the files' pattern.
+        images: how many were read.
+        split: empty, as files have none.
+    """
+
+    name: str
+    images: int
+    split: str = ""
+
+    def __len__(self) -> int:
+        return self.images
+
+
+@dataclass(frozen=True)
+class FileEvaluation:
+    """An evaluation that holds neither images nor answers but what they add up to, for any number of them.
+
+    Args:
+        data: the images.
+        info: what answered.
+        tally: what the scores are computed from.
+        source: where the source is, ready for JSON.
+        unread: what of the files could not be read.
+        outliers: None, as files are compared with none.
+        budget: None, as no class map is fitted on files.
+    """
+
+    data: FileImages
+    info: ModelInfo
+    tally: Tally
+    source: dict[str, Any]
+    unread: UnreadImages
+    outliers: None = None
+    budget: None = None
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """See ``clustnet.scores.tally.scores_of``."""
+        return scores_of(self.tally)
 
 
 @dataclass(frozen=True)
@@ -34,7 +79,7 @@ class Part:
 
     images: int
     tally: Tally | None
-    unread: Unread
+    unread: UnreadImages
 
     def __add__(self, other: "Part") -> "Part":
         tallies = [part.tally for part in (self, other) if part.tally is not None]
@@ -42,7 +87,7 @@ class Part:
         return Part(self.images + other.images, both, self.unread + other.unread)
 
 
-NOTHING = Part(0, None, Unread())
+NOTHING = Part(0, None, UnreadImages())
 
 
 class Worker:
@@ -59,9 +104,7 @@ class Worker:
 
     def __init__(self, bundle: Path, device: Device, filesystem: fs.FileSystem) -> None:
         self._source = BundleSource(bundle, device)
-        manifest = self._source.manifest
-        self._grouping = by_first_class(manifest.grouping())
-        self._reader = Reader(filesystem, manifest.input, manifest.fine_classes)
+        self._reader = Reader(filesystem, self._source.info)
 
     def __call__(self, unit: Unit) -> Part:
         """Score one unit."""
@@ -69,13 +112,14 @@ class Worker:
         return replace(sum(parts, NOTHING), images=unit.images)
 
     def _scored(self, batch: Batch) -> Part:
-        unread = Unread.of(batch.faults)
+        """Score one batch; the unit counts its images."""
+        unread = UnreadImages.of(batch.faults)
         if not batch.rows:
             return Part(0, None, unread)
         images = np.stack([row.image for row in batch.rows])
-        labels = np.array([row.label for row in batch.rows])
-        found = tally(self._source.answer(images), labels, self._grouping, images, batch.first)
-        return Part(0, found, unread)
+        coarse, fine = np.array([row.truth for row in batch.rows], np.int64).T
+        grouping = self._source.info.grouping
+        return Part(0, tally(self._source.answer(images), coarse, fine, grouping, images, batch.first), unread)
 
 
 class Engine(Protocol):
@@ -86,14 +130,14 @@ class Engine(Protocol):
 
 
 def score_here(bundle: Path, device: Device, filesystem: fs.FileSystem, units: list[Unit]) -> Iterator[Part]:
-    """Score the units in this process, one after the other; an ``Engine``."""
+    """Yield the parts of units scored in this process, one after the other; an ``Engine``."""
     return map(Worker(bundle, device, filesystem), units)
 
 
 def evaluate_files(
-    pattern: str, bundle: Path, device: Device, engine: Engine, limit: int | None, progress: Progress
+    pattern: str, bundle: Path, device: Device, engine: Engine, limit: int | None, progress: PartProgress
 ) -> FileEvaluation:
-    """Score a bundle on the labelled images of files.
+    """Score a bundle on the images of files.
 
     Args:
         pattern: see ``list_units``.
@@ -106,25 +150,20 @@ def evaluate_files(
     Raises:
         UserError: the bundle cannot be used, no files match, or none of them can be read.
     """
-    source = BundleSource(bundle, device)  # here as well, so that a damaged one is told before any work
+    # It is opened here as well, so that a damaged bundle is reported before any work.
+    source = BundleSource(bundle, device)
     listing = list_units(pattern).first(limit)
     parts = engine(bundle, device, listing.filesystem, listing.units)
     total = sum(progress(parts, listing.images, lambda part: part.images), Part(0, None, listing.unread))
     if total.tally is None:
         raise UserError(_nothing_read(pattern, total.unread))
-    manifest = source.manifest
-    return FileEvaluation(
-        FileImages(pattern, len(total.tally), manifest.fine_classes),
-        Model(manifest.name, manifest.version),
-        total.tally,
-        by_first_class(manifest.grouping()),
-        source.description(),
-        total.unread,
-    )
+    data = FileImages(pattern, len(total.tally))
+    return FileEvaluation(data, source.info, total.tally, source.description(), total.unread)
 
 
-def _nothing_read(pattern: str, unread: Unread) -> str:
+def _nothing_read(pattern: str, unread: UnreadImages) -> str:
+    """Return why there is nothing to score."""
     if not unread.total:
         return f"The files {pattern!r} hold no images; name others."
     first = unread.listed[0]
-    return f"Nothing of {pattern!r} can be read; the first fault is of {first.where}: {first.reason}"
+    return f"Nothing of {pattern!r} can be read; the first fault is of {first.file}: {first.reason}"

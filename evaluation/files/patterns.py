@@ -1,4 +1,4 @@
-"""How the data of ``clustnet evaluate`` are told to be files; this needs no pyarrow."""
+"""How data that are files are told from named data; this needs no pyarrow."""
 
 from pathlib import PurePosixPath
 
@@ -7,5 +7,5 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def names_files(data: str) -> bool:
-    """Tell a pattern of image or Parquet files, which it is by its ending, from ``NAME:SPLIT``."""
+    """Return whether data are a pattern of image or Parquet files, which its ending says, and not ``NAME:SPLIT``."""
     return PurePosixPath(data).suffix.lower() in (PARQUET, *PICTURES)

@@ -23,10 +23,11 @@ from clustnet.errors import UserError
 from evaluation.files.evaluation import Part, Worker
 from evaluation.files.units import Unit
 
-# Both are read when Ray is imported: it tells its makers nothing, and each actor's start is no error on the terminal.
+# Both are read when Ray is imported: it reports nothing to its makers, and an actor's start is no error.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-with warnings.catch_warnings():  # Ray Data sets options of its own that it has deprecated
+# Ray Data sets options of its own that it has deprecated.
+with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import ray
     import ray.data
@@ -34,11 +35,12 @@ with warnings.catch_warnings():  # Ray Data sets options of its own that it has 
 
     ray.data.DataContext.get_current()
 
-OBJECT_STORE = 128 * 2**20  # bytes; Ray would set 30% of the memory aside
+# Ray would set 30 % of the memory aside.
+OBJECT_STORE_BYTES = 128 * 2**20
 
 
 class _Actor:
-    """A worker of Ray's; what ``map_batches`` gives it and takes are arrays by name."""
+    """A worker of Ray's; ``map_batches`` gives and takes arrays by name."""
 
     def __init__(self, bundle: Path, device: Device, filesystem: fs.FileSystem, units: list[Unit]) -> None:
         self._worker = Worker(bundle, device, filesystem)
@@ -53,9 +55,9 @@ class _Actor:
 def score_on_ray(
     bundle: Path, device: Device, filesystem: fs.FileSystem, units: list[Unit], workers: int | None = None
 ) -> Iterator[Part]:
-    """Score the units on Ray and yield their parts as they are done; an ``Engine``.
+    """Yield the parts of units scored on Ray, as they are done; an ``Engine``.
 
-    With ``RAY_ADDRESS`` that cluster is taken, else one is started here and stopped at the end.
+    With ``RAY_ADDRESS`` that cluster is used, otherwise one is started here and stopped at the end.
 
     Args:
         bundle: its folder, which every machine of the cluster must have.
@@ -67,7 +69,8 @@ def score_on_ray(
     Raises:
         UserError: Ray cannot be started or joined, or it gave up.
     """
-    with redirect_stdout(sys.stderr), cluster_of(workers):  # what Ray prints of killed workers is no result
+    # What Ray prints of killed workers is no result.
+    with redirect_stdout(sys.stderr), cluster_of(workers):
         size = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         numbers = ray.data.from_items(list(range(len(units))), override_num_blocks=max(len(units), 1))
         scored = numbers.map_batches(
@@ -98,7 +101,7 @@ def cluster_of(workers: int | None) -> Iterator[None]:
         yield
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **({} if "RAY_ADDRESS" in os.environ else here))
     except Exception as error:  # noqa: BLE001 - a start that takes too long is a bare Exception of Ray's

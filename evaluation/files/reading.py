@@ -1,8 +1,8 @@
-"""The labelled images of a unit, batch by batch, and what of it cannot be read."""
+"""The images of a unit with their truth, batch by batch, and what of it cannot be read."""
 
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -13,23 +13,32 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from clustnet.bundles.bundle import InputSpec
+from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.preparation import prepare
+from clustnet.datasets.folder import MAX_FILE_BYTES
+from clustnet.datasets.folder_layout import FolderNames
 from clustnet.errors import UserError
-from evaluation.files.units import Unit
+from evaluation.files.units import Unit, first_line
 from evaluation.files.unread import Fault
-from evaluation.sources.sources import BATCH
+from evaluation.sources.sources import BATCH, ModelInfo
 
-COLUMNS = ["image", "label"]
-LARGEST_IMAGE_FILE = 64 * 2**20  # bytes; more is not read
-SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")  # a file of as many bytes as an image has pixels is still a file
+IMAGE, LABEL, COARSE = "image", "label", "coarse"
+# A file of as many bytes as an image has pixels is still a file.
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
+
+
+class Truth(NamedTuple):
+    """The true coarse label and class of an image, ``UNKNOWN`` where they are not known."""
+
+    coarse: int = UNKNOWN
+    fine: int = UNKNOWN
 
 
 class Row(NamedTuple):
-    """One labelled image: uint8 of the bundle's input shape, and its fine class."""
+    """An image, uint8 of the bundle's input shape, and its truth."""
 
     image: NDArray[np.uint8]
-    label: int
+    truth: Truth
 
 
 @dataclass
@@ -47,20 +56,87 @@ class Batch:
     faults: list[Fault] = field(default_factory=list)
 
 
+class TruthNames:
+    """The coarse labels and classes of a model, which folders and columns name.
+
+    Args:
+        names: what they may be called.
+    """
+
+    def __init__(self, names: FolderNames) -> None:
+        self._names = names
+
+    def of_folders(self, folders: Sequence[str], wild: int) -> Truth:
+        """Return what the folders above an image file say.
+
+        The folders that are wildcards of the pattern are tried first, then the innermost folder, then the innermost
+        two.
+
+        Args:
+            folders: the outermost first.
+            wild: how many of them are wildcards of the pattern, which must name something.
+
+        Raises:
+            UserError: no wildcard names a coarse label or a class.
+        """
+        for some in (folders[len(folders) - wild :], folders[-1:], folders[-2:]):
+            coarse, fine = self._names.labels_of(tuple(some))
+            found = Truth(coarse if self._names.divided else UNKNOWN, fine)
+            if found != Truth():
+                return found
+        # A model without any names says nothing of folders.
+        if wild and self._names.folders():
+            raise self._unknown(f"folder {folders[-1]!r}")
+        return Truth()
+
+    def of_columns(self, label: Any, coarse: Any) -> Truth:
+        """Return what the columns ``label`` and ``coarse`` of a row say, None for what is missing.
+
+        A label is the name or index of a class, or the name of a coarse label. Where the model's classes have no names,
+        an index is that of a coarse label.
+
+        Raises:
+            UserError: one of them names nothing that the model knows.
+        """
+        labels, classes = self._names.coarse_labels, self._names.classes
+        if not self._names.folders():
+            return Truth()
+        if label is None:
+            return Truth() if coarse is None else Truth(self._index(coarse, labels, COARSE))
+        if not classes or (label in labels and label not in classes):
+            return Truth(self._index(label, labels, LABEL))
+        return Truth(fine=self._index(label, classes, LABEL))
+
+    def _index(self, value: Any, names: Sequence[str], column: str) -> int:
+        """Return the index of a name, or a number that is one."""
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+            return value
+        if isinstance(value, str) and value in names:
+            return names.index(value)
+        raise self._unknown(f"{column} {reprlib.repr(value)}")
+
+    def _unknown(self, what: str) -> UserError:
+        """Return the error of a folder or a value that names nothing."""
+        known = ", ".join(self._names.folders())
+        kinds = [
+            kind for kind, there in (("coarse label", self._names.divided), ("class", self._names.classes)) if there
+        ]
+        return UserError(f"The {what} is no {' or '.join(kinds)} of the model, which has {known}.")
+
+
 class Reader:
     """Reads units for one model.
 
     Args:
         filesystem: where the files are.
-        spec: the model's input.
-        classes: the names of its fine classes, in the order of their indices.
+        info: what the model reads and answers.
     """
 
-    def __init__(self, filesystem: fs.FileSystem, spec: InputSpec, classes: tuple[str, ...]) -> None:
+    def __init__(self, filesystem: fs.FileSystem, info: ModelInfo) -> None:
         self._filesystem = filesystem
-        self._spec = spec
-        self._labels: dict[Any, int] = {name: index for index, name in enumerate(classes)}
-        self._pixels = math.prod(spec.shape)
+        self._spec = info.input
+        self._names = TruthNames(info.folder_names)
+        self._pixels = math.prod(info.input.shape)
 
     def batches(self, unit: Unit) -> Iterator[Batch]:
         """Yield the unit's images in order; what cannot be read is a fault, never an exception."""
@@ -69,22 +145,24 @@ class Reader:
         return self._row_group(unit)
 
     def _image_files(self, unit: Unit) -> Iterator[Batch]:
+        """Yield the images of image files."""
         for start in range(0, len(unit.files), BATCH):
             batch = Batch(unit.first + start)
             for place, file in enumerate(unit.files[start : start + BATCH], batch.first):
                 try:
-                    batch.rows.append(self._image_file(file))
+                    batch.rows.append(self._image_file(file, unit.folders))
                 except (UserError, OSError, pa.ArrowException) as error:
-                    batch.faults.append(Fault(place, file, reason(error)))
+                    batch.faults.append(Fault(place, file, "", first_line(error)))
             yield batch
 
-    def _image_file(self, file: str) -> Row:
-        """Read an image file; its class is its folder's name."""
-        label = self._label(PurePosixPath(file).parent.name)
+    def _image_file(self, file: str, folders: int) -> Row:
+        """Return the image of a file; the folders above it name its truth."""
+        truth = self._names.of_folders(PurePosixPath(file).parts[:-1], folders)
         with self._filesystem.open_input_file(file) as content:
-            return Row(prepare(content.read(LARGEST_IMAGE_FILE), self._spec), label)
+            return Row(prepare(content.read(MAX_FILE_BYTES), self._spec), truth)
 
     def _row_group(self, unit: Unit) -> Iterator[Batch]:
+        """Yield the images of a row group."""
         done = 0
         try:
             with self._filesystem.open_input_file(unit.files[0]) as content:
@@ -92,27 +170,34 @@ class Reader:
                     yield self._batch(unit, done, table)
                     done += len(table)
         except (UserError, OSError, pa.ArrowException) as error:
-            where = f"{unit.files[0]}, rows {unit.row + done} to {unit.row + unit.images - 1}"
-            yield Batch(unit.first + done, faults=[Fault(unit.first + done, where, reason(error))])
+            rows = f"{unit.row + done} to {unit.row + unit.images - 1}"
+            fault = Fault(unit.first + done, unit.files[0], rows, first_line(error))
+            yield Batch(unit.first + done, faults=[fault])
 
     def _batch(self, unit: Unit, done: int, table: pa.RecordBatch) -> Batch:
+        """Return the images of some rows, which are the unit's from ``done`` on."""
         batch = Batch(unit.first + done)
-        images, labels = (table.column(name) for name in COLUMNS)
-        if pa.types.is_struct(images.type):  # as the Hugging Face hub has it: {bytes, path}
+        images = table.column(IMAGE)
+        # The Hugging Face hub has them as {bytes, path}.
+        if pa.types.is_struct(images.type):
             images = images.field("bytes")
-        for row in range(len(table)):
+        names = [name for name in (LABEL, COARSE) if name in table.schema.names]
+        truths = table.select(names).to_pylist() if names else [{}] * len(table)
+        for row, truth in enumerate(truths):
             try:
-                batch.rows.append(Row(self._image(images[row]), self._label(labels[row].as_py())))
+                named = self._names.of_columns(truth.get(LABEL), truth.get(COARSE))
+                batch.rows.append(Row(self._image(images[row]), named))
             except UserError as error:
-                where = f"{unit.files[0]}, row {unit.row + done + row}"
-                batch.faults.append(Fault(batch.first + row, where, str(error)))
+                fault = Fault(batch.first + row, unit.files[0], str(unit.row + done + row), str(error))
+                batch.faults.append(fault)
         return batch
 
     def _image(self, value: pa.Scalar) -> NDArray[np.uint8]:
         """Return an image from its pixels, as bytes or lists of numbers, or from the bytes of an image file."""
         if not value.is_valid:
             raise UserError("There is no image.")
-        if isinstance(value, pa.ListScalar):  # large and fixed lists are such as well
+        # Large lists and lists of a fixed size are such scalars as well.
+        if isinstance(value, pa.ListScalar):
             return self._shaped(_numbers(value.values))
         content = value.as_py()
         if not isinstance(content, bytes):
@@ -122,6 +207,7 @@ class Reader:
         return self._shaped(np.frombuffer(content, np.uint8))
 
     def _shaped(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return an image of the model's input shape from its pixels."""
         if pixels.dtype.kind not in "iu" or pixels.size != self._pixels:
             expected = " x ".join(map(str, self._spec.shape))
             raise UserError(f"The image is {pixels.size} values of {pixels.dtype}; expected {expected} whole numbers.")
@@ -129,36 +215,25 @@ class Reader:
             raise UserError(f"The image has values from {pixels.min()} to {pixels.max()}; expected 0 to 255.")
         return pixels.astype(np.uint8).reshape(self._spec.shape)
 
-    def _label(self, value: Any) -> int:
-        """Return a fine class from its name or index."""
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self._labels):
-            return value
-        if isinstance(value, str) and value in self._labels:
-            return self._labels[value]
-        raise UserError(
-            f"The label {reprlib.repr(value)} is no class of the model, which has {', '.join(self._labels)}."
-        )
-
-
-def reason(error: Exception) -> str:
-    """Return why something could not be read, in one line."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
 
 def _tables(file: pq.ParquetFile, unit: Unit) -> Iterator[pa.RecordBatch]:
     """Yield the unit's rows, ``BATCH`` at a time."""
-    missing = [name for name in COLUMNS if name not in file.schema_arrow.names]
-    if missing:
-        names = ", ".join(file.schema_arrow.names)
-        raise UserError(f"There is no column {missing[0]!r}, but {names}; expected 'image' and 'label'.")
+    names = file.schema_arrow.names
+    if IMAGE not in names:
+        raise UserError(
+            f"There is no column {IMAGE!r}, but {', '.join(names)}; expected {IMAGE!r}, and {LABEL!r} or {COARSE!r} "
+            "where the truth is known."
+        )
+    columns = [name for name in (IMAGE, LABEL, COARSE) if name in names]
     left = unit.images
-    for table in file.iter_batches(BATCH, row_groups=[unit.row_group], columns=COLUMNS):
+    for table in file.iter_batches(BATCH, row_groups=[unit.row_group], columns=columns):
         if left:
             yield table.slice(0, left)
         left -= min(left, len(table))
 
 
 def _numbers(values: pa.Array) -> NDArray[Any]:
+    """Return the numbers of nested lists, flat."""
     while isinstance(values, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         values = values.flatten()
     found: NDArray[Any] = values.to_numpy(zero_copy_only=False)

@@ -4,35 +4,44 @@ import heapq
 from dataclasses import dataclass
 from typing import NamedTuple
 
-LISTED = 1000
-UNREAD = "unread.csv"  # lists them in the report's folder
+MAX_LISTED = 1000
+# The table in the report's folder that lists them.
+UNREAD = "unread.csv"
 
 
 class Fault(NamedTuple):
-    """Something that could not be read: its place among all images, where that is in words, and why."""
+    """Something that could not be read.
+
+    Args:
+        place: of its first image among all images.
+        file: where it is.
+        rows: of a Parquet file, such as ``7`` or ``7 to 12``; empty for a whole file.
+        reason: why it could not be read.
+    """
 
     place: int
-    where: str
+    file: str
+    rows: str
     reason: str
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadImages:
     """Faults, which add up in whatever order they come.
 
     Args:
         total: how many there were.
-        listed: the first ``LISTED`` of them, in the order of the images.
+        listed: the first ``MAX_LISTED`` of them, in the order of the images.
     """
 
     total: int = 0
     listed: tuple[Fault, ...] = ()
 
     @classmethod
-    def of(cls, faults: list[Fault]) -> "Unread":
-        """Count the faults and keep the first."""
-        return cls(len(faults), tuple(heapq.nsmallest(LISTED, faults)))
+    def of(cls, faults: list[Fault]) -> "UnreadImages":
+        """Return the number of the faults and the first of them."""
+        return cls(len(faults), tuple(heapq.nsmallest(MAX_LISTED, faults)))
 
-    def __add__(self, other: "Unread") -> "Unread":
-        listed = heapq.nsmallest(LISTED, [*self.listed, *other.listed])
-        return Unread(self.total + other.total, tuple(listed))
+    def __add__(self, other: "UnreadImages") -> "UnreadImages":
+        listed = heapq.nsmallest(MAX_LISTED, [*self.listed, *other.listed])
+        return UnreadImages(self.total + other.total, tuple(listed))

@@ -1,10 +1,10 @@
-"""How well a model's answers tell images of another kind from those it was made for.
+"""How well a model's answers separate images of another kind from those it was made for.
 
 An energy (Liu et al., arXiv:2010.03759) is not among the scores: it needs the logits' sum, which probabilities
 have lost.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustnet.bundles.answers import Answers
-from clustnet.bundles.groups import WHOLE
 from clustnet.bundles.routing import routing_entropy
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.scores.scores import auroc
-from evaluation.sources.sources import Source, answer_all, check_one_model
+from evaluation.sources.sources import Progress, Source, answer_all
 
 
 class OutlierScore(NamedTuple):
@@ -31,7 +30,7 @@ class OutlierScore(NamedTuple):
 OUTLIER_SCORES = {
     "confidence": OutlierScore(
         "Confidence",
-        "How near the image is to the training images by the gate's embedding and the experts' logits "
+        "How similar the image is to the training images by the gate's embedding and the experts' logits "
         "(after Lee et al., arXiv:1807.03888); the model abstains where it is low.",
         lambda answers: answers.confidence,
     ),
@@ -53,25 +52,25 @@ OUTLIER_SCORES = {
     "coarse": OutlierScore(
         "Coarse probability",
         "The probability of the predicted coarse label.",
-        lambda answers: answers.coarse_probability,
+        lambda answers: answers.coarse_probability.max(axis=1),
     ),
     "cell": OutlierScore(
         "Top cell probability",
         "The probability of the chosen expert times that of the predicted coarse label.",
-        lambda answers: answers.routing.max(axis=1) * answers.coarse_probability,
+        lambda answers: answers.routing.max(axis=1) * answers.coarse_probability.max(axis=1),
     ),
 }
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """What the report tells of images that the model was not made for.
+    """How the answers for images that the model was not made for compare with those for the evaluated images.
 
     Args:
         data: the M outliers; their labels mean nothing here.
         inliers: for each key of ``OUTLIER_SCORES``, [N] the score of the evaluated images.
         outliers: likewise, [M] the score of the outliers.
-        abstained: the share of the outliers that the model would rather not answer.
+        abstained: the share of the outliers that the model abstains from.
     """
 
     data: LabelledImages
@@ -81,12 +80,12 @@ class Outliers:
 
     @property
     def auroc(self) -> dict[str, float]:
-        """For each score, how well it tells the two apart: 0.5 chance, 1 perfectly."""
+        """How well each score separates the two, by its key: 0.5 is chance, 1 is perfect."""
         return {key: auroc(self.inliers[key], self.outliers[key]) for key in self.inliers}
 
 
 def check_outliers(outliers: LabelledImages, data: LabelledImages) -> None:
-    """Check before any inference that a model of the data's images can read the outliers.
+    """Raise before any inference where a model of the data's images cannot read the outliers.
 
     Raises:
         UserError: no outliers, or images of another shape.
@@ -101,25 +100,21 @@ def check_outliers(outliers: LabelledImages, data: LabelledImages) -> None:
         )
 
 
-def compare_outliers(
-    source: Source,
-    inliers: Answers,
-    outliers: LabelledImages,
-    progress: Callable[[range], Iterable[int]] = iter,
-) -> Outliers:
+def compare_outliers(source: Source, inliers: Answers, outliers: LabelledImages, progress: Progress = iter) -> Outliers:
     """Let a source answer outliers and compare their scores with those of the evaluated images.
+
+    With one coarse label the score of the coarse label is left out.
 
     Args:
         source: who answers.
-        inliers: what it said about the N evaluated images.
+        inliers: what it answered for the N evaluated images.
         outliers: M images of another kind, at least one.
         progress: wraps the first index of each batch, to show how far it is.
 
     Raises:
-        UserError: the source cannot answer them, or changed its model since.
+        UserError: the source cannot answer them.
     """
     answers = answer_all(source, outliers.images, progress)
-    check_one_model([inliers, answers])
-    told = [key for key in OUTLIER_SCORES if key != "coarse" or (inliers.coarse_label != WHOLE).all()]
-    ours, theirs = ({key: OUTLIER_SCORES[key].of(side) for key in told} for side in (inliers, answers))
+    keys = [key for key in OUTLIER_SCORES if key != "coarse" or source.info.grouping.divided]
+    ours, theirs = ({key: OUTLIER_SCORES[key].of(some) for key in keys} for some in (inliers, answers))
     return Outliers(outliers, ours, theirs, float(answers.abstain.mean()))

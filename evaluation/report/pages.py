@@ -1,7 +1,9 @@
 """What the reports' pages have in common."""
 
 import base64
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,3 +45,10 @@ def render(template: str, **values: Any) -> str:
 def data_url(png: bytes) -> str:
     """Return a picture as an address, so that a page is one file."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

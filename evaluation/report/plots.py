@@ -1,74 +1,114 @@
-"""The report's plots: figures of matplotlib's object interface, free of its global state."""
+"""The report's plots, each a figure in the colours of a theme."""
 
-import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from clustnet.scores.tally import CERTAINTY_BINS, Mistake
-from evaluation.report.scoring import Evaluated, group_confusion
+from clustnet.scores.reference_budget import ReferenceBudget
+from clustnet.scores.scores import Reliability
+from clustnet.scores.tally import CERTAINTY_BINS, Mistake, group_confusion
+from evaluation.report.figures import (
+    LIGHT,
+    WIDTH_INCHES,
+    Theme,
+    add_legend,
+    blank_figure,
+    heatmap,
+    new_figure,
+    share_of,
+    short,
+    styled,
+)
+from evaluation.report.outliers import OUTLIER_SCORES, Outliers
+from evaluation.report.scoring import Evaluated
 
-DPI = 200
-WIDTH = 5.0  # inches; with 11 point letters, what a phone's width still shows legibly
-FAILURE_COLUMNS = 5
-FAILURE_WIDTH, FAILURE_HEIGHT = 1.15, 1.78  # of an image with its caption, in images
-LONGEST_NAME = 10  # characters of a class name that fit below a small image
-
-
-@dataclass(frozen=True)
-class Theme:
-    """The colours of a plot; ``low`` to ``high`` is the scale of the heatmaps."""
-
-    paper: str
-    ink: str
-    muted: str
-    low: str
-    high: str
-    all_images: str
-    failures: str
-    digits: str
-
-    @property
-    def scale(self) -> LinearSegmentedColormap:
-        """The colour map of the heatmaps."""
-        return LinearSegmentedColormap.from_list("share", [self.low, self.high])
-
-
-LIGHT = Theme("#ffffff", "#1f2430", "#687080", "#f2f5fa", "#1553a1", "#9dbbe3", "#cf4520", "gray_r")
-DARK = Theme("#171b22", "#e8ebf0", "#9aa3b2", "#1f2530", "#6fb0ff", "#3f6ea8", "#ff8a5c", "gray")
+UNKNOWN_NAME = "not known"
+TRUE_CLASS, TRUE_COARSE = "true class", "true coarse label"
+# Of an image with its caption, in images.
+FAILURE_WIDTH, FAILURE_HEIGHT = 1.15, 1.78
+OUTLIER_BINS = 40
+# Of accuracy; the axis shows at least this much around the curve, so that it does not magnify noise.
+BUDGET_MARGIN = 0.005
+SUBTYPE_INCHES = 0.27
 
 
 def confusion_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot true class against guess over all fine classes; a cell's colour is its share of its row."""
-    names = evaluation.data.classes
-    table = evaluation.tally.confusion
-    return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)
+    """Plot true class against guess over all classes; a cell's colour is its share of its row."""
+    return confusion_heatmap(evaluation.tally.confusion, evaluation.info.class_names, (TRUE_CLASS, "guess"), theme)
+
+
+def coarse_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
+    """Plot true coarse label against the predicted one; a cell's colour is its share of its row."""
+    labels = evaluation.info.grouping.labels
+    axes = (TRUE_COARSE, "predicted coarse label")
+    return confusion_heatmap(evaluation.tally.coarse_confusion, labels, axes, theme)
+
+
+def confusion_heatmap(
+    table: NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, str], theme: Theme = LIGHT
+) -> Figure:
+    """Plot a square table of counts; a cell's colour is its share of its row.
+
+    Args:
+        table: int64 [C, C] of counts.
+        names: of its rows and columns.
+        labels: of its axes, the vertical one first.
+        theme: the colours.
+    """
+    return heatmap(table, share_of(table, axis=1), names, names, labels, theme)
 
 
 def group_plot(evaluation: Evaluated, theme: Theme = LIGHT, *, group: int) -> Figure:
-    """Plot true class against expert among the images of one coarse group, matched along the diagonal."""
-    classes = evaluation.grouping.groups[group]
-    found = group_confusion(evaluation.tally, classes)
-    rows = [evaluation.data.classes[c] for c in found.classes]
-    share = _share(found.table, axis=1)
-    return _heatmap(found.table, share, rows, found.experts.tolist(), ("true class", "expert"), theme)
+    """Plot true class against expert among the images of one coarse label, matched along the diagonal."""
+    found = group_confusion(evaluation.tally, evaluation.info.grouping.groups[group])
+    rows = [evaluation.info.class_names[index] for index in found.classes]
+    columns = [str(expert) for expert in found.experts]
+    return heatmap(found.table, share_of(found.table, axis=1), rows, columns, (TRUE_CLASS, "expert"), theme)
+
+
+def subtype_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
+    """Plot how many images each subtype is guessed for, apart by whether their coarse label is the subtype's."""
+    names, grouping = evaluation.info.class_names, evaluation.info.grouping
+    table, own = evaluation.tally.subtypes, grouping.coarse(np.arange(len(names)))
+    right = table[own, np.arange(len(names))]
+    unknown = table[-1]
+    parts = [
+        ("of the subtype's coarse label" if grouping.divided else "images", right, theme.high),
+        ("of another coarse label", table[:-1].sum(axis=0) - right, theme.failures),
+        (f"coarse label {UNKNOWN_NAME}", unknown, theme.all_images),
+    ]
+    figure, axes = new_figure(1.1 + SUBTYPE_INCHES * len(names), theme)
+    left = np.zeros(len(names), np.int64)
+    for label, counts, colour in parts:
+        if counts.any():
+            axes.barh(range(len(names)), counts, left=left, color=colour, label=label, height=0.8)
+            left = left + counts
+    for place, total in enumerate(left.tolist()):
+        axes.annotate(f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", color=theme.muted)
+    axes.set_yticks(range(len(names)), list(map(short, names)), parse_math=False, fontsize=10)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlim=(0, 1.15 * max(1, left.max())), xlabel="images")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if grouping.divided:
+        add_legend(figure, theme)
+    return figure
 
 
 def expert_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot which share of each class's images, in percent, each expert gets."""
-    table = evaluation.tally.routed.sum(axis=2).T
-    share = _share(table, axis=0)
-    rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(table.sum(axis=1) / table.sum())]
+    """Plot which share of each class's images, in percent, each expert gets; without classes of each coarse label's."""
+    tally = evaluation.tally
+    table, names, label = tally.class_experts.T, evaluation.info.class_names, TRUE_CLASS
+    if not tally.known_classes:
+        table, names, label = tally.experts[:-1].T, evaluation.info.grouping.labels, TRUE_COARSE
+    share = share_of(table, axis=0)
+    loads = tally.routing_counts().load / len(tally)
+    rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(loads)]
     percent = np.rint(100 * share).astype(np.int64)
-    return _heatmap(
-        percent, share, rows, evaluation.data.classes, ("expert (share of all images)", "true class"), theme
-    )
+    return heatmap(percent, share, rows, names, ("expert (share of all images)", label), theme)
 
 
 def certainty_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
@@ -78,109 +118,117 @@ def certainty_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     edges = np.linspace(0, 1, CERTAINTY_BINS + 1)
     place: dict[str, Any] = {"x": edges[:-1], "width": np.diff(edges), "align": "edge"}
     axes.bar(height=images, color=theme.all_images, label=f"all {images.sum():,} images", **place)
-    axes.bar(height=wrong, color=theme.failures, label=f"{wrong.sum():,} wrong guesses", **place)
+    if wrong.any():
+        axes.bar(height=wrong, color=theme.failures, label=f"{wrong.sum():,} wrong guesses", **place)
     axes.set(xlim=(0, 1), yscale="log", xlabel="probability of the chosen expert", ylabel="images")
     axes.set_ylim(bottom=0.7)
     axes.yaxis.set_major_formatter("{x:,.0f}")
-    figure.legend(frameon=False, labelcolor=theme.ink, fontsize=11, loc="outside upper left", ncols=2)
+    add_legend(figure, theme)
     return figure
 
 
 def failure_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     """Show the wrong guesses that the model was surest of, the surest first."""
-    failures = evaluation.tally.mistakes
-    rows = max(1, -(-len(failures) // FAILURE_COLUMNS))
-    figure, axes = new_figure(1.56 * rows, theme)
+    failures, info = evaluation.tally.mistakes, evaluation.info
+    truths = (*info.class_names, *info.grouping.labels)
+    names = [(truths[failure.truth], info.class_names[failure.guess]) for failure in failures]
+    columns, most = (4, 14) if max((len(name) for pair in names for name in pair), default=0) > 10 else (5, 10)
+    rows = max(1, -(-len(failures) // columns))
+    right, bottom = columns * FAILURE_WIDTH, rows * FAILURE_HEIGHT
+    figure, axes = new_figure(WIDTH_INCHES * bottom / right, theme)
     axes.set_axis_off()
-    for place, failure in enumerate(failures):
-        row, column = divmod(place, FAILURE_COLUMNS)
+    scale = theme.drawings if info.input.preparation == "mnist" else "gray"
+    for place, (failure, (truth, guess)) in enumerate(zip(failures, names, strict=True)):
+        row, column = divmod(place, columns)
         corner = column * FAILURE_WIDTH, row * FAILURE_HEIGHT
-        _show_failure(axes, failure, evaluation.data.classes, corner, theme)
-    if len(failures) == 0:
+        axes.imshow(failure.image, cmap=scale, vmin=0, vmax=255, extent=_square(*corner))
+        _write_caption(axes, failure, (short(truth, most), short(guess, most)), corner, theme)
+    if not failures:
         axes.text(0.5, 0.5, "no wrong guesses", color=theme.muted, ha="center", transform=axes.transAxes)
-    right, bottom = FAILURE_COLUMNS * FAILURE_WIDTH, rows * FAILURE_HEIGHT
     axes.set(xlim=(1 - FAILURE_WIDTH, right), ylim=(bottom, 0), aspect="equal")
     return figure
 
 
-def new_figure(height: float, theme: Theme) -> tuple[Figure, Axes]:
-    """Return a figure of the report's width and ``height`` inches, and its empty axes."""
-    figure = blank_figure(height, theme)
-    return figure, styled(figure.add_subplot(), theme)
+def _square(x: float, y: float) -> tuple[float, float, float, float]:
+    """Return where the image with this upper left corner is, as matplotlib takes it."""
+    return x, x + 1, y + 1, y
 
 
-def blank_figure(height: float, theme: Theme) -> Figure:
-    """Return a figure of the report's width and ``height`` inches, without axes."""
-    return Figure(figsize=(WIDTH, height), facecolor=theme.paper, layout="constrained")
-
-
-def styled(axes: Axes, theme: Theme) -> Axes:
-    """Give axes the theme's colours and return them."""
-    axes.set_facecolor(theme.paper)
-    axes.tick_params(colors=theme.ink, labelsize=11)
-    axes.spines[:].set_color(theme.muted)
-    axes.spines[["top", "right"]].set_visible(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(color=theme.ink, fontsize=11)
-    return axes
-
-
-def png(figure: Figure) -> bytes:
-    """Return a figure as the bytes of a PNG file."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    return content.getvalue()
-
-
-def _show_failure(
-    axes: Axes, failure: Mistake, names: Sequence[str], corner: tuple[float, float], theme: Theme
+def _write_caption(
+    axes: Axes, failure: Mistake, names: tuple[str, str], corner: tuple[float, float], theme: Theme
 ) -> None:
+    """Write the truth, the guess and its probability below an image."""
     x, y = corner
-    axes.imshow(failure.image, cmap=theme.digits, vmin=0, vmax=255, extent=(x, x + 1, y + 1, y))
-    sure = failure.probability
-    true, guess = (names[c][:LONGEST_NAME] for c in (failure.label, failure.guess))
-    lines = ((f"true {true}", theme.ink), (f"guess {guess}", theme.failures), (f"{sure:.1%}", theme.failures))
-    for line, (text, colour) in enumerate(lines):
+    truth, guess = names
+    lines = ((f"true {truth}", theme.ink), (f"guess {guess}", theme.failures))
+    for line, (text, colour) in enumerate((*lines, (f"{failure.probability:.1%}", theme.failures))):
         height = y + 1.04 + 0.19 * line
         axes.text(x + 0.5, height, text, color=colour, ha="center", va="top", fontsize=8, parse_math=False)
 
 
-def _heatmap(
-    table: NDArray[np.int64],
-    share: NDArray[np.float64],
-    rows: Sequence[object],
-    columns: Sequence[object],
-    labels: tuple[str, str],
-    theme: Theme,
-) -> Figure:
-    """Draw a table whose cells are coloured by ``share``, 0 to 1, both of [rows, columns].
+def reliability_plot(found: Reliability, label: str, theme: Theme = LIGHT) -> Figure:
+    """Plot the accuracy in each bin of a probability, above the number of images in the bin.
 
-    The scale is that of the square root, as among shares near 0 and 1 the small ones are of interest.
+    Args:
+        found: what is plotted.
+        label: what the probability is.
+        theme: the colours.
     """
-    figure, axes = new_figure(0.8 + 4.1 * len(rows) / max(len(columns), 6), theme)
-    axes.imshow(share, cmap=theme.scale, norm=PowerNorm(0.5, vmin=0, vmax=1), aspect="auto")
-    axes.set(ylabel=labels[0], xlabel=labels[1])
-    turned, anchor = (45, "right") if max(len(str(name)) for name in columns) > 5 else (0, "center")
-    axes.set_xticks(range(len(columns)), map(str, columns), parse_math=False)
-    axes.tick_params(axis="x", rotation=turned)
-    for label in axes.get_xticklabels():
-        label.set(ha=anchor, rotation_mode="anchor")
-    axes.set_yticks(range(len(rows)), map(str, rows), parse_math=False)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    for (row, column), value in np.ndenumerate(table):
-        if value:
-            colour = theme.paper if share[row, column] > 0.25 else theme.ink
-            axes.text(column, row, f"{value}", ha="center", va="center", color=colour)
+    figure = blank_figure(4.4, theme)
+    upper, lower = (styled(axes, theme) for axes in figure.subplots(2, sharex=True, height_ratios=(3, 1)))
+    edges = np.linspace(0, 1, len(found.images) + 1)
+    _draw_bars(upper, edges, np.nan_to_num(found.accuracy), theme)
+    upper.plot([0, 1], [0, 1], color=theme.failures, linestyle="--", linewidth=1.5)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    upper.set_title(f"calibration error {found.error:.4f}", loc="left", color=theme.ink, fontsize=11)
+    _draw_bars(lower, edges, found.images, theme)
+    lower.set(xlabel=label, ylabel="images", yscale="log")
+    lower.set_ylim(bottom=0.7)
+    lower.yaxis.set_major_formatter("{x:,.0f}")
     return figure
 
 
-def _share(table: NDArray[np.int64], axis: int) -> NDArray[np.float64]:
-    totals = table.sum(axis=axis, keepdims=True)
-    share: NDArray[np.float64] = table / np.maximum(totals, 1)
-    return share
+def _draw_bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.number], theme: Theme) -> None:
+    """Draw a bar from each edge to the next."""
+    axes.bar(edges[:-1], heights, np.diff(edges), align="edge", color=theme.all_images, edgecolor=theme.paper)
 
 
-def confusion_heatmap(table: NDArray[np.int64], names: Sequence[str], theme: Theme = LIGHT) -> Figure:
-    """Plot true class (row of ``table``, int64 [C, C]) against guess; a cell's colour is its share of its row."""
-    return _heatmap(table, _share(table, axis=1), names, names, ("true class", "guess"), theme)
+def outlier_plot(outliers: Outliers, theme: Theme = LIGHT) -> Figure:
+    """Plot the first score of ``OUTLIER_SCORES`` of the evaluated images and of the outliers."""
+    key = next(iter(outliers.inliers))
+    groups = (outliers.inliers[key], outliers.outliers[key])
+    both = np.concatenate(groups)
+    bins = np.linspace(both.min(), max(both.max(), both.min() + 1e-6), OUTLIER_BINS + 1).tolist()
+    figure, axes = new_figure(3.2, theme)
+    inside, outside = (np.full(len(values), 100 / len(values)) for values in groups)
+    axes.hist(groups[0], bins, weights=inside, color=theme.all_images, label=f"{len(inside):,} evaluated images")
+    name = f"{len(outside):,} outliers"
+    axes.hist(groups[1], bins, weights=outside, histtype="step", linewidth=2, color=theme.failures, label=name)
+    axes.set(xlabel=OUTLIER_SCORES[key].title.lower(), ylabel="share of each", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}%")
+    add_legend(figure, theme)
+    return figure
+
+
+def budget_plot(budget: ReferenceBudget, shipped: float, theme: Theme = LIGHT) -> Figure:
+    """Plot the mean accuracy of each budget within a band from the least to the greatest.
+
+    Args:
+        budget: what was measured.
+        shipped: the accuracy with the bundle's own class map, 0 to 1.
+        theme: the colours.
+    """
+    rows = budget.rows()
+    least, greatest = [row.least for row in rows], [row.greatest for row in rows]
+    figure, axes = new_figure(3.2, theme)
+    axes.fill_between(budget.per_class, least, greatest, color=theme.all_images, alpha=0.5, linewidth=0)
+    label = f"mean and range of {budget.draws} draws"
+    axes.plot(budget.per_class, [row.mean for row in rows], color=theme.high, marker="o", label=label)
+    axes.axhline(shipped, color=theme.failures, linestyle="--", label="bundle's class map")
+    axes.set_ylim(min(*least, shipped) - BUDGET_MARGIN, max(*greatest, shipped) + BUDGET_MARGIN)
+    axes.set(xscale="log", xlabel="labelled training images of each class", ylabel="class accuracy")
+    axes.set_xticks(budget.per_class, [f"{images:,}" for images in budget.per_class])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    add_legend(figure, theme)
+    return figure

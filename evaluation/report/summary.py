@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator
 
-from clustnet.scores.meanings import meaning, shown
+from clustnet.scores.reference_budget import ReferenceBudget
+from clustnet.scores.registry import shown, title
+from evaluation.files.evaluation import FileEvaluation
 from evaluation.files.unread import UNREAD
 from evaluation.report.outliers import OUTLIER_SCORES, Outliers
-from evaluation.report.reference_budget import DRAWS, ReferenceBudget
-from evaluation.report.scoring import Evaluated, FileEvaluation
+from evaluation.report.report import notes
+from evaluation.report.scoring import Evaluated
 
 
 def summary(evaluation: Evaluated) -> Iterator[str]:
-    """Yield the lines of the scores and of whatever else was asked for."""
-    name, version = evaluation.model
+    """Yield the lines of the scores, of what is left out, and of whatever else was requested."""
+    name, version = evaluation.info.model
     data = evaluation.data
     yield f"{name} {version} on {len(data):,} images of {data.name}" + (f":{data.split}" if data.split else "")
-    yield from _aligned([(meaning(key).title, shown(key, value)) for key, value in evaluation.scores.items()])
+    yield from _aligned([(title(key), shown(key, value)) for key, value in evaluation.scores.items()])
+    yield from notes(evaluation)
     if evaluation.outliers is not None:
         yield from _outliers(evaluation.outliers)
     if evaluation.budget is not None:
@@ -24,6 +27,7 @@ def summary(evaluation: Evaluated) -> Iterator[str]:
 
 
 def _outliers(outliers: Outliers) -> Iterator[str]:
+    """Yield the lines of outliers."""
     data = outliers.data
     yield f"AUROC against {len(data):,} outliers of {data.name}:{data.split}"
     yield from _aligned([(OUTLIER_SCORES[key].title, f"{area:.4f}") for key, area in outliers.auroc.items()])
@@ -31,13 +35,15 @@ def _outliers(outliers: Outliers) -> Iterator[str]:
 
 
 def _budget(budget: ReferenceBudget) -> Iterator[str]:
-    yield f"Class accuracy by labelled images of each class, {DRAWS} draws from {budget.training}"
+    """Yield the lines of the reference budget."""
+    yield f"Class accuracy by labelled images of each class, {budget.draws} draws from {budget.data}"
     for row in budget.rows():
-        spread = "  ".join(f"{key} {row[key]:.2%}" for key in ("mean", "sd", "min", "max"))
-        yield f"  {row['per_class']:>6,}  {spread}"
+        spread = f"mean {row.mean:.2%}  sd {row.sd:.2%}  least {row.least:.2%}  greatest {row.greatest:.2%}"
+        yield f"  {row.per_class:>6,}  {spread}"
 
 
 def _aligned(rows: list[tuple[str, str]]) -> Iterator[str]:
-    width = max(len(title) for title, _ in rows)
-    for title, value in rows:
-        yield f"  {title:<{width}}  {value:>8}"
+    """Yield the lines of titles and values in two columns."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        yield f"  {name:<{width}}  {value:>8}"

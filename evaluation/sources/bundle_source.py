@@ -1,18 +1,17 @@
 """Answers from a bundle, by onnxruntime in this process."""
 
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.answers import Answers, Model
+from clustnet.bundles.answers import Answers, ModelName
 from clustnet.bundles.bundle import Bundle
-from clustnet.bundles.groups import CoarseGrouping
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import CUDA, Device, Predictor
 from clustnet.errors import UserError
-from evaluation.sources.sources import BATCH
+from evaluation.sources.sources import BATCH, ModelInfo
 
 
 class BundleSource:
@@ -23,15 +22,24 @@ class BundleSource:
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        UserError: the bundle is damaged, or ``cuda`` was asked for and does not work here.
+        UserError: the bundle is damaged, or ``cuda`` was requested and does not work here.
     """
 
     def __init__(self, folder: Path, device: Device = "auto") -> None:
         self._folder = folder
         self.predictor = Predictor(Bundle(folder), device)
-        self.manifest = self.predictor.manifest
+        manifest = self.predictor.manifest
         if device == "cuda" and self.predictor.provider != CUDA:
             raise UserError("onnxruntime finds no working CUDA device here; use --device auto or cpu.")
+        self._abstention, self._membership = manifest.abstention, manifest.membership()
+        self.info = ModelInfo(
+            model=ModelName(manifest.name, manifest.version),
+            input=manifest.input,
+            class_names=manifest.class_names,
+            grouping=manifest.grouping(),
+            named=any(subtype.named for subtype in manifest.subtypes),
+            class_map=manifest.class_map.model_dump(include={"kind", "data", "reference_images"}),
+        )
 
     def answer(self, images: NDArray[np.uint8]) -> Answers:
         """Answer N images: uint8 [N, *input shape].
@@ -39,25 +47,18 @@ class BundleSource:
         Raises:
             UserError: images of another shape.
         """
-        predictions = self.predictor.predict(images, BATCH)
-        probability = predictions.positive_probability
-        positive = probability > 0.5
+        found = self.predictor.predict(images, BATCH)
         return Answers(
-            Model(self.manifest.name, self.manifest.version),
-            predictions.routing,
-            np.array(self.manifest.coarse_labels)[positive.astype(np.intp)],
-            np.where(positive, probability, 1 - probability),
-            predictions.class_probability,
-            predictions.confidence,
-            self.manifest.abstention.refuses(predictions.confidence),
+            model=self.info.model,
+            coarse_labels=self.info.grouping.labels,
+            coarse_probability=found.coarse_probability,
+            routing=found.routing,
+            class_probability=found.class_probability,
+            guess=guesses(found.coarse_probability, found.class_probability, self._membership),
+            confidence=found.confidence,
+            abstain=self._abstention.refuses(found.confidence),
         )
 
-    def grouping(self, seen: Collection[str]) -> CoarseGrouping:  # noqa: ARG002 - the manifest knows
-        """Return the coarse grouping that the model was trained on."""
-        return self.manifest.grouping()
-
     def description(self) -> dict[str, Any]:
-        """Return the bundle's folder and what its class map was fitted on."""
-        fitted = self.manifest.class_map
-        class_map = {"data": fitted.data, "reference_images": fitted.reference_images}
-        return {"bundle": str(self._folder), "class_map": class_map}
+        """Return the bundle's folder."""
+        return {"bundle": str(self._folder)}

@@ -1,33 +1,67 @@
 """Where answers come from: one small interface, so that a bundle and a running service are scored alike."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.answers import Answers
+from clustnet.bundles.answers import Answers, ModelName
+from clustnet.bundles.bundle import InputSpec
 from clustnet.bundles.groups import CoarseGrouping
-from clustnet.errors import UserError
+from clustnet.datasets.folder_layout import FolderNames
 
-BATCH = 256  # the last bit of an inference may depend on its batch, so every source gets the same ones
+# The last bit of an inference may depend on its batch, so every source gets the same ones.
+BATCH = 256
+
+Progress = Callable[[range], Iterable[int]]
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a source says of its model before it answers.
+
+    Args:
+        model: its name and version.
+        input: what it reads.
+        class_names: the names of the C classes that it guesses.
+        grouping: the classes of each of the K coarse labels.
+        named: whether a person named any of the classes; otherwise all of them are numbered.
+        class_map: where its class map comes from, ready for JSON.
+    """
+
+    model: ModelName
+    input: InputSpec
+    class_names: tuple[str, ...]
+    grouping: CoarseGrouping
+    named: bool
+    class_map: dict[str, Any]
+
+    @property
+    def folder_names(self) -> FolderNames:
+        """What folders of images may be named for: coarse labels, and classes where these are named."""
+        if self.named:
+            return FolderNames(self.grouping, self.class_names)
+        return FolderNames(CoarseGrouping(self.grouping.labels, ((),) * len(self.grouping.labels)))
 
 
 class Source(Protocol):
     """Something that answers images."""
 
+    @property
+    def info(self) -> ModelInfo:
+        """What the source says of its model."""
+
     def answer(self, images: NDArray[np.uint8]) -> Answers:
         """Answer one batch: uint8 [N, H, W] or [N, H, W, 3], at most ``BATCH`` images."""
 
-    def grouping(self, seen: Collection[str]) -> CoarseGrouping:
-        """Return the fine classes behind the coarse labels; ``seen`` are those that were answered."""
-
     def description(self) -> dict[str, Any]:
-        """Return what the report says of this source, ready for JSON."""
+        """Return where the source is, ready for JSON: its ``bundle`` or its ``url``."""
 
 
-def answer_all(source: Source, images: NDArray[np.uint8], progress: Callable[[range], Iterable[int]] = iter) -> Answers:
-    """Answer all images, ``BATCH`` at a time.
+def answer_all(source: Source, images: NDArray[np.uint8], progress: Progress = iter) -> Answers:
+    """Return the answers for all images, which are sent ``BATCH`` at a time.
 
     Args:
         source: who answers.
@@ -35,32 +69,17 @@ def answer_all(source: Source, images: NDArray[np.uint8], progress: Callable[[ra
         progress: wraps the first index of each batch, to show how far it is.
 
     Raises:
-        UserError: the source cannot answer, or changed its model on the way.
+        UserError: the source cannot answer.
     """
     starts = range(0, len(images), BATCH)
-    return _joined([source.answer(images[start : start + BATCH]) for start in progress(starts)])
-
-
-def check_one_model(parts: Iterable[Answers]) -> None:
-    """Check that one model gave all these answers.
-
-    Raises:
-        UserError: a service changed its model on the way.
-    """
-    models = {part.model for part in parts}
-    if len(models) > 1:
-        names = " and ".join(sorted(f"{model.name} {model.version}" for model in models))
-        raise UserError(f"The service changed its model during the evaluation ({names}); evaluate it again.")
-
-
-def _joined(parts: list[Answers]) -> Answers:
-    check_one_model(parts)
+    parts = [source.answer(images[start : start + BATCH]) for start in progress(starts)]
     return Answers(
-        parts[0].model,
-        np.concatenate([part.routing for part in parts]),
-        np.concatenate([part.coarse_label for part in parts]),
-        np.concatenate([part.coarse_probability for part in parts]),
-        np.concatenate([part.class_probability for part in parts]),
-        np.concatenate([part.confidence for part in parts]),
-        np.concatenate([part.abstain for part in parts]),
+        model=parts[0].model,
+        coarse_labels=parts[0].coarse_labels,
+        coarse_probability=np.concatenate([part.coarse_probability for part in parts]),
+        routing=np.concatenate([part.routing for part in parts]),
+        class_probability=np.concatenate([part.class_probability for part in parts]),
+        guess=np.concatenate([part.guess for part in parts]),
+        confidence=np.concatenate([part.confidence for part in parts]),
+        abstain=np.concatenate([part.abstain for part in parts]),
     )

@@ -1,54 +1,92 @@
 """Answers from a running service, over HTTP."""
 
 import time
-from collections.abc import Collection, Sequence
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from clustnet.bundles.answers import Answers, Model
-from clustnet.bundles.groups import WHOLE, CoarseGrouping
+from clustnet.bundles.answers import Answers, ModelName
+from clustnet.bundles.bundle import InputSpec, Subtype
+from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
-from evaluation.sources.coarse_option import grouping_from_labels
+from evaluation.sources.sources import ModelInfo
 
-API_KEY_VARIABLE = "CLUSTNET_API_KEY"  # never an argument: those are seen in the list of processes
+# It is never an argument, as those are seen in the list of processes.
+API_KEY_VARIABLE = "CLUSTNET_API_KEY"
+PREDICT, MODEL = "/predict", "/model.json"
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 RETRIES = 5
-LONGEST_WAIT = 60.0  # seconds between two tries, whatever the service asks for
+# Between two tries, whatever the service says.
+MAX_WAIT_SECONDS = 60.0
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LOCKED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-LONGEST_REASON = 300  # characters of an error page that are worth showing
+# Of an error page, what is worth showing.
+MAX_REASON_CHARACTERS = 300
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class _Label(BaseModel):
+    """A label and its probability."""
+
     label: str
     probability: Probability
 
 
+class _Coarse(_Label):
+    """The predicted coarse label, and the probability of each."""
+
+    probabilities: list[Probability]
+
+
 class _Prediction(BaseModel):
-    binary: _Label | None  # None without coarse labels
+    """The answer for one image."""
+
+    coarse: _Coarse
     routing: Annotated[list[Probability], Field(min_length=1)]
     guess: _Label
-    class_probabilities: Annotated[list[Probability], Field(min_length=1)]
+    class_probabilities: list[Probability]
     confidence: Probability
     abstain: bool
 
 
-class _ModelName(BaseModel):
+class _Model(BaseModel):
+    """The model that answers."""
+
     name: str
     version: str
 
 
 class _Answer(BaseModel):
-    model: _ModelName
+    """The answer of ``POST /predict``."""
+
+    model: _Model
     predictions: list[_Prediction]
+
+
+class _ClassMap(BaseModel):
+    """Where the class map comes from."""
+
+    kind: Literal["references", "cells"]
+    data: str
+    reference_images: int
+
+
+class _Card(BaseModel):
+    """What is needed of the answer of ``GET /model.json``."""
+
+    name: str
+    version: str
+    input: InputSpec
+    coarse_labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    subtypes: Annotated[tuple[Subtype, ...], Field(min_length=1)]
+    class_map: _ClassMap
 
 
 class UrlSource:
@@ -56,16 +94,14 @@ class UrlSource:
 
     Args:
         url: the service's root, for example ``http://127.0.0.1:3000``.
-        classes: the names of the data's fine classes, in the order of their indices.
         key: the API key, empty for none.
 
     Raises:
         UserError: not an HTTP address, or not a key.
     """
 
-    def __init__(self, url: str, classes: Sequence[str], key: str = "") -> None:
+    def __init__(self, url: str, key: str = "") -> None:
         self._url = url.rstrip("/")
-        self._classes = tuple(classes)
         if not self._url.startswith(("http://", "https://")):
             raise UserError(f"The address {url!r} must begin with http:// or https://.")
         if not (key.isascii() and key.isprintable()):
@@ -76,50 +112,68 @@ class UrlSource:
         """Close the connections to the service."""
         self._client.close()
 
-    def answer(self, images: NDArray[np.uint8]) -> Answers:
-        """Answer N images in one request: uint8 [N, H, W] or [N, H, W, 3].
+    @cached_property
+    def info(self) -> ModelInfo:
+        """What the service says of its model; the first use is a request.
 
         Raises:
             UserError: the service cannot be reached, refuses, or does not answer as this release expects.
         """
-        response = self._post({"images": images.tolist()})
-        if response.status_code != HTTPStatus.OK:
-            raise UserError(f"The service at {self._url} {_refusal(response)}{_key_hint(response.status_code)}")
+        content = self._content("GET", MODEL)
         try:
-            answer = _Answer.model_validate_json(response.content)
-            answers = _arrays(answer, len(images))
+            card = _Card.model_validate_json(content)
+            names = tuple(subtype.name for subtype in card.subtypes)
+            groups = {label: [s.name for s in card.subtypes if s.coarse_label == label] for label in card.coarse_labels}
+            grouping = CoarseGrouping.from_mapping(groups, names)
         except ValueError as error:
-            raise UserError(
-                f"The service at {self._url} does not answer POST /predict as this release expects "
-                f"({_first_line(error)}); check --url and the service's version."
-            ) from None
-        self._check_classes(answers, [prediction.guess.label for prediction in answer.predictions])
-        return answers
+            raise self._unexpected("GET", MODEL, error) from None
+        return ModelInfo(
+            model=ModelName(card.name, card.version),
+            input=card.input,
+            class_names=names,
+            grouping=grouping,
+            named=any(subtype.named for subtype in card.subtypes),
+            class_map=card.class_map.model_dump(),
+        )
 
-    def grouping(self, seen: Collection[str]) -> CoarseGrouping:
-        """Return the coarse grouping that the answered labels tell by their form ``FIRST-LAST``.
+    def answer(self, images: NDArray[np.uint8]) -> Answers:
+        """Answer N images in one request: uint8 [N, H, W] or [N, H, W, 3].
 
         Raises:
-            UserError: they do not.
+            UserError: the service cannot be reached, refuses, changed its model, or does not answer as this release
+                expects.
         """
-        return grouping_from_labels(seen, len(self._classes))
+        info = self.info
+        content = self._content("POST", PREDICT, {"images": images.tolist()})
+        try:
+            answer = _Answer.model_validate_json(content)
+            _check_model(ModelName(answer.model.name, answer.model.version), info.model)
+            return _arrays(answer.predictions, len(images), info)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise self._unexpected("POST", PREDICT, error) from None
 
     def description(self) -> dict[str, Any]:
         """Return the service's address."""
         return {"url": self._url}
 
-    def _post(self, body: dict[str, Any]) -> httpx.Response:
-        """Post to /predict; a service that is busy is asked again, no sooner than it says."""
+    def _content(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
+        """Return the content of an answer; a service that is busy gets the request again, no sooner than it says."""
         for retry in range(RETRIES + 1):
-            response = self._request(body)
+            response = self._request(method, path, body)
             if response.status_code not in BUSY or retry == RETRIES:
                 break
             time.sleep(_wait(response.headers.get("Retry-After"), retry))
-        return response
+        if response.status_code != HTTPStatus.OK:
+            reason = f"{_refusal(method, path, response)}{_key_hint(response.status_code)}"
+            raise UserError(f"The service at {self._url} {reason}")
+        return response.content
 
-    def _request(self, body: dict[str, Any]) -> httpx.Response:
+    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+        """Return the answer of one request."""
         try:
-            return self._client.post(f"{self._url}/predict", json=body)
+            return self._client.request(method, f"{self._url}{path}", json=body)
         except httpx.TimeoutException:
             raise UserError(
                 f"The service at {self._url} did not answer in time; see whether it is overloaded."
@@ -129,82 +183,102 @@ class UrlSource:
                 f"The service at {self._url} cannot be reached ({error}); start it with 'make serve' or check --url."
             ) from None
 
-    def _check_classes(self, answers: Answers, labels: list[str]) -> None:
-        """Check that the service has the data's classes, in the same order."""
-        if answers.class_probability.shape[1] != len(self._classes):
-            raise UserError(
-                f"The service at {self._url} has {answers.class_probability.shape[1]} classes, but the data has "
-                f"{len(self._classes)}; name the data that its model was trained for."
-            )
-        for best, label in zip(answers.guess, labels, strict=True):
-            if self._classes[best] != label:
-                raise UserError(
-                    f"The service at {self._url} guesses {label!r} where the data's class is "
-                    f"{self._classes[best]!r}; name the data that its model was trained for."
-                )
+    def _unexpected(self, method: str, path: str, error: Exception) -> UserError:
+        """Return the error of an answer that this release cannot read."""
+        return UserError(
+            f"The service at {self._url} does not answer {method} {path} as this release expects "
+            f"({_first_line(error)}); check --url and the service's version."
+        )
 
 
-def _arrays(answer: _Answer, images: int) -> Answers:
-    """Turn an answer into arrays.
+def _check_model(found: ModelName, expected: ModelName) -> None:
+    """Raise where another model answers than the one that the service described."""
+    if found != expected:
+        names = f"from {' '.join(expected)} to {' '.join(found)}"
+        raise UserError(f"The service changed its model during the evaluation ({names}); evaluate it again.")
+
+
+def _arrays(found: list[_Prediction], images: int, info: ModelInfo) -> Answers:
+    """Return the predictions for so many images as arrays.
 
     They are float32, as the model computes, so that none is altered however a service writes its floats.
+
+    Raises:
+        ValueError: they are not answers of the model for so many images.
     """
-    found = answer.predictions
+    labels, names = info.grouping.labels, info.class_names
     if len(found) != images:
         raise ValueError(f"{len(found)} predictions for {images} images")
-    if len({prediction.binary is None for prediction in found}) > 1:
-        raise ValueError("binary is null for some images alone")
+    coarse = _matrix([prediction.coarse.probabilities for prediction in found], len(labels))
+    guess = np.array([_index(prediction.guess.label, names) for prediction in found])
+    for row, prediction in zip(coarse, found, strict=True):
+        if labels[row.argmax()] != prediction.coarse.label:
+            raise ValueError(f"the coarse label {prediction.coarse.label!r} is not the most probable one")
     return Answers(
-        Model(answer.model.name, answer.model.version),
-        _matrix([prediction.routing for prediction in found]),
-        np.array([prediction.binary.label if prediction.binary else WHOLE for prediction in found]),
-        np.array([prediction.binary.probability if prediction.binary else 1.0 for prediction in found], np.float32),
-        _matrix([prediction.class_probabilities for prediction in found]),
-        np.array([prediction.confidence for prediction in found], np.float32),
-        np.array([prediction.abstain for prediction in found]),
+        model=info.model,
+        coarse_labels=labels,
+        coarse_probability=coarse,
+        routing=_matrix([prediction.routing for prediction in found], len(found[0].routing)),
+        class_probability=_matrix([prediction.class_probabilities for prediction in found], len(names)),
+        guess=guess,
+        confidence=np.array([prediction.confidence for prediction in found], np.float32),
+        abstain=np.array([prediction.abstain for prediction in found]),
     )
 
 
-def _matrix(rows: list[list[float]]) -> NDArray[np.float32]:
-    if len({len(row) for row in rows}) != 1:
-        raise ValueError("rows of different lengths")
+def _matrix(rows: list[list[float]], columns: int) -> NDArray[np.float32]:
+    """Return rows of numbers as float32 [N, columns]."""
+    for row in rows:
+        if len(row) != columns:
+            raise ValueError(f"{len(row)} numbers where {columns} are expected")
     return np.array(rows, np.float32)
 
 
+def _index(name: str, names: tuple[str, ...]) -> int:
+    """Return the index of a class by its name."""
+    if name not in names:
+        raise ValueError(f"the guess {name!r} is no class of {MODEL}")
+    return names.index(name)
+
+
 def _wait(retry_after: str | None, retry: int) -> float:
-    """Return how many seconds to wait: what the service asks for, else twice as long each time."""
+    """Return how many seconds to wait: what the service says, otherwise twice as long each time."""
     if retry_after is None:
         return 0.5 * 2.0**retry
-    asked = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
-    return min(max(asked, 0.0), LONGEST_WAIT)
+    seconds = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
+    return min(max(seconds, 0.0), MAX_WAIT_SECONDS)
 
 
 def _seconds_until(date: str) -> float:
+    """Return the seconds until an HTTP date, 1 for what is none."""
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
     except ValueError:
         return 1.0
 
 
-def _refusal(response: httpx.Response) -> str:
-    """Say what a service answered instead of predictions, with its own sentence."""
+def _refusal(method: str, path: str, response: httpx.Response) -> str:
+    """Return what a service answered instead of a result, with its own sentence."""
     status = f"{response.status_code} {response.reason_phrase}".strip()
     try:
         body = response.json()
     except ValueError:
         body = response.text
     reason = str(body.get("error", body) if isinstance(body, dict) else body).strip()
-    if reason in ("", response.reason_phrase) or reason.startswith("<"):  # a page that says no more
-        return f"answered POST /predict with {status}; check --url and the service's log."
-    return f"answered POST /predict with {status}: {reason[:LONGEST_REASON]}"
+    # A page of a proxy says no more than the status.
+    if reason in ("", response.reason_phrase) or reason.startswith("<"):
+        return f"answered {method} {path} with {status}; check --url and the service's log."
+    return f"answered {method} {path} with {status}: {reason[:MAX_REASON_CHARACTERS]}"
 
 
 def _key_hint(status: int) -> str:
+    """Return how to give a key, where that is what was refused."""
     hint = f" (set the environment variable {API_KEY_VARIABLE} to a key with the scope 'predict')"
     return hint if status in LOCKED else ""
 
 
-def _first_line(error: ValueError) -> str:
+def _first_line(error: Exception) -> str:
+    """Return what is wrong with an answer, in one line."""
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_context=False)[0]
         return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
