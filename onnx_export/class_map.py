@@ -103,10 +103,9 @@ def subtypes_of_cells(routed: Routed, train: LabelledImages) -> Subtypes:
     without = np.flatnonzero(~used.any(axis=0))
     most_probable = cell_probability(routed.weights, routed.expert_probability).sum(axis=0).argmax(axis=0)
     used[most_probable[without], without] = True
-    values, labels = identity_class_map(used)
-    # The map's subtypes are in the order of the experts; the sort is stable.
-    largest_first = np.lexsort((-counts.T[used.T], np.array(labels)))
-    names = [train.coarse_labels[label] for label in labels]
+    values, found = identity_class_map(used)
+    largest_first = sorted(range(len(found)), key=lambda subtype: (found[subtype][1], -counts[found[subtype]]))
+    names = [train.coarse_labels[coarse] for _, coarse in found]
     return Subtypes(
         train.coarse_labels,
         tuple(

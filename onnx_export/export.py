@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from clustnet.bundles.bundle import (
+    DIGIT_SHAPE,
     MANIFEST,
     SCHEMA_VERSION,
     DriftReference,
@@ -190,7 +191,7 @@ def _protocol(name: str, fitted: Fitted) -> str:
 def _input_spec(data: Data, train: LabelledImages) -> InputSpec:
     """Return what the graphs read; an image file is prepared as those of the training data were."""
     if data.name == "mnist":
-        return InputSpec(shape=(28, 28), meaning="0 = paper, 255 = ink", preparation="mnist")
+        return InputSpec(shape=DIGIT_SHAPE, meaning="0 = paper, 255 = ink", preparation="mnist")
     meaning = "grey, 0 to 255" if train.images.ndim == 3 else "RGB, 0 to 255"
     prepared = (
         {"preparation": data.preparation, "aspect": data.aspect} if data.name == FOLDER else {"preparation": "fit"}

@@ -12,8 +12,8 @@ from tests.training.tiny import tiny_recipe
 from training.runs.loop import train
 
 # Two coarse labels unless said: "colour" has three, with fine classes; "unnamed" three, in colour, without fine classes
-# and without a test split; "single" and "clusters" have one.
-KINDS = ("soft", "hard", "shared", "colour", "unnamed", "single", "clusters", "divided")
+# and without a test split; "clusters" has one.
+KINDS = ("soft", "hard", "shared", "colour", "unnamed", "clusters", "divided")
 # Those whose one expert alone decides.
 HARD = ("hard", "unnamed")
 
@@ -52,7 +52,6 @@ def run(tmp_path_factory: pytest.TempPathFactory, colours: Path, photographs: Pa
         "shared": {"model.expert": "shared", "model.experts": 1},
         "colour": {**cifar10, "model.expert": "small_cnn", "model.experts": 2},
         "unnamed": {**folder, **every, "routing": "hard", "model.experts": 2, "optimisation.epochs": 4},
-        "single": {"data.coarse": None, "model.experts": 2},
     }
 
     def run(kind: str) -> Path:

@@ -17,11 +17,11 @@ def test_export_end_to_end(run: Callable[[str], Path], tmp_path: Path, capsys: p
     assert first == f"{out}: digits version 3"
     assert parity.startswith("parity with torch within ")
     assert last == (
-        f"binary accuracy {scores['binary_accuracy']:.4f}, class accuracy {scores['class_accuracy']:.4f} (test split)"
+        f"coarse accuracy {scores['coarse_accuracy']:.4f}, class accuracy {scores['class_accuracy']:.4f} (test split)"
     )
 
 
-def test_what_is_no_run_is_one_line_and_exit_code_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["export", str(tmp_path), "--out", str(tmp_path / "bundle")]) == cli.WRONG_INPUT
     assert capsys.readouterr().err.count("\n") == 1
 
