@@ -18,7 +18,7 @@ from clustnet.errors import UserError
 from tests.training.deep import ARCHITECTURE, deep_recipe
 from training.data.data import CoarseData
 from training.estimators import DeepClustering, fully_connected
-from training.methods import METHODS
+from training.methods.deep_clustering.method import DeepClusteringMethod
 
 COLOUR = {
     "name": "colour",
@@ -41,24 +41,25 @@ def blobs(rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @parametrize_with_checks([tiny()])
-def test_it_is_an_estimator_as_scikit_learn_wants_them(estimator: DeepClustering, check: Callable[..., None]) -> None:
+def test_scikit_learn_s_checks_pass(estimator: DeepClustering, check: Callable[..., None]) -> None:
     check(estimator)
 
 
 @pytest.mark.parametrize("loss", ["kl", "kmeans"])
-def test_blobs_are_found_in_rows_that_were_not_fitted(loss: str) -> None:
+def test_blobs_are_found_in_new_rows(loss: str) -> None:
     rows, truth = blobs(300)
     found = tiny(loss=loss).fit(rows[:200]).predict(rows[200:])
     assert adjusted_rand_score(truth[200:], found) > 0.95
 
 
-def test_it_trains_as_the_recipe_of_the_same_keys_does(mnist_train: LabelledImages) -> None:
+def test_estimator_trains_as_its_recipe(mnist_train: LabelledImages) -> None:
     images = mnist_train.images[:300]
     recipe = deep_recipe(model={"experts": 4}, clustering={"loss": "kmeans"}, seed=7)
     pixels = images.astype(np.float32)
     mean, spread = pixels.mean().item() / 255, pixels.std().item() / 255
-    data = CoarseData(torch.from_numpy(images.copy()), torch.zeros(300), (mean,), (spread,))
-    method = METHODS["deep_clustering"](data, recipe, Accelerator())
+    coarse = torch.zeros(300, dtype=torch.int64)
+    data = CoarseData(torch.from_numpy(images.copy()), coarse, ("all",), (mean,), (spread,))
+    method = DeepClusteringMethod(data, recipe, Accelerator())
     for _ in method.run(0, lambda batches, total: batches):
         pass
     estimator = DeepClustering(
@@ -77,7 +78,7 @@ def test_it_trains_as_the_recipe_of_the_same_keys_does(mnist_train: LabelledImag
     assert np.array_equal(estimator.cluster_centers_, method.model.centroids.detach().numpy())
 
 
-def test_a_grid_search_over_a_pipeline_chooses_by_the_label_free_score() -> None:
+def test_grid_search_chooses_by_label_free_score() -> None:
     rows, _ = blobs(90)
     search = GridSearchCV(
         make_pipeline(StandardScaler(), tiny()),
@@ -88,7 +89,7 @@ def test_a_grid_search_over_a_pipeline_chooses_by_the_label_free_score() -> None
     assert search.predict(rows).shape == (90,)
 
 
-def test_the_score_is_the_mutual_information_of_the_routing_without_views_with_itself() -> None:
+def test_score_is_mutual_information_without_views() -> None:
     rows, _ = blobs(60)
     estimator = tiny().fit(rows)
     distance = ((estimator.transform(rows)[:, None] - estimator.cluster_centers_) ** 2).sum(axis=2)
@@ -100,14 +101,14 @@ def test_the_score_is_the_mutual_information_of_the_routing_without_views_with_i
     assert estimator.score(rows) > 0
 
 
-def test_labels_are_the_nearest_centres_in_the_embedding() -> None:
+def test_labels_are_nearest_centres_in_embedding() -> None:
     rows, _ = blobs(60)
     estimator = tiny().fit(rows)
     distance = ((estimator.transform(rows)[:, None] - estimator.cluster_centers_) ** 2).sum(axis=2)
     assert np.array_equal(estimator.labels_, distance.argmin(axis=1))
 
 
-def test_a_row_of_a_colour_image_is_read_as_height_width_channels() -> None:
+def test_row_of_colour_image_is_height_width_channels() -> None:
     images = np.random.default_rng(0).random((30, 4, 5, 3))
     rows = images.reshape(30, -1)
     estimator = tiny(2, architecture=COLOUR).fit(rows)
@@ -117,7 +118,7 @@ def test_a_row_of_a_colour_image_is_read_as_height_width_channels() -> None:
         assert np.allclose(estimator.transform(rows), estimator.model_.encoder(pixels), atol=1e-5)
 
 
-def test_the_random_numbers_of_the_caller_are_left_alone() -> None:
+def test_callers_random_numbers_are_left_alone() -> None:
     rows, _ = blobs(30)
     drawn = []
     for fitted in (False, True):
@@ -136,7 +137,7 @@ def test_the_random_numbers_of_the_caller_are_left_alone() -> None:
     assert drawn[0] == drawn[1]
 
 
-def test_rows_that_are_all_alike_are_one_cluster_in_use() -> None:
+def test_equal_rows_are_one_cluster() -> None:
     with pytest.warns(UserWarning, match="distinct clusters"):
         found = tiny(2).fit_predict(np.ones((20, 4)))
     assert len(set(found)) == 1
@@ -159,17 +160,19 @@ def test_rows_that_are_all_alike_are_one_cluster_in_use() -> None:
         ({"random_state": -1}, "seed is -1"),
     ],
 )
-def test_what_is_wrong_is_said(parameters: dict[str, Any], sentence: str) -> None:
+def test_wrong_parameter_is_one_sentence(parameters: dict[str, Any], sentence: str) -> None:
     rows, _ = blobs(30)
     with pytest.raises(UserError, match=sentence):
         tiny(**parameters).fit(rows)
 
 
-def test_the_encoder_of_widths_is_that_of_dec() -> None:
-    assert fully_connected(784, (500, 500, 2000, 10)).describe() == "500 500 2000 10 2000 500 500 784"
+def test_encoder_of_widths_is_that_of_dec() -> None:
+    found = fully_connected(784, (500, 500, 2000, 10))
+    widths = [step.after[-1] for step in (*found.encoder(), *found.decoder())]
+    assert widths == [500, 500, 2000, 10, 2000, 500, 500, 784]
 
 
-def test_a_batch_size_stands_for_the_architectures_own() -> None:
+def test_batch_size_stands_for_architectures_own() -> None:
     rows = np.random.default_rng(0).random((30, 60))
     assert tiny(2, architecture=COLOUR).fit(rows).recipe_.model.architecture.batch_size == 20
     assert tiny(2, architecture=COLOUR, batch_size=7).fit(rows).recipe_.model.architecture.batch_size == 7

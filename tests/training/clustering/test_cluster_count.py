@@ -3,7 +3,7 @@ import pytest
 from sklearn.datasets import make_blobs
 from sklearn.metrics import silhouette_score
 
-from training.clustering.cluster_count import MOST, describe, most_likely, silhouettes
+from training.clustering.cluster_count import MAX_CLUSTERS, describe, most_likely, silhouettes
 
 
 @pytest.mark.parametrize("clusters", [2, 3, 7, 12])
@@ -11,7 +11,7 @@ def test_the_number_of_blobs_is_found(clusters: int) -> None:
     rows, _ = make_blobs(40 * clusters, 8, centers=clusters, center_box=(-20, 20), random_state=clusters)
     scores = silhouettes(rows.astype(np.float32), seed=0)
     assert most_likely(scores) == clusters
-    assert list(scores) == list(range(2, MOST + 1))
+    assert list(scores) == list(range(2, MAX_CLUSTERS + 1))
 
 
 def test_a_silhouette_is_scikit_learns() -> None:

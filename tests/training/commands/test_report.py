@@ -7,7 +7,7 @@ from tests.training.deep import deep_recipe
 from training.runs.loop import train
 
 
-def test_a_run_is_reported_in_one_table_and_two_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_is_one_table_and_two_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(deep_recipe(), tmp_path / "run")
     capsys.readouterr()
     out = tmp_path / "report"
@@ -21,6 +21,6 @@ def test_a_run_is_reported_in_one_table_and_two_pictures(tmp_path: Path, capsys:
     assert sorted(path.name for path in out.iterdir()) == ["clustering.csv", "reconstructions.png", "spaces.png"]
 
 
-def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_that_is_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == cli.WRONG_INPUT
     assert capsys.readouterr().err.startswith(f"clustnet: {tmp_path} is not a run")

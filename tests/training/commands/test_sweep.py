@@ -1,5 +1,4 @@
 import csv
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ from clustnet import cli
 from clustnet.errors import UserError
 from tests.training.tiny import tiny_recipe, tiny_words
 from training.commands.sweep import format_table, parse_seeds, plan, write_tables
-from training.reports.sweep_plot import plot_evolution
+from training.reports.sweep_plot import plot_evolution, plot_label_free
 from training.runs.run_folder import RunFolder
 
-SCORES = ("binary_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
+SCORES = ("coarse_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def table(path: Path) -> list[dict[str, str]]:
     ("text", "seeds"),
     [("0..4", [0, 1, 2, 3, 4]), ("3..3", [3]), ("0,3,7", [0, 3, 7]), ("5", [5]), ("1,1,0", [1, 0])],
 )
-def test_seeds_are_a_range_or_a_list(text: str, seeds: list[int]) -> None:
+def test_seeds_are_range_or_list(text: str, seeds: list[int]) -> None:
     assert parse_seeds(text) == seeds
 
 
@@ -43,7 +42,7 @@ def test_other_seeds_are_refused(text: str) -> None:
         parse_seeds(text)
 
 
-def test_a_plan_is_the_grid_of_values_and_seeds(config: Path) -> None:
+def test_plan_is_grid_of_values_and_seeds(config: Path) -> None:
     overrides = {"optimisation.learning_rate": "0.01,1e-3", "routing": "soft,hard", "model.embedding": 9}
     members = plan(config, [0, 5], overrides)
     assert [(name, seed) for name, seed, _ in members] == [
@@ -57,11 +56,11 @@ def test_a_plan_is_the_grid_of_values_and_seeds(config: Path) -> None:
     assert recipe.model.embedding == 9
 
 
-def test_a_plan_without_a_grid_is_named_by_its_recipe(config: Path) -> None:
+def test_plan_without_grid_is_named_by_recipe(config: Path) -> None:
     assert [name for name, _, _ in plan(config, [1], {"routing": "hard"})] == ["tiny"]
 
 
-def test_a_value_that_is_given_twice_is_trained_once(config: Path) -> None:
+def test_value_that_is_given_twice_is_trained_once(config: Path) -> None:
     assert len(plan(config, [1], {"model.experts": "3,3,4"})) == 2
 
 
@@ -73,9 +72,7 @@ def test_a_value_that_is_given_twice_is_trained_once(config: Path) -> None:
         ({"model.experts": "2,]"}, "The value of --model.experts is not YAML"),
     ],
 )
-def test_a_wrong_member_is_refused_before_any_is_trained(
-    config: Path, overrides: dict[str, Any], sentence: str
-) -> None:
+def test_wrong_member_is_refused_before_any_is_trained(config: Path, overrides: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         plan(config, [1], overrides)
 
@@ -90,7 +87,7 @@ def rows(generator: np.random.Generator, epochs: int, experts: int) -> list[dict
     ]
 
 
-def test_tables_hold_the_last_test_scores_and_numpys_statistics(tmp_path: Path) -> None:
+def test_tables_hold_last_scores_and_their_statistics(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     runs = [(name, seed, rows(generator, 2, experts)) for name, experts in (("a", 5), ("b", 3)) for seed in range(4)]
     shown = write_tables(tmp_path, runs, [1.0, 2.0, 4.0, 5.0] * 2)
@@ -108,7 +105,7 @@ def test_tables_hold_the_last_test_scores_and_numpys_statistics(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("order", [(2, 3), (3, 2)])
-def test_settings_with_other_numbers_of_experts_share_one_table(tmp_path: Path, order: tuple[int, int]) -> None:
+def test_other_numbers_of_experts_share_one_table(tmp_path: Path, order: tuple[int, int]) -> None:
     generator = np.random.default_rng(0)
     write_tables(tmp_path, [(f"experts={e}", 0, rows(generator, 1, e)) for e in order], [1.0, 1.0])
     loads = {member["setting"]: member["expert_load/2"] for member in table(tmp_path / "members.csv")}
@@ -117,27 +114,34 @@ def test_settings_with_other_numbers_of_experts_share_one_table(tmp_path: Path, 
 
 def test_one_seed_has_no_spread(tmp_path: Path) -> None:
     write_tables(tmp_path, [("a", 0, rows(np.random.default_rng(0), 1, 2))], [1.0])
-    assert math.isnan(float(table(tmp_path / "summary.csv")[0]["nmi_sd"]))
+    assert table(tmp_path / "summary.csv")[0]["nmi_sd"] == ""
 
 
-def test_runs_without_coarse_labels_have_no_binary_accuracy(tmp_path: Path) -> None:
+def test_one_coarse_label_has_no_coarse_accuracy(tmp_path: Path) -> None:
     plain = rows(np.random.default_rng(0), 2, 2)
-    whole = [{key: value for key, value in row.items() if key != "binary_accuracy"} for row in plain]
-    assert "binary_accuracy" not in write_tables(tmp_path, [("a", 0, whole), ("a", 1, whole)], [1.0, 1.0])
+    whole = [{key: value for key, value in row.items() if key != "coarse_accuracy"} for row in plain]
+    assert "coarse_accuracy" not in write_tables(tmp_path, [("a", 0, whole), ("a", 1, whole)], [1.0, 1.0])
     write_tables(tmp_path, [("a", 0, plain), ("b", 0, whole)], [1.0, 1.0])
-    told = [float(line["binary_accuracy"]) for line in table(tmp_path / "summary.csv")]
-    assert told[0] == plain[-1]["binary_accuracy"]
-    assert math.isnan(told[1])
+    shown = [line["coarse_accuracy"] for line in table(tmp_path / "summary.csv")]
+    assert shown == [str(plain[-1]["coarse_accuracy"]), ""]
     plot_evolution([("a", 0, whole)], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_table_lines_up() -> None:
+def test_runs_without_fine_classes_have_no_plots(tmp_path: Path) -> None:
+    bare = [{"epoch": 1, "split": "train", "train_seconds": 1.0, "label_free/score": 1.0}]
+    assert "nmi" not in write_tables(tmp_path, [("a", 0, bare)], [1.0])
+    for plot in (plot_evolution, plot_label_free):
+        assert not plot([("a", 0, bare)], tmp_path / "plot.png")
+    assert not (tmp_path / "plot.png").exists()
+
+
+def test_table_lines_up() -> None:
     text = format_table([{"setting": "a", "nmi": 0.5}, {"setting": "longer one", "nmi": 0.25}])
     assert text.splitlines() == ["setting     nmi", "a           0.5000", "longer one  0.2500"]
 
 
-def test_a_sweep_end_to_end_and_again(
+def test_sweep_end_to_end_and_again(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "sweep"
@@ -162,13 +166,13 @@ def test_a_sweep_end_to_end_and_again(
     assert float(member["cell_accuracy"]) == final["cell_accuracy"]
 
     members = (out / "members.csv").read_bytes()
-    monkeypatch.setattr("training.methods.clustnet.method.ClustNet._epoch", None)  # training again would fail
+    monkeypatch.setattr("training.methods.clustnet.method.ClustNetMethod._epoch", None)  # training again would fail
     assert cli.main(words) == cli.DONE
     assert capsys.readouterr().out.splitlines()[-4:] == first.splitlines()[-4:]
     assert (out / "members.csv").read_bytes() == members
 
 
-def test_the_seconds_are_those_of_all_restarts(config: Path, tmp_path: Path) -> None:
+def test_seconds_are_those_of_all_restarts(config: Path, tmp_path: Path) -> None:
     words = ["sweep", str(config), "--seeds", "0", "--out", str(tmp_path), "--restarts", "2"]
     assert cli.main(words) == cli.DONE
     for number, taken in enumerate((100.0, 20.0)):
@@ -180,7 +184,7 @@ def test_the_seconds_are_those_of_all_restarts(config: Path, tmp_path: Path) -> 
     assert table(tmp_path / "summary.csv")[0]["seconds"] == "240.0"
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(
+def test_ctrl_c_says_that_same_command_goes_on(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
@@ -191,7 +195,7 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
     assert cli.main(words) == cli.FAILED
     assert capsys.readouterr().err == "\nclustnet: stopped. The same command goes on.\n"
     monkeypatch.undo()
-    monkeypatch.setattr("training.methods.clustnet.method.ClustNet._epoch", interrupt)
+    monkeypatch.setattr("training.methods.clustnet.method.ClustNetMethod._epoch", interrupt)
     assert cli.main(words) == cli.FAILED
     told = f"\nclustnet: stopped. 0 of 2 epochs are safe in {tmp_path}/sweep/tiny_seed0; the same command goes on.\n"
     assert capsys.readouterr().err == told

@@ -38,7 +38,7 @@ def test_help_and_print_config_load_nothing_heavy(words: list[str]) -> None:
     assert done.stdout
 
 
-def test_print_config_shows_the_recipe_as_resolved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_config_shows_recipe_as_resolved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [SOFT, "--print_config", "--seed", "4", "--optimisation.epochs", "3", *tiny_words()[:1]]
     assert cli.main(["train", *words]) == cli.DONE
     shown = tmp_path / "shown.yaml"
@@ -49,7 +49,7 @@ def test_print_config_shows_the_recipe_as_resolved(tmp_path: Path, capsys: pytes
     assert "epochs: 3" in shown.read_text()
 
 
-def test_a_run_goes_below_runs_by_the_names_of_recipe_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_folder_is_named_by_recipe_and_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", SOFT, *tiny_words(), "--optimisation.epochs", "1", "--seed", "3"]) == cli.DONE
     assert RunFolder(tmp_path / "runs" / "mnist_soft_seed3").last_epoch() == 1
@@ -67,7 +67,7 @@ def test_a_run_goes_below_runs_by_the_names_of_recipe_and_seed(tmp_path: Path, m
         ([SOFT, "--data.path", "absent"], "absent/train-images-idx3-ubyte.gz is missing"),
     ],
 )
-def test_wrong_input_is_one_line_and_exit_code_two(
+def test_wrong_input_is_one_line_and_code_two(
     finished_run: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
 ) -> None:
     assert cli.main(["train", *(word.format(run=finished_run) for word in words)]) == cli.WRONG_INPUT
@@ -77,7 +77,7 @@ def test_wrong_input_is_one_line_and_exit_code_two(
     assert sentence in message
 
 
-def test_ctrl_c_says_how_to_go_on_and_resume_then_finishes(tmp_path: Path) -> None:
+def test_resume_finishes_after_ctrl_c(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [SOFT, "--out", str(run), *tiny_words(), "--optimisation.epochs", "8"]
     with subprocess.Popen(
@@ -113,13 +113,13 @@ def test_ctrl_c_while_loading_promises_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_tiny_words_are_the_tiny_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tiny_words_are_tiny_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.yaml").write_text("{}")
     cli.main(["train", str(tmp_path / "empty.yaml"), "--print_config", *tiny_words()])
     assert capsys.readouterr().out == tiny_recipe().to_yaml()
 
 
-def test_stages_follow_each_other_on_the_command_line(tmp_path: Path) -> None:
+def test_stages_follow_each_other_on_command_line(tmp_path: Path) -> None:
     path, out = tmp_path / "deep.yaml", tmp_path / "run"
     path.write_text(deep_recipe().to_yaml())
     cli.main(["train", str(path), "--out", str(out), "--stage", "pretrain"])

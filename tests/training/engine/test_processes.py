@@ -31,7 +31,7 @@ from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nl
 from training.losses.mutual_information import group_mutual_information
 from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet import method as clustnet
-from training.methods.clustnet.method import ClustNet
+from training.methods.clustnet.method import ClustNetMethod
 from training.methods.clustnet.partition import Partition
 from training.methods.method import DivergedError
 from training.models.batch_norm import BatchNorm1d, BatchNorm2d
@@ -45,39 +45,40 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 EXPERTS = 3
 
 LOSSES = {
-    "soft likelihood": lambda routing, logit, target: soft_mixture_nll(routing, logit, target),
-    "hard likelihood": lambda routing, logit, target: hard_mixture_nll(straight_through(routing), logit, target),
-    "mutual information": lambda routing, logit, target: group_mutual_information(
-        routing.exp(), logit.softmax(dim=1), target
+    "soft likelihood": lambda routing, logit, coarse: soft_mixture_nll(routing, logit, coarse),
+    "hard likelihood": lambda routing, logit, coarse: hard_mixture_nll(straight_through(routing), logit, coarse),
+    "mutual information": lambda routing, logit, coarse: group_mutual_information(
+        routing.exp(), logit[:, :, 0].softmax(dim=1), coarse
     ),
-    "entropy": lambda routing, logit, target: routing_entropy(routing),
-    "diversity": lambda routing, logit, target: routing_diversity(routing),
-    "imitation": lambda routing, logit, target: nll_loss(routing, target.long()),
-    "reconstruction": lambda routing, logit, target: mse_loss(logit, routing.detach()),
+    "entropy": lambda routing, logit, coarse: routing_entropy(routing),
+    "diversity": lambda routing, logit, coarse: routing_diversity(routing),
+    "imitation": lambda routing, logit, coarse: nll_loss(routing, coarse),
+    "reconstruction": lambda routing, logit, coarse: mse_loss(logit[:, :, 0], routing.detach()),
 }
 
 
-def losses_and_gradients(images: int) -> dict[str, list[Tensor]]:
-    """Return each loss of a random batch, sorted by group, and its gradient with respect to two maps of the images."""
+def losses_and_gradients(images: int, labels: int) -> dict[str, list[Tensor]]:
+    """Return each loss of a random batch, sorted by label, and its gradient with respect to two maps of the images."""
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(images, 4, generator=generator)
-    target = (torch.arange(images) >= images // 2).float()
+    rows, free = torch.randn(images, 4, generator=generator), 1 if labels == 2 else labels
+    coarse = torch.arange(images) * labels // images
     found = {}
     for name, loss in LOSSES.items():
         torch.manual_seed(1)
-        maps = [nn.Parameter(part) for part in torch.randn(2, 4, EXPERTS, generator=generator)]
+        maps = [nn.Parameter(torch.randn(4, EXPERTS * count, generator=generator)) for count in (1, free)]
         routing, logit = (gathered(share(rows) @ one, images) for one in maps)
-        value = loss(routing.log_softmax(dim=1), logit, target)
+        value = loss(routing.log_softmax(dim=1), logit.view(images, EXPERTS, free), coarse)
         value.backward()
         average_gradients(maps)
         found[name] = [value.detach(), *(one.grad for one in maps if one.grad is not None)]
     return found
 
 
-@pytest.mark.parametrize(("count", "images"), [(2, 16), (2, 7), (3, 2)])  # even, uneven, and a process without images
-def test_each_loss_and_its_gradient_are_those_of_one_process(tmp_path: Path, count: int, images: int) -> None:
-    alone = losses_and_gradients(images)
-    for found in together(tmp_path, count, losses_and_gradients, images):
+# Even shares, uneven ones, and a process without images.
+@pytest.mark.parametrize(("count", "images", "labels"), [(2, 16, 2), (2, 7, 3), (3, 2, 2)])
+def test_losses_and_gradients_are_one_process_s(tmp_path: Path, count: int, images: int, labels: int) -> None:
+    alone = losses_and_gradients(images, labels)
+    for found in together(tmp_path, count, losses_and_gradients, images, labels):
         assert found.keys() == alone.keys()
         torch.testing.assert_close(found, alone, atol=1e-7, rtol=1e-5)
 
@@ -92,10 +93,11 @@ def two_views() -> Tensor:
     return torch.cat([whole.detach(), gathered(mine.grad, images, views=2)], dim=1)
 
 
-def test_views_are_gathered_in_the_batch_s_order(tmp_path: Path) -> None:
+def test_views_are_gathered_in_batch_s_order(tmp_path: Path) -> None:
     for found in together(tmp_path, 2, two_views):
         assert found[:, 0].tolist() == list(range(14))
-        assert found[:, 1].tolist() == [2 * number for number in range(14)]  # once for each process
+        # Once for each process.
+        assert found[:, 1].tolist() == [2 * number for number in range(14)]
 
 
 def normalised(images: int, low: bool) -> list[Tensor]:
@@ -105,9 +107,8 @@ def normalised(images: int, low: bool) -> list[Tensor]:
     norms = (BatchNorm2d(4), BatchNorm1d(5))
     layers = nn.Sequential(first, norms[0], nn.Flatten(), second, norms[1])
     batch = 5 + torch.randn(images, 2, 8, 8)
-    maps = first(
-        share(batch)
-    )  # in float32: without AVX-512 torch adds up a convolution's bfloat16 gradients in bfloat16
+    # In float32: without AVX-512 torch adds up a convolution's bfloat16 gradients in bfloat16.
+    maps = first(share(batch))
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
         rows = gathered(layers[1:](maps.bfloat16() if low else maps).float(), images)
     (rows * torch.randn(images, 5)).sum().backward()
@@ -117,20 +118,20 @@ def normalised(images: int, low: bool) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("count", "images", "low"), [(2, 9, False), (3, 2, False), (2, 64, True)])
-def test_batch_normalisation_takes_the_whole_batch(tmp_path: Path, count: int, images: int, low: bool) -> None:
+def test_batch_normalisation_takes_whole_batch(tmp_path: Path, count: int, images: int, low: bool) -> None:
     near = {"atol": 0.5, "rtol": 0.05} if low else {"atol": 1e-4, "rtol": 1e-4}
     for found in together(tmp_path, count, normalised, images, low):
         torch.testing.assert_close(found, normalised(images, low), **near)
 
 
-def test_alone_batch_normalisation_is_torch_s_to_the_last_bit() -> None:
+def test_batch_normalisation_alone_is_torch_s() -> None:
     ours, torchs, rows = BatchNorm2d(3), nn.BatchNorm2d(3), torch.randn(5, 3, 4, 4)
     assert torch.equal(ours(rows), torchs(rows))
     assert all(map(torch.equal, ours.state_dict().values(), torchs.state_dict().values()))
 
 
 @given(st.integers(0, 40), st.integers(1, 9))
-def test_shares_hold_every_row_once_and_differ_by_one_at_most(rows: int, count: int) -> None:
+def test_shares_hold_every_row_once(rows: int, count: int) -> None:
     shares = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collectives, "processes", lambda: count)
@@ -154,23 +155,26 @@ DISCOVERY = VIEWS | {
 HARD = {"routing": "hard", "loss.routing_diversity": 0.5, "loss.routing_entropy": 0.1, "pretraining.epochs": 1}
 
 
-def trained(keys: Mapping[str, Any], images: int = 62) -> dict[str, Tensor]:
+def trained(keys: Mapping[str, Any], labels: int = 2, images: int = 62) -> dict[str, Tensor]:
     """Return the weights after a few steps of a method whose last batches are small, and the losses."""
     generator = torch.Generator().manual_seed(0)
-    targets = torch.randint(0, 2, (images,), generator=generator).float()
-    data = CoarseData(noise(images), targets, (0.5,), (0.3,))
+    coarse = torch.randint(0, labels, (images,), generator=generator)
+    data = CoarseData(noise(images), coarse, tuple("abc"[:labels]), (0.5,), (0.3,))
     recipe = tiny_recipe({"optimisation.batch_size": 12} | dict(keys))
-    method = ClustNet(data, recipe, Accelerator())
-    method._keep(Partition(np.arange(images), np.arange(images) % EXPERTS))
+    method = ClustNetMethod(data, recipe, Accelerator())
+    method._keep({"indices": torch.arange(images), "experts": torch.arange(images) % EXPERTS})
     losses = [epoch.loss for epoch in method.run(0, show_progress)]
     return method.model.state_dict() | {"losses": torch.tensor(losses)}
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("keys", [{}, HARD, HARD | {"optimisation.batch_period": 1}, DISCOVERY])
-def test_a_method_reaches_the_weights_of_one_process(tmp_path: Path, count: int, keys: dict[str, Any]) -> None:
-    alone = trained(keys)
-    first, *others = together(tmp_path, count, trained, keys)
+@pytest.mark.parametrize(
+    ("keys", "labels"),
+    [({}, 3), (HARD, 2), (HARD | {"optimisation.batch_period": 1}, 2), (DISCOVERY, 2), (DISCOVERY, 1)],
+)
+def test_method_reaches_weights_of_one_process(tmp_path: Path, count: int, keys: dict[str, Any], labels: int) -> None:
+    alone = trained(keys, labels)
+    first, *others = together(tmp_path, count, trained, keys, labels)
     torch.testing.assert_close(first, alone, atol=2e-6, rtol=1e-5)
     assert all(torch.equal(one[name], first[name]) for one in others for name in first)
 
@@ -202,7 +206,7 @@ def test_what_is_refused_in_one_is_refused_in_all(tmp_path: Path) -> None:
     assert found == [["0", "0", *refused], ["1", "0", *refused]]
 
 
-def parted() -> tuple[int, list[int]]:
+def partitioned() -> tuple[int, list[int]]:
     """Return how often this process made the initial partition, which depends on its number, and what it has of it."""
     made = []
 
@@ -214,28 +218,29 @@ def parted() -> tuple[int, list[int]]:
         made.append(rank())
         return Partition(np.arange(len(data.images)), np.arange(len(data.images)) % (rank() + 2)), Silent()
 
-    data = CoarseData(noise(20), torch.arange(20) % 2.0, (0.5,), (0.3,))
+    data = CoarseData(noise(20), torch.arange(20) % 2, ("a", "b"), (0.5,), (0.3,))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clustnet, "partition", make)
-        method = ClustNet(data, tiny_recipe({"partition.epochs": 1}), Accelerator())
+        method = ClustNetMethod(data, tiny_recipe({"partition.epochs": 1}), Accelerator())
         next(method.run(0, show_progress))
     assert method.partition is not None
     return len(made), method.partition.experts.tolist()
 
 
-def test_the_first_alone_makes_the_initial_partition(tmp_path: Path) -> None:
+def test_first_alone_makes_initial_partition(tmp_path: Path) -> None:
     experts = [0, 1] * 10
-    assert together(tmp_path, 2, parted) == [(1, experts), (0, experts)]
+    assert together(tmp_path, 2, partitioned) == [(1, experts), (0, experts)]
 
 
 def routed(images: int) -> list[Tensor]:
     torch.manual_seed(0)
-    found = route(MixtureOfExperts(tiny_recipe().model, (28, 28), (0.5,), (0.3,)), noise(images).numpy(), hard=False)
+    model = MixtureOfExperts(tiny_recipe().model, (28, 28), (0.5,), (0.3,), 2)
+    found = route(model, noise(images).numpy(), hard=False)
     return [torch.from_numpy(found.routing), torch.from_numpy(found.expert_probability)]
 
 
 @pytest.mark.parametrize("images", [1, 300])
-def test_every_image_is_scored_once_and_as_by_one_process(tmp_path: Path, images: int) -> None:
+def test_every_image_is_scored_once(tmp_path: Path, images: int) -> None:
     for found in together(tmp_path, 2, routed, images):
         assert all(map(torch.equal, found, routed(images)))
 
@@ -246,17 +251,17 @@ RUN = {"restarts": 2, "loss.mutual_information": 0.3, "optimisation.epochs": 3} 
 
 
 def run(out: Path, resume: bool, stop_in: int = 0) -> list[str]:
-    """Train in this process's part and return what it said; the last presses ctrl-C in an epoch, if one is given."""
-    method_epoch = ClustNet._epoch
+    """Train in this process and return what it printed; the last presses Ctrl-C in an epoch, if one is given."""
+    method_epoch = ClustNetMethod._epoch
 
-    def epoch(self: ClustNet, number: int, *rest: Any) -> Any:
+    def epoch(self: ClustNetMethod, number: int, *rest: Any) -> Any:
         if number == stop_in and rank() == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return method_epoch(self, number, *rest)
 
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        patch.setattr(ClustNet, "_epoch", epoch)
+        patch.setattr(ClustNetMethod, "_epoch", epoch)
         try:
             train_restarts(tiny_recipe(RUN), out, resume)
         except (KeyboardInterrupt, UserError) as stop:
@@ -271,7 +276,8 @@ def same_run(one: Path, other: Path) -> None:
         for run in (one, other)
     ]
     assert files[0] == files[1]
-    assert len(list(one.rglob("events.*"))) <= len(list(other.rglob("events.*"))) + 1  # one more where it was resumed
+    # One more where it was resumed.
+    assert len(list(one.rglob("events.*"))) <= len(list(other.rglob("events.*"))) + 1
     kept = [RunFolder.kept(run) for run in (one, other)]
     assert kept[0].path.relative_to(one) == kept[1].path.relative_to(other)
     last = kept[1].last_epoch()
@@ -281,12 +287,13 @@ def same_run(one: Path, other: Path) -> None:
         assert row == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_run_is_written_once_and_stopped_by_all_and_goes_on(tmp_path: Path) -> None:
+def test_run_is_written_once_and_resumes(tmp_path: Path) -> None:
     alone = run(tmp_path / "alone", resume=False)
     first, second = together(tmp_path, 2, run, tmp_path / "team", False, 2)
     place = tmp_path / "team" / "restart_0"
     assert first[-1] == second[-1] == f"1 of 3 epochs are safe in {place}"
-    assert second == second[-1:]  # it says nothing else
+    # It prints nothing else.
+    assert second == second[-1:]
     assert first[0] == "restart 1/2"
     assert first[1].startswith("epoch  1/3")
     first, second = together(tmp_path, 2, run, tmp_path / "team", True)

@@ -10,7 +10,7 @@ def draws() -> list[float]:
     return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311
 
 
-def test_a_seed_decides_python_numpy_and_torch() -> None:
+def test_seed_decides_python_numpy_and_torch() -> None:
     drawn = []
     for seed in (3, 3, 4):
         seed_everything(seed)
@@ -19,7 +19,7 @@ def test_a_seed_decides_python_numpy_and_torch() -> None:
     assert not set(drawn[0]) & set(drawn[2])
 
 
-def test_an_epoch_draws_the_same_whatever_came_before() -> None:
+def test_epoch_draws_same_whatever_came_before() -> None:
     drawn = []
     for epoch, used in ((2, 0), (2, 5), (3, 0)):
         torch.rand(used)

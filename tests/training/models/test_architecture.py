@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustnet.errors import UserError
-from training.models.architecture import Architecture, parse_architecture, read_architecture, read_architectures
+from training.models.architecture import Architecture, Step, parse_architecture, read_architecture, read_architectures
 
 FILES = sorted(Path("configs/architectures").glob("*.json"))
 
@@ -80,7 +80,7 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_what_is_shipped_goes_through_json_unchanged(path: Path) -> None:
+def test_shipped_files_survive_json(path: Path) -> None:
     content = json.loads(path.read_text())
     found = read_architectures(path)
     assert [json.loads(one.model_dump_json(exclude_unset=True)) for one in found] == content
@@ -88,14 +88,14 @@ def test_what_is_shipped_goes_through_json_unchanged(path: Path) -> None:
 
 
 @given(architectures())
-def test_any_architecture_goes_through_json_unchanged(content: dict[str, Any]) -> None:
+def test_any_architecture_survives_json(content: dict[str, Any]) -> None:
     found = parse_architecture(content, "here")
     assert parse_architecture(json.loads(found.model_dump_json()), "here") == found
     assert json.loads(found.model_dump_json(exclude_unset=True)) == content
 
 
 @given(architectures())
-def test_the_decoder_goes_back_through_the_encoders_shapes(content: dict[str, Any]) -> None:
+def test_decoder_mirrors_encoders_shapes(content: dict[str, Any]) -> None:
     found = parse_architecture(content, "here")
     encoder, decoder = found.encoder(), found.decoder()
     assert [(step.after, step.before) for step in reversed(encoder)] == [(step.before, step.after) for step in decoder]
@@ -103,14 +103,24 @@ def test_the_decoder_goes_back_through_the_encoders_shapes(content: dict[str, An
     assert found.embedding == math.prod(encoder[-1].after)
 
 
-def test_the_formats_example_becomes_the_network_that_it_documents() -> None:
+def short_form(step: Step) -> list[str]:
+    """Return a step as the format's documentation writes it."""
+    size = "x".join(map(str, step.filter_size))
+    if step.kind in ("pool", "replicate"):
+        return [f"{'max' if step.kind == 'pool' else 'ups*'}[{size}]"]
+    word = f"{step.after[0]}[{size}]"
+    return [word, f"{word}_bn"] if step.batch_norm else [word]
+
+
+def test_example_becomes_documented_network() -> None:
     example = read_architecture("configs/architectures/mnist.json:1")
     assert example.name == "c-5-6_p_c-5-16_p_c-4-120"
-    assert example.describe().split() == DOCUMENTED.split()
+    words = [word for step in (*example.encoder(), *example.decoder()) for word in short_form(step)]
+    assert words == DOCUMENTED.split()
     assert example.embedding == 120
 
 
-def test_mirrored_layers_have_the_non_linearity_of_what_they_rebuild() -> None:
+def test_mirrored_layers_take_rebuilt_layers_non_linearity() -> None:
     layers = [conv(non_linearity="tanh"), conv(non_linearity="elu"), DENSE]
     found = parse_architecture(described(*layers), "here")
     assert [step.non_linearity for step in found.decoder()] == ["elu", "tanh", "tanh"]
@@ -121,7 +131,7 @@ def test_mirrored_layers_have_the_non_linearity_of_what_they_rebuild() -> None:
     assert [step.non_linearity for step in found.decoder()] == ["elu", "softplus", "tanh"]
 
 
-def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
+def test_dense_layers_and_output_are_not_batch_normalised() -> None:
     found = parse_architecture(described(conv(), conv(), DENSE, use_batch_norm=True), "here")
     assert [step.batch_norm for step in found.encoder()] == [True, True, False]
     assert [step.batch_norm for step in found.decoder()] == [False, True, False]
@@ -208,13 +218,13 @@ def test_dense_layers_and_the_output_are_not_batch_normalised() -> None:
         ([], "must be a mapping with the fields name, batch_size"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_is_allowed(content: Any, message: str) -> None:
+def test_fault_names_what_is_allowed(content: Any, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
         parse_architecture(content, "here, entry 0")
     assert str(error.value).startswith("here, entry 0")
 
 
-def test_the_first_programs_names_of_network_types_are_read() -> None:
+def test_first_names_of_network_types_are_read() -> None:
     assert parse_architecture(described(DENSE, network_type="AE"), "here").network_type == "fully_connected"
     assert parse_architecture(described(conv(), network_type="CAE"), "here").network_type == "convolutional"
 
@@ -228,7 +238,7 @@ def test_entries_are_found_by_number_and_by_name(tmp_path: Path) -> None:
         read_architecture(f"{path}:2")
 
 
-def test_a_wrong_file_names_its_entry(tmp_path: Path) -> None:
+def test_wrong_file_names_its_entry(tmp_path: Path) -> None:
     path = tmp_path / "wrong.json"
     with pytest.raises(UserError, match="cannot be read as JSON"):
         read_architectures(path)

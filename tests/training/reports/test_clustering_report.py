@@ -16,7 +16,8 @@ from clustnet.errors import UserError
 from clustnet.scores.scores import clustering_accuracy
 from tests.training.deep import deep_recipe
 from training.models.autoencoder import Decoder, Encoder
-from training.reports.clustering_report import Network, describe, rebuild, report
+from training.reports.clustering_plots import plot_reconstructions
+from training.reports.clustering_report import Trained, describe, rebuild, report
 from training.runs.loop import train
 from training.runs.run_folder import RunFolder
 from training.runs.stages import train_stage
@@ -51,9 +52,7 @@ def numbers(row: dict[str, Any]) -> list[float]:
     return [row[key] for key in ("accuracy", "nmi", "ari")]
 
 
-def test_after_a_loss_the_scores_are_those_of_the_run(
-    runs: tuple[Path, Path], reported: tuple[Path, list[dict[str, Any]]]
-) -> None:
+def test_scores_after_a_loss_are_the_runs(runs: tuple[Path, Path], reported: tuple[Path, list[dict[str, Any]]]) -> None:
     rows = {row["space"]: row for row in reported[1]}
     for run, space in zip(runs, SPACES[2:], strict=True):
         last = RunFolder(run).read_scores(4)[-1]
@@ -61,7 +60,7 @@ def test_after_a_loss_the_scores_are_those_of_the_run(
         assert numbers(rows[space]) == pytest.approx([last["cell_accuracy"], last["nmi"], last["ari"]])
 
 
-def test_before_a_loss_k_means_is_fitted_on_training_and_scored_on_test_images(
+def test_k_means_before_a_loss_predicts_test_images(
     runs: tuple[Path, Path], reported: tuple[Path, list[dict[str, Any]]]
 ) -> None:
     splits = [load("mnist:train").first(300), load("mnist:test").first(100)]
@@ -76,10 +75,10 @@ def test_before_a_loss_k_means_is_fitted_on_training_and_scored_on_test_images(
         reported[1], ([part.flatten(1).numpy() for part in pixels], embedded), strict=False
     ):
         found = KMeans(4, n_init=2, random_state=0).fit(fitted).predict(scored)
-        assert numbers(row) == pytest.approx(scores(found, splits[1].labels), abs=0.03)
+        assert numbers(row) == pytest.approx(scores(found, splits[1].fine), abs=0.03)
 
 
-def test_the_table_holds_a_row_for_each_space_and_seed(reported: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_table_has_a_row_per_space_and_seed(reported: tuple[Path, list[dict[str, Any]]]) -> None:
     out, rows = reported
     with (out / "clustering.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
@@ -97,7 +96,7 @@ def test_several_seeds_are_summed_up() -> None:
     assert describe(rows[:1]).endswith("| A | 0.500 | 0.500 | 0.250 | 1 |")
 
 
-def test_the_pictures_show_every_space_in_the_colours_of_the_classes(
+def test_pictures_show_spaces_in_colours_of_classes(
     reported: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     with Image.open(reported[0] / "spaces.png") as image:
@@ -110,13 +109,13 @@ def test_the_pictures_show_every_space_in_the_colours_of_the_classes(
         assert image.width > image.height
 
 
-def test_an_image_is_rebuilt_as_encoder_and_decoder_do(runs: tuple[Path, Path]) -> None:
-    from training.reports.clustering_report import _network
+def test_image_is_rebuilt_by_encoder_and_decoder(runs: tuple[Path, Path]) -> None:
+    from training.reports.clustering_report import _trained
 
     folder, recipe = RunFolder(runs[0]), deep_recipe()
     images = load("mnist:test").first(3)
-    network = _network(folder, recipe, images, None)
-    assert isinstance(network, Network)
+    network = _trained(folder, 4)
+    assert isinstance(network, Trained)
     state = folder.load_checkpoint(4)
     decoder = Decoder(recipe.model.architecture)
     decoder.load_state_dict(state["decoder"])
@@ -126,9 +125,7 @@ def test_an_image_is_rebuilt_as_encoder_and_decoder_do(runs: tuple[Path, Path]) 
     assert np.allclose(rebuild(network, images.images), expected, atol=1e-5)
 
 
-def test_runs_that_cannot_stand_in_one_table_are_refused(
-    runs: tuple[Path, Path], finished_run: Path, tmp_path: Path
-) -> None:
+def test_runs_that_do_not_fit_are_refused(runs: tuple[Path, Path], finished_run: Path, tmp_path: Path) -> None:
     kl, _ = runs
     train(deep_recipe(), tmp_path / "begun", last=2)
     train(deep_recipe(), tmp_path / "stopped", last=3)
@@ -144,12 +141,12 @@ def test_runs_that_cannot_stand_in_one_table_are_refused(
         with pytest.raises(UserError, match=sentence):
             report(paths, tmp_path / "report")
     train(deep_recipe(data={"train_images": 200}, seed=1), tmp_path / "third")
-    with pytest.raises(UserError, match=r"are no pair for one table: data\.train_images was 300 and is now 200"):
+    with pytest.raises(UserError, match=r"do not fit into one table: data\.train_images was 300 and is now 200"):
         report([kl, tmp_path / "third"], tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
-def test_an_estimated_number_of_clusters_is_that_of_every_space(tmp_path: Path) -> None:
+def test_estimated_number_of_clusters_holds_everywhere(tmp_path: Path) -> None:
     train(deep_recipe(model={"experts": "auto"}), tmp_path / "run")
     clusters = len(RunFolder(tmp_path / "run").load_checkpoint(4)["model"]["centroids"])
     asked: list[int] = []
@@ -163,18 +160,34 @@ def test_an_estimated_number_of_clusters_is_that_of_every_space(tmp_path: Path) 
     assert asked == [clusters, clusters]
 
 
-def test_a_run_that_settled_is_finished(tmp_path: Path) -> None:
+def test_run_that_settled_is_finished(tmp_path: Path) -> None:
     recipe = deep_recipe(clustering={"tolerance": 0.99}, optimisation={"epochs": 5})
     train(recipe, tmp_path / "run")
     assert RunFolder(tmp_path / "run").last_epoch() < 7
     assert len(report([tmp_path / "run"], tmp_path / "report")) == 3
 
 
-def test_test_images_without_classes_cannot_be_scored(
-    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("split", [False, True])
+def test_images_without_classes_cannot_be_scored(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, split: bool
 ) -> None:
     bare = load("mnist:test").first(100)
-    bare = dataclasses.replace(bare, labels=np.full(100, UNKNOWN))
-    monkeypatch.setattr("training.reports.clustering_report.load_split", lambda *_: bare)
-    with pytest.raises(UserError, match="The test images have no classes to score by; put each into the folder"):
+    bare = dataclasses.replace(bare, fine=np.full(100, UNKNOWN))
+    monkeypatch.setattr(
+        "training.reports.clustering_report.load_split", lambda _, name: bare if split or name == "train" else None
+    )
+    with pytest.raises(UserError, match="There are no test images of known classes to score by; put some into"):
         report(runs[:1], tmp_path / "report")
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_black_is_drawn_black(tmp_path: Path, colour: bool) -> None:
+    image = np.zeros((8, 8, 3) if colour else (8, 8))
+    image[:4] = 1
+    plot_reconstructions({"": image[None]}, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as drawn:
+        pixels = np.asarray(drawn.convert("L"))
+    column = pixels[:, np.flatnonzero((pixels < 10).any(axis=0)).mean().astype(int)]
+    dark = np.flatnonzero(column < 10)
+    assert (column[dark.min() - len(dark) // 2 : dark.min() - 2] > 245).all()
+    assert dark.min() > len(column) / 3

@@ -17,7 +17,7 @@ def evolution(settings: int, seeds: int, epochs: int) -> list[tuple[str, int, li
                 {
                     "epoch": epoch,
                     "split": split,
-                    "binary_accuracy": 1 - 0.5 / (epoch + setting),
+                    "coarse_accuracy": 1 - 0.5 / (epoch + setting),
                     "label_free/score": 2 - 0.1 * setting - 0.02 * seed,
                     "cell_accuracy": (0.9 - 0.1 * setting) * (1 - 0.5**epoch) - 0.02 * seed,
                 }
@@ -30,7 +30,7 @@ def evolution(settings: int, seeds: int, epochs: int) -> list[tuple[str, int, li
     ]
 
 
-def test_the_plot_is_a_png_of_some_size(tmp_path: Path) -> None:
+def test_plot_is_png_of_some_size(tmp_path: Path) -> None:
     plot_evolution(evolution(2, 3, 6), tmp_path / "evolution.png")
     with Image.open(tmp_path / "evolution.png") as image:
         image.load()
@@ -38,7 +38,7 @@ def test_the_plot_is_a_png_of_some_size(tmp_path: Path) -> None:
         assert min(image.size) >= 400
 
 
-def test_every_setting_is_drawn_in_a_colour_of_its_own(tmp_path: Path) -> None:
+def test_every_setting_has_its_own_colour(tmp_path: Path) -> None:
     seen = []
     for settings in (1, 3, 12):
         plot_evolution(evolution(settings, 1, 4), tmp_path / "evolution.png")
@@ -48,7 +48,7 @@ def test_every_setting_is_drawn_in_a_colour_of_its_own(tmp_path: Path) -> None:
     assert seen[0] < seen[1] < seen[2]
 
 
-def test_a_single_epoch_and_many_settings_can_be_drawn(tmp_path: Path) -> None:
+def test_single_epoch_and_many_settings_can_be_drawn(tmp_path: Path) -> None:
     plot_evolution(evolution(12, 2, 1), tmp_path / "evolution.png")
     assert (tmp_path / "evolution.png").stat().st_size > 1000
 
@@ -60,7 +60,7 @@ def test_label_free_scores_are_drawn_against_accuracy(tmp_path: Path) -> None:
     assert len(np.unique(hue[saturation > 100] // 16)) >= 3
 
 
-def test_the_title_says_how_alike_the_rankings_are() -> None:
+def test_title_says_how_alike_rankings_are() -> None:
     runs = evolution(3, 1, 2)
     assert _ranks(runs) == "3 runs (numbers: seeds), Spearman's rank correlation 1.00"
     runs[0][2][-1]["cell_accuracy"] = 0.0

@@ -8,9 +8,9 @@ import torch
 
 from clustnet.errors import UserError
 from tests.training.tiny import same_state, tiny_recipe
-from training.methods.clustnet.method import ClustNet
+from training.methods.clustnet.method import ClustNetMethod
 from training.methods.method import EpochLosses
-from training.recipe.recipe import Recipe
+from training.recipe.recipe import BaseRecipe
 from training.runs import restarts
 from training.runs.loop import train
 from training.runs.restarts import restart_recipe, train_restarts, train_seconds
@@ -19,7 +19,7 @@ from training.runs.run_folder import Row, RunFolder
 RECIPE = tiny_recipe({"restarts": 2, "optimisation.epochs": 1})
 
 
-def test_the_best_by_the_label_free_score_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_by_label_free_score_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = train_restarts(RECIPE, tmp_path / "run")
     with (tmp_path / "run" / "restarts.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -32,8 +32,8 @@ def test_the_best_by_the_label_free_score_is_kept(tmp_path: Path, capsys: pytest
     assert f"{scores[0]:.4f}, {scores[1]:.4f}; kept restart {best + 1}" in capsys.readouterr().out
 
 
-def test_the_choice_does_not_look_at_fine_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def pretend(recipe: Recipe, out: Path, resume: bool) -> list[Row]:
+def test_choice_reads_no_fine_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pretend(recipe: BaseRecipe, out: Path, resume: bool) -> list[Row]:
         first = recipe.seed == RECIPE.seed
         return [{"cell_accuracy": 0.9 if first else 0.1, "label_free/score": 1.0 if first else 2.0}]
 
@@ -41,7 +41,7 @@ def test_the_choice_does_not_look_at_fine_labels(tmp_path: Path, monkeypatch: py
     assert train_restarts(RECIPE, tmp_path / "run") == [{"cell_accuracy": 0.1, "label_free/score": 2.0}]
 
 
-def test_a_restart_without_a_score_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restart_without_score_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([math.nan, 1.0])
     monkeypatch.setattr(restarts, "train", lambda *_: [{"label_free/score": next(scores)}])
     assert train_restarts(RECIPE, tmp_path / "run") == [{"label_free/score": 1.0}]
@@ -49,20 +49,20 @@ def test_a_restart_without_a_score_is_not_kept(tmp_path: Path, monkeypatch: pyte
 
 def diverge_in(monkeypatch: pytest.MonkeyPatch, seeds: set[int], epoch: int) -> None:
     """Let the weights of the runs with these seeds overflow before an epoch."""
-    plain = ClustNet._epoch
+    plain = ClustNetMethod._epoch
 
-    def overflow(self: ClustNet, number: int, *rest: Any) -> EpochLosses:
+    def overflow(self: ClustNetMethod, number: int, *rest: Any) -> EpochLosses:
         if self.recipe.seed in seeds and number == epoch:
             with torch.no_grad():
                 self.network.head.weight.fill_(math.inf)
         return plain(self, number, *rest)
 
-    monkeypatch.setattr(ClustNet, "_epoch", overflow)
+    monkeypatch.setattr(ClustNetMethod, "_epoch", overflow)
 
 
 @pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_restart_that_diverges_is_left_out(
+def test_restart_that_diverges_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, epoch: int
 ) -> None:
     recipe = tiny_recipe({"restarts": 2})
@@ -96,7 +96,7 @@ def test_restarts_without_any_score_are_refused(tmp_path: Path, monkeypatch: pyt
         train_restarts(RECIPE, tmp_path / "run")
 
 
-def test_each_restart_is_a_run_of_its_own(tmp_path: Path) -> None:
+def test_each_restart_is_run_of_its_own(tmp_path: Path) -> None:
     train_restarts(RECIPE, tmp_path / "run")
     train(restart_recipe(RECIPE, 0), tmp_path / "plain")
     assert restart_recipe(RECIPE, 0) == RECIPE.model_copy(update={"restarts": 1})
@@ -119,7 +119,7 @@ def test_seconds_are_those_of_all_restarts(tmp_path: Path) -> None:
     assert train_seconds(tmp_path / "run") == 15
 
 
-def test_one_restart_is_a_plain_run(tmp_path: Path) -> None:
+def test_one_restart_is_plain_run(tmp_path: Path) -> None:
     train_restarts(tiny_recipe({"optimisation.epochs": 1}), tmp_path / "run")
     assert RunFolder.kept(tmp_path / "run").path == tmp_path / "run"
     assert RunFolder(tmp_path / "run").last_epoch() == 1
@@ -141,16 +141,20 @@ def test_resuming_trains_what_is_missing_only(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"partition.epochs": 1, "partition.images": 20}, "has 20 training images to part, too few for 3 clusters"),
+        (
+            {"partition.epochs": 1, "partition.images": 20},
+            "has 20 training images for the initial partition, too few for 3 clusters",
+        ),
         ({"optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}, "diverged"),
         ({"data.path": "absent"}, "is missing"),
     ],
 )
-def test_a_recipe_that_cannot_be_trained_leaves_nothing(
+def test_recipe_that_cannot_be_trained_leaves_nothing(
     tmp_path: Path, restarts: int, keys: dict[str, Any], sentence: str
 ) -> None:
     recipe = tiny_recipe({"restarts": restarts, **keys})
-    for _ in range(2):  # refused for the same reason each time, never for the folder
+    # Refused for the same reason each time, never for the folder.
+    for _ in range(2):
         with pytest.raises(UserError, match=sentence):
             train_restarts(recipe, tmp_path / "runs" / "run")
         assert list(tmp_path.iterdir()) == []

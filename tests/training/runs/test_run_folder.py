@@ -1,5 +1,6 @@
 import csv
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
+from tests.training.deep import deep_recipe
 from tests.training.tiny import same_state, tiny_recipe
 from training.models.inference import Routed
 from training.runs.run_folder import RunFolder
@@ -24,19 +27,19 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_a_run_begins_with_its_resolved_recipe(folder: RunFolder) -> None:
+def test_run_begins_with_its_resolved_recipe(folder: RunFolder) -> None:
     assert folder.exists()
     assert folder.recipe() == tiny_recipe()
     assert folder.last_epoch() == 0
     assert folder.read_scores(0) == []
 
 
-def test_a_folder_with_a_run_is_not_begun_again(folder: RunFolder) -> None:
+def test_folder_with_run_is_not_begun_again(folder: RunFolder) -> None:
     with pytest.raises(UserError, match="already holds a run; add --resume to go on or choose another --out"):
         folder.begin(tiny_recipe(), resume=False)
 
 
-def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
+def test_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run to resume; leave out --resume to begin one"):
         RunFolder(tmp_path / "none").begin(tiny_recipe(), resume=True)
     with pytest.raises(UserError, match=r"is not a run: it holds no recipe.yaml"):
@@ -49,14 +52,8 @@ def test_a_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
         ({"seed": 5}, "seed was 0 and is now 5"),
         ({"optimisation.epochs": 9}, "optimisation.epochs was 2 and is now 9"),
         ({"data.train_images": None}, "data.train_images was 200 and is now null"),
-        (
-            {"data.coarse": {"a": [0], "b": list(range(1, 10))}},
-            r"data.coarse.0-4 was \[0, 1, 2, 3, 4\] and is now null",
-        ),
-        (
-            {"data.coarse": {"5-9": [5, 6, 7, 8, 9], "0-4": [0, 1, 2, 3, 4]}},
-            "data.coarse named its groups in another order",
-        ),
+        ({"data.coarse": {"a": [0], "b": list(range(1, 10))}}, 'data.coarse was "given" and is now null'),
+        ({"routing": "hard"}, 'routing was "soft" and is now "hard"'),
     ],
 )
 def test_another_recipe_is_refused_by_its_first_difference(
@@ -67,7 +64,35 @@ def test_another_recipe_is_refused_by_its_first_difference(
     folder.begin(tiny_recipe(), resume=True)
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+def test_order_of_coarse_labels_counts(tmp_path: Path) -> None:
+    groups = {"0.4": [0, 1, 2, 3, 4], "5.9": [5, 6, 7, 8, 9]}
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(tiny_recipe({"data.coarse": groups}), resume=False)
+    swapped = tiny_recipe({"data.coarse": dict(reversed(groups.items()))})
+    with pytest.raises(UserError, match=r"another recipe: data\.coarse lists its labels in another order"):
+        folder.begin(swapped, resume=True)
+
+
+def test_another_method_is_another_recipe(folder: RunFolder) -> None:
+    with pytest.raises(UserError, match='another recipe: method was "clustnet" and is now "deep_clustering"'):
+        folder.begin(deep_recipe(), resume=True)
+
+
+def test_network_without_a_spec_is_refused(folder: RunFolder) -> None:
+    folder.save_checkpoint(1, STATE)
+    with pytest.raises(UserError, match="was trained by another version, whose networks are not read; train it again"):
+        folder.load_network()
+
+
+def test_network_needs_neither_recipe_nor_data(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run / "checkpoints", tmp_path / "checkpoints")
+    first, last = RunFolder(tmp_path).load_network(1), RunFolder(tmp_path).load_network()
+    assert not last.training
+    assert not same_state(first.state_dict(), last.state_dict())
+    assert same_state(last.state_dict(), RunFolder(finished_run).load_checkpoint(2)["model"])
+
+
+def test_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/run cannot be written \(Not a directory\); choose another --out"):
         RunFolder(tmp_path / "file" / "run").begin(tiny_recipe(), resume=False)
@@ -82,7 +107,7 @@ def refused(folder: RunFolder, epochs: int = 0, resume: bool = False) -> None:
         raise UserError("no")
 
 
-def test_what_is_refused_before_an_epoch_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_refusal_before_an_epoch_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no"):
         refused(RunFolder(tmp_path / "runs" / "run"))
     assert list(tmp_path.iterdir()) == []
@@ -98,7 +123,7 @@ def test_what_was_there_before_stays(tmp_path: Path) -> None:
     assert found == {"runs", "runs/other", "run", "run/notes"}
 
 
-def test_a_run_that_is_refused_later_or_resumed_stays(tmp_path: Path) -> None:
+def test_run_that_is_refused_later_or_resumed_stays(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(UserError, match="no"):
         refused(folder, epochs=1)
@@ -109,21 +134,21 @@ def test_a_run_that_is_refused_later_or_resumed_stays(tmp_path: Path) -> None:
     assert folder.recipe() == tiny_recipe()
 
 
-def test_an_interrupted_run_stays(tmp_path: Path) -> None:
+def test_interrupted_run_stays(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt), folder.begun(tiny_recipe(), resume=False):
         raise KeyboardInterrupt
     assert folder.exists()
 
 
-def test_a_checkpoint_comes_back_and_the_last_counts(folder: RunFolder) -> None:
+def test_checkpoint_comes_back_and_last_counts(folder: RunFolder) -> None:
     for epoch in (2, 10, 1000):
         folder.save_checkpoint(epoch, STATE | {"epoch": epoch})
         assert folder.last_epoch() == epoch
         assert same_state(folder.load_checkpoint(epoch), STATE | {"epoch": epoch})
 
 
-def test_a_full_disk_leaves_the_checkpoints_before(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_checkpoints_before(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.save_checkpoint(1, STATE)
     plain = Path.open
 
@@ -138,7 +163,7 @@ def test_a_full_disk_leaves_the_checkpoints_before(folder: RunFolder, monkeypatc
     assert [path.name for path in (folder.path / "checkpoints").iterdir()] == ["epoch_001.pt"]
 
 
-def test_a_run_without_a_checkpoint_says_to_train_it(folder: RunFolder) -> None:
+def test_run_without_checkpoint_says_to_train_it(folder: RunFolder) -> None:
     with pytest.raises(UserError, match="has no finished epoch yet; train it first"):
         folder.load_checkpoint(folder.last_epoch())
 
@@ -151,7 +176,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @given(data=st.data())
-def test_a_damaged_checkpoint_is_refused_or_whole(
+def test_damaged_checkpoint_is_refused_or_whole(
     packed: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     damaged = bytearray(packed)
@@ -179,7 +204,7 @@ class Spy:
         return setattr, (Spy, "called", True)
 
 
-def test_a_checkpoint_runs_no_code(folder: RunFolder) -> None:
+def test_checkpoint_runs_no_code(folder: RunFolder) -> None:
     folder.save_checkpoint(1, {"model": Spy()})
     with pytest.raises(UserError, match="is damaged"):
         folder.load_checkpoint(1)
@@ -206,50 +231,77 @@ def test_scores_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, draw
     assert folder.read_scores(1) == numbered[:1]
 
 
-def test_a_score_that_is_nan_stays_nan(folder: RunFolder) -> None:
+def test_scores_that_are_left_out_stay_out(folder: RunFolder) -> None:
+    rows = [{"epoch": 1, "split": "train"}, {"epoch": 1, "split": "test", "nmi": 0.5}]
+    folder.write_scores(rows)
+    assert folder.read_scores(1) == rows
+
+
+def test_score_that_is_nan_stays_nan(folder: RunFolder) -> None:
     folder.write_scores([{"epoch": 1, "nmi": math.nan}])
     assert math.isnan(folder.read_scores(1)[0]["nmi"])
 
 
-def test_missing_scores_of_a_begun_run_are_named(folder: RunFolder) -> None:
+def test_missing_scores_of_begun_run_are_named(folder: RunFolder) -> None:
     with pytest.raises(UserError, match=r"scores.csv is missing, so the run cannot go on"):
         folder.read_scores(1)
 
 
-def test_what_was_said_of_each_image_is_written(folder: RunFolder) -> None:
-    generator = np.random.default_rng(0)
-    routing = generator.dirichlet(np.ones(3), 4).astype(np.float32)
-    probability = np.array([[0.0] * 3, [1.0] * 3, *generator.random((2, 3))], np.float32)
-    routed = Routed(routing, probability, routing)
-    folder.write_images(7, "test", np.array([3, 7, 0, 9]), np.array([0, 1, 0, 1]), routed)
+def predicted(labels: int, files: bool, routing: np.ndarray) -> tuple[LabelledImages, Routed]:
+    """Return four images, of one of which the class is unknown, and made-up predictions for them."""
+    probability = np.random.default_rng(1).dirichlet(np.ones(labels), routing.shape).astype(np.float32)
+    probability[0] = np.eye(labels)[0]
+    names = tuple(f"label {k}" for k in range(labels))
+    fine, paths = np.array([3, 7, UNKNOWN, 9]), tuple(f"a/{number}.png" for number in range(4)) if files else None
+    images = LabelledImages(
+        "folder",
+        "test",
+        np.zeros((4, 8, 8), np.uint8),
+        np.arange(4) % labels,
+        names,
+        fine,
+        tuple("0123456789"),
+        (0.5,),
+        (0.5,),
+        paths,
+    )
+    return images, Routed(routing, probability, routing)
+
+
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.parametrize("labels", [1, 2, 3])
+def test_predictions_of_each_image_are_written(folder: RunFolder, labels: int, files: bool) -> None:
+    routing = np.random.default_rng(0).dirichlet(np.ones(3), 4).astype(np.float32)
+    images, routed = predicted(labels, files, routing)
+    folder.write_images(7, images, routed)
     with (folder.path / "images" / "epoch_007_test.csv").open(newline="") as file:
         header, *lines = csv.reader(file)
-    experts = ["routing_0", "routing_1", "routing_2"]
-    assert header == ["class", "coarse", "log_probability_0", "log_probability_1", *experts]
-    assert [line[:2] for line in lines] == [["3", "0"], ["7", "1"], ["0", "0"], ["9", "1"]]
+    columns = [*(f"log_probability_{k}" for k in range(labels)), "routing_0", "routing_1", "routing_2"]
+    assert header == [*(["file"] if files else []), "class", "coarse", *columns]
+    if files:
+        assert [line.pop(0) for line in lines] == list(images.files or ())
+    assert [line[:2] for line in lines] == [[c, str(k % labels)] for k, c in enumerate(("3", "7", "", "9"))]
     values = np.array([line[2:] for line in lines], float)
     assert np.isfinite(values).all()
-    np.testing.assert_allclose(np.exp(values[:, :2]).sum(axis=1), 1, atol=1e-5)
-    np.testing.assert_allclose(np.exp(values[:, 1]), (routing * probability).sum(axis=1), atol=1e-5)
-    np.testing.assert_allclose(values[:, 2:], routing, rtol=1e-5)
+    wanted = (routing[:, :, None] * routed.expert_probability).sum(axis=1)
+    np.testing.assert_allclose(np.exp(values[:, :labels]), wanted, atol=1e-5)
+    np.testing.assert_allclose(values[:, labels:], routing, rtol=1e-5)
 
 
 @pytest.mark.parametrize("work", ["recipe", "checkpoint", "scores", "images"])
-def test_an_interrupt_never_leaves_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
+def test_interrupt_never_leaves_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str) -> None:
     """Whatever is being written is interrupted at the last moment: just before it gets its name."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "replace", interrupt)
-    folder, routing = RunFolder(tmp_path), np.full((1, 2), 0.5, np.float32)
+    folder, routing = RunFolder(tmp_path), np.full((4, 2), 0.5, np.float32)
     writing = {
         "recipe": lambda: folder.begin(tiny_recipe(), resume=False),
         "checkpoint": lambda: folder.save_checkpoint(1, STATE),
         "scores": lambda: folder.write_scores([{"epoch": 1}]),
-        "images": lambda: folder.write_images(
-            1, "test", np.array([1]), np.array([0]), Routed(routing, routing, routing)
-        ),
+        "images": lambda: folder.write_images(1, *predicted(2, True, routing)),
     }
     with pytest.raises(KeyboardInterrupt):
         writing[work]()

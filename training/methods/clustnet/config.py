@@ -117,9 +117,6 @@ class ClustNetRecipe(BaseRecipe):
         yield from super().unused()
         if self.optimisation.optimizer != "sgd":
             yield "optimisation.momentum", f"optimisation.optimizer {self.optimisation.optimizer}"
-        if self.data.coarse is None:
-            keys = ("model.expert", "model.expert_channels", "optimisation.batch_period")
-            yield from ((key, "data.coarse null, as the experts have nothing to tell apart") for key in keys)
         if self.model.expert != "small_cnn":
             yield "model.expert_channels", f"model.expert {self.model.expert}"
         if self.partition.epochs == 0:

@@ -8,7 +8,7 @@ from clustnet.errors import UserError
 from clustnet.scores.scores import clustering_accuracy
 from training.methods.deep_clustering import cluster_start
 from training.methods.deep_clustering.cluster_start import Floats, first_clusters
-from training.recipe.recipe import Clustering
+from training.methods.deep_clustering.config import Clustering
 
 KINDS, ROWS = 4, 120
 TRUTH = np.arange(ROWS) % KINDS
@@ -22,10 +22,10 @@ def rows() -> Floats:
 
 
 @pytest.mark.parametrize("how", [{"start": "kmeans"}, {"start": "manifold"}, {"start": "graph", "neighbours": 5}])
-def test_each_start_finds_clear_clusters_from_a_sample(
+def test_each_start_finds_clear_clusters_from_sample(
     monkeypatch: pytest.MonkeyPatch, rows: Floats, how: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(cluster_start, "SAMPLE", 80)
+    monkeypatch.setattr(cluster_start, "MAX_SAMPLE_IMAGES", 80)
     found = first_clusters(rows, KINDS, Clustering(**how), seed=0)
     assert found.dtype == np.int64
     assert clustering_accuracy(found, TRUTH) == 1.0
@@ -49,25 +49,25 @@ def _torn_at_first() -> tuple[Callable[..., Floats], list[tuple[Floats, int]]]:
 
 
 @pytest.mark.parametrize(("manifolds", "right"), [(1, False), (5, True)])
-def test_several_manifolds_outvote_a_torn_one(
+def test_several_manifolds_outvote_torn_one(
     monkeypatch: pytest.MonkeyPatch, rows: Floats, manifolds: int, right: bool
 ) -> None:
     manifold, asked = _torn_at_first()
     monkeypatch.setattr(cluster_start, "manifold", manifold)
-    monkeypatch.setattr(cluster_start, "SAMPLE", 80)
+    monkeypatch.setattr(cluster_start, "MAX_SAMPLE_IMAGES", 80)
     found = first_clusters(rows, KINDS, Clustering(start="manifold", manifolds=manifolds), seed=0)
     assert (clustering_accuracy(found, TRUTH) == 1.0) == right
     assert len(asked) == manifolds
     assert len({sample.tobytes() for sample, _ in asked}) == len({seed for _, seed in asked}) == manifolds
 
 
-def test_the_same_seed_finds_the_same_clusters(rows: Floats) -> None:
+def test_same_seed_finds_same_clusters(rows: Floats) -> None:
     how = Clustering(start="manifold", manifolds=2)
     first, again = (first_clusters(rows, KINDS, how, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, again)
 
 
-def test_a_graph_of_fewer_clusters_than_asked_for_is_refused() -> None:
+def test_graph_of_too_few_clusters_is_refused() -> None:
     rows = (
         np.repeat(np.arange(4, dtype=np.float32) * 100, 3)[:, None]
         + np.tile(np.arange(3, dtype=np.float32), 4)[:, None]

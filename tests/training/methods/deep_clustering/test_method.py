@@ -13,17 +13,19 @@ from tests.training.deep import deep_recipe
 from tests.training.tiny import same_state
 from training.data.data import CoarseData, hide_fine_labels
 from training.losses.student_t import soft_assignment, target_distribution
-from training.methods.deep_clustering.method import DeepClustering
+from training.methods.deep_clustering.config import DeepClusteringRecipe
+from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.inference import route
-from training.recipe.recipe import Recipe
 from training.runs.loop import show_progress, train
 from training.runs.run_folder import RunFolder
 
 HALVES = {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]}
 
 
-def method(labelled: LabelledImages, recipe: Recipe) -> DeepClustering:
-    return DeepClustering(hide_fine_labels(labelled, recipe.data), recipe, Accelerator())
+def method(labelled: LabelledImages, recipe: DeepClusteringRecipe) -> DeepClusteringMethod:
+    grouping = recipe.data.grouping(labelled.classes)
+    assert grouping is not None
+    return DeepClusteringMethod(hide_fine_labels(labelled.grouped(grouping)), recipe, Accelerator())
 
 
 def blobs(images: int = 240) -> CoarseData:
@@ -33,13 +35,13 @@ def blobs(images: int = 240) -> CoarseData:
     for index in range(images):
         top, left = 14 * (index % 4 // 2), 14 * (index % 2)
         pixels[index, top : top + 14, left : left + 14] += 150
-    return CoarseData(torch.from_numpy(pixels), torch.zeros(images), (0.2,), (0.3,))
+    return CoarseData(torch.from_numpy(pixels), torch.zeros(images, dtype=torch.int64), ("all",), (0.2,), (0.3,))
 
 
 @pytest.mark.parametrize("clustering", [{"loss": "kl"}, {"loss": "kmeans"}, {"rebuild": "image", "imitation": 1}])
 def test_easy_classes_are_found(clustering: dict[str, Any]) -> None:
     data = blobs()
-    found = DeepClustering(data, deep_recipe(clustering=clustering, augmentation={"rotation": 0}), Accelerator())
+    found = DeepClusteringMethod(data, deep_recipe(clustering=clustering, augmentation={"rotation": 0}), Accelerator())
     losses = list(found.run(0, show_progress))
     assert [(loss.epoch, loss.stage) for loss in losses] == [
         (1, "pretrain"),
@@ -49,13 +51,13 @@ def test_easy_classes_are_found(clustering: dict[str, Any]) -> None:
     ]
     routed = route(found.model, data.images.numpy(), hard=False)
     assert clustering_accuracy(routed.routing.argmax(axis=1), np.arange(len(data.images)) % 4) > 0.95
-    assert routed.positive_probability.max() < 1e-9
+    assert (routed.coarse_probability == 1).all() or np.allclose(routed.coarse_probability, 1)
     np.testing.assert_allclose(routed.routing.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_manifold_start_finds_them_too() -> None:
     data = blobs(120)
-    found = DeepClustering(
+    found = DeepClusteringMethod(
         data, deep_recipe(clustering={"start": "manifold"}, optimisation={"epochs": 1}), Accelerator()
     )
     next(iter(found.run(1, show_progress)))
@@ -63,7 +65,7 @@ def test_manifold_start_finds_them_too() -> None:
     assert clustering_accuracy(found.assigned.numpy(), np.arange(120) % 4) > 0.95
 
 
-def test_target_is_of_the_clean_images_by_the_published_formula(mnist_train: LabelledImages) -> None:
+def test_target_is_of_clean_images(mnist_train: LabelledImages) -> None:
     found = method(mnist_train.first(100), deep_recipe())
     for _ in found.run(0, show_progress):
         pass
@@ -75,7 +77,7 @@ def test_target_is_of_the_clean_images_by_the_published_formula(mnist_train: Lab
     assert torch.equal(found.assigned, soft_assignment(embeddings, found.model.centroids).argmax(dim=1))
 
 
-def test_kmeans_centroids_are_the_means_of_their_clusters(mnist_train: LabelledImages) -> None:
+def test_kmeans_centroids_are_means_of_their_clusters(mnist_train: LabelledImages) -> None:
     found = method(mnist_train.first(100), deep_recipe(clustering={"loss": "kmeans"}))
     for _ in found.run(0, show_progress):
         pass
@@ -87,17 +89,26 @@ def test_kmeans_centroids_are_the_means_of_their_clusters(mnist_train: LabelledI
         )
 
 
-def test_with_coarse_labels_clusters_lie_within_their_groups(mnist_train: LabelledImages) -> None:
-    found = method(mnist_train.first(200), deep_recipe(data={"coarse": HALVES}))
+@pytest.mark.parametrize(
+    ("groups", "clusters"),
+    [(HALVES, [0, 0, 1, 1]), ({"a": [0, 1, 2], "b": [3, 4, 5], "c": [6, 7, 8, 9]}, [0, 1, 1, 2])],
+)
+def test_clusters_lie_within_their_coarse_label(
+    mnist_train: LabelledImages, groups: dict[str, list[int]], clusters: list[int]
+) -> None:
+    shares = {label: clusters.count(index) for index, label in enumerate(groups)}
+    found = method(mnist_train.first(200), deep_recipe(data={"coarse": groups}, model={"clusters": shares}))
     for _ in found.run(0, show_progress):
         pass
-    assert found.model.sides.tolist() == [0, 0, 1, 1]
-    assert torch.equal(found.model.sides[found.assigned].float(), found.data.targets)
+    assert found.model.cluster_labels.tolist() == clusters
+    assert torch.equal(found.model.cluster_labels[found.assigned], found.data.coarse)
     target = found._target
-    assert torch.all(target[found.data.targets == 0][:, 2:] == 0)
+    for label in range(len(groups)):
+        assert torch.all(target[found.data.coarse == label][:, found.model.cluster_labels != label] == 0)
     torch.testing.assert_close(target.sum(dim=1), torch.ones(len(target)))
     routed = route(found.model, mnist_train.images[:50], hard=False)
-    np.testing.assert_allclose(routed.positive_probability, routed.routing[:, 2:].sum(axis=1), atol=1e-6)
+    wanted = routed.routing @ np.eye(len(groups))[clusters]
+    np.testing.assert_allclose(routed.coarse_probability, wanted, atol=1e-6)
 
 
 def test_tolerance_stops_when_few_images_change(mnist_train: LabelledImages) -> None:
@@ -111,7 +122,7 @@ def test_tolerance_stops_when_few_images_change(mnist_train: LabelledImages) -> 
 
 
 @pytest.mark.parametrize("loss", ["kl", "kmeans"])
-def test_a_resumed_run_ends_with_the_same_weights(loss: str, tmp_path: Path) -> None:
+def test_resumed_run_ends_with_same_weights(loss: str, tmp_path: Path) -> None:
     recipe = deep_recipe(clustering={"loss": loss})
     train(recipe, tmp_path / "whole")
     for last in (1, 2, 3):
@@ -121,10 +132,10 @@ def test_a_resumed_run_ends_with_the_same_weights(loss: str, tmp_path: Path) -> 
     assert same_state(one, other)
 
 
-def test_an_architecture_for_other_images_is_refused(mnist_train: LabelledImages) -> None:
+def test_architecture_for_other_images_is_refused(mnist_train: LabelledImages) -> None:
     layers = [{"type": "Input", "output_shape": [1, 32, 32]}, {"type": "Dense", "num_units": 4, "non_linearity": "elu"}]
     recipe = deep_recipe(model={"architecture": {"name": "big", "batch_size": 8, "layers": layers}})
-    with pytest.raises(UserError, match="The architecture big reads images of 1x32x32, but those of mnist are 1x28x28"):
+    with pytest.raises(UserError, match="The architecture big reads images of 1x32x32, but the images are 1x28x28"):
         method(mnist_train, recipe)
 
 
@@ -135,14 +146,14 @@ def test_an_architecture_for_other_images_is_refused(mnist_train: LabelledImages
         (2, "auto", "model.experts is auto, but 2 training images are too few; set a number"),
     ],
 )
-def test_too_few_images_are_refused_before_anything_is_trained(
+def test_too_few_images_are_refused(
     mnist_train: LabelledImages, images: int, experts: int | str, sentence: str
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         method(mnist_train.first(images), deep_recipe(model={"experts": experts}))
 
 
-def test_the_step_size_is_the_recipes_after_a_pretraining_of_another_run(mnist_train: LabelledImages) -> None:
+def test_adopted_pretraining_keeps_the_recipes_step_size(mnist_train: LabelledImages) -> None:
     few = mnist_train.first(100)
     pretrained = method(few, deep_recipe(optimisation={"learning_rate": 0.01}))
     found = method(few, deep_recipe(optimisation={"learning_rate": 1e-30}))  # too small to move a weight
