@@ -148,7 +148,8 @@ def split_files(path: Path, split: str) -> list[Path]:
     Raises:
         UserError: the split is missing, or a folder cannot be read.
     """
-    return [file for entry in _split_entries(path, split) for file in _files_of(entry)]
+    above = frozenset({split_folder(path, split).resolve()})
+    return [file for entry in _split_entries(path, split) for file in _files_of(entry, above)]
 
 
 def check_folders(path: Path, split: str, names: FolderNames) -> None:

@@ -62,6 +62,7 @@ def test_binary_version(tmp_path: Path, images: np.ndarray, labels: np.ndarray) 
     np.testing.assert_array_equal(test.fine, labels)
     np.testing.assert_array_equal(train.fine, np.tile(labels, 5))
     assert (test.classes, test.fine.dtype) == (CLASSES, np.int64)
+    assert (test.coarse_labels, test.coarse.tolist()) == (("all",), [0] * COUNT)
 
 
 def test_image_folders(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:

@@ -32,6 +32,7 @@ def test_every_fourth_pose_is_for_testing(tmp_path: Path, arrays: Arrays) -> Non
     np.testing.assert_array_equal(train.fine, np.repeat(np.arange(20), 6))
     np.testing.assert_array_equal(test.fine, np.repeat(np.arange(20), 2))
     assert (test.fine.dtype, test.classes[0], len(test.classes)) == (np.int64, "object1", 20)
+    assert (test.coarse_labels, test.coarse.tolist()) == (("all",), [0] * 40)
 
 
 def test_a_folder_stands_for_the_file_in_it(tmp_path: Path, arrays: Arrays) -> None:
@@ -45,7 +46,8 @@ def test_images_are_shrunk_by_averaging(tmp_path: Path, arrays: Arrays) -> None:
     test = load_coil20("test", _write(tmp_path, arrays))
     squares = arrays["X"][arrays["pose"] % 4 == 3].reshape(40, 32, 2, 32, 2).mean(axis=(2, 4))
     assert (test.images.dtype, test.images.shape) == (np.uint8, (40, 32, 32))
-    assert np.abs(test.images - squares).max() <= 1  # rounded once a direction
+    # Rounded once a direction.
+    assert np.abs(test.images - squares).max() <= 1
 
 
 def test_loads_by_specification(tmp_path: Path, arrays: Arrays) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from torchvision.datasets import MNIST
 
-from clustnet.datasets import load, load_named
+from clustnet.datasets import GROUPINGS, load, load_named
 from clustnet.datasets.mnist import EMBEDDED, SHA256, load_mnist, unpacked
 from clustnet.errors import UserError
 
@@ -31,9 +31,16 @@ def test_is_what_torchvision_reads(split: str) -> None:
     theirs = MNIST(str(unpacked()), train=split == "train", download=False)
     assert ours.images.dtype == np.uint8
     assert ours.fine.dtype == np.int64
+    assert (ours.coarse_labels, ours.coarse.any()) == (("all",), False)
     np.testing.assert_array_equal(ours.images, theirs.data.numpy())
     np.testing.assert_array_equal(ours.fine, theirs.targets.numpy())
     assert np.bincount(ours.fine).tolist() == COUNTS[split]
+
+
+def test_its_own_coarse_labels_are_halves() -> None:
+    data = load_mnist("test").grouped(GROUPINGS["mnist"])
+    assert data.coarse_labels == ("0-4", "5-9")
+    np.testing.assert_array_equal(data.coarse, data.fine >= 5)
 
 
 def test_published_normalisation_is_that_of_the_training_images() -> None:

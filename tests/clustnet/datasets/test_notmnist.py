@@ -44,6 +44,7 @@ def test_the_first_four_fifths_are_for_training(folder: Path) -> None:
     np.testing.assert_array_equal(test.images[:, 0, 0], np.arange(80, COUNT))
     np.testing.assert_array_equal(test.fine, np.arange(20) % 10)
     assert (test.fine.dtype, test.classes) == (np.int64, tuple("ABCDEFGHIJ"))
+    assert (test.coarse_labels, test.coarse.tolist()) == (("all",), [0] * 20)
 
 
 def test_loads_by_specification(folder: Path) -> None:
@@ -70,7 +71,8 @@ def _replace_by_text(file: Path) -> None:
 
 def _other_numbers(file: Path) -> None:
     content = bytearray(gzip.decompress(file.read_bytes()))
-    content[2] = 0x0D  # 32-bit floats
+    # The type of 32-bit floats.
+    content[2] = 0x0D
     file.write_bytes(gzip.compress(bytes(content)))
 
 
@@ -106,7 +108,8 @@ def test_a_file_that_cannot_be_used_says_why(folder: Path, damage: Callable[[Pat
 
 
 def test_a_split_without_images_is_refused(tmp_path: Path) -> None:
-    folder = write(tmp_path / "one", np.zeros((1, 28, 28)), np.zeros(1))  # its only image is for testing
+    # Its only image is for testing.
+    folder = write(tmp_path / "one", np.zeros((1, 28, 28)), np.zeros(1))
     with pytest.raises(UserError, match="holds no train images"):
         load_notmnist("train", folder)
 
