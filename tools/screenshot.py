@@ -1,4 +1,4 @@
-"""Take docs/page.png of a running service, with a digit drawn. Run by hand: python -m docs.screenshot [URL]."""
+"""Take docs/page.png of a running service, with a digit drawn. Run by hand: python -m tools.screenshot [URL]."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from tests.serving.drawing import CHROMIUM, draw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVICE = "http://127.0.0.1:3000"
+REST_MILLISECONDS = 1000
 # A three, as shares of the pad's side.
 STROKE = (
     *((0.30, 0.27), (0.35, 0.19), (0.45, 0.15), (0.56, 0.16), (0.64, 0.23), (0.65, 0.32), (0.60, 0.40), (0.51, 0.45)),
@@ -25,7 +26,8 @@ def main(url: str) -> None:
         page.locator("#strip button").last.wait_for()
         draw(page, STROKE)
         page.get_by_text("Answered in").wait_for()
-        page.wait_for_timeout(1000)  # the bars have come to rest
+        # The bars have come to rest by then.
+        page.wait_for_timeout(REST_MILLISECONDS)
         page.screenshot(path=REPOSITORY / "docs" / "page.png")
         browser.close()
 

@@ -8,13 +8,13 @@ from PIL import Image
 from clustnet.datasets import load
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-ROUNDS = 2  # digits of each class
+DIGITS_PER_CLASS = 2
 
 
 def main() -> None:
     """Lay the first test digits of each class side by side, 0 to 9, 0 to 9."""
     test = load("mnist:test")
-    firsts = [np.flatnonzero(test.labels == digit)[:ROUNDS] for digit in range(len(test.classes))]
+    firsts = [np.flatnonzero(test.fine == digit)[:DIGITS_PER_CLASS] for digit in range(len(test.classes))]
     shown = np.stack(firsts, axis=1).ravel()
     strip = np.concatenate(list(test.images[shown]), axis=1)
     Image.fromarray(strip).save(REPOSITORY / "serving" / "static" / "digits.png", optimize=True)
