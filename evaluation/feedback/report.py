@@ -62,10 +62,9 @@ def feedback_summary(scores: Sequence[FeedbackScores]) -> Iterator[str]:
         width = max(12, *(len(name) + 2 for name in found.labels.classes))
         yield f"  {'class':<{width}}{'images':>8}{'found':>10}  95% interval        {'guesses':>8}{'true':>10}"
         for row in found.classes():
-            yield (
-                f"  {row.name:<{width}}{row.recall.images:>8,}{_percent(row.recall.value):>10}  {_range(row.recall):<20}"
-                f"{row.precision.images:>8,}{_percent(row.precision.value):>10}"
-            )
+            recall = f"{row.recall.images:>8,}{_percent(row.recall.value):>10}  {_range(row.recall):<20}"
+            precision = f"{row.precision.images:>8,}{_percent(row.precision.value):>10}"
+            yield f"  {row.name:<{width}}{recall}{precision}"
     yield NO_SAMPLE
 
 

@@ -9,7 +9,7 @@ from tests.evaluation.stub import Stub, running
 @pytest.fixture
 def quick_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Saves the seconds that rendering takes where a test does not look at the plots."""
-    monkeypatch.setattr("evaluation.report.plots.png", lambda figure: b"no plot")
+    monkeypatch.setattr("evaluation.report.figures.png", lambda figure: b"no plot")
 
 
 @pytest.fixture

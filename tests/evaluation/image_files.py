@@ -14,18 +14,20 @@ from clustnet.datasets import LabelledImages
 
 def write_parquet(path: Path, data: LabelledImages, row_group: int = 300) -> Path:
     """Write all images of the data as raw bytes with their labels."""
-    return write_columns(path, [image.tobytes() for image in data.images], data.labels.tolist(), row_group)
+    return write_columns(path, [image.tobytes() for image in data.images], data.fine.tolist(), row_group)
 
 
-def write_columns(path: Path, images: Sequence[Any], labels: Sequence[Any], row_group: int = 300) -> Path:
+def write_columns(
+    path: Path, images: Sequence[Any], labels: Sequence[Any], row_group: int = 300, column: str = "label"
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"image": images, "label": labels}), path, row_group_size=row_group)
+    pq.write_table(pa.table({"image": images, column: labels}), path, row_group_size=row_group)
     return path
 
 
 def write_pictures(folder: Path, data: LabelledImages) -> Path:
     """Write CLASS/INDEX.png for all images, dark ink on white paper."""
-    for index, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+    for index, (image, label) in enumerate(zip(data.images, data.fine, strict=True)):
         place = folder / data.classes[label]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.uint8(255) - image).save(place / f"{index:04}.png")

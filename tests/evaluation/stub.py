@@ -1,8 +1,8 @@
-"""A small HTTP service that keeps the contract of POST /predict, so that these tests need no serving room."""
+"""A small HTTP service that keeps the contract of /predict and /model.json, so that tests need no serving room."""
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictor
 
 Document = dict[str, Any]
@@ -26,12 +27,13 @@ class Reply:
 
 @dataclass
 class Stub:
-    """What the stub does: ``instead`` is given first, one a request; ``change`` edits the predictions."""
+    """What the stub does: ``instead`` is answered first, one for each POST; ``change`` edits the predictions."""
 
     predictor: Predictor
     write_float: Callable[[np.float32], float] = float
     instead: list[Reply] = field(default_factory=list)
     change: Callable[[Document], Any] = lambda document: document
+    card_changes: Document = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     url: str = ""
@@ -43,29 +45,39 @@ class Stub:
         self.batches.append(len(images))
         return Reply(200, json.dumps(self.change(self._document(images))))
 
+    def card(self) -> Document:
+        manifest = self.predictor.manifest
+        return manifest.model_dump(mode="json", exclude={"schema_version", "files"}) | self.card_changes
+
     def _document(self, images: np.ndarray) -> Document:
         manifest, found = self.predictor.manifest, self.predictor.predict(images)
-        predictions = []
-        for positive, routing, classes, confidence in zip(
-            found.positive_probability, found.routing, found.class_probability, found.confidence, strict=True
-        ):
-            label = manifest.coarse_labels[int(positive > 0.5)]
-            best = int(classes.argmax())
-            predictions.append(
-                {
-                    "binary": {"label": label, "probability": self.write_float(max(positive, 1 - positive))},
-                    "routing": [self.write_float(value) for value in routing],
-                    "expert": int(routing.argmax()),
-                    "guess": {
-                        "label": manifest.fine_classes[best],
-                        "probability": self.write_float(classes[best]),
-                    },
-                    "class_probabilities": [self.write_float(value) for value in classes],
-                    "confidence": self.write_float(confidence),
-                    "abstain": bool(confidence < manifest.abstention.threshold),
-                }
-            )
+        best = guesses(found.coarse_probability, found.class_probability, manifest.membership())
+        rows = zip(
+            found.coarse_probability, found.routing, best, found.class_probability, found.confidence, strict=True
+        )
+        predictions = [
+            {
+                "coarse": self._choice(coarse, manifest.coarse_labels, int(coarse.argmax()))
+                | {"probabilities": self._written(coarse)},
+                "binary": self._choice(coarse, manifest.coarse_labels, int(coarse.argmax()))
+                if len(coarse) == 2
+                else None,
+                "routing": self._written(routing),
+                "expert": int(routing.argmax()),
+                "guess": self._choice(classes, manifest.class_names, guess),
+                "class_probabilities": self._written(classes),
+                "confidence": self.write_float(confidence),
+                "abstain": bool(confidence < manifest.abstention.threshold),
+            }
+            for coarse, routing, guess, classes, confidence in rows
+        ]
         return {"model": {"name": manifest.name, "version": manifest.version}, "predictions": predictions}
+
+    def _choice(self, probability: np.ndarray, names: Sequence[str], chosen: int) -> Document:
+        return {"label": names[chosen], "probability": self.write_float(probability[chosen])}
+
+    def _written(self, values: np.ndarray) -> list[float]:
+        return [self.write_float(value) for value in values]
 
 
 @contextmanager
@@ -73,10 +85,15 @@ def running(stub: Stub) -> Iterator[Stub]:
     """Serve a stub on a free port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send(Reply(200, json.dumps(stub.card())) if self.path == "/model.json" else Reply(404, "no such page"))
+
         def do_POST(self) -> None:
-            stub.keys.append(self.headers["X-API-Key"])
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            reply = stub.reply(body) if self.path == "/predict" else Reply(404, "no such page")
+            self.send(stub.reply(body) if self.path == "/predict" else Reply(404, "no such page"))
+
+        def send(self, reply: Reply) -> None:
+            stub.keys.append(self.headers["X-API-Key"])
             content = reply.body.encode()
             self.send_response(reply.status)
             for name, value in {"Content-Length": str(len(content)), **reply.headers}.items():

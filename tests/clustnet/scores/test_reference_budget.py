@@ -1,19 +1,34 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from clustnet.bundles.class_map import draw_reference, fit_class_map
+from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
+from clustnet.datasets import LabelledImages
 from clustnet.scores.reference_budget import Draws, ExpertAnswers
 
+CLASSES = tuple("abcd")
 LABELS = np.random.default_rng(0).permutation(np.arange(120) % 4)
+GROUPINGS = (
+    CoarseGrouping.whole(4),
+    CoarseGrouping(("low", "high"), ((0, 1), (2, 3))),
+    CoarseGrouping(("one", "two", "three"), ((0,), (1, 3), (2,))),
+)
 
 
-def answers(images: int, seed: int) -> ExpertAnswers:
+def training(labels: np.ndarray = LABELS) -> LabelledImages:
+    images = np.zeros((len(labels), 2, 2), np.uint8)
+    return LabelledImages.of_classes("made-up", "train", images, labels, CLASSES, (0.5,), (0.5,))
+
+
+def answers(images: int, seed: int, coarse: int = 2) -> ExpertAnswers:
     generator = np.random.default_rng(seed)
-    return ExpertAnswers(generator.dirichlet(np.ones(3), images), generator.random((images, 3)))
+    return ExpertAnswers(generator.dirichlet(np.ones(3), images), generator.dirichlet(np.ones(coarse), (images, 3)))
 
 
-def test_the_pool_is_all_that_is_drawn_and_no_more() -> None:
-    draws = Draws.of(LABELS, (1, 5), 3)
+def test_the_pool_is_exactly_what_is_drawn() -> None:
+    draws = Draws.of(training(), (1, 5), 3)
     assert [[len(draw) for draw in budget] for budget in draws.drawn] == [[4] * 3, [20] * 3]
     assert draws.pool.tolist() == sorted({int(i) for budget in draws.drawn for draw in budget for i in draw})
     for row, per_class in enumerate((1, 5)):
@@ -21,33 +36,46 @@ def test_the_pool_is_all_that_is_drawn_and_no_more() -> None:
             np.testing.assert_array_equal(draws.drawn[row][seed], draw_reference(LABELS, per_class, seed))
 
 
-def test_each_draw_is_scored_as_by_hand() -> None:
-    draws, everything, scored = Draws.of(LABELS, (1, 5), 3), answers(120, 1), answers(60, 2)
-    truth = np.arange(60) % 4
-    found = draws.accuracy(ExpertAnswers(*(part[draws.pool] for part in everything)), LABELS, scored, truth, 4)
-    assert found.shape == (2, 3)
+@pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda grouping: str(len(grouping.labels)))
+def test_each_draw_is_scored_as_by_hand(grouping: CoarseGrouping) -> None:
+    coarse = len(grouping.labels)
+    draws, everything, scored = Draws.of(training(), (1, 5), 3), answers(120, 1, coarse), answers(60, 2, coarse)
+    truth, membership = np.arange(60) % 4, grouping.membership()
+    found = draws.measure(everything.take(draws.pool), scored, truth, membership)
+    assert (found.data, found.draws, found.accuracy.shape) == ("made-up:train", 3, (2, 3))
     for row, budget in enumerate(draws.drawn):
         for column, draw in enumerate(budget):
-            fitted = fit_class_map(everything.weights[draw], everything.probability[draw], LABELS[draw], 4)
-            g, p = scored
-            classes = (g * p) @ fitted[:, 1] + (g * (1 - p)) @ fitted[:, 0]
-            assert found[row, column] == np.mean(classes.argmax(axis=1) == truth)
-    assert len(np.unique(found)) > 1  # the draws differ
+            fitted = fit_class_map(*everything.take(draw), LABELS[draw], membership)
+            weights, probability = scored
+            mixed = np.einsum("ne,nek->nk", weights, probability)
+            guess = guesses(mixed, class_probability(weights, probability, fitted), membership)
+            assert found.accuracy[row, column] == np.mean(guess == truth)
+    # The draws differ.
+    assert len(np.unique(found.accuracy)) > 1
+
+
+def test_rows_are_those_of_numpy() -> None:
+    draws, scored = Draws.of(training(), (1, 5), 4), answers(60, 2)
+    found = draws.measure(answers(len(draws.pool), 1), scored, np.arange(60) % 4, GROUPINGS[1].membership())
+    for row, values in zip(found.rows(), found.accuracy, strict=True):
+        assert row[1:] == pytest.approx((values.mean(), np.std(values, ddof=1), values.min(), values.max()))
+    assert [row.per_class for row in found.rows()] == [1, 5]
 
 
 def test_no_label_outside_the_pool_is_read() -> None:
-    draws, scored = Draws.of(LABELS, (1,), 3), answers(60, 2)
-    pooled, truth = answers(len(draws.pool), 1), np.arange(60) % 4
-    others = np.full_like(LABELS, 3)
+    draws, scored = Draws.of(training(), (1,), 3), answers(60, 2)
+    pooled, truth, membership = answers(len(draws.pool), 1), np.arange(60) % 4, GROUPINGS[1].membership()
+    others = np.full_like(LABELS, UNKNOWN)
     others[draws.pool] = LABELS[draws.pool]
-    plain, other = (draws.accuracy(pooled, labels, scored, truth, 4) for labels in (LABELS, others))
+    hidden = replace(draws, training=training(others))
+    plain, other = (some.measure(pooled, scored, truth, membership).accuracy for some in (draws, hidden))
     np.testing.assert_array_equal(plain, other)
 
 
-def test_perfect_cells_are_named_by_one_image_of_each_class() -> None:
+def test_one_image_names_each_perfect_cell() -> None:
     def reader(labels: np.ndarray) -> ExpertAnswers:
-        return ExpertAnswers(np.eye(2)[labels % 2], np.repeat(labels[:, None] > 1, 2, axis=1).astype(float))
+        return ExpertAnswers(np.eye(2)[labels % 2], np.repeat(np.eye(2)[labels // 2][:, None], 2, axis=1))
 
-    draws = Draws.of(LABELS, (1,), 5)
-    found = draws.accuracy(reader(LABELS[draws.pool]), LABELS, reader(LABELS), LABELS, 4)
-    assert found.tolist() == [pytest.approx([1.0] * 5)]
+    draws = Draws.of(training(), (1,), 5)
+    found = draws.measure(reader(LABELS[draws.pool]), reader(LABELS), LABELS, GROUPINGS[1].membership())
+    assert found.accuracy.tolist() == [pytest.approx([1.0] * 5)]
