@@ -1,19 +1,21 @@
-// What the model says of one image: words, bars, pixels, routing.
+// The model's answer to one image: words, bars, pixels, routing.
 
-import { byId, isDivided, make, makeBar, percent, setShare } from "./dom.js";
+import { byId, classNames, hasCoarseLabels, make, makeBar, percent } from "./dom.js";
 import { showPixels } from "./pad.js";
 import { makeRouting } from "./routing.js";
 
+const LONGEST = 6; // characters of a guess in the largest type
+
 /** Prepare the page for a model's answers; return `show` for one answer and `clear` for none. */
 export function makeAnswer(model) {
-  const bars = model.fine_classes.map((label) => makeBar(label));
-  byId("classes").replaceChildren(...bars.map((bar) => bar.line));
+  const bars = makeClasses(model);
+  const showCoarse = makeCoarse(model);
   const route = makeRouting(byId("routing"), model);
   const clear = () => {
     write({ guess: "?", "guess-probability": "", stance: "", reason: invitation(model), time: "" });
     byId("guess").classList.add("doubted");
     byId("prepared").getContext("2d").clearRect(0, 0, 4096, 4096);
-    showBinary(model, null);
+    showCoarse(null);
     bars.forEach((bar) => bar.move(0, ""));
     markBest(bars, null);
     route(null);
@@ -21,9 +23,9 @@ export function makeAnswer(model) {
   const show = ({ prediction, prepared, milliseconds }) => {
     showWords(prediction, model, milliseconds);
     showPixels(byId("prepared"), prepared);
-    showBinary(model, prediction.binary);
+    showCoarse(prediction.coarse);
     prediction.class_probabilities.forEach((share, index) => bars[index].move(share));
-    markBest(bars, model.fine_classes.indexOf(prediction.guess.label));
+    markBest(bars, classNames(model).indexOf(prediction.guess.label));
     route(prediction);
   };
   clear();
@@ -40,6 +42,7 @@ function showWords(prediction, model, milliseconds) {
     time: `Answered in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`,
   });
   byId("guess").classList.toggle("doubted", abstain);
+  byId("guess").classList.toggle("long", guess.label.length > LONGEST);
 }
 
 function write(texts) {
@@ -51,25 +54,34 @@ function invitation(model) {
   return "Give the model an image, and watch which expert it is sent to.";
 }
 
-/** Say why the model stands by its guess, or does not. */
+/** The reason why the model abstains or does not. */
 function reasonOf(prediction, model) {
   const confidence = prediction.confidence.toFixed(2);
   const threshold = model.abstention.threshold.toFixed(2);
   if (!prediction.abstain) return `Confidence ${confidence}; it abstains under ${threshold}.`;
-  return `The image is unlike those it learnt from: confidence ${confidence}, under ${threshold}.`;
+  return `The image is not similar to the training images: confidence ${confidence}, under ${threshold}.`;
 }
 
-function showBinary(model, binary) {
-  byId("binary").closest(".binary").hidden = !isDivided(model);
-  if (!isDivided(model)) return;
-  const [negative, positive] = model.coarse_labels;
-  const share = binary && (binary.label === positive ? binary.probability : 1 - binary.probability);
-  const ends = [[negative, 1 - share], [positive, share]].map(([label, part]) =>
-    make("span", { class: binary?.label === label ? "best" : "" }, binary ? `${label}  ${percent(part)}` : label));
-  byId("binary-labels").replaceChildren(...ends);
-  // The fill covers the label that was chosen, from that label's side.
-  byId("binary").classList.toggle("from-right", binary?.label === positive);
-  setShare(byId("binary"), binary ? binary.probability : 0);
+/** Make a bar for each coarse label; return `show(coarse)`, null for none. A single coarse label has no bars. */
+function makeCoarse(model) {
+  byId("coarse-card").hidden = !hasCoarseLabels(model);
+  const bars = model.coarse_labels.map((label) => makeBar(label));
+  byId("coarse").replaceChildren(...bars.map((bar) => bar.line));
+  return (coarse) => {
+    bars.forEach((bar, index) => (coarse ? bar.move(coarse.probabilities[index]) : bar.move(0, "")));
+    markBest(bars, coarse ? model.coarse_labels.indexOf(coarse.label) : null);
+  };
+}
+
+/** Make a bar for each class, under a heading for each of several coarse labels. */
+function makeClasses(model) {
+  const bars = classNames(model).map((name) => makeBar(name));
+  const lines = model.coarse_labels.flatMap((label) => [
+    ...(hasCoarseLabels(model) ? [make("li", { class: "group" }, label)] : []),
+    ...bars.filter((_, index) => model.subtypes[index].coarse_label === label).map((bar) => bar.line),
+  ]);
+  byId("classes").replaceChildren(...lines);
+  return bars;
 }
 
 function markBest(bars, best) {

@@ -1,12 +1,12 @@
-// Questions to the service; whatever goes wrong becomes a sentence.
+// Requests to the service; each failure becomes a sentence.
 
 import { askForKey, keyHeaders } from "./key.js";
 
 const PATIENCE = 35000; // milliseconds, a little more than the service's own
-const CHOICE = location.search; // ?model=NAME&version=V, which the service reads as this page does; empty for the first
+const CHOICE = location.search; // ?model=NAME&version=V, as the service reads it; empty for the first model
 const GONE = "The service does not answer; is it still running?";
 
-/** Ask and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
+/** Send a request and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
 export async function ask(path, { headers, ...options } = {}) {
   const start = performance.now();
   let response, body;
@@ -21,13 +21,13 @@ export async function ask(path, { headers, ...options } = {}) {
   return { body, milliseconds: performance.now() - start };
 }
 
-/** Ask for the card of the model that the page's address names, or else of the service's first. */
+/** Request the card of the model that the page's address names, or of the service's first. */
 export const askModel = async () => JSON.parse((await ask(`model.json${CHOICE}`)).body);
 
-/** Ask which models there are. */
+/** Request the list of models. */
 export const askModels = async () => JSON.parse((await ask("v2/repository/index", { method: "POST" })).body);
 
-/** Ask what an image file shows: the prediction and the prepared pixels. */
+/** Request the prediction for an image file, and its prepared pixels. */
 export async function askFile(file) {
   const form = new FormData();
   form.append("image", file, "image");
@@ -35,7 +35,7 @@ export async function askFile(file) {
   return { ...JSON.parse(body), milliseconds };
 }
 
-/** Ask what pixels show, which are prepared already. */
+/** Request the prediction for pixels that are prepared already. */
 export async function askPixels(pixels) {
   const options = {
     method: "POST",
@@ -46,7 +46,7 @@ export async function askPixels(pixels) {
   return { prediction: JSON.parse(body).predictions[0], prepared: pixels, milliseconds };
 }
 
-/** Return a function that runs one question at a time; of those that come meanwhile only the newest is asked and shown. */
+/** Return a function that runs one request at a time; of those that come meanwhile only the newest is sent and shown. */
 export function newestOnly(show, fail) {
   let waiting = null, busy = false;
   async function work() {

@@ -1,6 +1,7 @@
 // Small helpers to build elements; text always goes in as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
+const MIN_LEAD = 0.05; // of a class over the mean of its coarse label, to name a cell
 
 export const byId = (id) => document.getElementById(id);
 
@@ -41,12 +42,19 @@ export const percent = (share) => `${(100 * share).toFixed(1)}\u202f%`;
 
 export const whole = (number) => Math.round(number).toLocaleString("en");
 
-/** Whether the model tells coarse labels; without, its one group is of all classes and every answer's binary is null. */
-export const isDivided = (model) => model.coarse_labels.length === 2;
+/** Whether the model has several coarse labels. */
+export const hasCoarseLabels = (model) => model.coarse_labels.length > 1;
 
-/** The most probable class of a cell, or a dash where no reference image told it. */
-export function cellLabel(row, classes) {
-  const best = row.indexOf(Math.max(...row));
-  const uniform = 1 / classes.length;
-  return row[best] - uniform < 0.05 ? "–" : classes[best];
+/** The names of the model's subtypes, in the order of the class probabilities. */
+export const classNames = (model) => model.subtypes.map((subtype) => subtype.name);
+
+/** Whether the model reads colour images. */
+export const readsColour = (model) => model.input.shape.length === 3;
+
+/** The most probable class of a cell, or a dash where no reference image is clear about it. */
+export function cellLabel(model, row, coarse) {
+  const own = model.subtypes.map((subtype, index) => [subtype, index])
+    .filter(([subtype]) => subtype.coarse_label === model.coarse_labels[coarse]);
+  const [best, index] = own.reduce((one, other) => (row[other[1]] > row[one[1]] ? other : one));
+  return own.length > 1 && row[index] - 1 / own.length < MIN_LEAD ? "–" : best.name;
 }

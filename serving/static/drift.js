@@ -1,12 +1,12 @@
-// Drift: the last images beside the reference that the bundle keeps, as the workers' windows have them.
+// Drift: the last images, as the workers' windows have them, beside the reference that the bundle keeps.
 
-import { make, makeSvg, percent, whole } from "./dom.js";
+import { classNames, make, makeSvg, percent, whole } from "./dom.js";
 import { largest, sum } from "./metrics.js";
 
 const WIDTH = 240, HEIGHT = 72, GAP = 0.2; // the gap is a share of a bin
-const TITLES = { expert_load: "Expert load", guess: "Guessed class", confidence: "Confidence", ink: "Ink" };
+const TITLES = { expert_load: "Expert load", guess: "Guessed class", confidence: "Confidence", brightness: "Brightness" };
 
-/** What the metrics say of a model's drift: images in the windows, and for each distribution its index and counts. */
+/** A model's drift by the metrics: images in the windows, and for each distribution its index and counts. */
 export function driftOf(samples, { name, version, drift }) {
   const mine = ({ model, version: other }) => model === name && other === version;
   if (!drift) return null;
@@ -23,8 +23,8 @@ export function driftOf(samples, { name, version, drift }) {
   return { images: sum(samples, "clustnet_drift_window_images", mine), shifts };
 }
 
-const countsOf = ({ expert_load, guess, confidence, ink }) =>
-  ({ expert_load, guess, confidence: confidence.counts, ink: ink.counts });
+const countsOf = ({ expert_load, guess, confidence, brightness }) =>
+  ({ expert_load, guess, confidence: confidence.counts, brightness: brightness.counts });
 
 /** Make the card; `show(found)` takes what `driftOf` gives. */
 export function makeDrift(model) {
@@ -57,12 +57,13 @@ function sentenceOf(images, shifts, data) {
 }
 
 /** The names of the bins of each distribution, for those who point at a bar. */
-function binNames({ experts, fine_classes: classes, drift: { confidence, ink } }) {
+function binNames(model) {
+  const { experts, drift: { confidence, brightness } } = model;
   return {
     expert_load: Array.from({ length: experts }, (_, index) => `expert ${index}`),
-    guess: classes,
+    guess: classNames(model),
     confidence: ranges(confidence.edges),
-    ink: ranges(ink.edges),
+    brightness: ranges(brightness.edges),
   };
 }
 

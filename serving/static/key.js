@@ -1,14 +1,14 @@
-// The API key: asked for where the service needs one, kept as long as the tab, sent with each question.
+// The API key: requested where the service needs one, kept as long as the tab, sent with each request.
 
 const KEPT = "clustnet-api-key";
 
-/** Return the headers that show the key, none without one. */
+/** Return the headers with the key, none without one. */
 export function keyHeaders() {
   const key = sessionStorage.getItem(KEPT);
   return key ? { "X-API-Key": key } : {};
 }
 
-/** Tell the page that the service asks for a key, or for another one. */
+/** Report to the page that the service needs a key, or another one. */
 export const askForKey = () => dispatchEvent(new Event("keyneeded"));
 
 /** Show `form` when a key is needed; `given()` is called once a person has entered one. */

@@ -26,7 +26,7 @@ export function startLive(frame, model) {
   let timer = null, before = null, looking = false;
 
   async function look() {
-    if (looking) return; // a slow service is not asked again before it has answered
+    if (looking) return; // a slow service gets no second request before it has answered
     looking = true;
     try {
       const { body } = await ask("metrics");
@@ -95,8 +95,8 @@ function makeSpark() {
 }
 
 function makeLoad(model) {
-  const bars = model.class_map.values.map((pair, index) => {
-    const cells = pair.map((row) => cellLabel(row, model.fine_classes));
+  const bars = model.class_map.values.map((rows, index) => {
+    const cells = rows.map((row, coarse) => cellLabel(model, row, coarse));
     return makeBar(`expert ${index}: ${cells.join(", ")}`);
   });
   const list = make("ol", { class: "bars wide" }, ...bars.map((bar) => bar.line));

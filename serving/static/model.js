@@ -1,7 +1,7 @@
 // The model tab: card, scores with their protocol, cells, and the evaluation where the bundle carries one.
 
 import { makeBudget } from "./budget.js";
-import { cellLabel, isDivided, make, percent, setShare, whole } from "./dom.js";
+import { cellLabel, classNames, hasCoarseLabels, make, percent, setShare, whole } from "./dom.js";
 
 const LOAD = "expert_load/";
 
@@ -15,14 +15,14 @@ function section(title, ...children) {
 }
 
 function cardOf(model) {
-  const { input, class_map: map } = model;
+  const { input } = model;
   const facts = {
     Version: model.version,
     Created: model.created.replace("T", " ").replace("Z", " UTC"),
-    Training: `method ${model.method} on ${model.abstention.data} ${isDivided(model) ? "with coarse labels alone" : "without labels"}`,
-    Naming: `${whole(map.reference_images)} labelled images of ${map.data} named the cells`,
-    ...(isDivided(model) ? { Tells: model.coarse_labels.join(" from ") } : {}),
-    Guesses: `${model.fine_classes.length} classes: ${model.fine_classes.join(", ")}`,
+    Training: `method ${model.method} on ${model.abstention.data} ${hasCoarseLabels(model) ? "with coarse labels alone" : "without labels"}`,
+    Naming: namingOf(model),
+    ...(hasCoarseLabels(model) ? { Coarse: `${model.coarse_labels.length} labels: ${model.coarse_labels.join(", ")}` } : {}),
+    Guesses: `${whole(model.subtypes.length)} classes: ${classNames(model).join(", ")}`,
     Routing: `${model.routing}, ${model.experts} experts`,
     Input: `${input.dtype} ${input.shape.join("×")}; ${input.meaning}`,
     Recipe: code(model.config_hash),
@@ -31,6 +31,13 @@ function cardOf(model) {
   const lines = Object.entries(facts).map(([key, value]) =>
     make("div", {}, make("dt", {}, key), make("dd", {}, value)));
   return section(model.name, make("dl", {}, ...lines));
+}
+
+/** Where the names of the cells are from. */
+function namingOf({ class_map: map, subtypes }) {
+  if (map.kind === "references") return `${whole(map.reference_images)} labelled images of ${map.data} named the cells`;
+  const named = subtypes.filter((subtype) => subtype.named).length;
+  return `each cell in use is a subtype; a person named ${whole(named)} of ${whole(subtypes.length)}`;
 }
 
 const code = (hash) => make("code", { title: hash }, hash.slice(0, 12));
@@ -53,15 +60,17 @@ function spelled(name) {
 function cellsOf(model) {
   const loads = new Map(model.scores.map((score) => [score.name, score.value]));
   const loadOf = (name) => (loads.has(name) ? percent(loads.get(name)) : "–");
-  const rows = model.class_map.values.map((pair, index) =>
-    [String(index), ...pair.map((row) => cellLabel(row, model.fine_classes)), loadOf(`${LOAD}${index}`)]);
-  const caption = `The most probable class of each expert's images${isDivided(model) ? ", by their coarse label" : ""}.`;
-  const columns = isDivided(model) ? model.coarse_labels : ["Class"];
+  const rows = model.class_map.values.map((cells, index) =>
+    [String(index), ...cells.map((row, coarse) => cellLabel(model, row, coarse)), loadOf(`${LOAD}${index}`)]);
+  const caption = `The most probable class of each expert's images${hasCoarseLabels(model) ? ", by their coarse label" : ""}.`;
+  const columns = hasCoarseLabels(model) ? model.coarse_labels : ["Class"];
   return section("What each cell stands for", table(caption, ["Expert", ...columns, "Load"], rows));
 }
 
-function evaluationOf({ evaluation, fine_classes: classes, experts }) {
+function evaluationOf(model) {
+  const { evaluation, experts } = model;
   if (!evaluation) return [];
+  const classes = classNames(model);
   const { images, data, seed, confusion, experts: byExpert, budget } = evaluation;
   const measured = `${whole(images)} images of ${data}, seed ${seed}.`;
   const numbers = Array.from({ length: experts }, (_, index) => String(index));

@@ -1,7 +1,7 @@
-// The drawing pad, and pixels shown as ink. Ink is black on a transparent canvas; the style sheet turns it for dark.
+// The drawing pad, and pixels shown as ink. Ink is black on a transparent canvas; the style sheet inverts it for dark.
 
 const SIDE = 448; // pixels of the longer side, about
-const PEN = 1 / 13; // of the shorter side: as thick as MNIST's strokes
+const PEN = 1 / 13; // of the shorter side: as thick as the strokes of MNIST
 
 /** Make a canvas a drawing pad for images of [height, width]; `changed` is called after each piece of a stroke. */
 export function makePad(canvas, [height, width], changed) {

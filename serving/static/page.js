@@ -2,7 +2,7 @@
 
 import { makeAnswer } from "./answer.js";
 import { askFile, askModel, askModels, askPixels, debounced, newestOnly } from "./ask.js";
-import { byId } from "./dom.js";
+import { byId, readsColour } from "./dom.js";
 import { takeFiles } from "./files.js";
 import { takeKey } from "./key.js";
 import { startLive } from "./live.js";
@@ -13,11 +13,11 @@ import { fillStrip } from "./strip.js";
 import { startTabs } from "./tabs.js";
 
 const NO_DIGITS = "The test digits could not be loaded; drawing works without them.";
-const DEBOUNCE = 80; // milliseconds between two questions while a stroke is drawn
+const DEBOUNCE = 80; // milliseconds between two requests while a stroke is drawn
 
 let started = false; // once the model is known
 
-function tell(sentence) {
+function showFault(sentence) {
   byId("fault").textContent = sentence;
   byId("fault").hidden = !sentence;
 }
@@ -37,11 +37,11 @@ function startDrawing(model) {
     pad?.clear();
     settle(async () => null);
   });
-  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels))).catch(() => tell(NO_DIGITS));
+  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels))).catch(() => showFault(NO_DIGITS));
 
   function show(found) {
-    if (found?.onPad && found.pieces !== pad?.pieces()) return; // a stroke has begun, and is asked about next
-    tell("");
+    if (found?.onPad && found.pieces !== pad?.pieces()) return; // a stroke has begun, and is sent next
+    showFault("");
     if (!found) return answer.clear();
     if (found.onPad) pad?.show(found.prepared);
     answer.show(found);
@@ -49,14 +49,15 @@ function startDrawing(model) {
 
   function fail(sentence) {
     answer.clear();
-    tell(sentence);
+    showFault(sentence);
   }
 }
 
-/** Start the drawing pad; a model of colour images has none. */
+/** Start the drawing pad; a model of colour images has none, and reads image files alone. */
 function startPad(model, settle) {
-  const colour = model.input.shape.length === 3;
+  const colour = readsColour(model);
   byId("pad-frame").hidden = colour;
+  byId("tab-draw").textContent = colour ? "Image" : "Draw";
   if (colour) return null;
   const prepares = model.input.preparation === "mnist";
   byId("draw").classList.toggle("bright", !prepares);
@@ -87,12 +88,12 @@ async function start() {
     const live = startLive(byId("live"), model);
     startTabs(document.querySelector("[role=tablist]"), (id) => live.open(id === "live"));
   } catch (error) {
-    tell(error.message);
+    showFault(error.message);
   }
 }
 
 takeKey(byId("key-form"), byId("key"), () => {
-  tell("");
+  showFault("");
   if (!started) start();
 });
 start();

@@ -1,25 +1,29 @@
 // The routing as a diagram: gate -> experts -> guess; a line is as wide as its weight.
 
-import { cellLabel, isDivided, make, makeSvg, percent } from "./dom.js";
+import { cellLabel, hasCoarseLabels, make, makeSvg, percent } from "./dom.js";
 
-const WIDTH = 412, ROW = 62, HEAD = 28, BOX = 50;
+const ROW = 62, HEAD = 28, BOX = 50;
 const GATE = { left: 1, width: 56 };
-const EXPERT = { left: 104, width: 204, name: 76 };
-const GUESS = { left: 355, width: 56 };
+const EXPERT = { left: 104, name: 76, cell: 63, cells: 126 }; // the least width of a cell, and of all of them
+const GUESS = { gap: 47, width: 56 };
+const SMALLEST = 0.8; // scale under which a diagram of many coarse labels scrolls
 const THINNEST = 1.5, THICKEST = 16;
 const LONGEST = 13; // characters that fit into a box
 
 /** Put the diagram of a model into `frame` and return the function that shows a prediction, null for none. */
 export function makeRouting(frame, model) {
   const middle = HEAD + (model.experts * ROW) / 2;
-  const experts = model.class_map.values.map((pair, index) => makeExpert(model, pair, index, middle));
+  const right = EXPERT.left + expertWidth(model.coarse_labels.length);
+  const width = right + GUESS.gap + GUESS.width + 1;
+  const experts = model.class_map.values.map((rows, index) => makeExpert(model, rows, index, middle));
   const gate = node(GATE, middle, "gate");
-  const guess = node(GUESS, middle, "?");
+  const guess = node({ left: right + GUESS.gap, width: GUESS.width }, middle, "?");
   const height = HEAD + model.experts * ROW;
-  const svg = makeSvg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", class: "routing" });
+  const svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "routing" });
   const lines = experts.flatMap((expert) => expert.lines);
   const boxes = [...experts, gate, guess].map((part) => part.group);
   svg.append(...heads(model), makeSvg("g", {}, ...lines), ...boxes);
+  svg.style.setProperty("min-width", `${model.coarse_labels.length > 3 ? SMALLEST * width : 0}px`);
   frame.replaceChildren(make("div", { class: "diagram" }, svg));
   return (prediction) => {
     svg.setAttribute("aria-label", spoken(prediction));
@@ -29,21 +33,24 @@ export function makeRouting(frame, model) {
 }
 
 function heads(model) {
-  if (!isDivided(model)) return [];
-  return model.coarse_labels.map((label, side) => fit(text(cellMiddle(side, 2), 16, "", "label"), label));
+  if (!hasCoarseLabels(model)) return [];
+  const count = model.coarse_labels.length;
+  return model.coarse_labels.map((label, coarse) => fit(text(cellMiddle(coarse, count), 16, "", "label"), label));
 }
 
 /** One expert's box and its two lines; `show(prediction)` moves them. */
-function makeExpert(model, pair, index, middle) {
+function makeExpert(model, rows, index, middle) {
   const y = HEAD + index * ROW + ROW / 2;
   const centre = EXPERT.left + EXPERT.name / 2;
   const weight = text(centre, y + 17, "", "label");
   const name = text(centre, y - 3, `expert ${index}`, "label");
-  const cells = pair.map((row, side) => makeCell(cellLabel(row, model.fine_classes), side, pair.length, y));
-  const group = makeSvg("g", {}, box(EXPERT.left, y, EXPERT.width, "box"), name, weight, ...cells);
+  const cells = rows.map((row, coarse) => makeCell(shortLabel(model, row, coarse), coarse, rows.length, y));
+  const width = expertWidth(rows.length);
+  const right = EXPERT.left + width;
+  const group = makeSvg("g", {}, box(EXPERT.left, y, width, "box"), name, weight, ...cells);
   const lines = [
     line(GATE.left + GATE.width, middle, EXPERT.left, y),
-    line(EXPERT.left + EXPERT.width, y, GUESS.left, middle),
+    line(right, y, right + GUESS.gap, middle),
   ];
   const show = (prediction) => {
     const chosen = prediction?.expert === index;
@@ -51,38 +58,47 @@ function makeExpert(model, pair, index, middle) {
     lines.forEach((path, part) => widen(path, shares[part], chosen));
     weight.textContent = prediction ? percent(shares[0]) : "";
     group.classList.toggle("chosen", chosen);
-    const side = chosen ? Math.max(0, model.coarse_labels.indexOf(prediction.binary?.label)) : -1;
-    cells.forEach((cell, of) => cell.classList.toggle("chosen", of === side));
+    const lit = chosen ? model.coarse_labels.indexOf(prediction.coarse.label) : -1;
+    cells.forEach((cell, coarse) => cell.classList.toggle("chosen", coarse === lit));
   };
   return { group, lines, show };
 }
 
-/** The weight that the gate gives an expert, and the weight with which it takes part in the guess. */
+/** The weight that the gate gives an expert, and its weight in the guess. */
 function sharesOf(prediction, index, kind) {
   const share = prediction.routing[index];
   return [share, kind === "hard" ? Number(prediction.expert === index) : share];
 }
 
 /** One of an expert's `count` cells, one for each coarse label. */
-function makeCell(label, side, count, y) {
+function makeCell(label, coarse, count, y) {
   const width = cellWidth(count) - 6;
-  const x = cellMiddle(side, count) - width / 2;
+  const x = cellMiddle(coarse, count) - width / 2;
   const shape = makeSvg("rect", { x, y: y - BOX / 2 + 5, width, height: BOX - 10, rx: 6 });
-  return makeSvg("g", { class: "cell" }, shape, fit(text(cellMiddle(side, count), y + 6, "", "class"), label));
+  return makeSvg("g", { class: "cell" }, shape, fit(text(cellMiddle(coarse, count), y + 6, "", "class"), label));
 }
 
-const cellWidth = (count) => (EXPERT.width - EXPERT.name - 2) / count;
+/** A cell's class, which stands under its coarse label: "cat/2" is "2" there. */
+function shortLabel(model, row, coarse) {
+  const label = cellLabel(model, row, coarse), prefix = `${model.coarse_labels[coarse]}/`;
+  return label.startsWith(prefix) ? label.slice(prefix.length) : label;
+}
 
-const cellMiddle = (side, count) => EXPERT.left + EXPERT.name + (side + 0.5) * cellWidth(count);
+const cellWidth = (count) => Math.max(EXPERT.cell, EXPERT.cells / count);
+
+const expertWidth = (count) => EXPERT.name + 2 + count * cellWidth(count);
+
+const cellMiddle = (coarse, count) => EXPERT.left + EXPERT.name + (coarse + 0.5) * cellWidth(count);
 
 function node({ left, width }, y, label) {
   const words = text(left + width / 2, y + 6, label, "class");
   return { group: makeSvg("g", {}, box(left, y, width, "box"), words), write: (guess) => fit(words, guess) };
 }
 
-/** Write words so that they fit into a box: smaller, then narrower, then cut short. */
+/** Write words so that they fit into a box: smaller, then narrower, then without their middle. */
 function fit(element, words) {
-  element.textContent = words.length > LONGEST ? `${words.slice(0, LONGEST - 1)}…` : words;
+  const half = (LONGEST - 1) / 2;
+  element.textContent = words.length > LONGEST ? `${words.slice(0, half)}…${words.slice(-half)}` : words;
   element.classList.toggle("long", words.length > 4);
   if (words.length > 7) element.setAttribute("textLength", 50);
   else element.removeAttribute("textLength");

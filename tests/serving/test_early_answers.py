@@ -4,7 +4,7 @@ from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any, cast
 
-from serving.early_answers import LAST, early_answer
+from serving.early_answers import CLOSE_FIELD, early_answer
 
 
 class Received:
@@ -24,7 +24,7 @@ def read(content: bytes) -> HTTPResponse:
 
 
 def test_a_client_reads_it_as_any_answer() -> None:
-    answer = read(early_answer(HTTPStatus.REQUEST_TIMEOUT, "Too late.", f"retry-after: 1\r\n{LAST}", "mine"))
+    answer = read(early_answer(HTTPStatus.REQUEST_TIMEOUT, "Too late.", f"retry-after: 1\r\n{CLOSE_FIELD}", "mine"))
     assert (answer.status, answer.reason, answer.will_close) == (408, "Request Timeout", True)
     expected = {"content-type": "application/json", "retry-after": "1", "x-request-id": "mine", "connection": "close"}
     assert expected.items() <= dict(answer.getheaders()).items()

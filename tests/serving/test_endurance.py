@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from serving.admission import ROOM
+from serving.admission import MAX_ADMITTED
 from tests.serving.server import Server, running_server
 
 IDLE = 1200  # more than a process may have, as systems are set up
@@ -129,6 +129,6 @@ def test_a_worker_that_is_killed_comes_back(synthetic_bundle: Path, environment:
             time.sleep(0.1)
         answer = httpx.post(f"{server.url}/predict", content=BODY, headers={"content-type": "application/json"})
         assert answer.status_code == 200
-        room = f"\nclustnet_requests_in_flight_limit {ROOM:.1f}\n"  # of one worker: the dead one's is gone
+        room = f"\nclustnet_requests_in_flight_limit {MAX_ADMITTED:.1f}\n"  # of one worker: the dead one's is gone
         assert room in httpx.get(f"{server.url}/metrics").text
         assert server.stop() == 0

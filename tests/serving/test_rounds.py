@@ -9,7 +9,7 @@ from serving.rounds import Rounds
 
 def test_a_few_are_called_in_each_round_in_their_order() -> None:
     async def story() -> list[list[int]]:
-        rounds, called = Rounds(most=3), list[int]()
+        rounds, called = Rounds(max_calls=3), list[int]()
         for number in range(8):
             rounds.call(partial(called.append, number))
         seen = [list(called)]
@@ -23,7 +23,7 @@ def test_a_few_are_called_in_each_round_in_their_order() -> None:
 
 def test_whoever_comes_later_waits_behind_the_others() -> None:
     async def story() -> list[str]:
-        rounds, called = Rounds(most=1), list[str]()
+        rounds, called = Rounds(max_calls=1), list[str]()
         for name in "ab":
             rounds.call(partial(called.append, name))
         await asyncio.sleep(0)

@@ -15,7 +15,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from clustnet.bundles.predictor import Predictor
-from serving.metrics.deferred import SECONDS
+from serving.metrics.deferred import WAIT_SECONDS
 from tests.serving.images import drawing
 from tests.serving.server import (
     REPOSITORY,
@@ -60,13 +60,13 @@ def test_bentomls_client_sends_arrays_lists_and_files(server: Server, predictor:
 def test_the_workers_metrics_add_up(server: Server) -> None:
     counted = 'clustnet_requests_total{path="/predict",status="200"}'
     classes = [f'clustnet_predictions_by_class_total{{label="{label}",model="synthetic"}}' for label in range(10)]
-    time.sleep(2 * SECONDS)  # till all workers have counted what they answered before
+    time.sleep(2 * WAIT_SECONDS)  # till all workers have counted what they answered before
     requests, images = sample(server.url, counted), sum(sample(server.url, series) for series in classes)
     with ThreadPoolExecutor(4) as pool:  # each request in a connection of its own, so that both workers serve
         body = {"images": IMAGES.tolist()}
         answers = list(pool.map(lambda _: httpx.post(f"{server.url}/predict", json=body), range(20)))
     assert {answer.status_code for answer in answers} == {200}
-    time.sleep(2 * SECONDS)
+    time.sleep(2 * WAIT_SECONDS)
     assert sample(server.url, counted) - requests == 20
     assert sum(sample(server.url, series) for series in classes) - images == 100
     info = 'clustnet_model_info{name="synthetic",provider="CPUExecutionProvider",version="1"}'

@@ -1,4 +1,3 @@
-import re
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.refusals import Refusal
+from serving.routes import INFER, INFER_VERSION
 from serving.short_cut import ShortCut, past_bentoml
 
 
@@ -26,22 +26,21 @@ async def show(request: Request) -> JSONResponse:
 def client() -> Any:
     application = Starlette()
     application.state.name = "mine"
-    path = re.compile("/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?/infer")
-    return TestClient(ShortCut(long_way, application, {path: show}))
+    return TestClient(ShortCut(long_way, application, {INFER: show, INFER_VERSION: show}))
 
 
 def test_endpoints_answer_with_their_applications_state_and_the_paths_parameters(client: TestClient) -> None:
-    assert client.post("/models/a/infer").json() == ["mine", {"name": "a"}]
-    assert client.post("/models/a/versions/2/infer").json() == ["mine", {"name": "a", "version": "2"}]
+    assert client.post("/v2/models/a/infer").json() == ["mine", {"name": "a"}]
+    assert client.post("/v2/models/a/versions/2/infer").json() == ["mine", {"name": "a", "version": "2"}]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/models/a/infer"), ("POST", "/models/a"), ("POST", "/")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v2/models/a/infer"), ("POST", "/v2/models/a"), ("POST", "/")])
 def test_all_else_goes_the_long_way(client: TestClient, method: str, path: str) -> None:
     assert client.request(method, path).text == "the long way"
 
 
 def test_a_refusal_is_answered_with_its_reason(client: TestClient) -> None:
-    answer = client.post("/models/a/infer", content=b"bad")
+    answer = client.post("/v2/models/a/infer", content=b"bad")
     assert (answer.status_code, answer.json()) == (422, {"error": "It is bad."})
 
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from serving.refusals import Refusal
-from serving.turns import COMPRESSED_BYTES, TakeTurns, Turns
+from serving.turns import MIN_COMPRESSED_BYTES, TakeTurns, Turns
 
 
 async def never() -> None:
@@ -28,7 +28,7 @@ async def settle() -> None:
 
 def test_turns_come_in_order_and_too_many_are_refused_at_once() -> None:
     async def ask() -> None:
-        turns, order = Turns(most_running=2, most_waiting=2), []
+        turns, order = Turns(max_running=2, max_waiting=2), []
 
         async def take(name: int) -> None:
             assert await turns.begin(never)
@@ -55,7 +55,7 @@ def test_turns_come_in_order_and_too_many_are_refused_at_once() -> None:
 
 def test_bodies_that_are_large_together_are_too_many_as_well() -> None:
     async def ask() -> None:
-        turns = Turns(most_running=1, most_waiting=9, most_bytes=10)
+        turns = Turns(max_running=1, max_waiting=9, max_bytes=10)
         assert await turns.begin(never, 99)  # it does not wait
         alone = asyncio.create_task(turns.begin(never, 99))
         await settle()
@@ -76,7 +76,7 @@ def test_bodies_that_are_large_together_are_too_many_as_well() -> None:
 
 def test_a_client_that_goes_away_leaves_the_queue() -> None:
     async def ask() -> None:
-        turns = Turns(most_running=1, most_waiting=1)
+        turns = Turns(max_running=1, max_waiting=1)
         assert await turns.begin(never)
         assert not await turns.begin(at_once)
         patient = asyncio.create_task(turns.begin(never))  # finds the place free again
@@ -90,7 +90,7 @@ def test_a_client_that_goes_away_leaves_the_queue() -> None:
 @pytest.mark.parametrize("in_the_same_round", [False, True])
 def test_a_wait_that_is_cancelled_loses_no_turn(in_the_same_round: bool) -> None:
     async def ask() -> None:
-        turns = Turns(most_running=1, most_waiting=2)
+        turns = Turns(max_running=1, max_waiting=2)
         assert await turns.begin(never)
         late, patient = (asyncio.create_task(turns.begin(never)) for _ in range(2))
         await settle()
@@ -151,7 +151,7 @@ class Desk:
 def at_the_desk(story: Callable[[Desk, TakeTurns], Awaitable[None]]) -> None:
     async def tell() -> None:
         desk = Desk()
-        turns = Turns(most_running=1, most_waiting=1)
+        turns = Turns(max_running=1, max_waiting=1)
         await story(desk, TakeTurns(desk, turns, lambda path: path == "/predict"))
 
     asyncio.run(tell())
@@ -178,7 +178,7 @@ def test_past_the_bound_the_answer_is_503_at_once_and_the_others_are_served() ->
 def test_a_compressed_body_counts_as_what_it_may_hold() -> None:
     async def tell() -> None:
         desk = Desk()
-        application = TakeTurns(desk, Turns(most_running=1, most_bytes=2 * COMPRESSED_BYTES), lambda _: True)
+        application = TakeTurns(desk, Turns(max_running=1, max_bytes=2 * MIN_COMPRESSED_BYTES), lambda _: True)
         plain = [Connection(application) for _ in range(3)]  # one runs, two wait
         packed = [Connection(application, encoding="gzip") for _ in range(2)]
         await settle()
@@ -224,7 +224,7 @@ def test_an_application_that_fails_gives_its_turn_back() -> None:
         raise ZeroDivisionError
 
     async def ask_twice() -> None:
-        application = TakeTurns(fail, Turns(most_running=1, most_waiting=0), lambda _: True)
+        application = TakeTurns(fail, Turns(max_running=1, max_waiting=0), lambda _: True)
         for _ in range(2):
             with pytest.raises(ZeroDivisionError):
                 await Connection(application).task
@@ -235,8 +235,8 @@ def test_an_application_that_fails_gives_its_turn_back() -> None:
 def test_all_protocols_share_the_bound(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     from serving.service import TURNS
 
-    monkeypatch.setattr(TURNS, "most_running", 0)
-    monkeypatch.setattr(TURNS, "most_waiting", 0)
+    monkeypatch.setattr(TURNS, "max_running", 0)
+    monkeypatch.setattr(TURNS, "max_waiting", 0)
     paths = ["/predict", "/predict_image", "/v2/models/synthetic/infer", "/v2/repository/index"]
     answers = [client.post(path) for path in (*paths, "/v2/models/synthetic/versions/1/infer")]
     assert {answer.status_code for answer in answers} == {503}

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import FileFullError, read_feedback
 from serving.keys.access import needed_scope
-from serving.metrics.deferred import SECONDS
+from serving.metrics.deferred import WAIT_SECONDS
 from tests.serving.images import drawing
 from tests.serving.server import Server, running_server
 from tests.serving.v2.bodies import binary_body
@@ -132,13 +132,13 @@ def test_a_file_that_takes_no_more(
 
 
 def test_a_file_that_is_another_one_stays_alone(tmp_path: Path) -> None:
-    from serving.api.feedback import Feedback
+    from serving.api.feedback import FeedbackStore
     from serving.settings import Settings
 
     path = tmp_path / "README.md"
     path.write_text("# What is no feedback\n" * 100)
     with pytest.raises(UserError, match=r"README\.md"):
-        Feedback(path, Settings())
+        FeedbackStore(path, Settings())
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -179,10 +179,10 @@ def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path:
         with ThreadPoolExecutor(4) as pool:
             kept = dict(pool.map(ask_and_tell, [server.url] * 20))
         with httpx.Client(base_url=server.url, timeout=60) as client:
-            time.sleep(2 * SECONDS)
+            time.sleep(2 * WAIT_SECONDS)
             assert counted(client, "true") == 20  # of both workers
             late, (guess,) = predict(client)
-            time.sleep(2 * SECONDS)
+            time.sleep(2 * WAIT_SECONDS)
         kill(server)
     assert path.with_name(f"{path.name}-wal").stat().st_size > 0  # where the rows are, as nobody could tidy up
     ((model, rows),) = read_feedback(path)

@@ -7,12 +7,12 @@ from starlette.responses import Response
 
 from clustnet.bundles.predictor import Predictor
 from serving.api.inference import THREAD, compute, predict_counted
-from serving.api.requests import stays
-from serving.metrics.metrics import TALLY
+from serving.api.requests import never_gone
+from serving.metrics.metrics import DEFERRED
 
 
 def value(metric: str) -> float:
-    TALLY.flush()
+    DEFERRED.flush()
     return REGISTRY.get_sample_value(metric) or 0.0
 
 
@@ -31,7 +31,7 @@ def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -
 
 def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> None:
     async def threads() -> tuple[int, int]:
-        answers = [await compute(small, stays, thread) for small in (True, False)]
+        answers = [await compute(small, never_gone, thread) for small in (True, False)]
         return int(answers[0].body), int(answers[1].body)
 
     here, beside = asyncio.run(threads())

@@ -19,8 +19,8 @@ def made(tmp_path: Path) -> Iterator[Maker]:
     """Makes those of another worker with each call."""
     some: list[RecentAnswers] = []
 
-    def make(most: int = 100) -> RecentAnswers:
-        some.append(RecentAnswers(tmp_path / "answers", most))
+    def make(max_images: int = 100) -> RecentAnswers:
+        some.append(RecentAnswers(tmp_path / "answers", max_images))
         return some[-1]
 
     yield make
@@ -29,24 +29,25 @@ def made(tmp_path: Path) -> Iterator[Maker]:
 
 
 def outputs(predictor: Predictor, images: int, seed: int = 0) -> Predictions:
-    return predictor.predict(np.random.default_rng(seed).integers(0, 256, (images, 28, 28)).astype(np.uint8))
+    shape = predictor.manifest.input.shape
+    return predictor.predict(np.random.default_rng(seed).integers(0, 256, (images, *shape)).astype(np.uint8))
 
 
-def test_the_answers_are_those_that_clients_get(made: Maker, predictor: Predictor) -> None:
-    answers, manifest = made(), predictor.manifest
+def test_the_answers_are_those_that_clients_get(made: Maker, any_predictor: Predictor) -> None:
+    answers, manifest = made(), any_predictor.manifest
     for seed, name in enumerate("abc"):
-        answers.keep(name, outputs(predictor, 3 + seed, seed), manifest)
+        answers.keep(name, outputs(any_predictor, 3 + seed, seed), manifest)
     for seed, name in enumerate("abc"):
         model, found = answers.find(name) or pytest.fail(name)
         assert model == Labels.of(manifest)
-        expected = predictions_of(outputs(predictor, 3 + seed, seed), manifest)
+        expected = predictions_of(outputs(any_predictor, 3 + seed, seed), manifest)
         assert [asdict(answer) | {"answered": 0} for answer in found] == [
             {
                 "answered": 0,
                 "guess": told.guess.label,
                 "guess_probability": told.guess.probability,
-                "coarse": told.binary.label,
-                "coarse_probability": told.binary.probability,
+                "coarse": told.coarse.label,
+                "coarse_probability": told.coarse.probability,
                 "expert": told.expert,
                 "confidence": told.confidence,
                 "abstain": told.abstain,
@@ -68,7 +69,7 @@ def test_workers_share_them_and_the_newest_of_an_id_counts(made: Maker, predicto
 
 
 def test_old_ones_are_forgotten_by_the_number_of_their_images(made: Maker, predictor: Predictor) -> None:
-    answers = made(most=6)
+    answers = made(max_images=6)
     for name, images in (("a", 1), ("b", 3), ("c", 2), ("d", 1)):
         answers.keep(name, outputs(predictor, images), predictor.manifest)
         answers.find(name)
@@ -79,7 +80,7 @@ def test_old_ones_are_forgotten_by_the_number_of_their_images(made: Maker, predi
 
 
 def test_the_file_stays_as_large_as_it_is(made: Maker, predictor: Predictor, tmp_path: Path) -> None:
-    answers, some = made(most=200), outputs(predictor, 1)
+    answers, some = made(max_images=200), outputs(predictor, 1)
     sizes = []
     for _ in range(6):
         for number in range(400):

@@ -13,17 +13,19 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from clustnet.bundles.bundle import Bundle, Manifest
-from clustnet.bundles.drift import DISTRIBUTIONS, Observed
+from clustnet.bundles.drift import Observed
 from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
 from serving.api.inference import predict_counted
+from serving.api.responses import predictions_of
 from serving.metrics.drift import WATCH, Watch
-from serving.metrics.metrics import TALLY, exposition
+from serving.metrics.metrics import DEFERRED, exposition
 from serving.settings import SHIPPED_BUNDLE
 from tests.serving.images import drawing
 from tests.serving.server import running_service
 from tests.synthetic import write_bundle
 
+DISTRIBUTIONS = ("expert_load", "guess", "confidence", "brightness")
 FIRST, SECOND = ("mnist", "1"), ("mnist", "2")
 
 
@@ -32,7 +34,7 @@ def watched(tmp_path: Path) -> Iterator[list[Predictor]]:
     """Two versions of a model whose reference is noise, and one without a reference; all are served."""
     plain = Predictor(Bundle(write_bundle(tmp_path / "plain")), "cpu")
     outputs = plain.predict(noise(500))
-    counted = Observed.of([outputs], [noise(500)])
+    counted = Observed.of([outputs], [noise(500)], plain.manifest.membership())
     reference = {
         "data": "made:up",
         "images": 500,
@@ -40,7 +42,7 @@ def watched(tmp_path: Path) -> Iterator[list[Predictor]]:
         "expert_load": np.bincount(counted.expert, minlength=5).tolist(),
         "guess": np.bincount(counted.guess, minlength=10).tolist(),
         "confidence": {"edges": [0.5], "counts": np.bincount(counted.confidence >= 0.5, minlength=2).tolist()},
-        "ink": {"edges": [0.4, 0.6], "counts": [0, 500, 0]},
+        "brightness": {"edges": [0.4, 0.6], "counts": [0, 500, 0]},
     }
     folders = [write_bundle(tmp_path / v, name="mnist", version=v, drift=reference) for v in ("1", "2")]
     predictors = [*(Predictor(Bundle(folder), "cpu") for folder in folders), plain]
@@ -55,7 +57,7 @@ def noise(images: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def value(metric: str, model: tuple[str, str], **labels: str) -> float | None:
-    TALLY.flush()
+    DEFERRED.flush()
     return REGISTRY.get_sample_value(f"clustnet_drift_{metric}", {"model": model[0], "version": model[1], **labels})
 
 
@@ -72,15 +74,31 @@ def test_predictions_reach_the_window_of_their_version(watched: list[Predictor])
     assert [value("alarm", FIRST, distribution=name) for name in DISTRIBUTIONS] == [0] * 4
 
 
+def test_any_model_feeds_its_window(any_predictor: Predictor) -> None:
+    manifest = any_predictor.manifest
+    images = np.random.default_rng(0).integers(0, 256, (20, *manifest.input.shape)).astype(np.uint8)
+    before = WATCH._windows
+    WATCH.serve([manifest], 100)
+    outputs = predict_counted(any_predictor, images)
+    model = (manifest.name, manifest.version)
+    assert value("window_images", model) == 20
+    labels = [prediction.guess.label for prediction in predictions_of(outputs, manifest)]
+    found = [
+        value("bin_images", model, distribution="guess", bin=str(index)) for index in range(len(manifest.subtypes))
+    ]
+    assert found == [labels.count(name) for name in manifest.class_names]
+    WATCH._windows = before
+
+
 def test_another_kind_of_images_raises_an_alarm_that_ends(watched: list[Predictor]) -> None:
     first = watched[0]
     predict_counted(first, np.zeros((100, 28, 28), np.uint8))
-    assert (value("alarm", FIRST, distribution="ink"), value("window_images", FIRST)) == (1, 100)
-    assert (value("psi", FIRST, distribution="ink") or 0) > 1
-    assert value("alarm", SECOND, distribution="ink") == 0
+    assert (value("alarm", FIRST, distribution="brightness"), value("window_images", FIRST)) == (1, 100)
+    assert (value("psi", FIRST, distribution="brightness") or 0) > 1
+    assert value("alarm", SECOND, distribution="brightness") == 0
     predict_counted(first, noise(200))
-    assert value("alarm", FIRST, distribution="ink") == 0
-    assert (value("psi", FIRST, distribution="ink") or 0) < 0.1
+    assert value("alarm", FIRST, distribution="brightness") == 0
+    assert (value("psi", FIRST, distribution="brightness") or 0) < 0.1
 
 
 def test_a_bundle_without_a_reference_is_not_watched(watched: list[Predictor]) -> None:
@@ -100,7 +118,7 @@ def test_a_version_that_is_no_longer_served_is_no_longer_shown(watched: list[Pre
 
 def windows(served: list[Predictor]) -> dict[str, float]:
     """Serve these and return the images in the window of each version."""
-    TALLY.flush()
+    DEFERRED.flush()
     WATCH.serve([predictor.manifest for predictor in served], 100)
     told = exposition([(p.manifest, p.provider, True) for p in served]).decode()
     samples = (sample for family in text_string_to_metric_families(told) for sample in family.samples)
@@ -116,7 +134,7 @@ def test_images_of_a_model_that_was_replaced_meanwhile_are_left_out(watched: lis
     watch._add([(again, outputs, noise(4)), (first.manifest, outputs, noise(4))])
     ((_, window),) = watch._windows.values()
     assert window.images == 4
-    TALLY.flush()  # or this would be shown in another test
+    DEFERRED.flush()  # or this would be shown in another test
 
 
 def test_no_image_can_break_the_window(watched: list[Predictor], caplog: pytest.LogCaptureFixture) -> None:
@@ -129,7 +147,7 @@ def test_no_image_can_break_the_window(watched: list[Predictor], caplog: pytest.
     predict_counted(first, np.zeros((1, 28, 28), np.uint8))
     predict_counted(first, np.full((1024, 28, 28), 255, np.uint8))
     assert 90 < (value("window_images", FIRST) or 0) <= 100
-    assert value("bin_images", FIRST, distribution="ink", bin="2") == value("window_images", FIRST)
+    assert value("bin_images", FIRST, distribution="brightness", bin="2") == value("window_images", FIRST)
     assert caplog.text == ""
 
 
@@ -158,8 +176,8 @@ def test_every_way_to_ask_feeds_the_window_of_the_shipped_bundle(mnist_test: Lab
         assert sum(gauges(url)["alarm", name] for name in DISTRIBUTIONS) == 0
         httpx.post(f"{url}/predict", json={"images": (255 - images).tolist()}).raise_for_status()
         found = gauges(url)
-    assert {name: found["alarm", name] for name in ("confidence", "ink")} == {"confidence": 1, "ink": 1}
-    assert found["psi", "ink"] > 0.25
+    assert {name: found["alarm", name] for name in ("confidence", "brightness")} == {"confidence": 1, "brightness": 1}
+    assert found["psi", "brightness"] > 0.25
 
 
 def test_the_shipped_bundle_keeps_a_reference() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Gauge, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from serving.metrics.gauges import OfServed, forget_the_dead
+from serving.metrics.served import OfServed, forget_dead_workers
 
 
 class Some(Collector):
@@ -36,5 +36,5 @@ def test_live_gauges_of_dead_workers_are_removed(tmp_path: Path) -> None:
     kept += [f"counter_{dead.pid}.db"]
     for name in (*kept, f"gauge_livemax_{dead.pid}.db", f"gauge_livesum_{dead.pid}.db"):
         (tmp_path / name).touch()
-    forget_the_dead(tmp_path)
+    forget_dead_workers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

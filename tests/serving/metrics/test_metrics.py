@@ -1,5 +1,6 @@
 import math
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,9 @@ from starlette.applications import Starlette
 
 from clustnet.bundles.bundle import Bundle, Manifest
 from clustnet.bundles.predictor import Predictions, Predictor
+from serving.api.responses import predictions_of
 from serving.metrics.metrics import (
-    TALLY,
-    RequestMetrics,
+    DEFERRED,
     announce,
     count_predictions,
     count_unadmitted,
@@ -20,21 +21,22 @@ from serving.metrics.metrics import (
     show_in_flight,
     show_limit,
 )
+from serving.middleware.request_metrics import RequestMetrics
 from serving.refusals import Refusal
 from serving.settings import SHIPPED_BUNDLE
 
 UNIFORM, CERTAIN = [0.2] * 5, [0.0, 1.0, 0.0, 0.0, 0.0]
 OUTPUTS = Predictions(
-    positive_probability=np.array([0.9, 0.2, 0.8], np.float32),
+    coarse_probability=np.array([[0.1, 0.9], [0.8, 0.2], [0.2, 0.8]], np.float32),
     routing=np.array([CERTAIN, CERTAIN, UNIFORM], np.float32),
-    expert_probability=np.full((3, 5), 0.5, np.float32),
-    class_probability=np.eye(10, dtype=np.float32)[[7, 7, 2]],
+    expert_probability=np.full((3, 5, 2), 0.5, np.float32),
+    class_probability=np.eye(10, dtype=np.float32)[[7, 2, 7]],
     confidence=np.array([0.4, 0.5, 0.1], np.float32),
 )
 
 
 def value(metric: str, /, **labels: str) -> float:
-    TALLY.flush()
+    DEFERRED.flush()
     return REGISTRY.get_sample_value(f"clustnet_{metric}", labels) or 0.0
 
 
@@ -65,6 +67,27 @@ def test_predictions_are_counted(predictor: Predictor, name: str, labels: dict[s
     before = value(name, **labels)
     count_predictions(OUTPUTS, predictor.manifest, seconds=0.0004)
     assert value(name, **labels) - before == pytest.approx(added, abs=1e-5)
+
+
+def test_labels_and_guesses_agree_with_answers(any_predictor: Predictor) -> None:
+    manifest = any_predictor.manifest
+    images = np.random.default_rng(0).integers(0, 256, (40, *manifest.input.shape)).astype(np.uint8)
+    outputs = any_predictor.predict(images)
+    predictions = predictions_of(outputs, manifest)
+
+    def counts() -> dict[str, Any]:
+        found = {("coarse", label): ("binary_label", label) for label in manifest.coarse_labels}
+        found |= {("guess", name): ("class", name) for name in manifest.class_names}
+        of = {key: f"predictions_by_{kind}_total" for key, (kind, _) in found.items()}
+        return {key: value(of[key], model=manifest.name, label=label) for key, (_, label) in found.items()}
+
+    before = counts()
+    count_predictions(outputs, manifest, seconds=0.0004)
+    added = {key: number - before[key] for key, number in counts().items()}
+    for (kind, label), number in added.items():
+        expected = sum(getattr(prediction, kind).label == label for prediction in predictions)
+        # A single coarse label is not counted.
+        assert number == (0 if kind == "coarse" and len(manifest.coarse_labels) == 1 else expected)
 
 
 def test_refusals_are_counted_by_reason_and_answered() -> None:
@@ -119,8 +142,8 @@ def test_the_last_number_in_flight_is_shown() -> None:
 
 
 def test_requests_and_refusals_are_counted_from_the_start() -> None:
-    RequestMetrics(Starlette(), ["/announced"], {"/announced/{name}": re.compile("/announced/.*")})
-    for path in ("/announced", "/announced/{name}", "other"):
+    RequestMetrics(Starlette())
+    for path in ("/predict", "/predict_image", "/feedback", "/v2/models/{name}/infer", "other"):
         assert REGISTRY.get_sample_value("clustnet_request_seconds_count", {"path": path}) is not None
         for status in ("200", "500", "503", "504", "507"):
             assert REGISTRY.get_sample_value("clustnet_requests_total", {"path": path, "status": status}) is not None

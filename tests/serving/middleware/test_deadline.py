@@ -8,9 +8,9 @@ from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from serving.metrics.metrics import TALLY
+from serving.headers import ID_NAME
+from serving.metrics.metrics import DEFERRED
 from serving.middleware.deadline import Deadline
-from serving.middleware.request_log import ID_NAME
 from serving.short_cut import ShortCut
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
@@ -98,5 +98,5 @@ def test_the_services_504_has_a_request_id_and_is_counted() -> None:
     answer = TestClient(application).post("/predict", headers={"X-Request-Id": "mine"})
     assert (answer.status_code, list(answer.json()), answer.headers["x-request-id"]) == (504, ["error"], "mine")
     counted = {"path": "/predict", "status": "504"}
-    TALLY.flush()
+    DEFERRED.flush()
     assert REGISTRY.get_sample_value("clustnet_requests_total", counted)

@@ -20,8 +20,7 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from clustnet.errors import UserError
-from serving.middleware.request_log import OTHER
-from serving.middleware.tracing import NOTHING, Tracing, exporter_names, step
+from serving.middleware.tracing import NO_SPAN, Tracing, exporter_names, step
 from tests.serving.images import drawing
 from tests.serving.server import running_server
 from tests.serving.v2.bodies import binary_body
@@ -43,15 +42,13 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 @pytest.fixture
 def traced(client: TestClient, spans: InMemorySpanExporter) -> TestClient:
     """The whole service under tracing, as it is where a variable asks for it."""
-    from serving.service import PATHS
-
-    return TestClient(tracing(client.app, spans, PATHS.of), base_url="http://127.0.0.1")
+    return TestClient(tracing(client.app, spans), base_url="http://127.0.0.1")
 
 
-def tracing(application: Any, spans: InMemorySpanExporter, route_of: Any = lambda _: OTHER) -> Tracing:
+def tracing(application: Any, spans: InMemorySpanExporter) -> Tracing:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    return Tracing(application, route_of, lambda: provider)
+    return Tracing(application, lambda: provider)
 
 
 def family(spans: Sequence[ReadableSpan]) -> tuple[ReadableSpan, list[str]]:
@@ -140,7 +137,7 @@ def test_nothing_is_traced_by_default() -> None:
     from serving.service import service
 
     assert Tracing not in [middleware for middleware, _ in service.middlewares]
-    assert step("infer") is NOTHING
+    assert step("infer") is NO_SPAN
 
 
 VARIABLES = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")

@@ -1,14 +1,15 @@
 from clustnet.bundles.predictor import OUTPUTS, Predictor
 from serving.openapi.service import describe
+from serving.routes import ENDPOINTS, PROTOCOL, SERVER_SLASH
 from serving.settings import Settings
-from serving.v2.routes import ROUTES
 
 
 def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
     documented = describe(predictor.manifest, Settings())["paths"]
-    for route in ROUTES:
-        methods = {method.lower() for method in route.methods or ()}
-        assert methods == set(documented[f"/v2{route.path}".removesuffix("/")]) - {"parameters"}
+    for endpoint in ENDPOINTS:
+        if endpoint.path.startswith(PROTOCOL) and endpoint is not SERVER_SLASH:
+            methods = {method.lower() for method in endpoint.methods}
+            assert methods == set(documented[endpoint.path]) - {"parameters"}
 
 
 def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:

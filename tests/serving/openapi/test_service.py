@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictor
 from serving.openapi.service import describe
+from serving.routes import ENDPOINTS, SERVER_SLASH
 from serving.settings import Settings
 
 ADMIN = {"/metrics", "/v2/repository/models/{name}/load", "/v2/repository/models/{name}/unload"}
@@ -110,9 +111,8 @@ def test_every_answer_tells_its_request_id_and_every_queue_when_to_ask_again(pre
 
 
 def test_all_that_the_service_answers_is_documented(client: TestClient) -> None:
-    from serving.service import METHODS, PATHS
-
     paths = client.get("/docs.json").json()["paths"]
-    assert {PATHS.of(path) for path in paths} == set(paths)
-    for path, methods in METHODS.items():
-        assert {method.lower() for method in methods} == set(paths[path]) - {"parameters"}
+    declared = {endpoint.path: endpoint for endpoint in ENDPOINTS if endpoint is not SERVER_SLASH}
+    assert set(paths) == set(declared)
+    for path, endpoint in declared.items():
+        assert {method.lower() for method in endpoint.methods} == set(paths[path]) - {"parameters"}

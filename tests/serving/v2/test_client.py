@@ -75,7 +75,7 @@ def test_inference_with_json_and_binary_data(
 
 
 def test_several_outputs_of_either_form(client: triton.InferenceServerClient, predictor: Predictor) -> None:
-    names = ["class_probability", "positive_probability", "routing"]
+    names = ["class_probability", "coarse_probability", "routing"]
     outputs = [triton.InferRequestedOutput(name, binary_data=name != "routing") for name in names]
     result = client.infer("synthetic", image(IMAGES), "1", outputs, priority=1, parameters={"any": "value"})
     compare(result, predictor, IMAGES, names)

@@ -17,7 +17,7 @@ def request(outputs: dict[str, bool], id: str | None = None) -> InferRequest:
 def test_json_outputs_hold_every_bit_of_the_floats(predictor: Predictor) -> None:
     outputs = predictor.predict(IMAGES)
     body, headers = write_response(request(dict.fromkeys(OUTPUTS, False), "é"), outputs, predictor.manifest)
-    assert headers == {"content-type": "application/json"}
+    assert headers == {"Content-Type": "application/json"}
     document = json.loads(body)
     assert (document["model_name"], document["model_version"], document["id"]) == ("synthetic", "1", "é")
     assert [output["name"] for output in document["outputs"]] == OUTPUTS
@@ -28,10 +28,10 @@ def test_json_outputs_hold_every_bit_of_the_floats(predictor: Predictor) -> None
 
 def test_binary_outputs_follow_the_json_in_the_order_asked_for(predictor: Predictor) -> None:
     outputs = predictor.predict(IMAGES)
-    asked = {"confidence": True, "positive_probability": False, "routing": True}
+    asked = {"confidence": True, "coarse_probability": False, "routing": True}
     body, headers = write_response(request(asked), outputs, predictor.manifest)
     length = int(headers[LENGTH])
-    assert headers["content-type"] == "application/octet-stream"
+    assert headers["Content-Type"] == "application/octet-stream"
     document = json.loads(body[:length])
     assert "id" not in document
     assert [output.get("parameters") for output in document["outputs"]] == [

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.config import LOOP_FACTORIES
 
 import serving
-from serving.wire.accepting import MOST_DESCRIPTORS, AcceptingLoop, Acceptor, SharingLoop, loop_factory
+from serving.wire.accepting import MAX_DESCRIPTORS, AcceptingLoop, Acceptor, SharingLoop, loop_factory
 from serving.wire.http_protocol import BoundedProtocol
 
 CLIENTS = 20
@@ -255,7 +255,7 @@ def test_a_worker_may_have_more_connections_than_is_usual(monkeypatch: pytest.Mo
     for now, there_is in ((1024, 4096), (1024, resource.RLIM_INFINITY), (20_000, 20_000)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, both=(now, there_is): both)
         loop_factory()
-    assert asked == [(4096, 4096), (MOST_DESCRIPTORS, resource.RLIM_INFINITY)]
+    assert asked == [(4096, 4096), (MAX_DESCRIPTORS, resource.RLIM_INFINITY)]
 
 
 def test_without_descriptors_connections_wait(

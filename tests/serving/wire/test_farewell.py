@@ -61,5 +61,5 @@ def test_headers_without_end_are_answered_too() -> None:
 
 
 def test_a_client_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(farewell, "SECONDS", 0.01)
+    monkeypatch.setattr(farewell, "PATIENCE_SECONDS", 0.01)
     assert ask() == b""

@@ -18,7 +18,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 import serving
 from serving.admission import Admission
 from serving.rounds import Rounds
-from serving.wire.http_protocol import MOST_OVERHEAD, BoundedProtocol
+from serving.wire.http_protocol import MAX_OVERHEAD_BYTES, BoundedProtocol
 
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
 FILLER = b"X-%06d: " + 1000 * b"a" + b"\r\n"
@@ -98,9 +98,9 @@ def test_requests_go_the_way_that_it_names(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_large_bodies_and_many_requests_in_one_packet_pass() -> None:
-    size = 4 * MOST_OVERHEAD
+    size = 4 * MAX_OVERHEAD_BYTES
     large = HEAD + b"Content-Length: %d\r\n\r\n" % size
-    assert answered(large, *4 * [MOST_OVERHEAD * b"a"], HEAD + b"Connection: close\r\n\r\n").count(b"200 OK") == 2
+    assert answered(large, *4 * [MAX_OVERHEAD_BYTES * b"a"], HEAD + b"Connection: close\r\n\r\n").count(b"200 OK") == 2
     small = HEAD + b"Content-Length: 1\r\n\r\na"
     many = answered(3000 * small, HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
     assert many.count(b"200 OK") == 3001
