@@ -5,24 +5,27 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-MOST = 30  # clusters that are tried
-STARTS = 3  # of k-means, for each number
-SAMPLE = 2000  # rows that are looked at; the silhouette takes the square of their number
+# Clusters that are tried.
+MAX_CLUSTERS = 30
+# Starts of k-means, for each number of clusters.
+STARTS = 3
+# Rows that are read; the silhouette takes the square of their number.
+SAMPLE_ROWS = 2000
 
 
 def silhouettes(rows: NDArray[np.float32], seed: int) -> dict[int, float]:
-    """Return the average silhouette of k-means for each number of clusters from 2 to ``MOST``; the highest tells it.
+    """Return the average silhouette of k-means for each number of clusters from 2 to ``MAX_CLUSTERS``.
 
-    The silhouette of a row is by how much it lies nearer to its own cluster than to the next, -1 to 1 (Rousseeuw,
-    "Silhouettes: a graphical aid to the interpretation and validation of cluster analysis", J. Comput. Appl. Math. 20,
-    1987).
+    The highest belongs to the most likely number. The silhouette of a row is by how much it lies nearer to its own
+    cluster than to the next, -1 to 1 (Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of
+    cluster analysis", J. Comput. Appl. Math. 20, 1987).
 
     Args:
-        rows: float32 [N, D], N at least 3; ``SAMPLE`` of them are looked at.
+        rows: float32 [N, D], N at least 3; ``SAMPLE_ROWS`` of them are read.
         seed: of the sample and of k-means.
     """
-    sample = rows[np.random.default_rng(seed).permutation(len(rows))[:SAMPLE]]
-    counts = range(2, min(MOST, len(sample) - 1) + 1)
+    sample = rows[np.random.default_rng(seed).permutation(len(rows))[:SAMPLE_ROWS]]
+    counts = range(2, min(MAX_CLUSTERS, len(sample) - 1) + 1)
     return {count: _silhouette(sample, count, seed) for count in counts}
 
 
@@ -37,6 +40,6 @@ def most_likely(scores: dict[int, float]) -> int:
 
 
 def describe(scores: dict[int, float]) -> str:
-    """Say in one line which number was taken and how the others did."""
+    """Return in one line which number was taken and the silhouettes of all."""
     listed = ", ".join(f"{count}: {score:.3f}" for count, score in scores.items())
     return f"clusters: {most_likely(scores)}, which has the highest average silhouette ({listed})"

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import normalized_mutual_info_score
 
-STARTS = 20  # of k-means
+# Starts of k-means.
+STARTS = 20
 
 Labels = NDArray[np.int64]
 
@@ -16,7 +17,7 @@ def consensus(members: list[Labels], weights: NDArray[np.float64], clusters: int
     Args:
         members: clusterings, each int64 [N].
         weights: [members], how much each counts.
-        clusters: how many clusters there shall be.
+        clusters: how many clusters there are.
         seed: of k-means' starts.
     """
     memberships = [np.eye(clusters)[member] * np.sqrt(weight) for member, weight in zip(members, weights, strict=True)]

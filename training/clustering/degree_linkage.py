@@ -10,16 +10,17 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
-LEAST_SHARE = 0.25  # of the mean size; smaller clusters do not count
+# Of the mean size; smaller clusters do not count.
+LEAST_SHARE = 0.25
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
 def degree_linkage(rows: NDArray[np.float32], clusters: int, neighbours: int) -> Labels:
-    """Cluster rows: each begins together with its nearest, and the two most affine clusters are merged, time and again.
+    """Cluster rows: each begins together with its nearest, and the two most affine clusters are merged repeatedly.
 
-    Unlike the paper's it takes the last state in which as many clusters as asked for have ``LEAST_SHARE`` of the mean
+    Unlike the paper's it takes the last state in which as many clusters as requested have ``LEAST_SHARE`` of the mean
     size, where there is one, and gives the small ones to the most affine of these: so a few strange rows do not take
     the place of a cluster.
 
@@ -59,9 +60,12 @@ class _Sums:
 
     def __init__(self, weights: csr_array, labels: Labels) -> None:
         member = np.eye(labels.max() + 1)[labels]
-        self.incoming: Floats = (weights.T @ member).T  # [M, N], from the rows of a cluster to each row
-        self.outgoing: Floats = (weights @ member).T  # [M, N], from each row to those of a cluster
-        self.shared: Floats = (self.incoming * self.outgoing) @ member  # [M, M], summed over the rows of the second
+        # [M, N], from the rows of a cluster to each row.
+        self.incoming: Floats = (weights.T @ member).T
+        # [M, N], from each row to those of a cluster.
+        self.outgoing: Floats = (weights @ member).T
+        # [M, M], summed over the rows of the second.
+        self.shared: Floats = (self.incoming * self.outgoing) @ member
         self.sizes: Floats = member.sum(axis=0)
 
     def affinity(self) -> Floats:

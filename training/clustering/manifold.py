@@ -17,10 +17,11 @@ def manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
 
     Args:
         rows: float32 [N, features].
-        neighbours: of each row that tell the manifold; at most N - 1 are taken.
+        neighbours: of each row that the manifold is found by; at most N - 1 are taken.
         seed: of everything random.
     """
-    from umap import UMAP  # here, because it compiles itself for seconds
+    # It is imported here because it compiles itself for seconds.
+    from umap import UMAP
 
     neighbours = min(neighbours, len(rows) - 1)
     distances, nearest = NearestNeighbors(n_neighbors=neighbours).fit(rows).kneighbors(rows)
@@ -31,12 +32,15 @@ def manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
         min_dist=0.0,
         random_state=seed,
         n_jobs=1,
-        precomputed_knn=(nearest, distances),  # exact, and for few images much faster than UMAP's own search
+        # Exact neighbours are much faster to find for few images than by UMAP's own search.
+        precomputed_knn=(nearest, distances),
         force_approximation_algorithm=True,
     )
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "precomputed_knn")  # it could embed no further images, which nobody asks for
+        # It warns that it could embed no further images, which is not needed.
+        warnings.filterwarnings("ignore", "precomputed_knn")
         embedded: Floats = umap.fit_transform(rows)
-    torch.set_num_threads(threads)  # numba sets it for the whole process, and sums depend on it to the last bit
+    # Numba sets it for the whole process, and sums depend on it to the last bit.
+    torch.set_num_threads(threads)
     return embedded

@@ -45,7 +45,7 @@ class DeepClusters(GatedExperts):
         self.to(memory_format=torch.channels_last)
 
     def resize(self, clusters: int) -> None:
-        """Have another number of clusters, all of one coarse label, whose centroids are yet to be set."""
+        """Have another number of clusters, all of one coarse label, whose centroids are not set."""
         self.label_count = 1
         self.centroids = nn.Parameter(self.centroids.new_zeros(clusters, self.centroids.shape[1]))
         self.cluster_labels = self.cluster_labels.new_zeros(clusters)

@@ -61,7 +61,7 @@ def candidates(
     Args:
         representations: of the group's images, each float32 [N, features].
         weights: how much each representation counts, above 0.
-        clusters: how many clusters there shall be.
+        clusters: how many clusters there are.
         seed: of everything random.
     """
     names, members = [], []

@@ -4,7 +4,7 @@ For two coarse labels this is the assignment problem, which has an exact solutio
 multi-dimensional assignment problem with decomposable costs, which is NP-hard. Labels are then placed one after the
 other, from each label as the first (the recursive heuristic of Bandelt, Crama, Spieksma, "Approximation algorithms for
 multi-dimensional assignment problems with decomposable costs", Discrete Applied Mathematics 49, 1994), and one or two
-labels at a time are matched anew with the others until nothing is gained (the dimensionwise search of Karapetyan,
+labels at a time are matched again with the others until nothing is gained (the dimensionwise search of Karapetyan,
 Gutin, "Local search heuristics for the multidimensional assignment problem", Journal of Heuristics 17, 2011).
 """
 

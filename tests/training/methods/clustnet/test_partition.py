@@ -9,7 +9,7 @@ from training.methods.clustnet.candidates import Candidate
 from training.methods.clustnet.partition import Trial, partition
 
 KINDS, COUNT = 3, 40
-SIZES = [(KINDS,), (KINDS, KINDS), (2, KINDS), (2, 1, KINDS)]
+SIZES = [((KINDS,), True), ((KINDS, KINDS), False), ((2, KINDS), False), ((2, 1, KINDS), True)]
 
 
 def separable(counts: tuple[int, ...], colour: bool = False) -> tuple[CoarseData, np.ndarray]:
@@ -27,8 +27,7 @@ def separable(counts: tuple[int, ...], colour: bool = False) -> tuple[CoarseData
     return data, kinds
 
 
-@pytest.mark.parametrize("colour", [False, True])
-@pytest.mark.parametrize("counts", SIZES)
+@pytest.mark.parametrize(("counts", "colour"), SIZES)
 def test_each_kind_gets_its_own_expert(counts: tuple[int, ...], colour: bool) -> None:
     data, kinds = separable(counts, colour)
     found, trial = partition(data, counts, 1000, seed=0)
