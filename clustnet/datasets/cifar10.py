@@ -101,7 +101,7 @@ def _decode_jpegs(path: Path, arrays: Mapping[str, NDArray[np.generic]], split: 
 
 
 def _read_image_folder(folder: Path) -> Arrays:
-    files = [(file, label) for label, name in enumerate(CLASSES) for file in sorted((folder / name).glob("*"))]
+    files = [(file, label) for label, name in enumerate(CLASSES) for file in sorted((folder / name).glob("[!.]*"))]
     if not files:
         raise UserError(
             f"{folder} holds no images; expected {folder.name}/airplane/*.png to {folder.name}/truck/*.png."

@@ -49,7 +49,8 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
     chosen = (poses % TEST_POSE_INTERVAL == TEST_POSE_INTERVAL - 1) == (split == "test")
     if not chosen.any():
         raise UserError(f"{path} holds no {split} images; every fourth pose is for test, the others are for training.")
-    small = np.stack([_shrunk(image) for image in images[chosen]])
+    box = Image.Resampling.BOX
+    small = np.stack([np.asarray(Image.fromarray(image).resize((SIDE, SIDE), box)) for image in images[chosen]])
     return LabelledImages.of_classes("coil20", split, small, objects[chosen] - 1, CLASSES, MEAN, STD)
 
 
@@ -67,7 +68,3 @@ def _checked(
     if len(objects) and not 1 <= objects.min() <= objects.max() <= OBJECTS:
         raise UserError(f"{path} holds objects {objects.min()} to {objects.max()}; COIL-20 has the objects 1 to 20.")
     return images.astype(np.uint8)
-
-
-def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX))

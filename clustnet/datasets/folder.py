@@ -107,7 +107,9 @@ def load_folder(
     for image, file in zip(images, files, strict=True):
         image[:] = _reading(file, lambda content: prepare(content, spec))
     root = split_folder(path, split)
-    labels = np.array([names.labels_of(file.relative_to(root).parts[:-1]) for file in files], np.int64)
+    folders = [file.relative_to(root).parts[:-1] for file in files]
+    named = {parts: names.labels_of(parts) for parts in set(folders)}
+    labels = np.array([named[parts] for parts in folders], np.int64)
     mean, std = channel_statistics(images)
     return LabelledImages(
         name="folder",

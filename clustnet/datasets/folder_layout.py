@@ -22,6 +22,7 @@ from clustnet.errors import UserError
 
 TRAIN, TEST, REFERENCE = "train", "test", "reference"
 SPLITS = (TRAIN, TEST, REFERENCE)
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 # What file managers, archivers and file systems leave beside images, in lower case.
 SYSTEM_NAMES = {
     "thumbs.db",
@@ -109,22 +110,27 @@ def folder_names(path: Path | None, given: bool = True) -> FolderNames:
         classes = _classes(path / REFERENCE)
     elif not given and has_split(path, TRAIN):
         # Images beside the classes are allowed here: their class is unknown.
-        classes = tuple(entry.name for entry in _split_entries(path, TRAIN) if entry.is_dir())
+        classes = tuple(entry.name for entry in _split_entries(path, TRAIN) if is_folder(entry))
     return FolderNames(CoarseGrouping.whole(len(classes)), classes)
 
 
 def has_split(path: Path | None, split: str) -> bool:
-    """Return whether a folder has a split; without ``train/`` the training images are what lies beside the others.
+    """Return whether a folder has a split.
+
+    Without ``train/`` the training images are the folders and images beside the other splits.
 
     Raises:
         UserError: no path, or no such folder.
     """
     path = existing(path)
-    if (path / split).is_dir():
+    if is_folder(path / split):
         return True
     if split != TRAIN:
         return False
-    return next(_beside_splits(path), None) is not None or not any((path / name).is_dir() for name in SPLITS)
+    if not any(is_folder(path / name) for name in SPLITS):
+        return True
+    # A note or a table beside test/ is no training image.
+    return any(is_folder(entry) or entry.suffix.lower() in SUFFIXES for entry in _beside_splits(path))
 
 
 def split_folder(path: Path, split: str) -> Path:
@@ -139,7 +145,7 @@ def split_folder(path: Path, split: str) -> Path:
             f"or {TRAIN}/, {TEST}/ and {REFERENCE}/ with such sub-folders."
         )
     inner = path / split
-    return inner if inner.is_dir() else path
+    return inner if is_folder(inner) else path
 
 
 def split_files(path: Path, split: str) -> list[Path]:
@@ -172,9 +178,21 @@ def existing(path: Path | None) -> Path:
     """
     if path is None:
         raise UserError("A folder of images has no default place; name it with --data folder:PATH.")
-    if not path.is_dir():
+    if not is_folder(path):
         raise UserError(f"There is no folder {path}; name one with a sub-folder of images for each coarse label.")
     return path
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path is a folder.
+
+    Raises:
+        UserError: it cannot be read whether it is.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); fix or remove it.") from None
 
 
 def _coarse_labels(path: Path) -> tuple[str, ...]:
@@ -191,7 +209,7 @@ def _coarse_labels(path: Path) -> tuple[str, ...]:
 
 def _check_no_other_folders(path: Path) -> None:
     """Raise where ``train/`` holds images alone beside other folders, so that it may be a coarse label itself."""
-    others = [entry for entry in _beside_splits(path) if entry.is_dir()]
+    others = [entry for entry in _beside_splits(path) if is_folder(entry)]
     if others:
         raise UserError(
             f"{path} holds {others[0].name}/ beside {TRAIN}/, which has no sub-folders; sort the images of {TRAIN}/ "
@@ -248,8 +266,8 @@ def _checked_folders(folder: Path, entries: list[Path]) -> list[Path]:
     Raises:
         UserError: there are files beside folders, an empty folder, or a name that is too long.
     """
-    folders = [entry for entry in entries if entry.is_dir()]
-    loose = [entry for entry in entries if not entry.is_dir()]
+    folders = [entry for entry in entries if is_folder(entry)]
+    loose = [entry for entry in entries if not is_folder(entry)]
     if folders and loose:
         raise UserError(f"{folder} holds {loose[0].name} beside its folders; move it into one of them, or remove it.")
     for inner in folders:
@@ -272,7 +290,7 @@ def _beside_splits(path: Path) -> Iterator[Path]:
 
 def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
     """Yield a file itself or the files below a folder, sorted; a link back to a folder above is not followed."""
-    if not entry.is_dir():
+    if not is_folder(entry):
         yield entry
         return
     resolved = entry.resolve()

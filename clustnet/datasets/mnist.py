@@ -62,7 +62,8 @@ def unpacked(path: Path | None = None) -> Path:
         UserError: a file is missing, cut short or altered.
     """
     packed = {name: (path or EMBEDDED) / f"{name}.gz" for name in SHA256}
-    cache = _cache_root() / f"mnist-{_fingerprint(packed.values())}"
+    root = Path(os.environ.get("CLUSTNET_CACHE") or Path.home() / ".cache" / "clustnet")
+    cache = root / f"mnist-{_fingerprint(packed.values())}"
     for name, expected in SHA256.items():
         target = cache / "MNIST" / "raw" / name
         if target.is_file() and sha256_of(target) == expected:
@@ -75,10 +76,6 @@ def unpacked(path: Path | None = None) -> Path:
                 "set CLUSTNET_CACHE to a folder that can be written."
             ) from None
     return cache
-
-
-def _cache_root() -> Path:
-    return Path(os.environ.get("CLUSTNET_CACHE") or Path.home() / ".cache" / "clustnet")
 
 
 def _fingerprint(files: Iterable[Path]) -> str:

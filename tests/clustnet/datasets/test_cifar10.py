@@ -66,7 +66,9 @@ def test_binary_version(tmp_path: Path, images: np.ndarray, labels: np.ndarray) 
 
 
 def test_image_folders(tmp_path: Path, images: np.ndarray, labels: np.ndarray) -> None:
-    data = load_cifar10("test", _write_folders(tmp_path / "cifar", images, labels))
+    folder = _write_folders(tmp_path / "cifar", images, labels)
+    (folder / "test" / "bird" / ".DS_Store").write_bytes(b"?")
+    data = load_cifar10("test", folder)
     order = np.argsort(labels, kind="stable")
     np.testing.assert_array_equal(data.images, images[order])
     np.testing.assert_array_equal(data.fine, labels[order])

@@ -112,6 +112,16 @@ def test_splits_are_found(tmp_path: Path, layout: str, splits: set[str]) -> None
             split_folder(folder, split)
 
 
+@pytest.mark.parametrize(
+    ("name", "found"), [("README.md", False), ("labels.csv", False), ("1.JPG", True), ("a.png", True)]
+)
+def test_notes_beside_tests_are_no_images(tmp_path: Path, name: str, found: bool) -> None:
+    folder = write_images(tmp_path, {"test/ok": 1, "test/defect": 1})
+    (folder / name).write_bytes(b"?")
+    assert has_split(folder, "train") == found
+    assert folder_names(folder).coarse_labels == ((ALL,) if found else ("defect", "ok"))
+
+
 def test_an_empty_folder_has_a_training_split(tmp_path: Path) -> None:
     assert has_split(tmp_path, "train")
     assert split_files(tmp_path, "train") == []
@@ -287,6 +297,17 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "iterdir", denied)
     with pytest.raises(UserError, match=r"The folder .* cannot be read \(Permission denied\); fix or remove it"):
+        folder_names(folder)
+
+
+def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_images(tmp_path, LAYOUTS["labels"])
+
+    def denied(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", denied)
+    with pytest.raises(UserError, match=rf"{folder} cannot be read \(Permission denied\); fix or remove it"):
         folder_names(folder)
 
 
