@@ -1,6 +1,8 @@
 """From an image file to the model's input, in bounded memory and without surprises."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -18,6 +20,8 @@ MAX_DRAWING_PIXELS = 1024
 DIGIT_BOX_PIXELS = 20
 # Between the channels of a grey pixel; lossy WebP makes a difference of one level.
 MAX_GREY_DIFFERENCE_LEVELS = 3
+# Pillow's modes of grey files, whose pixels need no look.
+GREY_MODES = {"1", "L", "LA", "I", "I;16"}
 # A share of the range between paper and the darkest ink; what is fainter is noise.
 MIN_INK = 0.05
 
@@ -71,7 +75,10 @@ def has_colour(content: bytes) -> bool:
     Raises:
         ImageError: as ``prepare``.
     """
-    red, green, blue = decode(content).split()
+    with _opened(content) as image:
+        if image.mode in GREY_MODES:
+            return False
+        red, green, blue = _over_white(image).split()
     differences = (ImageChops.difference(first, second) for first, second in ((red, green), (green, blue), (blue, red)))
     return any(np.asarray(difference).max() > MAX_GREY_DIFFERENCE_LEVELS for difference in differences)
 
@@ -84,11 +91,18 @@ def decode(content: bytes) -> Image.Image:
     Raises:
         ImageError: as ``prepare``.
     """
+    with _opened(content) as image:
+        image.load()
+        return _over_white(ImageOps.exif_transpose(image))
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[Image.Image]:
+    """Yield the image in a file, whose pixels are not decoded yet; what Pillow raises becomes an ``ImageError``."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             _check_size(*image.size)
-            image.load()
-            return _over_white(ImageOps.exif_transpose(image))
+            yield image
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -102,7 +116,7 @@ def decode(content: bytes) -> Image.Image:
 
 
 def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Prepare a drawing as MNIST's digits were, uint8 [28, 28], 0 paper and 255 ink.
+    """Return a drawing prepared as MNIST's digits were, uint8 [28, 28], 0 paper and 255 ink.
 
     Ink is made bright, cropped, fitted into 20x20 with its proportions and centred by its mass in 28x28
     (LeCun et al. 1998).
@@ -115,7 +129,7 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     ink = _bright_ink(grey)
     if ink.max() < 1:
-        raise ImageError("blank_image", "The image is one flat colour, so there is nothing to read; draw a digit.")
+        raise ImageError("blank_image", "The image has one flat colour, so there is nothing to read; draw a digit.")
     drawn = ink > MIN_INK * 255
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
