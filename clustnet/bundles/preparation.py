@@ -129,7 +129,7 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """
     ink = _bright_ink(grey)
     if ink.max() < 1:
-        raise ImageError("blank_image", "The image has one flat colour, so there is nothing to read; draw a digit.")
+        raise ImageError("blank_image", "The image is one flat colour, so there is nothing to read; draw a digit.")
     drawn = ink > MIN_INK * 255
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     cropped = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
