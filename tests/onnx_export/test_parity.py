@@ -13,12 +13,11 @@ from onnx import numpy_helper
 from clustnet.bundles.predictor import OUTPUTS, Predictions
 from onnx_export import parity
 from onnx_export.confidence import Confidence
-from onnx_export.export import load_model
 from onnx_export.fitting import fit
 from onnx_export.graphs import Mixture, predict
 from onnx_export.parity import TOLERANCE, ParityError, check_parity
 from tests.onnx_export.conftest import KINDS
-from training.data.data import load_split
+from training.data.data import load_reference, load_split
 from training.runs.run_folder import RunFolder
 
 Trained = tuple[Path, Mixture, np.ndarray]
@@ -26,15 +25,15 @@ Trained = tuple[Path, Mixture, np.ndarray]
 
 @pytest.fixture
 def trained(bundle: Any, run: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Trained]:
-    """Give a copy of a bundle, the trained mixture that it was made of, and the test images."""
+    """Give a copy of a bundle, the trained mixture that it was made of, and the images of its parity."""
 
     def trained(kind: str) -> Trained:
         source, _ = bundle(kind)
         folder = shutil.copytree(source, tmp_path / kind)
-        recipe = RunFolder(run(kind)).recipe()
-        train, test = (load_split(recipe.data, split) for split in ("train", "test"))
-        model = load_model(RunFolder(run(kind)), recipe, train)
-        return folder, fit(model, recipe, train).mixture(model, recipe.routing == "hard"), test.images
+        model, recipe = RunFolder(run(kind)).load_network(), RunFolder(run(kind)).recipe()
+        train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
+        fitted = fit(model, recipe.hard, recipe.reference, train, load_reference(recipe.data, train))
+        return folder, fitted.mixture(model, recipe.hard), (test or train).images
 
     return trained
 
@@ -73,7 +72,7 @@ def test_a_conditional_graph_with_other_weights_is_refused(trained: Callable[[st
         check_parity(folder, mixture, images, predict(mixture, images))
 
 
-def test_the_conditional_graph_and_the_mixture_may_not_stray_apart(
+def test_conditional_graph_and_mixture_may_not_differ(
     trained: Callable[[str], Trained], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is within the tolerance of torch, on different sides."""
@@ -101,7 +100,8 @@ def test_soft_graphs_are_refused_for_a_hard_model(trained: Callable[[str], Train
     folder, mixture, images = trained("soft")
     soft = predict(mixture, images)
     mixture.hard, mixture.confidence = True, Confidence(torch.zeros(1, 17), torch.eye(17))
-    hard = replace(predict(mixture, images), confidence=soft.confidence)  # which differs anyway
+    # The confidence differs anyway.
+    hard = replace(predict(mixture, images), confidence=soft.confidence)
     with pytest.raises(ParityError, match=r"mixture\.onnx at batch size 1"):
         check_parity(folder, mixture, images, hard)
 
