@@ -22,14 +22,15 @@ TYPES = {
 
 
 def explain(error: ValidationError, recipe: type[Part], method: str) -> str:
-    """Return the first fault of a recipe as one sentence.
+    """Return the first fault of a recipe as one sentence; an unknown key comes first, as others may follow from it.
 
     Args:
         error: pydantic's.
         recipe: the recipe's class, whose keys are valid.
         method: its method.
     """
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     key, given = ".".join(str(part) for part in fault["loc"]), fault["input"]
     if fault["type"] == "extra_forbidden":
         return f"{method} has no key {key!r}{_nearest_key(key, recipe)}"
