@@ -78,7 +78,7 @@ def evaluation(
     pictures = generator.integers(0, 256, (images, *shape), dtype=np.uint8)
     third = np.arange(images) % 3
     know_fine = {"fine": True, "coarse": False, "nothing": False, "some": third == 0}[known]
-    know_coarse = {"fine": True, "coarse": True, "nothing": not grouping.divided, "some": third < 2}[known]
+    know_coarse = {"fine": True, "coarse": True, "nothing": False, "some": third < 2}[known] | (not grouping.divided)
     data = LabelledImages(
         "made-up",
         "test",

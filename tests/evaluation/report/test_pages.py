@@ -8,7 +8,7 @@ from clustnet.errors import UserError
 from evaluation.report.pages import data_url, render, replacing_report
 
 
-def test_a_report_that_cannot_be_written_is_told_and_the_earlier_one_stays(tmp_path: Path) -> None:
+def test_a_failed_report_leaves_the_earlier_one(tmp_path: Path) -> None:
     folder = tmp_path / "report"
     folder.mkdir()
     (folder / "scores.json").write_text("earlier")
@@ -23,7 +23,7 @@ def test_a_report_that_cannot_be_written_is_told_and_the_earlier_one_stays(tmp_p
     assert (folder / "scores.json").read_text() == "earlier"
 
 
-def test_values_are_escaped_and_missing_ones_are_errors() -> None:
+def test_values_are_escaped_and_none_may_lack() -> None:
     plot = {"title": "<b>", "text": "&", "light": "l", "dark": "d"}
     page = render("plots.html", plots=[plot])
     assert "<h2>&lt;b&gt;</h2>" in page

@@ -1,30 +1,33 @@
-import statistics
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from clustnet.bundles.class_map import draw_reference, fit_class_map
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.bundles.routing import routing_weights
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from evaluation.report.reference_budget import DRAWS, ReferenceBudget, check_budgets, measure_budget
-from tests.evaluation.made_up import DIGITS
+from evaluation.report.reference_budget import DRAWS, check_budgets, reference_budget
+from tests.evaluation.made_up import DIGITS, HALVES
+from tests.synthetic import write_bundle
 
 
 def labelled(images: int, split: str, seed: int) -> LabelledImages:
     """Random images of each digit in turn, their digit in the first pixel."""
-    labels = np.arange(images) % 10
+    fine = np.arange(images) % 10
     pictures = np.random.default_rng(seed).integers(0, 256, (images, 28, 28), dtype=np.uint8)
-    pictures[:, 0, 0] = labels
-    return LabelledImages("made-up", split, pictures, labels, DIGITS, (0.5,), (0.5,))
+    pictures[:, 0, 0] = fine
+    return LabelledImages.of_classes("made-up", split, pictures, fine, DIGITS, (0.5,), (0.5,))
 
 
 class Reader:
-    """Reads the digit from the first pixel: each expert has one digit of each group."""
+    """Reads the digit from the first pixel: each expert has one digit of each coarse label."""
 
-    manifest = SimpleNamespace(routing="soft")
+    manifest = SimpleNamespace(routing="soft", membership=HALVES.membership)
 
     def __init__(self) -> None:
         self.seen = 0
@@ -32,53 +35,61 @@ class Reader:
     def predict(self, images: np.ndarray, batch_size: int) -> Predictions:
         self.seen += len(images)
         digit = images[:, 0, 0]
-        routing = np.eye(5, dtype=np.float32)[digit % 5]
-        positive = (digit > 4).astype(np.float32)
-        classes = np.eye(10, dtype=np.float32)[digit]
-        return Predictions(positive, routing, np.tile(positive[:, None], 5), classes, np.ones_like(positive))
+        coarse = np.eye(2, dtype=np.float32)[(digit > 4).astype(int)]
+        experts = np.repeat(coarse[:, None], 5, axis=1)
+        routing, classes = np.eye(5, dtype=np.float32)[digit % 5], np.eye(10, dtype=np.float32)[digit]
+        return Predictions(coarse, routing, experts, classes, np.ones(len(images), np.float32))
 
 
-def test_one_image_of_each_class_names_perfect_cells() -> None:
-    reader = Reader()
-    found = measure_budget(reader, labelled(200, "train", 0), labelled(30, "test", 1), (1, 2))  # type: ignore[arg-type]
-    assert found.training == "made-up:train"
+def test_one_image_of_each_class_is_enough() -> None:
+    reader, training = Reader(), labelled(200, "train", 0)
+    found = reference_budget(reader, training, labelled(30, "test", 1), (1, 2))  # type: ignore[arg-type]
+    assert found.data == "made-up:train"
     assert found.per_class == (1, 2)
     np.testing.assert_array_equal(found.accuracy, np.ones((2, DRAWS)))
-    assert reader.seen < 230  # the images of no draw are left out
+    # The images of no draw are left out.
+    assert reader.seen < 230
 
 
-@pytest.mark.parametrize("hard", [False, True])
-def test_each_draw_is_scored_as_by_hand(predictor: Predictor, hard: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = predictor.manifest.model_copy(update={"routing": "hard" if hard else "soft"})
-    monkeypatch.setattr(predictor, "manifest", manifest)
-    training, data = labelled(100, "train", 0), labelled(40, "test", 1)
-    found = measure_budget(predictor, training, data, (1, 4))
+def test_images_of_unknown_class_are_not_scored() -> None:
+    training, data = labelled(200, "train", 0), labelled(30, "test", 1)
+    half = replace(data, fine=np.where(np.arange(30) < 15, data.fine, UNKNOWN))
+    found = reference_budget(Reader(), training, half, (1,))  # type: ignore[arg-type]
+    assert (found.accuracy == 1).all()
+
+
+@pytest.mark.parametrize(("hard", "coarse"), [(False, 2), (True, 2), (False, 1), (True, 3)])
+def test_each_draw_is_scored_as_by_hand(tmp_path: object, hard: bool, coarse: int) -> None:
+    predictor = Predictor(Bundle(write_bundle(tmp_path / "bundle", hard=hard, coarse=coarse)), "cpu")  # type: ignore[operator]
+    training, data, membership = labelled(100, "train", 0), labelled(40, "test", 1), predictor.manifest.membership()
+    found = reference_budget(predictor, training, data, (1, 4))
     outputs = predictor.predict(data.images)
     weights = routing_weights(outputs.routing, hard)
     for row, per_class in enumerate((1, 4)):
         for seed in (0, DRAWS - 1):
-            draw = draw_reference(training.labels, per_class, seed)
+            draw = draw_reference(training.fine, per_class, seed)
             fitted_on = predictor.predict(training.images[draw])
-            class_map = fit_class_map(
-                routing_weights(fitted_on.routing, hard), fitted_on.expert_probability, training.labels[draw], 10
-            )
-            p = outputs.expert_probability
-            classes = (weights * p) @ class_map[:, 1] + (weights * (1 - p)) @ class_map[:, 0]
-            assert found.accuracy[row, seed] == np.mean(classes.argmax(axis=1) == data.labels)
-    assert len(np.unique(found.accuracy)) > 1  # the draws differ
-
-
-def test_mean_and_spread_are_those_of_the_standard_library() -> None:
-    accuracy = np.random.default_rng(0).random((1, DRAWS))
-    (row,) = ReferenceBudget("made-up:train", (3,), accuracy).rows()
-    values = accuracy[0].tolist()
-    expected = {"per_class": 3, "mean": statistics.mean(values), "sd": statistics.stdev(values)}
-    assert row == pytest.approx(expected | {"min": min(values), "max": max(values)})
+            fitted_weights = routing_weights(fitted_on.routing, hard)
+            class_map = fit_class_map(fitted_weights, fitted_on.expert_probability, training.fine[draw], membership)
+            classes = class_probability(weights, outputs.expert_probability, class_map)
+            guess = guesses(outputs.coarse_probability, classes, membership)
+            assert found.accuracy[row, seed] == np.mean(guess == data.fine)
+    # The draws differ.
+    assert len(np.unique(found.accuracy)) > 1
 
 
 def test_more_than_a_class_has_is_refused() -> None:
-    training = labelled(95, "train", 0)  # ten of each digit up to 4, nine of the others
-    check_budgets((1, 9), training)
-    message = "asks for 10 images of each class, but the training split of made-up has 9 of class '5'; ask for no more"
+    # There are ten of each digit up to 4, nine of the others.
+    training, data = labelled(95, "train", 0), labelled(10, "test", 1)
+    check_budgets((1, 9), training, data)
+    message = "requests 10 images of each class, but the train images of made-up have 9 of class '5'; request no more"
     with pytest.raises(UserError, match=message):
-        check_budgets((1, 10), training)
+        check_budgets((1, 10), training, data)
+
+
+def test_images_without_classes_have_no_budget() -> None:
+    training, data = labelled(95, "train", 0), labelled(10, "test", 1)
+    with pytest.raises(UserError, match="true class of no image of made-up is known; leave it out, or sort"):
+        check_budgets((1,), training, replace(data, fine=np.full(10, UNKNOWN)))
+    with pytest.raises(UserError, match="the train images of made-up have no classes; leave it out"):
+        check_budgets((1,), replace(training, classes=()), data)

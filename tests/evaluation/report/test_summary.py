@@ -1,13 +1,26 @@
+from clustnet.scores.left_out import left_out
 from evaluation.report.outliers import OUTLIER_SCORES
 from evaluation.report.summary import summary
 from tests.evaluation.made_up import complete, evaluation
 
 
-def test_only_what_was_asked_for_is_told() -> None:
+def test_only_what_was_requested_is_printed() -> None:
     made = evaluation()
     lines = list(summary(made))
     assert lines[0] == "made-up 1 on 40 images of made-up:test"
     assert len(lines) == 1 + len(made.scores)
+
+
+def test_what_is_left_out_follows_the_scores() -> None:
+    made = evaluation(30, known="coarse")
+    lines = list(summary(made))
+    assert lines[1 + len(made.scores) :] == list(left_out(made.scores, made.info.grouping.labels))
+    assert "nan" not in "".join(lines)
+    some = list(summary(evaluation(30, known="some")))
+    assert some[-2:] == [
+        "Scores that need the true class count the 10 of 30 images for which it is known.",
+        "Scores that need the true coarse label count the 20 of 30 images for which it is known.",
+    ]
 
 
 def test_the_rest_follows_the_scores() -> None:
@@ -25,4 +38,4 @@ def test_the_rest_follows_the_scores() -> None:
     assert [int(row.split()[0]) for row in rows] == [1, 10, 100]
     first = made.budget.accuracy[0]
     assert f"mean {first.mean():.2%}" in rows[0]
-    assert rows[0].endswith(f"min {first.min():.2%}  max {first.max():.2%}")
+    assert rows[0].endswith(f"least {first.min():.2%}  greatest {first.max():.2%}")
