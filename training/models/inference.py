@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clustnet.bundles.routing import coarse_probability as mixture_probability
 from clustnet.bundles.routing import routing_weights
 from training.engine.collectives import in_shares
 from training.models.mixture import GatedExperts, MixtureOutput, coarse_probability
@@ -45,9 +46,7 @@ class Routed:
     @property
     def coarse_probability(self) -> NDArray[np.float32]:
         """The mixture's distribution over the coarse labels, float32 [N, K]."""
-        # Sums over a contiguous axis are the more exact ones.
-        each = [(self.weights * label).sum(axis=1) for label in np.moveaxis(self.expert_probability, 2, 0)]
-        return np.stack(each, axis=1)
+        return mixture_probability(self.weights, self.expert_probability).astype(np.float32)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
 
 from training.models.config import MixtureModel
 from training.models.encoder import Encoder, Normalise
@@ -41,20 +40,6 @@ def coarse_probability(expert_logit: Tensor) -> Tensor:
     if free == 1:
         return torch.cat([(-expert_logit).sigmoid(), expert_logit.sigmoid()], dim=-1)
     return expert_logit.softmax(dim=-1)
-
-
-def coarse_log_probability(expert_logit: Tensor) -> Tensor:
-    """Return the logarithm of ``coarse_probability``, float32 [N, E, K], which stays finite where that is 0.
-
-    Args:
-        expert_logit: float32 [N, E, L], as in ``MixtureOutput``.
-    """
-    free = expert_logit.shape[-1]
-    if free == 0:
-        return expert_logit.new_zeros(*expert_logit.shape[:-1], 1)
-    if free == 1:
-        return torch.cat([logsigmoid(-expert_logit), logsigmoid(expert_logit)], dim=-1)
-    return expert_logit.log_softmax(dim=-1)
 
 
 class GatedExperts(nn.Module):
