@@ -115,13 +115,13 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 
 def _train_all(members: Sequence[Member], out: Path) -> list[Run]:
     """Train what is missing of every member and return the scores of all."""
-    from training.engine.processes import on_first, say
+    from training.engine.processes import on_first, print_once
     from training.runs.restarts import train_restarts
     from training.runs.run_folder import RunFolder
 
     runs: list[Run] = []
     for number, (name, seed, recipe) in enumerate(members, 1):
-        say(f"[{number}/{len(members)}] {name} seed {seed}")
+        print_once(f"[{number}/{len(members)}] {name} seed {seed}")
         folder = _folder(out, name, seed)
         try:
             runs.append((name, seed, train_restarts(recipe, folder, resume=on_first(RunFolder(folder).exists))))

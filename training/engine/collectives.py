@@ -66,7 +66,8 @@ def in_shares(work: Callable[[T], Tensor], parts: Sequence[T]) -> Tensor:
     if processes() == 1:
         return torch.cat([work(part) for part in parts])
     mine = [work(parts[number]) for number in share(range(len(parts)))]
-    rows = torch.cat(mine or [work(parts[0])[:0]])  # no rows, of the right shape
+    # A process without a part has no rows, but of the right shape.
+    rows = torch.cat(mine or [work(parts[0])[:0]])
     counts = torch.zeros(processes(), dtype=torch.int64, device=rows.device)
     counts[rank()] = len(rows)
     dist.all_reduce(counts)

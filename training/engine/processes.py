@@ -77,8 +77,8 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def say(text: str) -> None:
-    """Print a line once, whatever the number of processes."""
+def print_once(text: str) -> None:
+    """Print a text in the first process alone."""
     if is_first():
         print(text, flush=True)
 

@@ -1,7 +1,6 @@
 """Networks, built from their specs."""
 
 import math
-from collections.abc import Sequence
 from typing import overload
 
 from clustnet.errors import UserError
@@ -35,12 +34,9 @@ def build_network(spec: NetworkSpec) -> GatedExperts:
     height, width, *channels = spec.image_shape
     shape = ((channels or [1])[0], height, width)
     if spec.architecture.image_shape not in (shape, (1, 1, math.prod(shape))):
+        read, given = ("x".join(map(str, sides)) for sides in (spec.architecture.image_shape, shape))
         raise UserError(
-            f"The architecture {spec.architecture.name} reads images of {_by(spec.architecture.image_shape)}, but the "
-            f"images are {_by(shape)}; name another as model.architecture."
+            f"The architecture {spec.architecture.name} reads images of {read}, but the images are {given}; name "
+            "another as model.architecture."
         )
     return DeepClusters(spec.architecture, spec.clusters, spec.mean, spec.std)
-
-
-def _by(sides: Sequence[int]) -> str:
-    return "x".join(map(str, sides))

@@ -55,11 +55,11 @@ def _nearest_key(key: str, recipe: type[Part]) -> str:
     """Suggest a key of the same name elsewhere, one that is spelt alike, or all keys beside it."""
     valid = list(keys_of(recipe))
     parent, _, name = key.rpartition(".")
-    elsewhere = [other for other in valid if _last(other) == name]
-    beside = [_last(other) for other in valid if other.rpartition(".")[0] == parent]
+    elsewhere = [other for other in valid if other.rpartition(".")[2] == name]
+    beside = [other.rpartition(".")[2] for other in valid if other.rpartition(".")[0] == parent]
     beside_alike = [key.removesuffix(name) + other for other in difflib.get_close_matches(name, beside, n=1)]
-    names_alike = difflib.get_close_matches(name, [_last(other) for other in valid], n=1, cutoff=0.8)
-    elsewhere_alike = [other for other in valid if _last(other) in names_alike]
+    names_alike = difflib.get_close_matches(name, [other.rpartition(".")[2] for other in valid], n=1, cutoff=0.8)
+    elsewhere_alike = [other for other in valid if other.rpartition(".")[2] in names_alike]
     for close in (*elsewhere, *beside_alike, *elsewhere_alike):
         return f"; did you mean {close!r}?"
     return f"; {parent or 'a recipe'} has {', '.join(beside or [k for k in valid if '.' not in k])}."
@@ -77,7 +77,8 @@ def _example(key: str, recipe: type[Part]) -> str:
     """Return what to give for a missing key, where its field has an example."""
     try:
         examples = _field(key, recipe).examples
-    except KeyError:  # an entry of a list
+    except KeyError:
+        # The key is an entry of a list.
         return ""
     return f"; give one, such as {examples[0]}" if examples else ""
 
@@ -94,10 +95,6 @@ def _field(key: str, recipe: type[Part]) -> Any:
         annotation = part.model_fields[parent].annotation
         part = annotation if _is_part(annotation) else part
     return part.model_fields[last]
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
 
 
 def _is_part(annotation: object) -> TypeGuard[type[Part]]:

@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from clustnet.files import replacing
+from training.reports.figures import save
 
 Floats = NDArray[np.floating]
 
 # scikit-learn's own.
 PERPLEXITY = 30
+DPI = 120
 
 
 def plot_spaces(
@@ -45,7 +46,7 @@ def plot_spaces(
         *axes.get_legend_handles_labels(), title="Class", loc="outside right center", markerscale=3, frameon=False
     )
     figure.supxlabel(f"t-SNE of {len(labels):,} test images, which were not trained on", fontsize=9, color="dimgrey")
-    _save(figure, path)
+    save(figure, path, DPI)
 
 
 def flattened(rows: Floats, seed: int) -> Floats:
@@ -74,10 +75,4 @@ def plot_reconstructions(rows: Mapping[str, Floats], path: Path) -> None:
             axes.spines[:].set_color("lightgrey")
             if column == 0:
                 axes.set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8)
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save(figure, path, DPI)

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
-from clustnet.files import replacing
+from training.reports.figures import save
 
 Runs = Sequence[tuple[str, int, list[dict[str, Any]]]]
 
+DPI = 150
 PANELS = {"coarse_accuracy": "Coarse accuracy", "cell_accuracy": "Clustering accuracy over cells"}
 
 
@@ -53,7 +54,7 @@ def plot_evolution(runs: Runs, path: Path) -> bool:
     lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     title = f"{len(runs)} runs, {_split(runs)} split"
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save(figure, path, DPI)
     return True
 
 
@@ -79,7 +80,7 @@ def plot_label_free(runs: Runs, path: Path) -> bool:
     axes.set(xlabel="Label-free score (nats)", ylabel=accuracy, title=_ranks(runs))
     points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(points.values(), points.keys(), frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path, DPI)
     return True
 
 
@@ -108,14 +109,8 @@ def _figure(size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]
     return figure, found
 
 
-def _save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG, whole or not at all."""
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=150, format="png")
-
-
 def _colours(names: Sequence[str]) -> dict[str, Any]:
-    """Give each setting a colour of its own: matplotlib's ten, or an even scale where there are more."""
+    """Return a colour for each setting: matplotlib's ten, or an even scale where there are more."""
     settings = list(dict.fromkeys(names))
     if len(settings) <= 10:
         return {name: f"C{index}" for index, name in enumerate(settings)}

@@ -16,7 +16,7 @@ from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.scores.scores import idle_experts, routing_scores
 from training import methods
 from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
-from training.engine.processes import agreed, is_first, on_first, say
+from training.engine.processes import agreed, is_first, on_first, print_once
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
 from training.recipe.recipe import BaseRecipe
@@ -58,9 +58,9 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     # A run that was finished before has trained no epoch here.
     found = found or label_free(method.model, validation, recipe.augmentation, recipe.hard)
-    say(describe(found, data.labels, recipe.clusters(data.labels), recipe.data.validation_images > 0))
+    print_once(describe(found, data.labels, recipe.clusters(data.labels), recipe.data.validation_images > 0))
     for sentence in left_out(splits):
-        say(sentence)
+        print_once(sentence)
     return rows
 
 
@@ -73,7 +73,7 @@ def _load_splits(recipe: BaseRecipe) -> list[LabelledImages]:
 
 
 def left_out(splits: Sequence[LabelledImages]) -> list[str]:
-    """Return what is not scored for want of a test split or of fine classes, in sentences."""
+    """Return in sentences what is left out without a test split or without fine classes."""
     sentences = []
     if len(splits) == 1:
         sentences.append("There is no test split, so all scores are of training images.")
@@ -98,7 +98,7 @@ def _epochs(
     """Train what is missing; return all rows, and the last epoch's label-free figures if it was trained here."""
     rows, found = on_first(lambda: folder.read_scores(start)), None
     if start >= last:
-        say(f"all {last} epochs were finished before; nothing is trained")
+        print_once(f"all {last} epochs were finished before; nothing is trained")
         return rows, found
     with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
         began = time.perf_counter()

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from clustnet.files import write_table
-from training.engine.processes import is_first, on_first, say
+from training.engine.processes import is_first, on_first, print_once
 from training.methods.method import DivergedError
 from training.recipe.recipe import BaseRecipe
 from training.runs.loop import train
@@ -43,7 +43,7 @@ def _train_all(recipe: BaseRecipe, out: Path) -> list[Row]:
     """Train the restarts that are missing, write the table and return the scores of the one that is kept."""
     runs = []
     for number in range(recipe.restarts):
-        say(f"restart {number + 1}/{recipe.restarts}")
+        print_once(f"restart {number + 1}/{recipe.restarts}")
         runs.append(_train_one(recipe, out, number))
     scores = [rows[-1]["label_free/score"] if rows else math.nan for rows in runs]
     if all(map(math.isnan, scores)):
@@ -52,7 +52,7 @@ def _train_all(recipe: BaseRecipe, out: Path) -> list[Row]:
     if is_first():
         write_table(out / RESTARTS, _table(runs, best))
     listed = ", ".join(f"{score:z.4f}" for score in scores)
-    say(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
+    print_once(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]
 
 
@@ -62,7 +62,7 @@ def _train_one(recipe: BaseRecipe, out: Path, number: int) -> list[Row]:
     try:
         return train(restart_recipe(recipe, number), folder, on_first(RunFolder(folder).exists))
     except DivergedError:
-        say(f"restart {number + 1}/{recipe.restarts} diverged and is left out")
+        print_once(f"restart {number + 1}/{recipe.restarts} diverged and is left out")
         return []
 
 

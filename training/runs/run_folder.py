@@ -224,7 +224,8 @@ def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
     """Remove files and folders, then those of ``folders``, innermost first, that are empty."""
     for entry in entries:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    with suppress(OSError):  # another run may be in one of them by now
+    # Another run may be in one of them by now.
+    with suppress(OSError):
         for folder in folders:
             folder.rmdir()
 

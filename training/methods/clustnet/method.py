@@ -20,7 +20,7 @@ from torch.optim import SGD, Adam, Optimizer
 from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.collectives import average_gradients, gathered, share
-from training.engine.processes import check_batch_size, on_first, say, stop_if_requested
+from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
 from training.engine.seeding import epoch_generator, seed_everything
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
@@ -85,7 +85,8 @@ class ClustNetMethod:
         if recipe.pretraining.epochs:
             self._add_decoder()
         self.partition: Partition | None = None
-        self._expert_of_image: Tensor  # int64 [N], kept with the partition; -1 for images outside it
+        # int64 [N], kept with the partition; -1 for images outside it.
+        self._expert_of_image: Tensor
         self.stages = [
             Stage("pretrain", recipe.pretraining.epochs, self._reconstruct),
             Stage("imitate", recipe.partition.epochs, self._imitate),
@@ -261,7 +262,7 @@ class ClustNetMethod:
         """Make the initial partition and print how it was chosen."""
         recipe, labels = self.recipe, self.data.labels
         made, trial = partition(self.data, recipe.clusters(labels), recipe.partition.images, recipe.seed)
-        say("\n".join(trial.lines(labels)))
+        print_once("\n".join(trial.lines(labels)))
         return _tensors(made)
 
     def _keep(self, tensors: dict[str, Tensor]) -> Partition:

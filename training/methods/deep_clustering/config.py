@@ -11,7 +11,8 @@ from training.models.config import MAX_EXPERTS
 from training.recipe.parts import BelowOne, Count, Epochs, Part, Positive
 from training.recipe.recipe import Augmentation, BaseRecipe, Optimisation, Pretraining
 
-AUTO = 0  # Experts whose number is estimated.
+# The number of experts where it is estimated.
+AUTO = 0
 EXAMPLE = "configs/architectures/mnist.json:0"
 
 

@@ -88,9 +88,11 @@ class DeepClusteringMethod:
             CLUSTER: self._cluster_optimizer(),
         }
         self.variance = sum(std**2 for std in data.std) / len(data.std)
-        self.assigned: Tensor | None = None  # int64 [N], clusters at the last look at all images
+        # int64 [N], the clusters at the last look at all images.
+        self.assigned: Tensor | None = None
         self.settled = False
-        self._target: Tensor  # float32 [N, E], kept from one look to the next
+        # float32 [N, E], kept from one look to the next.
+        self._target: Tensor
 
     @property
     def epochs(self) -> int:
