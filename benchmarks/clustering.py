@@ -1,16 +1,15 @@
-"""How much of the fine classes k-means finds within each coarse group: the least that the method must reach.
+"""How much of the fine classes k-means finds within each coarse label: the least that the method must reach.
 
-The coarse label is given, also on the test split; k-means (10 starts) has as many clusters as the group has classes.
-It is fitted on a sample of the group's training images and scored on the test split, by the one-to-one matching of all
+The coarse label is given, also on the test split; k-means (10 starts) has as many clusters as the label has classes.
+It is fitted on a sample of the label's training images and scored on the test split, by the one-to-one matching of all
 cells (cluster x coarse label) to the fine classes. Three representations: the pixels, 50 principal components of the
-group, and the embedding of an autoencoder, the gate's encoder trained to reconstruct the sample of both groups.
+images of the label, and the embedding of an autoencoder, the gate's encoder trained to reconstruct the whole sample.
 
     python -m benchmarks.clustering mnist notmnist:FOLDER coil20:FILE cifar10:FILE
 """
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from torch.optim import Adam
 
 from benchmarks.inference import processor
 from clustnet.bundles.groups import CoarseGrouping
-from clustnet.datasets import CLASSES, LabelledImages, load_named
+from clustnet.datasets import LabelledImages, load_named
 from clustnet.errors import UserError
 from clustnet.scores.scores import clustering_accuracy
 from training.engine.seeding import seed_everything
@@ -52,12 +51,14 @@ def main() -> None:
         "data", nargs="+", metavar="NAME[:PATH]", help="mnist, notmnist:FOLDER, coil20:FILE, cifar10:FILE"
     )
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
-    parser.add_argument("--images", type=int, default=8000, help="training images of each group (default: 8,000)")
+    parser.add_argument(
+        "--images", type=int, default=8000, help="training images of each coarse label (default: 8,000)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, seeds 0 to {options.seeds - 1}, test split")
-    print(f"fitted on {options.images:,} training images of each group, or all it has\n")
-    print("| data | representation | accuracy over cells | first group | second group |\n|---|---|---|---|---|")
+    print(f"fitted on {options.images:,} training images of each coarse label, or all it has\n")
+    print("| data | representation | accuracy over cells | accuracy of each coarse label |\n|---|---|---|---|")
     for spec in options.data:
         name, _, path = spec.partition(":")
         try:
@@ -69,7 +70,7 @@ def main() -> None:
 
 def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: int) -> None:
     """Print the rows of one data set: mean +- standard deviation (worst) over the seeds."""
-    grouping = CoarseGrouping.from_mapping(GROUPS[train.name], len(CLASSES[train.name]))
+    grouping = CoarseGrouping.from_mapping(GROUPS[train.name], train.classes)
     scores: dict[str, list[list[float]]] = {}
     for seed in range(seeds):
         sample = _sample(train, grouping, images, seed)
@@ -77,49 +78,50 @@ def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: in
             scores.setdefault(name, []).append(_accuracies(fitted, scored, test, grouping, seed))
     for name, rows in scores.items():
         columns = np.array(rows).T
-        cells = [over_seeds(values) for values in columns]
-        print(f"| {train.name} | {name} | {' | '.join(cells)} |", flush=True)
+        over_cells, *of_labels = [over_seeds(values) for values in columns]
+        print(f"| {train.name} | {name} | {over_cells} | {'; '.join(of_labels)} |", flush=True)
 
 
 def _sample(train: LabelledImages, grouping: CoarseGrouping, images: int, seed: int) -> LabelledImages:
-    """Return some training images of each coarse group, drawn without their fine labels."""
-    generator, coarse = np.random.default_rng(seed), grouping.coarse(train.labels)
-    members = [np.flatnonzero(coarse == group) for group in (0, 1)]
+    """Return some training images of each coarse label, drawn without their fine classes."""
+    generator, coarse = np.random.default_rng(seed), grouping.coarse(train.fine)
+    members = [np.flatnonzero(coarse == label) for label in range(len(grouping.labels))]
     chosen = np.concatenate([generator.choice(m, min(images, len(m)), replace=False) for m in members])
-    return replace(train, images=train.images[chosen], labels=train.labels[chosen])
+    return train.take(chosen)
 
 
 def _representations(
     train: LabelledImages, test: LabelledImages, grouping: CoarseGrouping, seed: int
 ) -> Iterator[tuple[str, list[Floats], list[Floats]]]:
-    """Yield each representation's name and its rows of both groups, of training and of test images."""
-    splits = [(split.images, grouping.coarse(split.labels)) for split in (train, test)]
-    pixels = [[_flat(images[coarse == group]) for group in (0, 1)] for images, coarse in splits]
+    """Yield each representation's name and its rows of each coarse label, of training and of test images."""
+    labels = range(len(grouping.labels))
+    splits = [(split.images, grouping.coarse(split.fine)) for split in (train, test)]
+    pixels = [[_flat(images[coarse == label]) for label in labels] for images, coarse in splits]
     yield "pixels", pixels[0], pixels[1]
     reductions = [PCA(min(COMPONENTS, len(rows)), random_state=seed).fit(rows) for rows in pixels[0]]
     reduced = [[pca.transform(rows) for pca, rows in zip(reductions, split, strict=True)] for split in pixels]
     yield "PCA-50", reduced[0], reduced[1]
     embed = _autoencoder(train, seed)
-    embedded = [[embed(images[coarse == group]) for group in (0, 1)] for images, coarse in splits]
+    embedded = [[embed(images[coarse == label]) for label in labels] for images, coarse in splits]
     yield "autoencoder", embedded[0], embedded[1]
 
 
 def _accuracies(
     fitted: list[Floats], scored: list[Floats], test: LabelledImages, grouping: CoarseGrouping, seed: int
 ) -> list[float]:
-    """Return the accuracy over cells, then that of each group."""
-    coarse = grouping.coarse(test.labels)
-    cells, groups = np.empty(len(test), np.int64), []
-    for group, classes in enumerate(grouping.groups):
-        means = KMeans(len(classes), n_init=10, random_state=seed).fit(fitted[group])
-        found = means.predict(scored[group])
-        cells[coarse == group] = 2 * found + group
-        groups.append(clustering_accuracy(found, test.labels[coarse == group]))
-    return [clustering_accuracy(cells, test.labels), *groups]
+    """Return the accuracy over cells, then that of each coarse label."""
+    coarse = grouping.coarse(test.fine)
+    cells, accuracies = np.empty(len(test), np.int64), []
+    for label, classes in enumerate(grouping.groups):
+        means = KMeans(len(classes), n_init=10, random_state=seed).fit(fitted[label])
+        found = means.predict(scored[label])
+        cells[coarse == label] = len(grouping.labels) * found + label
+        accuracies.append(clustering_accuracy(found, test.fine[coarse == label]))
+    return [clustering_accuracy(cells, test.fine), *accuracies]
 
 
 def _autoencoder(train: LabelledImages, seed: int) -> Callable[[NDArray[np.uint8]], Floats]:
-    """Train encoder and decoder to reconstruct images and return what embeds others."""
+    """Return the function that embeds images, after an autoencoder was trained to reconstruct ``train``."""
     seed_everything(seed)
     normalise, images = Normalise(train.mean, train.std), torch.from_numpy(train.images)
     shape = tuple(normalise(images[:1]).shape[1:])

@@ -115,7 +115,7 @@ def measured(family: str, task: Task) -> list[Row]:
 
 def scored(family: str, found: Found, task: Task) -> Row:
     """Score what a method found against the classes of the split that it says something of."""
-    truth = (task.test if found.split == "test" else task.train).labels
+    truth = (task.test if found.split == "test" else task.train).fine
     row = {"family": family, "method": found.method, "seed": task.seed, "scored": found.split}
     return row | clustering_scores(found.clusters, truth) | {"seconds": found.seconds}
 
@@ -193,8 +193,10 @@ def train_words(task: Task, loss: str, stage: str, out: Path) -> list[str]:
 def last_clusters(out: Path) -> Integers:
     """Return the cluster of each test image after a run's last epoch."""
     path = out / "images" / f"epoch_{RunFolder(out).last_epoch():03}_test.csv"
-    table = np.genfromtxt(path, delimiter=",", skip_header=1)
-    return table[:, 4:].argmax(axis=1)  # after class, coarse label and two log-probabilities
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = [name for name in rows[0] if name.startswith("routing_")]
+    return np.array([[float(row[name]) for name in columns] for row in rows]).argmax(axis=1)
 
 
 def run(command: Sequence[str]) -> float:

@@ -21,8 +21,10 @@ from clustnet.datasets import LabelledImages, load
 Bins = NDArray[np.intp]  # [N, 4]
 Traffic = Callable[[np.random.Generator, int], Bins]  # draws so many images
 
-LONGEST = 5000  # images that are waited for an alarm, or for its end
-EVERY = 100  # images between two looks at traffic without drift
+# To wait for an alarm, or for its end.
+MAX_IMAGES = 5000
+# Between two looks at traffic without drift.
+IMAGES_PER_LOOK = 100
 
 
 def main() -> None:
@@ -48,23 +50,24 @@ def answers_of(
     images = {"test": test.images, "inverted": 255 - test.images, "turned": np.rot90(test.images, axes=(1, 2))}
     if letters:
         images["letters"] = letters.images
+    membership = predictor.manifest.membership()
     return {
-        name: Observed.of([predictor.predict(np.ascontiguousarray(some))], [some]).bins(reference)
+        name: Observed.of([predictor.predict(np.ascontiguousarray(some))], [some], membership).bins(reference)
         for name, some in images.items()
     }
 
 
-def traffics(answers: Mapping[str, Bins], labels: NDArray[np.int64]) -> dict[str, Traffic]:
+def traffics(answers: Mapping[str, Bins], fine: NDArray[np.int64]) -> dict[str, Traffic]:
     """Return each kind of traffic by its name.
 
     Args:
         answers: as ``answers_of`` gives them.
-        labels: int64 [N] of the test images.
+        fine: int64 [N], the digits of the test images.
     """
     made = {
         "inverted": _drawn(answers["inverted"]),
         "turned by 90 degrees": _drawn(answers["turned"]),
-        "half of them one digit": lambda g, n: _mixed(g, n, 0.5, answers["test"][labels == g.integers(10)], answers),
+        "half of them one digit": lambda g, n: _mixed(g, n, 0.5, answers["test"][fine == g.integers(10)], answers),
         "a quarter of them turned": lambda g, n: _mixed(g, n, 0.25, answers["turned"], answers),
         "a tenth of them turned": lambda g, n: _mixed(g, n, 0.1, answers["turned"], answers),
     }
@@ -74,7 +77,7 @@ def traffics(answers: Mapping[str, Bins], labels: NDArray[np.int64]) -> dict[str
 
 
 def delays(reference: DriftReference, healthy: Bins, traffic: Traffic, window: int, seed: int) -> tuple[float, float]:
-    """Return the images of other traffic till an alarm, and those of healthy traffic till its end; inf for never.
+    """Return the images of other traffic until an alarm, and those of healthy traffic until its end; inf for never.
 
     Args:
         reference: what is compared with.
@@ -86,23 +89,23 @@ def delays(reference: DriftReference, healthy: Bins, traffic: Traffic, window: i
     generator = np.random.default_rng(seed)
     watch = Window(reference, window)
     watch.add(healthy[generator.permutation(len(healthy))[:window]])
-    live = traffic(generator, LONGEST)
-    till_alarm = _until(watch, live, alarm=True)
-    if till_alarm == np.inf:
-        return till_alarm, np.inf
-    watch.add(live[int(till_alarm) :][:window])
-    return till_alarm, _until(watch, healthy[generator.permutation(len(healthy))[:LONGEST]], alarm=False)
+    live = traffic(generator, MAX_IMAGES)
+    until_alarm = _until(watch, live, alarm=True)
+    if until_alarm == np.inf:
+        return until_alarm, np.inf
+    watch.add(live[int(until_alarm) :][:window])
+    return until_alarm, _until(watch, healthy[generator.permutation(len(healthy))[:MAX_IMAGES]], alarm=False)
 
 
 def without_drift(reference: DriftReference, healthy: Bins, window: int, seed: int) -> tuple[bool, float]:
-    """Tell whether shuffled images ever raise an alarm, and the largest index that any full window has."""
+    """Return whether shuffled images ever raise an alarm, and the largest index of any full window."""
     watch, order = Window(reference, window), np.random.default_rng(seed).permutation(len(healthy))
     alarm, largest = False, 0.0
-    for start in range(0, len(order), EVERY):
-        watch.add(healthy[order[start : start + EVERY]])
+    for start in range(0, len(order), IMAGES_PER_LOOK):
+        watch.add(healthy[order[start : start + IMAGES_PER_LOOK]])
         shifts = watch.shifts().values()
         alarm |= any(shift.alarm for shift in shifts)
-        if start + EVERY >= window:
+        if start + IMAGES_PER_LOOK >= window:
             largest = max(largest, *(shift.psi for shift in shifts))
     return alarm, largest
 
@@ -120,13 +123,13 @@ def _options() -> argparse.Namespace:
 def _print_delays(
     reference: DriftReference, answers: Mapping[str, Bins], test: LabelledImages, options: argparse.Namespace
 ) -> None:
-    print("| after MNIST test images come | images till the alarm | alarms | images till it ends |")
+    print("| after MNIST test images come | images until the alarm | alarms | images until it ends |")
     print("|---|---|---|---|")
-    for name, traffic in traffics(answers, test.labels).items():
+    for name, traffic in traffics(answers, test.fine).items():
         found = [delays(reference, answers["test"], traffic, options.window, seed) for seed in range(options.seeds)]
-        till_alarm, till_end = (np.array(times) for times in zip(*found, strict=True))
-        raised = np.isfinite(till_alarm)
-        cells = f"{_spread(till_alarm[raised])} | {raised.sum()} of {len(raised)} | {_spread(till_end[raised])}"
+        until_alarm, until_end = (np.array(times) for times in zip(*found, strict=True))
+        raised = np.isfinite(until_alarm)
+        cells = f"{_spread(until_alarm[raised])} | {raised.sum()} of {len(raised)} | {_spread(until_end[raised])}"
         print(f"| {name} | {cells} |", flush=True)
 
 
@@ -141,11 +144,11 @@ def _print_false_alarms(reference: DriftReference, healthy: Bins, options: argpa
         own.add(part)
         order.append({name: shift.psi for name, shift in own.shifts().items() if shift.alarm})
     said = ", ".join(sorted({name for names in order for name in names})) or "none"
-    print(f"MNIST test in its own order, whose second half has more ink: alarms of {said}")
+    print(f"MNIST test in its own order, whose second half is brighter: alarms of {said}")
 
 
 def _parts(bins: Bins) -> Iterator[Bins]:
-    return (bins[start : start + EVERY] for start in range(0, len(bins), EVERY))
+    return (bins[start : start + IMAGES_PER_LOOK] for start in range(0, len(bins), IMAGES_PER_LOOK))
 
 
 def _until(watch: Window, bins: Bins, alarm: bool) -> float:

@@ -27,7 +27,7 @@ from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
 from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
 from clustnet.bundles.predictor import CUDA
-from serving.admission import ROOM
+from serving.admission import MAX_ADMITTED
 
 SERVER_CORE, CLIENT_CORE = (0,), (1,)
 BOTH = (0, 1)
@@ -276,7 +276,7 @@ def _start_loop(
 
 def _wait_for_workers(url: str, count: int) -> None:
     """Wait until all workers are there: the first would keep all connections that are opened before."""
-    limit = f"clustnet_requests_in_flight_limit {float(count * ROOM)}"
+    limit = f"clustnet_requests_in_flight_limit {float(count * MAX_ADMITTED)}"
     while limit not in ask(url, Request("/metrics", b"", {})).text:
         time.sleep(0.1)
     time.sleep(1)  # till the last one listens, too

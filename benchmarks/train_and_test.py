@@ -1,7 +1,7 @@
 """Older papers' protocol: trained without labels on MNIST's training and test images together, scored on all 70,000.
 
-What it finds is no figure of new images, and stands beside those of the test split for comparison alone. Seeds that
-the folder has are not trained again.
+Its scores say nothing of new images, and stand beside those of the test split for comparison alone. Seeds that the
+folder has are not trained again.
 
     python -m benchmarks.train_and_test configs/mnist_dec.yaml --seeds 0 1 2 3 4
 """
@@ -20,9 +20,10 @@ from clustnet.datasets import LabelledImages
 from clustnet.files import write_table
 from clustnet.scores.scores import clustering_scores
 from training.data.data import hide_fine_labels, load_split
-from training.methods.deep_clustering.method import DeepClustering
+from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.inference import route
-from training.recipe.recipe import Data, read_recipe
+from training.recipe.reading import read_recipe
+from training.recipe.recipe import Data
 from training.reports.clustering_report import over_seeds
 from training.runs.loop import show_progress
 from training.runs.run_folder import Row
@@ -52,18 +53,20 @@ def measured(recipe: Path, seed: int) -> Row:
     """Train with one seed and return its scores on the images that it was trained on."""
     settings = read_recipe(recipe, {"seed": seed})
     everything = together(settings.data)
-    method = DeepClustering(hide_fine_labels(everything, settings.data), settings, Accelerator())
+    method = DeepClusteringMethod(hide_fine_labels(everything), settings, Accelerator())
     for losses in method.run(0, show_progress):
         print(losses, flush=True)
     clusters = route(method.model, everything.images, hard=False).routing.argmax(axis=1)
-    return {"seed": seed, "images": len(everything)} | clustering_scores(clusters, everything.labels)
+    return {"seed": seed, "images": len(everything)} | clustering_scores(clusters, everything.fine)
 
 
 def together(data: Data) -> LabelledImages:
     """Return the images of both splits as one."""
     train, test = (load_split(data, split) for split in ("train", "test"))
-    images, labels = np.concatenate([train.images, test.images]), np.concatenate([train.labels, test.labels])
-    return replace(train, images=images, labels=labels)
+    arrays = {
+        name: np.concatenate([getattr(train, name), getattr(test, name)]) for name in ("images", "coarse", "fine")
+    }
+    return replace(train, **arrays)
 
 
 if __name__ == "__main__":

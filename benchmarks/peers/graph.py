@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnxruntime
 
-OUTPUTS = ["positive_probability", "routing", "expert_probability", "class_probability", "confidence"]
+OUTPUTS = ["coarse_probability", "routing", "expert_probability", "class_probability", "confidence"]
 
 
 def open_session() -> onnxruntime.InferenceSession:

@@ -7,7 +7,6 @@ import pytest
 
 from benchmarks.drift import answers_of, delays, traffics, without_drift
 from clustnet.bundles.bundle import Bundle, DriftReference
-from clustnet.bundles.drift import DISTRIBUTIONS
 from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
 from serving.settings import SHIPPED_BUNDLE
@@ -19,7 +18,9 @@ WINDOW = 500
 @pytest.fixture(scope="module")
 def some(mnist_test: LabelledImages) -> LabelledImages:
     chosen = np.random.default_rng(0).permutation(len(mnist_test))[:IMAGES]
-    return replace(mnist_test, images=mnist_test.images[chosen], labels=mnist_test.labels[chosen])
+    return replace(
+        mnist_test, images=mnist_test.images[chosen], coarse=mnist_test.coarse[chosen], fine=mnist_test.fine[chosen]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,13 @@ def test_other_traffic_raises_an_alarm_soon_and_its_end_is_seen(
     answers: dict[str, np.ndarray], some: LabelledImages, reference: DriftReference, name: str, images: int
 ) -> None:
     for seed in range(2):
-        till_alarm, till_end = delays(reference, answers["test"], traffics(answers, some.labels)[name], WINDOW, seed)
-        assert 1 < till_alarm <= images
-        assert 1 < till_end <= WINDOW
+        until_alarm, until_end = delays(reference, answers["test"], traffics(answers, some.fine)[name], WINDOW, seed)
+        assert 1 < until_alarm <= images
+        assert 1 < until_end <= WINDOW
 
 
 def test_answers_are_those_of_the_images(answers: dict[str, np.ndarray], reference: DriftReference) -> None:
-    ink = DISTRIBUTIONS.index("ink")
-    np.testing.assert_array_equal(answers["turned"][:, ink], answers["test"][:, ink])  # to turn keeps the ink
-    assert (answers["inverted"][:, ink] == len(reference.ink.edges)).all()
+    brightness = list(reference.counts()).index("brightness")
+    # To turn an image keeps its brightness.
+    np.testing.assert_array_equal(answers["turned"][:, brightness], answers["test"][:, brightness])
+    assert (answers["inverted"][:, brightness] == len(reference.brightness.edges)).all()

@@ -27,7 +27,7 @@ from serving.keys.key_file import KeyFile
 from serving.keys.keys import make_key
 from serving.metrics import metrics
 from serving.settings import PREFIX, Settings
-from serving.turns import MOST_RUNNING, MOST_WAITING
+from serving.turns import MAX_RUNNING_REQUESTS, MAX_WAITING_REQUESTS
 from tests.serving.server import running_service
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -298,7 +298,7 @@ def test_the_in_flight_metric_is_made_of_one_that_the_service_has() -> None:
     for name in ("cpu", "gpu"):
         (metric,) = [metric["pods"] for metric in autoscaler_metrics(name) if metric["type"] == "Pods"]
         assert metric["metric"]["name"] == rule["name"]["as"]
-        assert 0 < int(metric["target"]["averageValue"]) < MOST_RUNNING + MOST_WAITING
+        assert 0 < int(metric["target"]["averageValue"]) < MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool (Debian's package prometheus)")

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from clustnet.bundles.bundle import Bundle
@@ -19,6 +20,7 @@ from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.datasets import LabelledImages
 from serving.keys.keys import make_key
 from serving.settings import SHIPPED_BUNDLE
+from tests.serving.conftest import KINDS
 from tests.serving.drawing import CHROMIUM, draw
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
@@ -78,6 +80,11 @@ def change_model(route: Route, changes: dict[str, Any]) -> None:
     route.fulfill(response=answer, json=answer.json() | changes)
 
 
+def subtypes(name: str) -> list[dict[str, Any]]:
+    """Ten subtypes of the coarse labels of digits, named so with their number."""
+    return [{"name": name.format(i), "coarse_label": "0-4" if i < 5 else "5-9", "named": True} for i in range(10)]
+
+
 def widths(page: Page) -> list[float]:
     return [bar.bounding_box()["width"] for bar in page.locator("#classes .fill").all()]  # type: ignore[index]
 
@@ -128,7 +135,7 @@ def test_the_routing_diagram_is_as_wide_as_the_weights(open_page: Open, url: str
     top = page.locator("#routing .line.chosen").first.get_attribute("stroke-width")
     assert float(top or 0) == pytest.approx(1.5 + 14.5 * max(prediction["routing"]))
     expect(page.locator("#routing .cell.chosen")).to_have_text("2")
-    expect(page.locator("#binary-labels .best")).to_have_text(re.compile(f"^{prediction['binary']['label']} "))
+    expect(page.locator("#coarse .best .name")).to_have_text(prediction["coarse"]["label"])
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
@@ -310,21 +317,21 @@ def test_the_live_tab_shows_drift_and_its_end(open_page: Open, url: str, mnist_t
     page = open_page("#live")
     charts = page.locator(".shifts figure")
     expect(charts.locator("figcaption span:first-child")).to_have_text(
-        ["Expert load", "Guessed class", "Confidence", "Ink"]
+        ["Expert load", "Guessed class", "Confidence", "Brightness"]
     )
     assert [chart.locator("rect").count() for chart in charts.all()] == [5, 10, 10, 10]
     tell = page.locator("#live [role=status]")
     ask_for(url, 255 - images[:1000])
     expect(tell).to_have_text(
-        re.compile(r"^Drift: in .*confidence and ink the last [\d,]+ images differ from mnist:train")
+        re.compile(r"^Drift: in .*confidence and brightness the last [\d,]+ images differ from mnist:train")
     )
-    ink = charts.nth(3)
-    expect(ink).to_have_class("alarm")
-    expect(ink.locator("svg")).to_have_attribute("aria-label", re.compile(r"^Ink: drift, PSI [1-9]"))
-    last = ink.locator("rect").last
+    brightness = charts.nth(3)
+    expect(brightness).to_have_class("alarm")
+    expect(brightness.locator("svg")).to_have_attribute("aria-label", re.compile(r"^Brightness: drift, PSI [1-9]"))
+    last = brightness.locator("rect").last
     expect(last.locator("title")).to_have_text(re.compile("^from 0.178: (9[0-9]|100)[.].*usually 10.0"))
     assert float(last.get_attribute("height") or 0) > 10 * float(
-        ink.locator("rect").nth(5).get_attribute("height") or 1
+        brightness.locator("rect").nth(5).get_attribute("height") or 1
     )
     ask_for(url, images)
     expect(tell).to_have_text(re.compile(r"^No sign of drift in the last (9\d\d|1,000) images\.$"))
@@ -373,7 +380,7 @@ def test_a_colour_model_takes_files_alone(open_page: Open, url: str) -> None:
 
 def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page: Open) -> None:
     grey = {"shape": [28, 28], "dtype": "uint8", "meaning": "grey, 0 to 255", "preparation": "resize"}
-    page = open_page(input=grey, reads_digits=False, fine_classes=[f"object {i}" for i in range(10)])
+    page = open_page(input=grey, reads_digits=False, subtypes=subtypes("object {}"))
     expect(page.locator("#strip")).to_be_hidden()
     with page.expect_request("**/predict") as asked:
         draw(page, [(0.1, 0.5), (0.9, 0.5)])
@@ -382,13 +389,68 @@ def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page
     assert (pixels[0][14], pixels[27][14]) == (0, 0)
 
 
+@pytest.fixture(scope="module")
+def kinds_url(folders: dict[str, Path]) -> Iterator[str]:
+    """A service of one model of each kind in ``tests.serving.conftest.KINDS``."""
+    with running_service(os.pathsep.join(map(str, folders.values()))) as url:
+        yield url
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_model_has_its_labels(browser: Browser, kinds_url: str, kind: str, tmp_path: Path) -> None:
+    model = httpx.get(f"{kinds_url}/model.json", params={"model": kind}).json()
+    labels, several = model["coarse_labels"], len(model["coarse_labels"]) > 1
+    colour = len(model["input"]["shape"]) == 3
+    faults: list[str] = []
+    with browser.new_context(viewport={"width": 1280, "height": 860}) as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(f"{kinds_url}/?model={kind}")
+        expect(page.locator("#model-name")).to_have_text(f"{kind}, version 1")
+        expect(page.locator("#pad")).to_be_visible(visible=not colour)
+        expect(page.locator("#strip")).to_be_visible(visible=not colour)
+        expect(page.get_by_role("tab", name="Image" if colour else "Draw")).to_be_visible()
+        with page.expect_response("**/predict_image*") as answered:
+            page.locator("#file").set_input_files(photograph(tmp_path / "photo.png"))
+        prediction = answered.value.json()["prediction"]
+        expect(page.locator("#guess")).to_have_text(prediction["guess"]["label"])
+        expect(page.locator("#classes .best .name")).to_have_text(prediction["guess"]["label"])
+        expect(page.locator("#classes .group")).to_have_text(labels if several else [])
+        expect(page.locator("#coarse")).to_be_visible(visible=several)
+        expect(page.locator("#coarse .name")).to_have_text(labels)
+        expect(page.locator("#coarse .best .name")).to_have_text(prediction["coarse"]["label"])
+        # The lit cell is of the coarse label.
+        lit = page.locator("#routing .chosen > .cell").evaluate_all(
+            "cells => cells.map(cell => cell.matches('.chosen'))"
+        )
+        assert [labels[index] for index, is_lit in enumerate(lit) if is_lit] == [prediction["coarse"]["label"]]
+        assert (page.locator("#prepared").get_attribute("class") or "") == ("" if colour else "ink")
+        page.get_by_role("tab", name="Model").click()
+        expect(page.get_by_role("tabpanel").locator("thead th")).to_have_text(
+            ["Expert", *(labels if several else ["Class"]), "Load"]
+        )
+        page.get_by_role("tab", name="Live").click()
+        expect(page.locator(".shifts figcaption span:first-child")).to_have_text(
+            ["Expert load", "Guessed class", "Confidence", "Brightness"]
+        )
+    assert faults == []
+
+
+def photograph(path: Path) -> Path:
+    rows, columns = np.mgrid[:120, :200]
+    colours = np.stack([columns * 255 // 200, rows * 255 // 120, (rows + columns) % 255], axis=2)
+    Image.fromarray(colours.astype(np.uint8)).save(path)
+    return path
+
+
 def test_one_model_is_no_choice(open_page: Open) -> None:
     expect(open_page().locator("#models")).to_be_hidden()
 
 
 def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: Path) -> None:
     mnist = REPOSITORY / "models" / "mnist"
-    other = write_bundle(tmp_path / "other", name="other", version="3", fine_classes=[f"c{i}" for i in range(10)])
+    other = write_bundle(tmp_path / "other", name="other", version="3", subtypes=subtypes("c{}"))
     with running_service(os.pathsep.join(map(str, (mnist, other)))) as url, browser.new_context() as context:
         context.set_default_timeout(PATIENCE)
         page = context.new_page()
