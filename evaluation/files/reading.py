@@ -65,6 +65,8 @@ class TruthNames:
 
     def __init__(self, names: FolderNames) -> None:
         self._names = names
+        # A single label without a name of its own is no folder.
+        self._labels = set(names.coarse_labels) & set(names.folders())
 
     def of_folders(self, folders: Sequence[str], wild: int) -> Truth:
         """Return what the folders above an image file say.
@@ -80,9 +82,8 @@ class TruthNames:
             UserError: no wildcard names a coarse label or a class.
         """
         for some in (folders[len(folders) - wild :], folders[-1:], folders[-2:]):
-            coarse, fine = self._names.labels_of(tuple(some))
-            found = Truth(coarse if self._names.divided else UNKNOWN, fine)
-            if found != Truth():
+            found = Truth(*self._names.labels_of(tuple(some)))
+            if found.fine != UNKNOWN or set(some[:1]) & self._labels:
                 return found
         # A model without any names says nothing of folders.
         if wild and self._names.folders():
@@ -118,9 +119,7 @@ class TruthNames:
     def _unknown(self, what: str) -> UserError:
         """Return the error of a folder or a value that names nothing."""
         known = ", ".join(self._names.folders())
-        kinds = [
-            kind for kind, there in (("coarse label", self._names.divided), ("class", self._names.classes)) if there
-        ]
+        kinds = [kind for kind, there in (("coarse label", self._labels), ("class", self._names.classes)) if there]
         return UserError(f"The {what} is no {' or '.join(kinds)} of the model, which has {known}.")
 
 

@@ -5,7 +5,7 @@ import pytest
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from evaluation.files.patterns import names_files
-from evaluation.files.units import IMAGES_A_UNIT, Unit, list_units
+from evaluation.files.units import IMAGES_PER_UNIT, Unit, list_units
 from tests.evaluation.image_files import write_columns, write_parquet
 
 
@@ -35,17 +35,17 @@ def test_a_pattern_stands_for_parts_of_a_path(tmp_path: Path, monkeypatch: pytes
     found = [str(tmp_path / name) for name in ("a/0.png", "a/1.png", "b/2.png")]
     monkeypatch.chdir(tmp_path)
     for pattern in (f"{tmp_path}/*/*.png", f"file://{tmp_path}/*/*.png", "*/*.png", "[ab]/?.png"):
-        assert list_units(pattern).units == [Unit(tuple(found), 0, 3)], pattern
+        assert list_units(pattern).units == [Unit(tuple(found), 0, 3, folders=1)], pattern
     assert list_units("5.png").units == [Unit((str(tmp_path / "5.png"),), 0, 1)]
 
 
-def test_image_files_are_shared_out_in_order(tmp_path: Path) -> None:
-    touched(tmp_path, *(f"7/{index:05}.png" for index in range(IMAGES_A_UNIT + 3)))
+def test_image_files_are_in_ordered_units(tmp_path: Path) -> None:
+    touched(tmp_path, *(f"7/{index:05}.png" for index in range(IMAGES_PER_UNIT + 3)))
     listing = list_units(f"{tmp_path}/*/*.png")
-    assert [(unit.first, unit.images) for unit in listing.units] == [(0, IMAGES_A_UNIT), (IMAGES_A_UNIT, 3)]
-    assert listing.units[1].files == tuple(f"{tmp_path}/7/{IMAGES_A_UNIT + index:05}.png" for index in range(3))
-    few = listing.first(IMAGES_A_UNIT + 1)
-    assert (few.images, len(few.units[1].files)) == (IMAGES_A_UNIT + 1, 1)
+    assert [(unit.first, unit.images) for unit in listing.units] == [(0, IMAGES_PER_UNIT), (IMAGES_PER_UNIT, 3)]
+    assert listing.units[1].files == tuple(f"{tmp_path}/7/{IMAGES_PER_UNIT + index:05}.png" for index in range(3))
+    few = listing.first(IMAGES_PER_UNIT + 1)
+    assert (few.images, len(few.units[1].files)) == (IMAGES_PER_UNIT + 1, 1)
     assert listing.first(None) is listing
 
 
@@ -70,7 +70,7 @@ def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledI
     (tmp_path / "a.parquet").write_bytes(b"torn")
     listing = list_units(f"{tmp_path}/*.parquet")
     assert (listing.images, listing.unread.total) == (5, 1)
-    assert listing.unread.listed[0].where == f"{tmp_path}/a.parquet"
+    assert listing.unread.listed[0].file == f"{tmp_path}/a.parquet"
     assert "Parquet" in listing.unread.listed[0].reason
 
 
@@ -81,6 +81,6 @@ def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledI
         ("gopher://x/*.png", "cannot be listed .*check the address"),
     ],
 )
-def test_nothing_to_read_is_told(pattern: str, said: str) -> None:
+def test_nothing_to_read_is_reported(pattern: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         list_units(pattern)

@@ -1,9 +1,9 @@
-from evaluation.files.unread import LISTED, Fault, Unread
+from evaluation.files.unread import MAX_LISTED, Fault, UnreadImages
 
 
-def test_all_are_counted_and_the_first_listed_in_any_order() -> None:
-    faults = [Fault(index, f"row {index}", "torn") for index in range(LISTED + 5)]
-    late, early = Unread.of(faults[400:]), Unread.of(faults[:400])
+def test_all_are_counted_and_the_first_listed() -> None:
+    faults = [Fault(index, "a.parquet", str(index), "torn") for index in range(MAX_LISTED + 5)]
+    late, early = UnreadImages.of(faults[400:]), UnreadImages.of(faults[:400])
     for both in (late + early, early + late):
-        assert both == Unread(LISTED + 5, tuple(faults[:LISTED]))
-    assert Unread() + early == early
+        assert both == UnreadImages(MAX_LISTED + 5, tuple(faults[:MAX_LISTED]))
+    assert UnreadImages() + early == early
