@@ -10,7 +10,7 @@ from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, one_hot, pad, unfold
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate, one_hot, pad, unfold
 
 from clustnet.errors import UserError
 
@@ -28,12 +28,16 @@ BATCH = 64
 QUERIES, VOTERS = 4000, 10
 # Pixels of a side, for two cells of edges; patches need fewer.
 SMALLEST_SIDE = 2 * CELL
+# Pixels of a side. Larger images are reduced, so that representations of thousands of photographs fit into memory.
+LARGEST_SIDE = 64
 
 Floats = NDArray[np.float32]
 
 
 def represent(images: Tensor, seed: int) -> dict[str, Floats]:
     """Return each representation of images as rows, float32 [N, features].
+
+    Images with a side over ``LARGEST_SIDE`` are reduced to it first, with their aspect kept.
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
@@ -48,9 +52,19 @@ def represent(images: Tensor, seed: int) -> dict[str, Floats]:
             f"The images have {height}x{width} pixels, but the initial partition compares images with sides of "
             f"{SMALLEST_SIDE} or more; give larger images, or a larger data.size, or set partition.epochs to 0."
         )
-    pixels = images.cpu().float() / 255
-    planes = pixels.unsqueeze(1) if images.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    planes = torch.cat([_planes(part) for part in torch.split(images.cpu(), BATCH)])
     return {"pixels": planes.flatten(1).numpy(), "edges": edges(planes), "patches": patches(planes, seed)}
+
+
+def _planes(images: Tensor) -> Tensor:
+    """Return images as planes from 0 to 1, float32 [N, C, H, W], with sides of ``LARGEST_SIDE`` at most."""
+    pixels = images.float() / 255
+    planes = pixels.unsqueeze(1) if images.dim() == 3 else pixels.permute(0, 3, 1, 2).contiguous()
+    longest = max(planes.shape[2:])
+    if longest <= LARGEST_SIDE:
+        return planes
+    size = [max(SMALLEST_SIDE, side * LARGEST_SIDE // longest) for side in planes.shape[2:]]
+    return interpolate(planes, size, mode="area")
 
 
 def reduced(rows: Floats, seed: int) -> Floats:

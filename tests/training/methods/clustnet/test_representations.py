@@ -99,3 +99,10 @@ def test_images_too_small_are_refused(shape: tuple[int, ...]) -> None:
     sides = f"{shape[1]}x{shape[2]}"
     with pytest.raises(UserError, match=rf"have {sides} pixels, .* sides of 8 or more; .* partition.epochs to 0"):
         represent(torch.zeros(shape, dtype=torch.uint8), seed=0)
+
+
+def test_large_images_are_compared_at_64_pixels() -> None:
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 128, 256, 3), dtype=np.uint8))
+    found = represent(images, seed=0)["pixels"].reshape(3, 3, 32, 64)
+    wanted = images.float().reshape(3, 32, 4, 64, 4, 3).mean(dim=(2, 4)).permute(0, 3, 1, 2) / 255
+    np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
