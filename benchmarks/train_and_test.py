@@ -17,9 +17,11 @@ from accelerate import Accelerator
 from benchmarks.deep_clustering import read_rows
 from benchmarks.inference import processor
 from clustnet.datasets import LabelledImages
+from clustnet.errors import UserError
 from clustnet.files import write_table
 from clustnet.scores.scores import clustering_scores
 from training.data.data import hide_fine_labels, load_split
+from training.methods.deep_clustering.config import DeepClusteringRecipe
 from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.inference import route
 from training.recipe.reading import read_recipe
@@ -52,6 +54,8 @@ def main() -> None:
 def measured(recipe: Path, seed: int) -> Row:
     """Train with one seed and return its scores on the images that it was trained on."""
     settings = read_recipe(recipe, {"seed": seed})
+    if not isinstance(settings, DeepClusteringRecipe):
+        raise UserError(f"{recipe} is not a recipe of deep_clustering; name one that is.")
     everything = together(settings.data)
     method = DeepClusteringMethod(hide_fine_labels(everything), settings, Accelerator())
     for losses in method.run(0, show_progress):
@@ -62,7 +66,9 @@ def measured(recipe: Path, seed: int) -> Row:
 
 def together(data: Data) -> LabelledImages:
     """Return the images of both splits as one."""
-    train, test = (load_split(data, split) for split in ("train", "test"))
+    train, test = load_split(data, "train"), load_split(data, "test")
+    if test is None:
+        raise UserError("The data have no test split; name a recipe of data that have one.")
     arrays = {
         name: np.concatenate([getattr(train, name), getattr(test, name)]) for name in ("images", "coarse", "fine")
     }

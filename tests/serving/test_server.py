@@ -15,6 +15,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from clustnet.bundles.predictor import Predictor
+from serving.api.responses import predictions_of
 from serving.metrics.deferred import WAIT_SECONDS
 from tests.serving.images import drawing
 from tests.serving.server import (
@@ -55,6 +56,27 @@ def test_bentomls_client_sends_arrays_lists_and_files(server: Server, predictor:
         assert np.shape(client.predict_image(image=file)["prepared"]) == (28, 28)
         with pytest.raises(BentoMLException, match=r"images\[0\]: it is a list of 784"):
             client.predict(images=IMAGES.reshape(5, 784))
+
+
+def test_any_model_answers_in_its_own_processes(folders: dict[str, Path], any_predictor: Predictor) -> None:
+    manifest = any_predictor.manifest
+    images = np.random.default_rng(1).integers(0, 256, (4, *manifest.input.shape)).astype(np.uint8)
+    expected = predictions_of(any_predictor.predict(images), manifest)
+    with running_server(folders[manifest.name]) as server:
+        with bentoml.SyncHTTPClient(server.url) as client:
+            answer = client.predict(images=images)["predictions"]
+        for prediction, wanted in zip(answer, expected, strict=True):
+            assert prediction["coarse"]["label"] == wanted.coarse.label
+            assert prediction["guess"]["label"] == wanted.guess.label
+            np.testing.assert_allclose(prediction["coarse"]["probabilities"], wanted.coarse.probabilities, rtol=1e-5)
+            assert (prediction["binary"] is None) == (len(manifest.coarse_labels) != 2)
+        uploaded = httpx.post(f"{server.url}/predict_image", files={"image": drawing()}).json()
+        assert np.shape(uploaded["prepared"]) == manifest.input.shape
+        time.sleep(2 * WAIT_SECONDS)
+        for label in manifest.coarse_labels if len(manifest.coarse_labels) > 1 else ():
+            series = f'clustnet_predictions_by_binary_label_total{{label="{label}",model="{manifest.name}"}}'
+            counted = [prediction.coarse.label for prediction in expected] + [uploaded["prediction"]["coarse"]["label"]]
+            assert sample(server.url, series) == counted.count(label)
 
 
 def test_the_workers_metrics_add_up(server: Server) -> None:

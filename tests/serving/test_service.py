@@ -53,8 +53,53 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
     np.testing.assert_allclose([p["routing"] for p in predictions], routing, rtol=1e-5)
     np.testing.assert_allclose([p["class_probabilities"] for p in predictions], classes, rtol=1e-5)
     np.testing.assert_allclose([p["confidence"] for p in predictions], confidence, rtol=1e-5)
-    keys = ["binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
+    keys = ["coarse", "binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
     assert list(predictions[0]) == keys
+
+
+def test_any_model_answers_by_every_protocol(client_of_any: TestClient, any_predictor: Predictor) -> None:
+    manifest = any_predictor.manifest
+    images = np.random.default_rng(1).integers(0, 256, (6, *manifest.input.shape)).astype(np.uint8)
+    outputs = any_predictor.predict(images)
+    expected = [json.loads(prediction.model_dump_json()) for prediction in predictions_of(outputs, manifest)]
+    answer = client_of_any.post("/predict", json={"images": images.tolist()}, headers={"X-Request-Id": manifest.name})
+    assert answer.json()["predictions"] == expected
+    for prediction in expected:
+        (subtype,) = [each for each in manifest.subtypes if each.name == prediction["guess"]["label"]]
+        assert subtype.coarse_label == prediction["coarse"]["label"]
+    uploaded = upload(client_of_any, drawing()).json()
+    prepared = prepare(drawing(), manifest.input)
+    assert uploaded["prepared"] == prepared.tolist()
+    (same,) = client_of_any.post("/predict", json={"images": [prepared.tolist()]}).json()["predictions"]
+    assert uploaded["prediction"] == same
+    model = f"/v2/models/{manifest.name}"
+    described = {output["name"]: output["shape"][1:] for output in client_of_any.get(model).json()["outputs"]}
+    answered = client_of_any.post(f"{model}/infer", json=json_body(images)).json()["outputs"]
+    for output in answered:
+        values = np.array(output["data"], np.float32).reshape(output["shape"])
+        np.testing.assert_allclose(values, getattr(outputs, output["name"]), rtol=1e-5)
+        assert described[output["name"]] == output["shape"][1:]
+    given = {"request_id": manifest.name, "label": manifest.class_names[-1], "index": 0}
+    kept = client_of_any.post("/feedback", json=given).json()
+    assert (kept["guess"], kept["model"]["name"]) == (expected[0]["guess"]["label"], manifest.name)
+
+
+def test_any_model_is_in_card_and_documents(client_of_any: TestClient, any_predictor: Predictor) -> None:
+    manifest = any_predictor.manifest
+    card = client_of_any.get("/model.json").json()
+    assert card["coarse_labels"] == list(manifest.coarse_labels)
+    assert [subtype["name"] for subtype in card["subtypes"]] == list(manifest.class_names)
+    assert card["reads_digits"] == (manifest.input.preparation == "mnist")
+    document = client_of_any.get("/docs.json").json()
+    schema = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    images = schema["properties"]["images"]
+    lengths = []
+    while "items" in images:
+        images = images["items"]
+        lengths += [images["maxItems"]] if "maxItems" in images else []
+    assert tuple(lengths) == manifest.input.shape
+    required = document["components"]["schemas"]["Prediction"]["required"]
+    assert {"coarse", "binary"} <= set(required)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_the_event_loop_counts_between_its_requests_and_after_its_end_the_thread
     deferred.add(count, 3)
     deferred.add(lambda _: ended.set(), None)
     assert ended.wait(30)
-    assert threads[3].name == "deferred"
+    assert threads[3].name == "deferred-counts"
 
 
 def test_no_note_of_many_threads_is_lost() -> None:

@@ -173,7 +173,7 @@ def test_chosen_experts_alone_take_hard_routing_at_the_start_and_on_load(
 ) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
     settings = Settings(bundles=(bundles,), device="cpu", experts="chosen")
-    said = "a/1 has soft routing, where every expert has a say; set CLUSTNET_EXPERTS to all"
+    said = "a/1 has soft routing, where every expert counts; set CLUSTNET_EXPERTS to all"
     with pytest.raises(UserError, match=said):
         Models(settings)
     hard = write_bundle(tmp_path / "hard" / "a", hard=True, name="a")
