@@ -1,20 +1,25 @@
+import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from clustnet.bundles.bundle import Bundle
+from clustnet.bundles.predictor import Predictor
 from clustnet.cli import DONE, WRONG_INPUT, main
 from tests.evaluation.stub import Reply, Stub
-from tests.synthetic import write_bundle
+from tests.synthetic import COARSE, write_bundle
 
 
 def evaluate(*arguments: object, data: str = "mnist:test") -> int:
     return main(["evaluate", "--data", data, *map(str, arguments)])
 
 
-def test_a_bundle_and_its_service_score_the_same_to_the_last_digit(
+def test_a_service_scores_as_its_bundle_does(
     synthetic_bundle: Path, stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     limit = ("--limit", 1000)
@@ -35,30 +40,20 @@ def test_a_bundle_and_its_service_score_the_same_to_the_last_digit(
 
 
 @pytest.mark.usefixtures("quick_plots")
-def test_the_order_of_coarse_labels_does_not_matter(stub: Stub, tmp_path: Path) -> None:
-    """A service does not say which label is the positive one."""
-    groups = [[5, 6, 7, 8, 9], [0, 1, 2, 3, 4]]
-    folder = write_bundle(tmp_path / "turned", coarse_labels=["5-9", "0-4"], coarse_groups=groups)
-    stub.predictor = type(stub.predictor)(type(stub.predictor.bundle)(folder), "cpu")
+@pytest.mark.parametrize("coarse", [1, 3])
+def test_a_service_scores_any_coarse_labels(stub: Stub, tmp_path: Path, coarse: int) -> None:
+    folder = write_bundle(tmp_path / "bundle", coarse=coarse)
+    stub.predictor = Predictor(Bundle(folder), "cpu")
     for way, place in (("--bundle", folder), ("--url", stub.url)):
         assert evaluate(way, place, "--out", tmp_path / way, "--limit", 300) == DONE
     ours, theirs = (json.loads((tmp_path / way / "scores.json").read_text()) for way in ("--bundle", "--url"))
     del ours["source"], theirs["source"]
-    assert json.dumps(ours) == json.dumps(theirs)
-    assert list(ours["coarse_groups"]) == ["0-4", "5-9"]
+    assert ours == theirs
+    assert list(ours["coarse_groups"]) == list(COARSE[coarse])
 
 
 @pytest.mark.usefixtures("quick_plots")
-def test_groups_may_be_named_for_a_service(stub: Stub, tmp_path: Path) -> None:
-    groups = "0-4=0,1,2,3,4;5-9=5,6,7,8,9"
-    for name, more in (("told", ["--coarse", groups]), ("derived", [])):
-        assert evaluate("--url", stub.url, "--out", tmp_path / name, "--limit", 300, *more) == DONE
-    told, derived = ((tmp_path / name / "scores.json").read_bytes() for name in ("told", "derived"))
-    assert told == derived
-
-
-@pytest.mark.usefixtures("quick_plots")
-def test_scores_are_printed_and_progress_kept_apart(
+def test_progress_is_apart_from_scores(
     synthetic_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate("--bundle", synthetic_bundle, "--out", tmp_path / "report", "--limit", 300) == DONE
@@ -102,17 +97,85 @@ def test_wrong_data_is_named(
 
 
 def test_data_of_other_classes_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = write_bundle(tmp_path / "letters", fine_classes=list("ABCDEFGHIJ"))
+    subtypes = [{"name": name, "coarse_label": "all", "named": True} for name in "ABCDEFGHIJ"]
+    folder = write_bundle(tmp_path / "letters", coarse=1, subtypes=subtypes)
     assert evaluate("--bundle", folder, "--out", tmp_path / "report") == WRONG_INPUT
     assert "knows the classes A, B, C, D, E, F, G, H, I, J, but mnist has 0, 1" in capsys.readouterr().err
 
 
-def test_groups_go_with_a_service_only(
-    synthetic_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def screws(folder: Path) -> Path:
+    """Colour photographs of three coarse labels in ``train/``, and of all kinds of truth in ``test/``."""
+    generator = np.random.default_rng(0)
+    places = [f"train/{label}/a" for label in COARSE[3]]
+    places += ["test/0-3/1", "test/0-3/2", "test/4-6/batch", "test/7-9"]
+    for place in places:
+        (folder / place).mkdir(parents=True)
+        for number in range(4):
+            pixels = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / place / f"{number}.png")
+    return folder
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.usefixtures("quick_plots")
+def test_a_folder_is_scored_as_it_is_sorted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], named: bool, stub: Stub
 ) -> None:
-    done = evaluate("--bundle", synthetic_bundle, "--out", tmp_path / "report", "--coarse", "a=0")
-    assert done == WRONG_INPUT
-    assert "--coarse goes with --url" in capsys.readouterr().err
+    bundle = write_bundle(tmp_path / "bundle", coarse=3, colour=True, named=named)
+    stub.predictor, data = Predictor(Bundle(bundle), "cpu"), f"folder:{screws(tmp_path / 'screws')}"
+    for way, place in (("--bundle", bundle), ("--url", stub.url)):
+        assert evaluate(way, place, "--out", tmp_path / way, data=data) == DONE
+    shown = capsys.readouterr().out
+    ours, theirs = (json.loads((tmp_path / way / "scores.json").read_text()) for way in ("--bundle", "--url"))
+    assert (ours["scores"], ours["known"]) == (theirs["scores"], {"class": 8 if named else 0, "coarse_label": 16})
+    assert ours["notes"]
+    for note in ours["notes"]:
+        assert note in shown
+    assert "nan" not in shown
+    assert ("class_accuracy" in ours["scores"]) == named
+    with (tmp_path / "--bundle" / "predictions.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert next(iter(rows[0])) == "file"
+    first = rows[0]
+    assert (first["file"], first["true_class"], first["true_coarse"]) == ("test/0-3/1/0.png", "1" * named, "0-3")
+    assert (rows[-1]["file"], rows[-1]["true_class"], rows[-1]["true_coarse"]) == ("test/7-9/3.png", "", "7-9")
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_loose_images_have_no_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=3, colour=True)
+    (tmp_path / "loose" / "test").mkdir(parents=True)
+    Image.new("RGB", (30, 30), "red").save(tmp_path / "loose" / "test" / "a.png")
+    assert evaluate("--bundle", bundle, "--out", tmp_path / "report", data=f"folder:{tmp_path / 'loose'}") == DONE
+    shown = capsys.readouterr().out
+    assert "because the true coarse label of no image is known" in shown
+    assert "accuracy  " not in shown
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_outliers_may_lie_in_any_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=3, colour=True)
+    data, others = screws(tmp_path / "screws"), screws(tmp_path / "others")
+    for place in ("train", "test"):
+        for folder in (others / place).iterdir():
+            folder.rename(folder.with_name(f"strange {folder.name}"))
+    more = ("--outliers", f"folder:{others}")
+    assert evaluate("--bundle", bundle, "--out", tmp_path / "report", *more, data=f"folder:{data}") == DONE
+    assert "AUROC against 16 outliers of folder:test" in capsys.readouterr().out
+
+
+def test_a_folder_of_other_names_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=2, colour=True)
+    data = f"folder:{screws(tmp_path / 'screws')}"
+    assert evaluate("--bundle", bundle, "--out", tmp_path / "report", data=data) == WRONG_INPUT
+    assert "holds the folder '0-3', which is not among 0-4, 5-9, 0, 1" in capsys.readouterr().err
+
+
+def test_the_help_is_read_as_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["evaluate", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "folder:PATH, whose test/ has images in folders named for their coarse labels, their classes, or" in words
 
 
 @pytest.mark.usefixtures("quick_plots")
@@ -127,12 +190,13 @@ def test_outliers_and_reference_budget_are_reported(
     assert "300 of 300 outliers" in shown.err
     content = json.loads((tmp_path / "report" / "scores.json").read_text())
     areas = content["outliers"]["auroc"]
-    assert areas == pytest.approx(dict.fromkeys(areas, 0.5))  # the same images
+    # They are the same images.
+    assert areas == pytest.approx(dict.fromkeys(areas, 0.5))
     assert [row["per_class"] for row in content["reference_budget"]["class_accuracy"]] == [1, 2]
 
 
 @pytest.mark.usefixtures("quick_plots")
-def test_a_service_tells_outliers_apart_as_its_bundle_does(synthetic_bundle: Path, stub: Stub, tmp_path: Path) -> None:
+def test_a_service_separates_outliers_as_its_bundle(synthetic_bundle: Path, stub: Stub, tmp_path: Path) -> None:
     more = ("--outliers", "mnist:train", "--limit", 300)
     for way, place in (("--bundle", synthetic_bundle), ("--url", stub.url)):
         assert evaluate(way, place, "--out", tmp_path / way, *more) == DONE
@@ -144,20 +208,27 @@ def test_a_service_tells_outliers_apart_as_its_bundle_does(synthetic_bundle: Pat
 @pytest.mark.parametrize(
     ("source", "data", "budget", "said"),
     [
-        ("--url", "mnist:test", "1", "--reference-budget goes with --bundle; a service does not tell"),
+        ("--url", "mnist:test", "1", "--reference-budget goes with --bundle; a service does not answer with"),
         ("--bundle", "mnist:train", "1", "scores the test split; end --data with ':test'."),
         (
             "--bundle",
             "mnist:test",
             "5,6000",
-            "asks for 6,000 images of each class, but the training split of mnist has",
+            "requests 6,000 images of each class, but the train images of mnist have",
         ),
     ],
 )
-def test_a_reference_budget_that_cannot_be_had_costs_no_work(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, data: str, budget: str, said: str
+def test_an_impossible_reference_budget_costs_no_work(
+    synthetic_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    data: str,
+    budget: str,
+    said: str,
 ) -> None:
-    done = evaluate(source, "http://x", "--out", tmp_path / "report", "--reference-budget", budget, data=data)
+    place = synthetic_bundle if source == "--bundle" else "http://x"
+    done = evaluate(source, place, "--out", tmp_path / "report", "--reference-budget", budget, data=data)
     error = capsys.readouterr().err
     assert (done, said in error, error.count("\n")) == (WRONG_INPUT, True, 1)
     assert not list(tmp_path.iterdir())

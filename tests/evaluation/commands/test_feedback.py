@@ -18,14 +18,14 @@ def evaluate(*arguments: object) -> int:
     return main(["evaluate", *map(str, arguments)])
 
 
-def test_the_report_tells_the_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_shows_the_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = write(tmp_path / "told.sqlite"), tmp_path / "report"
     write(path, STRANGE, [("<i>", "dog", 0.5, "dry", False)])
     assert evaluate("--feedback", path, "--out", out) == DONE
     printed = capsys.readouterr().out
-    told = "mnist 1: feedback on 5 images that were asked from 1970-01-01 to 1970-01-01"
+    heading = "mnist 1: feedback on 5 images that were answered from 1970-01-01 to 1970-01-01"
     assert printed.startswith(
-        f"{told}\n  Class accuracy                            60.00%  3 of 5, 95% interval 23.07%"
+        f"{heading}\n  Class accuracy                            60.00%  3 of 5, 95% interval 23.07%"
     )
     assert printed.endswith(f"{NO_SAMPLE}\nreport: {out}/report.html\n")
     assert {file.name for file in out.iterdir()} == {"scores.json", "predictions.csv", "report.html"}
@@ -44,11 +44,12 @@ def test_the_report_tells_the_scores(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "&lt;b&gt; 1" in page
     assert "<i>" not in page
     assert not re.search(r"https?://", page)
-    assert page.count("data:image/png;base64,") == 8  # two plots of two models, light and dark
+    # There are two plots of two models, light and dark.
+    assert page.count("data:image/png;base64,") == 8
 
 
 @pytest.mark.usefixtures("quick_plots")
-def test_the_lines_hold_what_the_scores_are_made_of(tmp_path: Path) -> None:
+def test_scores_follow_from_the_lines(tmp_path: Path) -> None:
     path, out = write(tmp_path / "told.sqlite"), tmp_path / "report"
     assert evaluate(f"--feedback={path}", "--out", out) == DONE
     with (out / "predictions.csv").open() as file:
@@ -60,7 +61,7 @@ def test_the_lines_hold_what_the_scores_are_made_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick_plots")
-def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_an_earlier_report_is_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = write(tmp_path / "told.sqlite"), tmp_path / "report"
     assert [evaluate("--feedback", path, "--out", out) for _ in range(2)] == [DONE, DONE]
     (out / "mine.txt").touch()

@@ -1,13 +1,17 @@
+import csv
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from clustnet.bundles.predictor import Predictor
 from clustnet.bundles.preparation import prepare
 from clustnet.cli import DONE, WRONG_INPUT, main
 from clustnet.datasets import LabelledImages
-from tests.synthetic import THRESHOLD
+from evaluation.sources.bundle_source import BundleSource
+from tests.synthetic import THRESHOLD, write_bundle
 
 
 @pytest.fixture
@@ -18,34 +22,52 @@ def files(tmp_path: Path, mnist_test: LabelledImages) -> list[Path]:
     return paths
 
 
-def predict(bundle: Path, *files: Path) -> int:
-    return main(["predict", "--bundle", str(bundle), "--device", "cpu", *map(str, files)])
+def predict(bundle: Path, *files: Path, more: Sequence[str] = ()) -> int:
+    return main(["predict", "--bundle", str(bundle), "--device", "cpu", *more, *map(str, files)])
 
 
-def test_one_line_a_file(
-    synthetic_bundle: Path, predictor: Predictor, files: list[Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert predict(synthetic_bundle, *files) == DONE
+@pytest.mark.parametrize("coarse", [1, 2, 3])
+def test_one_line_a_file(tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture[str], coarse: int) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=coarse)
+    assert predict(bundle, *files) == DONE
     shown = capsys.readouterr()
     heading, *lines = shown.out.splitlines()
-    assert heading.split() == ["file", "coarse", "label", "probability", "expert", "guess", "probability", "confidence"]
+    of_coarse = ["coarse", "label", "probability"] if coarse > 1 else []
+    assert heading.split() == ["file", *of_coarse, "guess", "probability", "expert", "confidence"]
     assert shown.err == ""
+    source = BundleSource(bundle, "cpu")
     for file, line in zip(files, lines, strict=True):
-        found = predictor.predict(prepare(file.read_bytes(), predictor.manifest.input)[None])
-        positive, classes = found.positive_probability[0], found.class_probability[0]
+        found = source.answer(prepare(file.read_bytes(), source.info.input)[None])
         assert line.startswith(str(file))
+        coarse_cells = [found.coarse_label[0], f"{found.coarse_probability.max():.4f}"] if coarse > 1 else []
         assert line.removeprefix(str(file)).split() == [
-            "5-9" if positive > 0.5 else "0-4",
-            f"{max(positive, 1 - positive):.4f}",
-            str(found.routing[0].argmax()),
-            str(classes.argmax()),
-            f"{classes.max():.4f}",
+            *coarse_cells,
+            str(found.guess[0]),
+            f"{found.guess_probability[0]:.4f}",
+            str(found.expert[0]),
             f"{found.confidence[0]:.4f}",
             *(["(abstains)"] if found.confidence[0] < THRESHOLD else []),
         ]
 
 
-def test_bad_files_are_named_and_the_others_predicted(
+def test_csv_has_every_probability(tmp_path: Path, files: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=3, named=False)
+    assert predict(bundle, *files, more=["--csv"]) == DONE
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert list(lines[0])[:5] == ["file", "coarse", "coarse_probability", "guess", "guess_probability"]
+    assert [line["file"] for line in lines] == [str(file) for file in files]
+    source = BundleSource(bundle, "cpu")
+    found = source.answer(np.stack([prepare(file.read_bytes(), source.info.input) for file in files]))
+    for row, line in enumerate(lines):
+        assert line["guess"] == source.info.class_names[found.guess[row]]
+        assert line["guess"].startswith(f"{line['coarse']}/")
+        for label, probability in zip(found.coarse_labels, found.coarse_probability[row], strict=True):
+            assert np.float32(line[f"coarse_probability/{label}"]) == probability
+        for name, probability in zip(source.info.class_names, found.class_probability[row], strict=True):
+            assert np.float32(line[f"probability/{name}"]) == probability
+
+
+def test_bad_files_are_named(
     synthetic_bundle: Path, files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, blank, missing = tmp_path / "notes.txt", tmp_path / "blank.png", tmp_path / "missing.png"

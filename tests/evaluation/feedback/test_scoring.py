@@ -37,8 +37,7 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert found.mean_class_probability == pytest.approx(0.78)
     assert found.reliability.error == pytest.approx((2 * abs(1 - 0.9) + 0.8 + 0.6 + abs(1 - 0.7)) / 5)
     np.testing.assert_array_equal(found.confusion, [[1, 1, 1], [0, 0, 0], [0, 0, 2]])
-    told = [(row.name, row.recall, row.precision) for row in found.classes()]
-    assert told == [
+    assert [(row.name, row.recall, row.precision) for row in found.classes()] == [
         ("cat", Share(1, 3), Share(1, 1)),
         ("dog", Share(0, 0), Share(0, 1)),
         ("eel", Share(2, 2), Share(2, 3)),
@@ -72,7 +71,7 @@ def test_models_are_scored_apart(tmp_path: Path) -> None:
     assert [(found.labels.name, len(found.rows)) for found in score_feedback(path)] == [("mnist", 5), ("other", 1)]
 
 
-def test_a_file_without_feedback_or_with_strange_labels(tmp_path: Path) -> None:
+def test_no_feedback_and_strange_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no feedback yet"):
         score_feedback(write(tmp_path / "empty", rows=[]))
     strange = write(tmp_path / "strange", rows=[("fox", "cat", 0.9, "dry", False)])
@@ -80,11 +79,18 @@ def test_a_file_without_feedback_or_with_strange_labels(tmp_path: Path) -> None:
         score_feedback(strange)
 
 
-def test_without_coarse_labels_nothing_is_said_of_them(tmp_path: Path) -> None:
+def test_one_coarse_label_has_no_accuracy(tmp_path: Path) -> None:
     model = Labels("mnist", "1", MODEL.classes, {"all": [0, 1, 2]})
     rows = [(label, guess, probability, "all", abstains) for label, guess, probability, _, abstains in ROWS]
     scores = score_feedback(write(tmp_path / "file", model, rows))
     write_feedback_report(tmp_path / "file", scores, tmp_path / "report")
-    (told,) = json.loads((tmp_path / "report" / "scores.json").read_text())["models"]
-    assert told["scores"]["class_accuracy"]["right"] == 3
-    assert "binary_accuracy" not in told["scores"]
+    (shown,) = json.loads((tmp_path / "report" / "scores.json").read_text())["models"]
+    assert shown["scores"]["class_accuracy"]["right"] == 3
+    assert "coarse_accuracy" not in shown["scores"]
+
+
+def test_three_coarse_labels_are_scored(tmp_path: Path) -> None:
+    model = Labels("mnist", "1", MODEL.classes, {"dry": [0], "wet": [1], "salt": [2]})
+    rows = [("cat", "cat", 0.9, "dry", False), ("dog", "cat", 0.8, "dry", False), ("eel", "eel", 0.6, "salt", True)]
+    (found,) = score_feedback(write(tmp_path / "file", model, rows))
+    assert found.coarse_accuracy == Share(2, 3)

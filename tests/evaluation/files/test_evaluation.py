@@ -1,33 +1,53 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from clustnet.cli import DONE, WRONG_INPUT, main
-from clustnet.datasets import LabelledImages
+from clustnet.datasets import LabelledImages, load_folder
 from clustnet.errors import UserError
-from evaluation.files.evaluation import evaluate_files, score_here
-from evaluation.report.scoring import FileEvaluation, evaluate
+from evaluation.files.evaluation import FileEvaluation, evaluate_files, score_here
+from evaluation.report.scoring import evaluate
 from evaluation.sources.bundle_source import BundleSource
 from tests.evaluation.image_files import write_parquet, write_pictures
 from tests.evaluation.object_store import serving_bucket
+from tests.synthetic import COARSE, write_bundle
 
 
 def scored(pattern: object, bundle: Path, limit: int | None = None) -> FileEvaluation:
     return evaluate_files(str(pattern), bundle, "cpu", score_here, limit, lambda parts, *_: parts)
 
 
-def test_files_score_as_the_arrays_they_hold(
-    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages
-) -> None:
+@pytest.mark.parametrize("coarse", [1, 2, 3])
+def test_files_score_as_the_arrays(tmp_path: Path, mnist_test: LabelledImages, coarse: int) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=coarse)
     path = write_parquet(tmp_path / "digits.parquet", mnist_test.first(1000), row_group=512)
-    found = scored(path, synthetic_bundle)
-    held = evaluate(BundleSource(synthetic_bundle, "cpu"), mnist_test.first(1000))
+    found = scored(path, bundle)
+    held = evaluate(BundleSource(bundle, "cpu"), mnist_test.first(1000))
     assert found.scores == held.scores
-    assert (found.grouping, found.source, found.model) == (held.grouping, held.source, held.model)
+    assert (found.info, found.source) == (held.info, held.source)
     assert [mistake[:4] for mistake in found.tally.mistakes] == [mistake[:4] for mistake in held.tally.mistakes]
-    limited = evaluate(BundleSource(synthetic_bundle, "cpu"), mnist_test.first(600))
-    assert scored(path, synthetic_bundle, 600).scores == limited.scores
+    limited = evaluate(BundleSource(bundle, "cpu"), mnist_test.first(600))
+    assert scored(path, bundle, 600).scores == limited.scores
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_colour_folders_of_coarse_labels_are_scored(tmp_path: Path, named: bool) -> None:
+    bundle = write_bundle(tmp_path / "bundle", coarse=3, colour=True, named=named)
+    for number, label in enumerate(COARSE[3]):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for place in range(number + 2):
+            pixels = np.random.default_rng(place).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{place}.png")
+    found = scored(tmp_path / "images" / "*" / "*.png", bundle)
+    assert found.tally.coarse_confusion.sum(axis=1).tolist() == [2, 3, 4]
+    data = load_folder("train", tmp_path / "images", found.info.input, found.info.folder_names)
+    held = evaluate(BundleSource(bundle, "cpu"), data.take(np.argsort(data.files)))
+    assert found.scores == held.scores
+    assert "coarse_accuracy" in found.scores
+    assert "class_accuracy" not in found.scores
 
 
 def test_object_storage_is_read_like_a_folder(
@@ -44,10 +64,10 @@ def test_object_storage_is_read_like_a_folder(
             monkeypatch.delenv(name, raising=False)
         found = scored("s3://bucket/digits/*.parquet", synthetic_bundle)
     assert found.scores == scored(path, synthetic_bundle).scores
-    assert [fault.where for fault in found.unread.listed] == ["bucket/digits/b.parquet"]
+    assert [fault.file for fault in found.unread.listed] == ["bucket/digits/b.parquet"]
 
 
-def test_nothing_that_can_be_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> None:
+def test_nothing_to_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"Nothing of .* can be read; the first fault is of .*a\.parquet: "):
         scored(tmp_path / "*.parquet", synthetic_bundle)
@@ -65,8 +85,9 @@ def test_the_report_lists_what_was_not_read(
     assert lines[0] == f"synthetic 1 on 60 images of {data}"
     assert lines[-2] == "not read: 1 files or images, see unread.csv in the report's folder"
     assert shown.err == "61 of 61 images\n"
-    where, why = (out / "unread.csv").read_text().splitlines()[1].split(",", 1)
-    assert (where, why[:17]) == (f"{folder}/4/torn.png", '"The file is not ')
+    heading, line = (out / "unread.csv").read_text().splitlines()
+    assert heading == "file,rows,reason"
+    assert line.startswith(f'{folder}/4/torn.png,,"The file is not ')
     content = json.loads((out / "scores.json").read_text())
     assert (content["data"], content["split"], content["images"], content["unread"]) == (data, None, 60, 1)
     page = (out / "report.html").read_text()
@@ -86,7 +107,7 @@ def test_the_report_lists_what_was_not_read(
         (["--bundle", "b", "--data", "*.png", "--workers", "2"], "--workers goes with --engine ray"),
     ],
 )
-def test_what_does_not_go_together_costs_no_work(
+def test_options_that_disagree_cost_no_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
 ) -> None:
     assert main(["evaluate", "--out", str(tmp_path / "report"), *arguments]) == WRONG_INPUT

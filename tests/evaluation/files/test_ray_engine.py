@@ -1,4 +1,4 @@
-"""Ray on this machine. Its start takes long, so one run, as a user would start it, tells everything."""
+"""Ray on this machine. Its start takes long, so one run, as a user would start it, shows everything."""
 
 import os
 import re
@@ -77,7 +77,8 @@ def test_a_killed_worker_loses_nothing(
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed; it has no build for this machine.")
     local, on_ray = tmp_path / "local", tmp_path / "on_ray"
-    bundle = REPOSITORY / "models" / "mnist"  # slow enough to be interrupted
+    # It is slow enough to be interrupted.
+    bundle = REPOSITORY / "models" / "mnist"
     given = ["evaluate", "--bundle", str(bundle), "--data", digits, "--out"]
     command = [sys.executable, "-m", "clustnet", *given, str(on_ray), "--engine", "ray", "--workers", str(WORKERS)]
     done = []
@@ -90,7 +91,8 @@ def test_a_killed_worker_loses_nothing(
         shown = process.stdout.read()
     assert process.returncode == DONE
     assert done[-1] == IMAGES
-    assert done[2] < IMAGES  # the run went on for a while after the kill
+    # The run went on for a while after the kill.
+    assert done[2] < IMAGES
 
     assert main([*given, str(local)]) == DONE
     assert shown == capsys.readouterr().out.replace(str(local), str(on_ray))
@@ -101,7 +103,7 @@ def test_a_killed_worker_loses_nothing(
         assert file.read_bytes() == (on_ray / file.name).read_bytes(), file.name
 
 
-def test_without_ray_a_sentence_says_how_to_get_it(
+def test_a_missing_ray_says_how_to_install(
     synthetic_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -112,7 +114,7 @@ def test_without_ray_a_sentence_says_how_to_get_it(
 
 
 @pytest.mark.parametrize("fault", ["The current node timed out.", ""])
-def test_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+def test_ray_that_does_not_start_is_reported(monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     pytest.importorskip("ray", reason="Ray is not installed; it has no build for this machine.")
     from evaluation.files import ray_engine
 
@@ -124,8 +126,8 @@ def test_ray_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch, fault:
         next(ray_engine.score_on_ray(Path("x"), "cpu", LocalFileSystem(), []))
 
 
-def test_nothing_is_told_to_rays_makers() -> None:
-    """Ray asks these variables before it starts anything."""
+def test_nothing_is_reported_to_rays_makers() -> None:
+    """Ray reads these variables before it starts anything."""
     pytest.importorskip("ray", reason="Ray is not installed; it has no build for this machine.")
     code = """
 import evaluation.files.ray_engine
