@@ -69,10 +69,9 @@ def together(data: Data) -> LabelledImages:
     train, test = load_split(data, "train"), load_split(data, "test")
     if test is None:
         raise UserError("The data have no test split; name a recipe of data that have one.")
-    arrays = {
-        name: np.concatenate([getattr(train, name), getattr(test, name)]) for name in ("images", "coarse", "fine")
-    }
-    return replace(train, **arrays)
+    images = np.concatenate([train.images, test.images])
+    coarse, fine = np.concatenate([train.coarse, test.coarse]), np.concatenate([train.fine, test.fine])
+    return replace(train, images=images, coarse=coarse, fine=fine)
 
 
 if __name__ == "__main__":

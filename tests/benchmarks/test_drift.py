@@ -44,7 +44,7 @@ def test_test_digits_raise_no_alarm(answers: dict[str, np.ndarray], reference: D
 @pytest.mark.parametrize(
     ("name", "images"), [("inverted", 30), ("turned by 90 degrees", 30), ("half of them one digit", 250)]
 )
-def test_other_traffic_raises_an_alarm_soon_and_its_end_is_seen(
+def test_other_traffic_raises_an_alarm_that_ends(
     answers: dict[str, np.ndarray], some: LabelledImages, reference: DriftReference, name: str, images: int
 ) -> None:
     for seed in range(2):

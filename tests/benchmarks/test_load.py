@@ -19,7 +19,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 
-def test_requests_come_at_the_moments_of_a_poisson_process() -> None:
+def test_requests_form_a_poisson_process() -> None:
     times: list[float] = []
 
     async def note(writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ def test_requests_come_at_the_moments_of_a_poisson_process() -> None:
     assert kstest(np.diff(times), "expon", args=(0, 1 / 100)).pvalue > 0.001
 
 
-def test_what_is_asked_is_the_request_as_often_as_the_seed_says() -> None:
+def test_the_seed_decides_the_requests() -> None:
     async def answer(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.02)
         writer.write(OK)
@@ -47,7 +47,7 @@ def test_what_is_asked_is_the_request_as_often_as_the_seed_says() -> None:
     assert answers.seconds >= 0.5
 
 
-def test_a_server_that_stands_still_is_asked_all_the_same_and_the_wait_counts_from_the_moment_each_was_due() -> None:
+def test_waits_count_from_the_due_moment() -> None:
     stood = False
 
     async def stand_still(writer: asyncio.StreamWriter) -> None:

@@ -7,7 +7,7 @@ import uvloop
 from benchmarks.timer import Timer
 
 
-def test_it_sleeps_till_its_moments_and_not_less_and_the_loop_goes_on_meanwhile() -> None:
+def test_it_wakes_at_its_moments() -> None:
     rounds = 0
 
     async def count() -> None:

@@ -41,7 +41,7 @@ def test_what_is_mounted_is_there(name: str, service: dict[str, Any]) -> None:
             assert not mode
 
 
-def test_the_services_image_is_this_release_and_has_time_to_drain() -> None:
+def test_the_image_is_this_release_and_drains() -> None:
     service = COMPOSE["services"]["clustnet"]
     dockerfile = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
     (grace,) = re.findall(r'"--timeout-graceful-shutdown", "(\d+)"', dockerfile)
@@ -64,7 +64,7 @@ def test_the_containers_find_each_other() -> None:
         assert any(each.endswith(f":{port}") for each in COMPOSE["services"][host]["ports"])
 
 
-def test_grafana_has_no_account_and_strangers_may_only_look() -> None:
+def test_grafana_is_open_for_reading_only() -> None:
     settings = COMPOSE["services"]["grafana"]["environment"]
     assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
     assert settings["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"

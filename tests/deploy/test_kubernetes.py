@@ -22,10 +22,10 @@ import yaml
 from prometheus_client import REGISTRY
 
 from clustnet import __version__
-from serving.keys.access import METRICS, OPEN
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import make_key
 from serving.metrics import metrics
+from serving.routes import ENDPOINTS, METRICS
 from serving.settings import PREFIX, Settings
 from serving.turns import MAX_RUNNING_REQUESTS, MAX_WAITING_REQUESTS
 from tests.serving.server import running_service
@@ -38,6 +38,7 @@ OVERLAYS = ("base", "cpu", "gpu", "kserve")
 OWN_SCHEMA = {"ServiceMonitor", "InferenceService"}  # of other projects than Kubernetes
 RELEASES = ("1.30", kubernetes_validate.latest_version())  # preStop.sleep is on since 1.30
 OF_KSERVE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}  # beside the fields of a pod
+OPEN = {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None}
 GO_SECONDS = re.compile(r"(\d+)s")
 
 Manifest = dict[str, Any]
@@ -124,7 +125,7 @@ def check_schemas(manifests: list[Manifest], release: str) -> None:
             kubernetes_validate.validate(manifest, release, strict=True)
 
 
-def test_every_object_fits_the_schema_of_the_oldest_and_the_newest_release(overlay: str, release: str) -> None:
+def test_objects_fit_oldest_and_newest_release(overlay: str, release: str) -> None:
     check_schemas(built(overlay), release)
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "clustnet"}, "spec": pod_of(overlay)}
     kubernetes_validate.validate(pod, release, strict=True)
@@ -167,7 +168,7 @@ def test_the_pages_commands_print_what_it_shows(command: str, shown: str) -> Non
     assert done.stdout == shown
 
 
-def test_the_page_has_overlays_commands_and_files_that_exist() -> None:
+def test_overlays_and_commands_of_the_page_exist() -> None:
     assert set(page_overlays()) == {"mine", "with-keys", "bundles"}
     assert PAGE.count("\n$ ") == 2
     for folder in re.findall(r"kubectl apply -k deploy/kubernetes/([\w-]+)", PAGE):
@@ -213,7 +214,7 @@ def test_ports_are_the_one_that_the_image_serves(overlay: str) -> None:
     assert let_in == {port}
     if overlay != "base":
         (endpoint,) = the("ServiceMonitor", built(overlay))["spec"]["endpoints"]
-        assert (endpoint["port"], endpoint["path"]) == (service_port["name"], METRICS)
+        assert (endpoint["port"], endpoint["path"]) == (service_port["name"], METRICS.path)
 
 
 def test_probes_need_no_key(overlay: str) -> None:
@@ -242,7 +243,7 @@ def test_the_user_is_the_images(overlay: str) -> None:
     assert pod_of(overlay)["securityContext"]["runAsUser"] == user
 
 
-def test_what_the_service_writes_is_a_bounded_part_of_the_memory(overlay: str) -> None:
+def test_written_files_are_a_bounded_memory_share(overlay: str) -> None:
     (volume,) = pod_of(overlay)["volumes"]
     (mount,) = container_of(overlay)["volumeMounts"]
     assert mount == {"name": volume["name"], "mountPath": "/tmp"}  # noqa: S108
@@ -251,7 +252,7 @@ def test_what_the_service_writes_is_a_bounded_part_of_the_memory(overlay: str) -
     assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": "64Mi"}
 
 
-def test_pods_have_no_rights_in_the_cluster_and_no_variables_of_its_services(overlay: str) -> None:
+def test_pods_have_no_cluster_rights_or_variables(overlay: str) -> None:
     """A Service named clustnet would set CLUSTNET_PORT and the like."""
     assert pod_of(overlay)["automountServiceAccountToken"] is False
     assert pod_of(overlay)["enableServiceLinks"] is False
@@ -278,7 +279,7 @@ def test_selectors_find_the_pods_and_the_service(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["base", "cpu", "gpu"])
-def test_the_autoscaler_scales_the_deployment_and_sets_its_replicas_alone(overlay: str) -> None:
+def test_only_the_autoscaler_sets_its_replicas(overlay: str) -> None:
     deployment, scaler = the("Deployment", built(overlay)), the("HorizontalPodAutoscaler", built(overlay))["spec"]
     reference = {"apiVersion": deployment["apiVersion"], "kind": "Deployment", "name": deployment["metadata"]["name"]}
     assert scaler["scaleTargetRef"] == reference
@@ -287,7 +288,7 @@ def test_the_autoscaler_scales_the_deployment_and_sets_its_replicas_alone(overla
     assert "cpu" in container_of(overlay)["resources"]["requests"], "utilisation is of what is requested"
 
 
-def test_the_in_flight_metric_is_made_of_one_that_the_service_has() -> None:
+def test_the_in_flight_metric_exists() -> None:
     (rule,) = yaml.safe_load((FOLDER / "prometheus" / "adapter-values.yaml").read_text())["rules"]["custom"]
     series, labels = re.fullmatch(r"(\w+)\{(.*)\}", rule["seriesQuery"]).groups()
     sums = {f"{metric.name}_sum" for metric in REGISTRY.collect() if metric.type == "histogram"}
@@ -345,7 +346,7 @@ def test_a_gpu_is_asked_for_and_demanded() -> None:
     assert not [name for name in ("base", "cpu", "kserve") if "nvidia.com/gpu" in json.dumps(built(name))]
 
 
-def test_kserve_finds_the_model_by_its_name_and_protocol() -> None:
+def test_kserve_finds_the_model() -> None:
     service = the("InferenceService", built("kserve"))
     bundle = json.loads((REPOSITORY / "models" / "mnist" / "manifest.json").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
@@ -375,14 +376,14 @@ def service() -> Iterator[str]:
 def test_the_service_answers_what_probes_and_scrapes_ask(service: str) -> None:
     paths = {probe["path"] for name in OVERLAYS for probe in probes_of(name)}
     name = the("InferenceService", built("kserve"))["metadata"]["name"]
-    for path in [*paths, METRICS, f"/v2/models/{name}", f"/v2/models/{name}/ready"]:
+    for path in [*paths, METRICS.path, f"/v2/models/{name}", f"/v2/models/{name}/ready"]:
         assert httpx.get(service + path).status_code == 200, path
 
 
 def test_the_seconds_of_requests_are_counted(service: str) -> None:
     blank = {"images": [[[0] * 28] * 28]}
     assert httpx.post(f"{service}/predict", json=blank).status_code == 200
-    told = httpx.get(service + METRICS).text
+    told = httpx.get(service + METRICS.path).text
     assert float(re.search(r'^clustnet_request_seconds_sum\{path="/predict"\} (\S+)$', told, re.MULTILINE).group(1)) > 0
 
 

@@ -211,7 +211,7 @@ def test_every_rule_can_be_evaluated(watch: Watch) -> None:
     assert {(rule["name"], rule["health"]) for rule in found} == {(rule["name"], "ok") for rule in found}
 
 
-def test_the_down_alert_fires_when_the_service_is_stopped_and_reaches_alertmanager(watch: Watch) -> None:
+def test_the_down_alert_reaches_alertmanager(watch: Watch) -> None:
     """The last test here: there is no service after it."""
 
     def firing() -> list[dict[str, Any]]:

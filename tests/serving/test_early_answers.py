@@ -31,7 +31,7 @@ def test_a_client_reads_it_as_any_answer() -> None:
     assert json.loads(answer.read()) == {"error": "Too late."}
 
 
-def test_a_request_without_an_id_of_its_own_gets_one() -> None:
+def test_a_request_without_id_gets_one() -> None:
     ids = {
         read(early_answer(HTTPStatus.BAD_REQUEST, "No.", "", sent)).getheader("X-Request-Id") for sent in ("", "a b")
     }

@@ -113,7 +113,7 @@ def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bun
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_client_that_does_not_go_on_cannot_put_off_the_end_for_ever(synthetic_bundle: Path) -> None:
+def test_a_stalled_client_cannot_delay_the_end(synthetic_bundle: Path) -> None:
     with running_server(synthetic_bundle, options=GRACE) as server, half_sent(server):
         assert server.stop() == 0
 

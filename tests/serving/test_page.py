@@ -89,7 +89,7 @@ def widths(page: Page) -> list[float]:
     return [bar.bounding_box()["width"] for bar in page.locator("#classes .fill").all()]  # type: ignore[index]
 
 
-def test_a_stroke_moves_the_bars_and_shows_the_guess(open_page: Open) -> None:
+def test_a_stroke_shows_bars_and_guess(open_page: Open) -> None:
     page = open_page()
     expect(page.locator("#guess")).to_have_text("?")
     assert set(widths(page)) == {0}
@@ -126,7 +126,7 @@ def test_a_test_digit_is_read_right(open_page: Open) -> None:
     expect(page.locator("#hint")).to_be_hidden()
 
 
-def test_the_routing_diagram_is_as_wide_as_the_weights(open_page: Open, url: str) -> None:
+def test_routing_lines_are_as_wide_as_weights(open_page: Open, url: str) -> None:
     page = open_page()
     with page.expect_response("**/predict") as asked:
         page.get_by_role("button", name="Test digit 2").first.click()
@@ -139,7 +139,7 @@ def test_the_routing_diagram_is_as_wide_as_the_weights(open_page: Open, url: str
 
 
 @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
-def test_an_image_file_is_predicted_as_the_service_does(open_page: Open, url: str, way: str) -> None:
+def test_an_image_file_is_predicted(open_page: Open, url: str, way: str) -> None:
     expected = httpx.post(f"{url}/predict_image", files={"image": drawing()}).json()["prediction"]
     page = open_page()
     give(page, way, drawing())
@@ -164,7 +164,7 @@ def give(page: Page, way: str, content: bytes) -> None:
         page.evaluate(paste, transfer)
 
 
-def test_a_refused_file_shows_its_reason_until_the_next_answer(open_page: Open) -> None:
+def test_a_refusal_shows_until_the_next_answer(open_page: Open) -> None:
     page = open_page()
     page.locator("#file").set_input_files(REPOSITORY / "README.md")
     expect(page.get_by_role("alert")).to_have_text("The file is not a PNG, JPEG, WebP or BMP image; send one of these.")
@@ -184,7 +184,7 @@ def test_a_service_that_is_gone_is_a_sentence(open_page: Open) -> None:
     expect(page.locator("#live .fault")).to_have_text(re.compile("answered with the status 500"))
 
 
-def test_a_slow_service_is_asked_once_and_then_the_newest_question_only(open_page: Open) -> None:
+def test_of_waiting_requests_the_newest_is_sent(open_page: Open) -> None:
     page = open_page()
     asked: list[Route] = []
 
@@ -204,7 +204,7 @@ def test_a_slow_service_is_asked_once_and_then_the_newest_question_only(open_pag
     assert len(asked) == 2
 
 
-def test_a_slow_answer_does_not_wipe_out_a_stroke_that_has_begun(open_page: Open) -> None:
+def test_a_slow_answer_keeps_a_new_stroke(open_page: Open) -> None:
     page = open_page()
     held: list[Route] = []
     page.route("**/predict", lambda route: held.append(route), times=1)
@@ -241,7 +241,7 @@ def test_a_second_finger_does_not_break_a_stroke(open_page: Open) -> None:
     assert [pad.evaluate(inked_at, x) > 0 for x in (0.2, 0.4, 0.59, 0.9)] == [True, True, True, False]
 
 
-def test_a_file_that_is_dropped_on_another_tab_is_answered_in_sight(open_page: Open) -> None:
+def test_a_dropped_file_opens_the_image_tab(open_page: Open) -> None:
     page = open_page("#live")
     give(page, "drop", drawing())
     expect(page.get_by_role("tab", selected=True)).to_have_text("Draw")
@@ -256,7 +256,7 @@ clustnet_request_seconds_count{{path="/predict"}} {answered}
 """
 
 
-def test_the_latency_is_of_the_requests_that_were_timed(open_page: Open) -> None:
+def test_the_latency_is_of_timed_requests(open_page: Open) -> None:
     page = open_page()
     counts = iter([{"answered": 10, "refused": 0, "seconds": 0.1}, {"answered": 20, "refused": 990, "seconds": 0.3}])
     last = {"answered": 20, "refused": 990, "seconds": 0.3}
@@ -267,7 +267,7 @@ def test_the_latency_is_of_the_requests_that_were_timed(open_page: Open) -> None
     expect(tile).to_contain_text("mean 15.00 ms since start")
 
 
-def test_a_fault_of_the_live_tab_is_read_out_once(open_page: Open) -> None:
+def test_a_live_fault_is_read_out_once(open_page: Open) -> None:
     page = open_page()
     page.route("**/metrics", lambda route: route.abort())
     page.get_by_role("tab", name="Live").click()
@@ -293,7 +293,7 @@ def test_the_tabs_follow_the_keyboard_and_the_address(open_page: Open) -> None:
     assert page.url.endswith("#live")
 
 
-def test_the_model_tab_shows_the_card_the_scores_and_the_evaluation(open_page: Open, url: str) -> None:
+def test_the_model_tab_shows_card_and_scores(open_page: Open, url: str) -> None:
     model = httpx.get(f"{url}/model.json").json()
     page = open_page("#model")
     panel = page.get_by_role("tabpanel")
@@ -344,7 +344,7 @@ def ask_for(url: str, images: NDArray[np.uint8]) -> None:
         httpx.post(f"{url}/predict", json=body, timeout=PATIENCE / 1000).raise_for_status()
 
 
-def test_a_bundle_without_a_reference_says_that_drift_is_not_watched(open_page: Open) -> None:
+def test_without_a_reference_drift_is_not_watched(open_page: Open) -> None:
     page = open_page("#live", drift=None)
     expect(
         page.get_by_text("This bundle keeps no reference, so drift is not watched; export it again.")
@@ -378,7 +378,7 @@ def test_a_colour_model_takes_files_alone(open_page: Open, url: str) -> None:
     expect(page.locator("#prepared")).not_to_have_class("ink")
 
 
-def test_a_grey_model_of_other_images_is_asked_with_pixels_of_its_size(open_page: Open) -> None:
+def test_a_grey_model_gets_its_pixels(open_page: Open) -> None:
     grey = {"shape": [28, 28], "dtype": "uint8", "meaning": "grey, 0 to 255", "preparation": "resize"}
     page = open_page(input=grey, reads_digits=False, subtypes=subtypes("object {}"))
     expect(page.locator("#strip")).to_be_hidden()
@@ -482,7 +482,7 @@ def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: P
         assert faults == []
 
 
-def test_a_service_with_keys_is_asked_with_the_one_that_is_entered(browser: Browser, tmp_path: Path) -> None:
+def test_the_entered_key_is_sent(browser: Browser, tmp_path: Path) -> None:
     secret, key = make_key("page", ["predict"])
     (tmp_path / "keys").write_text(f"{key.line()}\n")
     settings = {"CLUSTNET_API_KEYS_FILE": str(tmp_path / "keys"), "CLUSTNET_METRICS_OPEN": "false"}

@@ -7,7 +7,7 @@ import pytest
 from serving.rounds import Rounds
 
 
-def test_a_few_are_called_in_each_round_in_their_order() -> None:
+def test_each_round_calls_a_few_in_order() -> None:
     async def story() -> list[list[int]]:
         rounds, called = Rounds(max_calls=3), list[int]()
         for number in range(8):

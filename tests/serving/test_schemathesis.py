@@ -73,9 +73,7 @@ def guarded_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 @guarded.parametrize()
 @settings(max_examples=1, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_documented_where_keys_are_asked_for(
-    case: schemathesis.Case, guarded_service: tuple[str, list[dict[str, str]]]
-) -> None:
+def test_key_answers_are_documented(case: schemathesis.Case, guarded_service: tuple[str, list[dict[str, str]]]) -> None:
     url, senders = guarded_service
     for headers in senders:
         case.validate_response(case.call(base_url=url, headers=headers), checks=CHECKS)

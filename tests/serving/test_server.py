@@ -95,7 +95,7 @@ def test_the_workers_metrics_add_up(server: Server) -> None:
     assert sample(server.url, info) == 1
 
 
-def test_a_second_server_of_the_same_user_leaves_the_metrics_alone(synthetic_bundle: Path, tmp_path: Path) -> None:
+def test_a_second_server_keeps_metrics_apart(synthetic_bundle: Path, tmp_path: Path) -> None:
     shared = {"BENTOML_HOME": str(tmp_path)}
     predict = {"images": IMAGES.tolist()}
     answered = 'clustnet_requests_total{path="/predict",status="200"}'
@@ -114,7 +114,7 @@ def test_settings_come_from_the_environment(server: Server) -> None:
 
 
 @pytest.mark.parametrize("head", [b"Transfer-Encoding: chunked\r\n\r\n186A1\r\n", b"Content-Length: 999999999\r\n\r\n"])
-def test_a_large_body_is_refused_before_it_has_all_arrived(server: Server, head: bytes) -> None:
+def test_a_large_body_is_refused_early(server: Server, head: bytes) -> None:
     address = httpx.URL(server.url)
     with socket.create_connection((address.host, address.port or 80), timeout=20) as connection:
         start = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -122,7 +122,7 @@ def test_a_large_body_is_refused_before_it_has_all_arrived(server: Server, head:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_large_body_that_is_sent_whole_gets_its_answer(server: Server) -> None:
+def test_a_large_whole_body_gets_its_answer(server: Server) -> None:
     answer = httpx.post(f"{server.url}/predict", content=b"[" * 5_000_000)
     assert (answer.status_code, "over 100000 bytes" in answer.json()["error"]) == (413, True)
 
@@ -150,7 +150,7 @@ def test_sigterm_ends_it_with_0(synthetic_bundle: Path) -> None:
         ({"CLUSTNET_DEVICE": "cuda", "CLUSTNET_BUNDLES": "/nowhere"}, "/nowhere is not a bundle"),
     ],
 )
-def test_a_wrong_setting_stops_the_start_with_one_sentence(
+def test_a_wrong_setting_stops_the_start(
     synthetic_bundle: Path, tmp_path: Path, environment: dict[str, str], says: str
 ) -> None:
     with free_port() as port:

@@ -142,7 +142,7 @@ def test_the_chosen_experts_alone_answer_as_all_do(chosen: TestClient, hard_bund
     assert uploaded["prediction"] == prediction
 
 
-def test_of_chosen_experts_alone_the_protocol_has_no_probability_of_each(chosen: TestClient, hard_bundle: Path) -> None:
+def test_chosen_experts_lack_expert_probability(chosen: TestClient, hard_bundle: Path) -> None:
     outputs = chosen.get("/v2/models/hard").json()["outputs"]
     expected = Predictor(Bundle(hard_bundle), "cpu").predict(IMAGES)
     names = [name for name in vars(expected) if name != "expert_probability"]
@@ -157,7 +157,7 @@ def test_of_chosen_experts_alone_the_protocol_has_no_probability_of_each(chosen:
     assert refused.json()["error"] == f"The output 'expert_probability' is unknown; the model has {', '.join(names)}."
 
 
-def test_what_the_model_does_not_know_is_marked_and_counted(client: TestClient, predictor: Predictor) -> None:
+def test_unknown_images_are_marked_and_counted(client: TestClient, predictor: Predictor) -> None:
     confidence = predictor.predict(IMAGES).confidence
     assert 0 < (confidence < THRESHOLD).sum() < len(IMAGES)
     before = abstentions(client)
@@ -355,9 +355,7 @@ def test_refusals_are_counted_over_http(client: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("client")
-def test_a_service_that_fell_back_to_the_cpu_is_not_ready(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cpu_fallback_is_not_ready(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     from starlette.datastructures import State
     from starlette.exceptions import HTTPException
 

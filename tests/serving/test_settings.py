@@ -22,7 +22,7 @@ def test_defaults_serve_the_shipped_bundle() -> None:
     assert (settings.api_keys_file, settings.metrics_open, settings.log_requests) == (None, True, "errors")
 
 
-def test_the_environment_sets_and_an_empty_value_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variables_set_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTNET_WORKERS", "3")
     monkeypatch.setenv("CLUSTNET_DEVICE", "")
     assert (load_settings().workers, load_settings().device) == (3, "auto")
@@ -66,7 +66,7 @@ def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
     assert rule in str(caught.value)
 
 
-def test_paths_are_the_same_for_a_process_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_handed_down_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTNET_BUNDLES", os.pathsep.join(["a", "/b"]))
     monkeypatch.setenv("CLUSTNET_API_KEYS_FILE", "keys")
     monkeypatch.setenv("CLUSTNET_FEEDBACK", "told.sqlite")
@@ -78,7 +78,7 @@ def test_paths_are_the_same_for_a_process_in_another_folder(tmp_path: Path, monk
     assert load_settings().feedback == tmp_path / "told.sqlite"
 
 
-def test_no_path_is_made_of_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_paths_stay_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTNET_BUNDLES", "a")
     hand_down_paths(load_settings())
     assert load_settings().api_keys_file is None

@@ -29,7 +29,7 @@ def client() -> Any:
     return TestClient(ShortCut(long_way, application, {INFER: show, INFER_VERSION: show}))
 
 
-def test_endpoints_answer_with_their_applications_state_and_the_paths_parameters(client: TestClient) -> None:
+def test_short_cuts_have_state_and_path_parameters(client: TestClient) -> None:
     assert client.post("/v2/models/a/infer").json() == ["mine", {"name": "a"}]
     assert client.post("/v2/models/a/versions/2/infer").json() == ["mine", {"name": "a", "version": "2"}]
 
@@ -59,7 +59,7 @@ async def show_passed(scope: Scope, receive: Receive, send: Send) -> None:
     await JSONResponse(scope.get("passed", []))(scope, receive, send)
 
 
-def test_what_the_short_cut_answers_passes_what_was_added_and_not_bentomls_own() -> None:
+def test_short_cuts_pass_added_middleware_only() -> None:
     added: list[tuple[type[Mark], dict[str, str]]] = [(Mark, {"name": "outer"}), (Mark, {"name": "inner"})]
     bentoml = Mark(show_passed, "bentoml")
     client = TestClient(past_bentoml(bentoml, added, {"/short"}.__contains__))

@@ -26,7 +26,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def test_turns_come_in_order_and_too_many_are_refused_at_once() -> None:
+def test_turns_are_in_order_and_bounded() -> None:
     async def ask() -> None:
         turns, order = Turns(max_running=2, max_waiting=2), []
 
@@ -53,7 +53,7 @@ def test_turns_come_in_order_and_too_many_are_refused_at_once() -> None:
     asyncio.run(ask())
 
 
-def test_bodies_that_are_large_together_are_too_many_as_well() -> None:
+def test_large_waiting_bodies_are_bounded() -> None:
     async def ask() -> None:
         turns = Turns(max_running=1, max_waiting=9, max_bytes=10)
         assert await turns.begin(never, 99)  # it does not wait
@@ -157,7 +157,7 @@ def at_the_desk(story: Callable[[Desk, TakeTurns], Awaitable[None]]) -> None:
     asyncio.run(tell())
 
 
-def test_past_the_bound_the_answer_is_503_at_once_and_the_others_are_served() -> None:
+def test_past_the_bound_the_answer_is_503() -> None:
     async def story(desk: Desk, application: TakeTurns) -> None:
         first, second = Connection(application, body=b"1"), Connection(application, body=b"2")
         await settle()
@@ -175,7 +175,7 @@ def test_past_the_bound_the_answer_is_503_at_once_and_the_others_are_served() ->
     at_the_desk(story)
 
 
-def test_a_compressed_body_counts_as_what_it_may_hold() -> None:
+def test_compressed_bodies_count_more() -> None:
     async def tell() -> None:
         desk = Desk()
         application = TakeTurns(desk, Turns(max_running=1, max_bytes=2 * MIN_COMPRESSED_BYTES), lambda _: True)
@@ -190,7 +190,7 @@ def test_a_compressed_body_counts_as_what_it_may_hold() -> None:
     asyncio.run(tell())
 
 
-def test_a_client_that_goes_away_before_its_turn_is_not_computed_for() -> None:
+def test_gone_clients_get_no_turn() -> None:
     async def story(desk: Desk, application: TakeTurns) -> None:
         first, second = Connection(application, body=b"1"), Connection(application, body=b"2")
         await settle()

@@ -86,7 +86,7 @@ def test_a_full_file_takes_no_more(path: Path) -> None:
         file.add(MODEL, "r", 2, ANSWER, "dog")
 
 
-def test_a_killed_process_loses_nothing_that_it_had_kept(path: Path) -> None:
+def test_a_killed_process_loses_no_feedback(path: Path) -> None:
     command = [sys.executable, "-c", ADDING, str(path)]
     root = Path(__file__).parents[3]
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
@@ -104,7 +104,7 @@ def test_a_killed_process_loses_nothing_that_it_had_kept(path: Path) -> None:
     assert sum(len(rows) for _, rows in read_feedback(path)) == len(rows) + 1
 
 
-def test_a_new_file_has_no_feedback_and_others_are_none(path: Path) -> None:
+def test_new_and_other_files_have_no_feedback(path: Path) -> None:
     FeedbackFile(path, 1).close()
     assert list(read_feedback(path)) == []
     with closing(sqlite3.connect(path.with_name("other"))) as connection:

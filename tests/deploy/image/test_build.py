@@ -41,7 +41,7 @@ def test_secrets_come_from_the_standard_variables(tmp_path: Path) -> None:
     assert secrets({"PIP_CERT": ""}) == {}
 
 
-def test_secrets_and_proxies_are_no_words_of_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_shows_no_secrets_or_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", "http://user:password@proxy.example.org")

@@ -37,7 +37,7 @@ class Saved:
         return subprocess.Popen(["cat", self.file], stdout=subprocess.PIPE)
 
 
-def test_a_secret_in_a_layer_or_the_history_is_found(tmp_path: Path) -> None:
+def test_secrets_in_layers_or_history_are_found(tmp_path: Path) -> None:
     assert "2 files" in checks.check_secrets(Saved(tmp_path), "tag", "canary")  # type: ignore[arg-type]
     with pytest.raises(AssertionError, match="a secret in srv/file"):
         checks.check_secrets(Saved(tmp_path, file=b"x canary x"), "tag", "canary")  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ def test_labels_must_be_the_ones_that_were_given() -> None:
 
 
 @pytest.mark.parametrize(("after", "right"), [("abd", True), ("axd", False), ("abc", False)])
-def test_a_change_of_the_code_may_change_only_the_last_layer(after: str, right: bool) -> None:
+def test_code_changes_the_last_layer_only(after: str, right: bool) -> None:
     layers = {"first": list("abc"), "second": list(after)}
 
     def docker(*words: str) -> str:

@@ -32,7 +32,7 @@ def test_an_engine_without_a_bridge_shares_the_network(monkeypatch: pytest.Monke
     assert Docker("docker").build_network() == Docker("docker").run_network(3971) == ["--network", "host"]
 
 
-def test_a_daemon_that_does_not_start_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_failed_daemon_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     daemon = tmp_path / "dockerd"
     daemon.write_text('#!/bin/sh\necho "no overlay here: $*" >&2\nexit 3\n')
     daemon.chmod(0o755)

@@ -75,7 +75,7 @@ def test_all_protocols_take_feedback(client: TestClient) -> None:
         assert tell(client, answer.headers["x-request-id"], "3", index=0).status_code == 200
 
 
-def test_what_cannot_be_kept_is_refused_with_a_sentence(client: TestClient) -> None:
+def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     request_id, (guess,) = predict(client)
     assert tell(client, request_id, guess).status_code == 200
     status, error = refused(tell(client, request_id, wrong(guess)))

@@ -29,7 +29,7 @@ def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -
     assert [value(name) for name in series] == [before[0] + 4, before[1] + 1]
 
 
-def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> None:
+def test_only_small_work_stays_in_this_thread() -> None:
     async def threads() -> tuple[int, int]:
         answers = [await compute(small, never_gone, thread) for small in (True, False)]
         return int(answers[0].body), int(answers[1].body)
@@ -38,7 +38,7 @@ def test_small_work_is_done_in_this_thread_and_other_work_in_one_beside_it() -> 
     assert here == threading.get_ident() != beside
 
 
-def test_for_a_client_that_went_away_while_it_waited_nothing_is_computed() -> None:
+def test_nothing_is_computed_for_gone_clients() -> None:
     async def story() -> tuple[int, bool]:
         left, computed = False, list[bool]()
 

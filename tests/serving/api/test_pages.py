@@ -14,7 +14,7 @@ from serving.models.models import card_of
 from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
 
 
-def test_the_page_and_all_that_it_names_are_served(client: TestClient) -> None:
+def test_the_page_and_its_files_are_served(client: TestClient) -> None:
     page = client.get("/")
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     names = re.findall(r'(?:href|src)="([^"]+)"', page.text)
@@ -39,7 +39,7 @@ def test_every_answer_to_a_browser_is_safe(client: TestClient, path: str) -> Non
     assert headers["referrer-policy"] == "no-referrer"
 
 
-def test_the_page_has_no_inline_script_style_or_handler() -> None:
+def test_the_page_has_no_inline_code() -> None:
     page = (STATIC / "index.html").read_text()
     assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", page)
 
@@ -49,7 +49,7 @@ def test_nothing_outside_the_folder_is_served(client: TestClient, path: str) -> 
     assert client.get(path).status_code == 404
 
 
-def test_the_card_is_the_manifest_without_what_a_page_does_not_need(client: TestClient, synthetic_bundle: Path) -> None:
+def test_the_card_is_the_manifest_without_internals(client: TestClient, synthetic_bundle: Path) -> None:
     card = client.get("/model.json").json()
     manifest = json.loads(Bundle(synthetic_bundle).manifest.model_dump_json())
     assert card.pop("evaluation") is None

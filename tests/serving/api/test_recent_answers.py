@@ -57,7 +57,7 @@ def test_the_answers_are_those_that_clients_get(made: Maker, any_predictor: Pred
     assert answers.find("d") is None
 
 
-def test_workers_share_them_and_the_newest_of_an_id_counts(made: Maker, predictor: Predictor) -> None:
+def test_workers_share_answers_and_the_newest_counts(made: Maker, predictor: Predictor) -> None:
     one, other = made(), made()
     one.keep("a", outputs(predictor, 1), predictor.manifest)
     assert one.find("a")
@@ -68,7 +68,7 @@ def test_workers_share_them_and_the_newest_of_an_id_counts(made: Maker, predicto
     assert (model.version, len(found)) == ("2", 2)
 
 
-def test_old_ones_are_forgotten_by_the_number_of_their_images(made: Maker, predictor: Predictor) -> None:
+def test_old_answers_are_forgotten_by_image_count(made: Maker, predictor: Predictor) -> None:
     answers = made(max_images=6)
     for name, images in (("a", 1), ("b", 3), ("c", 2), ("d", 1)):
         answers.keep(name, outputs(predictor, images), predictor.manifest)
@@ -91,7 +91,7 @@ def test_the_file_stays_as_large_as_it_is(made: Maker, predictor: Predictor, tmp
     assert sizes[-1] <= 1.2 * sizes[1]
 
 
-def test_a_fault_is_logged_once_and_requests_go_on(
+def test_a_fault_is_logged_once(
     made: Maker, predictor: Predictor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answers = made()

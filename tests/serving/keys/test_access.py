@@ -53,7 +53,7 @@ def ways(secret: str) -> list[dict[str, str]]:
     return [{"Authorization": f"Bearer {secret}"}, {"authorization": f"bearer  {secret} "}, {"X-API-Key": secret}]
 
 
-def test_a_key_that_may_is_let_in_and_named(asked: TestClient, secrets: dict[str, str]) -> None:
+def test_a_key_with_the_scope_enters(asked: TestClient, secrets: dict[str, str]) -> None:
     for headers in ways(secrets["predict"]):
         answer = asked.post("/predict", headers=headers)
         assert (answer.status_code, answer.json()) == (200, "predict-user")
@@ -61,7 +61,7 @@ def test_a_key_that_may_is_let_in_and_named(asked: TestClient, secrets: dict[str
         assert asked.get("/metrics", headers=headers).json() == "admin-user"
 
 
-def test_a_proxys_own_authorization_does_not_hide_the_key(asked: TestClient, secrets: dict[str, str]) -> None:
+def test_a_proxys_authorization_does_not_hide_keys(asked: TestClient, secrets: dict[str, str]) -> None:
     headers = {"Authorization": "Basic YTpi", "X-API-Key": secrets["predict"]}
     assert asked.post("/predict", headers=headers).status_code == 200
 
@@ -111,7 +111,7 @@ def test_health_and_the_page_need_no_key(asked: TestClient, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/livez/", "/LIVEZ", "//livez", "/static", "/livez/../predict", "/v2/health/live/x"])
-def test_paths_that_are_only_like_open_ones_need_a_key(path: str) -> None:
+def test_paths_like_open_ones_need_a_key(path: str) -> None:
     assert needed_scope(path, metrics_open=True) == "predict"
 
 
@@ -135,7 +135,7 @@ def test_the_service_asks_for_keys(synthetic_bundle: Path, tmp_path: Path, secre
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_wrong_file_stops_the_start_with_one_sentence(synthetic_bundle: Path, tmp_path: Path) -> None:
+def test_a_wrong_key_file_stops_the_start(synthetic_bundle: Path, tmp_path: Path) -> None:
     environment = serve_environment(synthetic_bundle, tmp_path, CLUSTNET_API_KEYS_FILE="/nowhere")
     with free_port() as port:
         finished = subprocess.run(

@@ -5,7 +5,7 @@ import pytest
 from clustnet import cli
 
 
-def test_the_key_is_shown_once_and_its_line_for_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_key_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["key", "ann", "--scopes", "admin,predict"]) == cli.DONE
     shown = capsys.readouterr()
     secret = shown.err.strip().removeprefix("The key, shown only now: ")

@@ -41,7 +41,7 @@ def test_it_looks_no_oftener_than_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert keys.find(secret)
 
 
-def test_a_broken_file_keeps_the_old_keys_and_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_file_keeps_the_old_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "keys"
     secret = write(path, "ann")["ann"]
     keys = KeyFile(path, look_seconds=0)
@@ -57,7 +57,7 @@ def test_a_broken_file_keeps_the_old_keys_and_is_told_once(tmp_path: Path, caplo
     assert (keys.find(secret), keys.find(new) is not None) == (None, True)
 
 
-def test_a_file_that_is_replaced_by_one_of_the_same_time_and_size_is_seen(tmp_path: Path) -> None:
+def test_a_replaced_file_of_equal_stamp_is_seen(tmp_path: Path) -> None:
     path, other = tmp_path / "keys", tmp_path / "other"
     write(path, "ann")
     keys = KeyFile(path, look_seconds=0)

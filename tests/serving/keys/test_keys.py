@@ -33,7 +33,7 @@ def test_a_key_is_found_by_its_text_alone(tmp_path: Path) -> None:
     assert find_key(keys, digest_of("a" * 9).encode()) is None
 
 
-def test_new_keys_are_long_different_and_kept_as_their_digest(tmp_path: Path) -> None:
+def test_new_keys_are_long_and_kept_hashed(tmp_path: Path) -> None:
     made = [make_key(f"user{i}", ["predict"]) for i in range(20)]
     assert len({secret for secret, _ in made}) == 20
     assert min(len(secret) for secret, _ in made) == 43  # 256 bits in base64

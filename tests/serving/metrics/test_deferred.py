@@ -20,7 +20,7 @@ def test_notes_are_counted_together_by_kind() -> None:
     assert (numbers, words) == ([[1, 2]], [["a", "b"]])
 
 
-def test_kinds_are_counted_in_the_order_of_their_notes() -> None:
+def test_kinds_are_counted_in_order() -> None:
     deferred = DeferredCounts(seconds=60)
     counted: list[str] = []
     for kind in ("count", "show", "log"):
@@ -33,7 +33,7 @@ def test_many_notes_are_counted_in_batches() -> None:
     assert counted_in_batches(5, batch=2) == [[0, 1], [2, 3], [4]]
 
 
-def test_a_heap_of_notes_is_counted_in_larger_batches() -> None:
+def test_many_waiting_notes_make_larger_batches() -> None:
     batches = counted_in_batches(100_000, batch=1)
     assert [number for batch in batches for number in batch] == list(range(100_000))
     assert len(batches) < 100
@@ -48,7 +48,7 @@ def counted_in_batches(notes: int, batch: int) -> list[list[int]]:
     return batches
 
 
-def test_the_last_of_each_is_shown_when_all_is_counted() -> None:
+def test_the_last_of_each_is_shown() -> None:
     deferred, seen = DeferredCounts(seconds=60), []
     for number in (1, 2):
         deferred.show("number", partial(seen.append, f"shown {number}"))
@@ -67,7 +67,7 @@ def test_a_count_may_say_what_to_show() -> None:
     assert seen == [3]
 
 
-def test_what_there_is_to_show_is_shown_by_itself() -> None:
+def test_shows_need_no_notes() -> None:
     shown = threading.Event()
     DeferredCounts(seconds=0.001).show("it", shown.set)
     assert shown.wait(30)
@@ -79,7 +79,7 @@ def test_notes_are_counted_by_themselves_soon_after() -> None:
     assert counted.wait(30)
 
 
-def test_flush_counts_what_its_thread_has_taken_and_not_yet_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flush_counts_sorted_notes_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.metrics.deferred.PAUSE_SECONDS", 60)
     deferred, seen, one = DeferredCounts(seconds=0.2), set(), threading.Event()
 
@@ -94,7 +94,7 @@ def test_flush_counts_what_its_thread_has_taken_and_not_yet_counted(monkeypatch:
     assert seen == {"a", "b", "c"}
 
 
-def test_what_is_shown_again_and_again_does_not_hold_up_what_is_counted() -> None:
+def test_repeated_shows_do_not_delay_counts() -> None:
     deferred = DeferredCounts(seconds=0.001)
     shown, counted, other, enough = (threading.Event() for _ in range(4))
 
@@ -127,7 +127,7 @@ def test_there_is_a_pause_after_each_batch(monkeypatch: pytest.MonkeyPatch) -> N
     assert seen == [0, 1]
 
 
-def test_notes_are_counted_several_times_before_all_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_are_counted_several_times_per_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.metrics.deferred.ROUNDS_PER_SHOW", 3)
     deferred, counted, seen, shown = DeferredCounts(seconds=0.2), [], [], threading.Event()
 
@@ -146,7 +146,7 @@ def test_notes_are_counted_several_times_before_all_is_shown(monkeypatch: pytest
     assert seen == [3]
 
 
-def test_the_event_loop_counts_between_its_requests_and_after_its_end_the_thread_does(
+def test_the_loop_counts_until_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("serving.metrics.deferred.ROUNDS_PER_SHOW", 1)
@@ -187,7 +187,7 @@ def test_no_note_of_many_threads_is_lost() -> None:
     assert sorted(seen) == sorted(4 * list(range(2000)))
 
 
-def test_a_count_that_fails_takes_no_other_with_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_count_affects_no_other(caplog: pytest.LogCaptureFixture) -> None:
     deferred, seen = DeferredCounts(seconds=60), []
 
     def fail(_: list[int]) -> None:

@@ -90,7 +90,7 @@ def test_any_model_feeds_its_window(any_predictor: Predictor) -> None:
     WATCH._windows = before
 
 
-def test_another_kind_of_images_raises_an_alarm_that_ends(watched: list[Predictor]) -> None:
+def test_other_images_raise_an_alarm_that_ends(watched: list[Predictor]) -> None:
     first = watched[0]
     predict_counted(first, np.zeros((100, 28, 28), np.uint8))
     assert (value("alarm", FIRST, distribution="brightness"), value("window_images", FIRST)) == (1, 100)
@@ -107,7 +107,7 @@ def test_a_bundle_without_a_reference_is_not_watched(watched: list[Predictor]) -
     assert value("window_images", (plain.manifest.name, "1")) is None
 
 
-def test_a_version_that_is_no_longer_served_is_no_longer_shown(watched: list[Predictor]) -> None:
+def test_an_unloaded_version_is_not_shown(watched: list[Predictor]) -> None:
     first, second, _ = watched
     predict_counted(first, noise(5))
     predict_counted(second, noise(5))
@@ -125,7 +125,7 @@ def windows(served: list[Predictor]) -> dict[str, float]:
     return {some.labels["version"]: some.value for some in samples if some.name == "clustnet_drift_window_images"}
 
 
-def test_images_of_a_model_that_was_replaced_meanwhile_are_left_out(watched: list[Predictor]) -> None:
+def test_images_of_a_replaced_model_are_dropped(watched: list[Predictor]) -> None:
     first = watched[0]
     again = first.manifest.model_copy()
     watch = Watch()
@@ -162,7 +162,7 @@ def gauges(url: str) -> dict[tuple[str, str], float]:
     }
 
 
-def test_every_way_to_ask_feeds_the_window_of_the_shipped_bundle(mnist_test: LabelledImages) -> None:
+def test_every_protocol_feeds_the_shipped_bundles_window(mnist_test: LabelledImages) -> None:
     images = mnist_test.images[np.random.default_rng(0).permutation(10_000)[:190]]
     with running_service(SHIPPED_BUNDLE, CLUSTNET_DRIFT_WINDOW="200") as url:
         assert gauges(url)["window_images", ""] == 0

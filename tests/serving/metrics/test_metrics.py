@@ -124,7 +124,7 @@ def named(predictor: Predictor, version: str) -> Manifest:
     return predictor.manifest.model_copy(update={"name": "mnist", "version": version})
 
 
-def test_the_shipped_models_references_are_those_of_its_manifest() -> None:
+def test_the_shipped_references_are_in_the_metrics() -> None:
     manifest = Bundle(SHIPPED_BUNDLE).manifest
     shown = exposition([(manifest, "CPUExecutionProvider", True)]).decode()
     series = r'^clustnet_expert_load_reference{expert="(.)",model="mnist",version="1"} (.*)$'
@@ -151,7 +151,7 @@ def test_requests_and_refusals_are_counted_from_the_start() -> None:
         assert REGISTRY.get_sample_value("clustnet_refused_requests_total", {"reason": reason}) is not None
 
 
-def test_many_values_are_observed_as_if_one_by_one() -> None:
+def test_many_values_count_like_single_ones() -> None:
     buckets = (0.1, 0.25, 1.0)
     together, alone = (Histogram(name, name, buckets=buckets, registry=None) for name in ("together", "alone"))
     values = np.array([0.05, 0.1, 0.1000001, 0.25, 0.5, 1.0, 7.0])

@@ -16,7 +16,7 @@ PREFLIGHT = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
 HEADERS = {"Access-Control-Request-Headers": "content-type,x-api-key,x-request-id,inference-header-content-length"}
 
 
-def test_without_the_setting_no_page_of_another_site_may_ask(client: TestClient) -> None:
+def test_without_the_setting_other_sites_are_refused(client: TestClient) -> None:
     for answer in (client.get("/livez", headers={"Origin": PAGE}), client.options("/predict", headers=PREFLIGHT)):
         assert not any(name.startswith("access-control") for name in answer.headers)
 
@@ -45,13 +45,13 @@ def fields_of(origin: str | None) -> list[tuple[bytes, bytes]]:
 
 @pytest.mark.parametrize("origin", [PAGE, "https://foreign.example", None])
 @pytest.mark.parametrize("origins", [(PAGE,), ("http://other", PAGE), ("*",)])
-def test_what_is_refused_early_says_the_same_as_starlette(origins: tuple[str, ...], origin: str | None) -> None:
+def test_early_refusals_have_starlettes_headers(origins: tuple[str, ...], origin: str | None) -> None:
     lines = cors_fields(origins, fields_of(origin)).split("\r\n")[:-1]
     fields = dict(line.split(": ", 1) for line in lines)
     assert fields == asyncio.run(asked_of_starlette(origins, origin))
 
 
-def test_pages_of_the_origins_may_ask_and_read_why_not(synthetic_bundle: Path, tmp_path: Path) -> None:
+def test_allowed_origins_may_read_refusals(synthetic_bundle: Path, tmp_path: Path) -> None:
     secret, key = make_key("page", ["predict"])
     (tmp_path / "keys").write_text(f"{key.line()}\n")
     settings = {"CLUSTNET_CORS_ORIGINS": f"http://other,{PAGE}", "CLUSTNET_API_KEYS_FILE": str(tmp_path / "keys")}

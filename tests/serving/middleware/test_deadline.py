@@ -39,7 +39,7 @@ def test_an_answer_in_time_passes() -> None:
     assert ask(answer, 20) == [START, END]
 
 
-def test_past_the_deadline_the_answer_is_504_and_the_work_is_given_up() -> None:
+def test_past_the_deadline_the_answer_is_504() -> None:
     given_up = []
 
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ def test_an_answer_that_has_begun_may_take_longer() -> None:
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("secret"), TimeoutError("secret")])
-def test_an_application_that_fails_is_answered_for_at_once(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_application_is_answered_at_once(fault: Exception, caplog: pytest.LogCaptureFixture) -> None:
     async def fail(scope: Scope, receive: Receive, send: Send) -> None:
         raise fault
 
@@ -85,7 +85,7 @@ def test_a_fault_after_the_beginning_is_raised() -> None:
 
 
 @pytest.mark.usefixtures("client")
-def test_the_services_504_has_a_request_id_and_is_counted() -> None:
+def test_the_504_has_an_id_and_counts() -> None:
     from serving.service import service
 
     async def hang(scope: Scope, receive: Receive, send: Send) -> None:

@@ -58,13 +58,13 @@ def test_a_longer_content_length_is_refused_unread(length: bytes) -> None:
     assert (status, b"over 10 bytes" in body) == (413, True)
 
 
-def test_chunks_are_refused_as_soon_as_they_exceed_the_limit() -> None:
+def test_chunks_over_the_limit_are_refused_early() -> None:
     status, _ = exchange(chunks(b"123456", b"123456", more=True))
     assert status == 413
 
 
 @pytest.mark.parametrize("length", [b"-1", b"ten", "²".encode()])
-def test_a_content_length_that_is_no_number_is_not_trusted(length: bytes) -> None:
+def test_an_invalid_content_length_is_not_trusted(length: bytes) -> None:
     assert exchange(chunks(b"x"), (b"content-length", length)) == (200, b"x")
 
 
@@ -82,7 +82,7 @@ def test_what_has_no_body_passes_unread(method: str) -> None:
     assert exchange(chunks(b"x" * 11), (b"content-length", b"11"), method=method) == (200, b"x" * 11)
 
 
-def test_bodies_that_arrive_at_the_same_time_are_bounded_together() -> None:
+def test_simultaneous_bodies_are_bounded_together() -> None:
     async def story() -> list[int]:
         answers: dict[str, int] = {}
         more = asyncio.Event()
@@ -116,7 +116,7 @@ def test_bodies_that_arrive_at_the_same_time_are_bounded_together() -> None:
     assert sorted(asyncio.run(story())) == [200, 200, 503, 503]  # of the first two one was too many, too
 
 
-def test_one_body_alone_may_be_larger_than_all_together() -> None:
+def test_a_single_body_may_exceed_the_sum() -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"1234567890"}
 

@@ -29,7 +29,7 @@ def test_unknown_files_are_404_with_a_sentence(client: TestClient, path: str) ->
     assert (answer.status_code, list(answer.json()), len(answer.content) < 200) == (404, ["error"], True)
 
 
-def test_a_body_to_an_unknown_path_is_not_read(client: TestClient) -> None:
+def test_bodies_to_unknown_paths_are_not_read(client: TestClient) -> None:
     assert client.post("/nothing", content=b"x" * (16 * 2**20 + 1)).status_code == 404  # and not 413
 
 

@@ -84,9 +84,7 @@ def test_the_setting_chooses_the_lines(lines: list[dict[str, Any]], which: Which
 @pytest.mark.parametrize(
     ("fault", "status"), [(ZeroDivisionError(), 500), (asyncio.CancelledError(), 504)], ids=["fault", "timeout"]
 )
-def test_what_ends_without_an_answer_of_its_own_is_logged(
-    lines: list[dict[str, Any]], fault: BaseException, status: int
-) -> None:
+def test_requests_without_an_answer_are_logged(lines: list[dict[str, Any]], fault: BaseException, status: int) -> None:
     with pytest.raises(type(fault)):
         ask(fault, "errors")
     assert [line["status"] for line in lines] == [status]
@@ -119,7 +117,7 @@ def wait_for(log: Path, words: str) -> str:
     return log.read_text()
 
 
-def test_the_service_logs_faults_of_clients_in_one_line_each(synthetic_bundle: Path) -> None:
+def test_each_client_fault_is_one_log_line(synthetic_bundle: Path) -> None:
     asked = [
         ("POST", "/predict", b"{", 400),
         ("POST", "/predict_image", b"x", 415),

@@ -99,14 +99,14 @@ def test_a_request_and_its_steps_are_one_trace(
     assert infer.attributes == {"clustnet.model": "synthetic", "clustnet.version": "1", "clustnet.images": images}
 
 
-def test_a_trace_begins_here_where_the_client_has_none(traced: TestClient, spans: InMemorySpanExporter) -> None:
+def test_a_trace_may_begin_here(traced: TestClient, spans: InMemorySpanExporter) -> None:
     for headers in ({}, {"traceparent": "nonsense"}):
         ask(traced, "/predict", headers)
         request, _ = family(spans.get_finished_spans()[-4:])
         assert request.parent is None
 
 
-def test_what_the_client_does_not_sample_is_not_traced(traced: TestClient, spans: InMemorySpanExporter) -> None:
+def test_unsampled_requests_are_not_traced(traced: TestClient, spans: InMemorySpanExporter) -> None:
     assert ask(traced, "/predict", {"traceparent": f"00-{TRACE}-{PARENT}-00"}).status_code == 200
     assert not spans.get_finished_spans()
 

@@ -66,7 +66,7 @@ def answer(models: Models, name: str) -> list[float]:
     return models.now.find(name).predictor.predict(IMAGES).class_probability.ravel().tolist()  # type: ignore[no-any-return]
 
 
-def test_the_first_is_the_default_and_the_newest_version_answers(worker: Models, bundles: Path) -> None:
+def test_first_model_and_newest_version_are_defaults(worker: Models, bundles: Path) -> None:
     add(bundles, "a", "10")
     add(bundles, "a", "9")
     worker.load("a")
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_404(worker: Models, name: str | None, version: str
     assert (caught.value.status, str(caught.value)) == (404, says)
 
 
-def test_a_changed_bundle_takes_the_old_ones_place_and_a_request_keeps_its_own(worker: Models, bundles: Path) -> None:
+def test_a_request_keeps_a_replaced_bundle(worker: Models, bundles: Path) -> None:
     before, old = worker.now, answer(worker, "a")
     add(bundles, "a", "1", seed=1)
     assert answer(worker, "a") == old
@@ -133,9 +133,7 @@ def make_unrunnable(bundle: Path) -> None:
         (shutil.rmtree, "hold no bundle of 'a' any more"),
     ],
 )
-def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(
-    worker: Models, bundles: Path, damage: object, says: str
-) -> None:
+def test_a_bad_bundle_leaves_the_old_one(worker: Models, bundles: Path, damage: object, says: str) -> None:
     before, old = worker.now, answer(worker, "a")
     damage(bundles / "a" / "1")  # type: ignore[operator]
     with pytest.raises(UserError, match=says):
@@ -145,7 +143,7 @@ def test_a_bad_bundle_is_refused_and_the_old_one_goes_on(
     worker.load("b")
 
 
-def test_one_bad_version_keeps_the_good_new_one_out(worker: Models, bundles: Path) -> None:
+def test_a_bad_version_blocks_the_new_one(worker: Models, bundles: Path) -> None:
     add(bundles, "a", "2")
     add(bundles, "a", "3")
     spoil(bundles / "a" / "3")
@@ -154,13 +152,13 @@ def test_one_bad_version_keeps_the_good_new_one_out(worker: Models, bundles: Pat
     assert served(worker)["a"] == ["1"]
 
 
-def test_the_same_version_in_two_folders_is_refused_with_both(bundles: Path, tmp_path: Path) -> None:
+def test_a_doubled_version_is_refused(bundles: Path, tmp_path: Path) -> None:
     other = write_bundle(tmp_path / "other", name="b", version="1")
     with pytest.raises(UserError, match=f"{bundles}/b/1 and {other} both hold version '1' of the model 'b'; remove"):
         follower(bundles, other)
 
 
-def test_a_bundle_that_changes_while_it_is_read_is_refused(
+def test_a_bundle_that_changes_meanwhile_is_refused(
     worker: Models, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(models, "_try", lambda _: add(bundles, "a", "1", seed=5))
@@ -168,9 +166,7 @@ def test_a_bundle_that_changes_while_it_is_read_is_refused(
         worker.load("a")
 
 
-def test_chosen_experts_alone_take_hard_routing_at_the_start_and_on_load(
-    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chosen_experts_need_hard_routing(bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
     settings = Settings(bundles=(bundles,), device="cpu", experts="chosen")
     said = "a/1 has soft routing, where every expert counts; set CLUSTNET_EXPERTS to all"
@@ -240,7 +236,7 @@ def test_other_workers_follow(worker: Models, bundles: Path) -> None:
     assert served(worker) == served(other) == {"a": ["2", "1"], "b": ["1"]}
 
 
-def test_what_a_worker_did_not_follow_yet_is_not_undone_by_its_own_change(worker: Models, bundles: Path) -> None:
+def test_a_late_workers_change_undoes_nothing(worker: Models, bundles: Path) -> None:
     other = follower(bundles)
     worker.unload("a")
     other.unload("b")
@@ -252,7 +248,7 @@ def test_what_a_worker_did_not_follow_yet_is_not_undone_by_its_own_change(worker
     assert served(worker) == {"a": ["1"], "b": ["1"]}
 
 
-def test_a_worker_that_starts_later_serves_what_the_others_do(worker: Models, bundles: Path) -> None:
+def test_a_late_worker_serves_the_same(worker: Models, bundles: Path) -> None:
     worker.unload("a")
     add(bundles, "b", "2")  # nobody has asked for it to be loaded
     later = follower(bundles)
@@ -261,7 +257,7 @@ def test_a_worker_that_starts_later_serves_what_the_others_do(worker: Models, bu
         later.now.find()
 
 
-def test_a_worker_that_cannot_follow_serves_what_it_has_until_it_can(
+def test_a_worker_that_cannot_follow_serves_on(
     worker: Models, bundles: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
@@ -286,7 +282,7 @@ def test_a_worker_that_cannot_follow_serves_what_it_has_until_it_can(
     assert not other.behind()
 
 
-def test_a_worker_that_starts_after_the_folder_has_changed_serves_what_it_holds(worker: Models, bundles: Path) -> None:
+def test_a_late_worker_serves_changed_folders(worker: Models, bundles: Path) -> None:
     add(bundles, "a", "1", seed=1)
     later = follower(bundles)
     assert answer(later, "a") != answer(worker, "a")
@@ -295,7 +291,7 @@ def test_a_worker_that_starts_after_the_folder_has_changed_serves_what_it_holds(
         follower(bundles)
 
 
-def test_the_memory_of_a_replaced_model_is_given_back(worker: Models, bundles: Path) -> None:
+def test_a_replaced_model_frees_its_memory(worker: Models, bundles: Path) -> None:
     other = follower(bundles)
     gone = [weakref.ref(models.now.find("a").predictor._session) for models in (worker, other)]
     kept = weakref.ref(worker.now.find("b").predictor)

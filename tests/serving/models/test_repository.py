@@ -23,7 +23,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "r"
 
 
-def test_bundles_and_folders_of_them_are_found_in_their_order(repository: Path, tmp_path: Path) -> None:
+def test_bundles_and_folders_are_found_in_order(repository: Path, tmp_path: Path) -> None:
     direct = write_bundle(tmp_path / "any", name="c")
     more = write_bundle(tmp_path / "more", name="a", version="2")
     found = Repository([direct, repository, more])
@@ -48,7 +48,7 @@ def test_what_comes_and_goes_is_seen(repository: Path) -> None:
     assert found.places("b") == []
 
 
-def test_a_broken_bundle_matters_only_to_its_own_model(tmp_path: Path) -> None:
+def test_a_broken_bundle_affects_its_model_alone(tmp_path: Path) -> None:
     one, two = (write_bundle(tmp_path / name, name=name) for name in ("one", "two"))
     found = Repository([one, two])
     (one / MANIFEST).unlink()
@@ -99,7 +99,7 @@ def test_a_folder_that_is_neither_is_refused(tmp_path: Path, make: object, says:
         ("c", "names the model 'a', but its path 'c'"),
     ],
 )
-def test_a_path_that_says_something_else_than_the_manifest_is_refused(tmp_path: Path, path: str, says: str) -> None:
+def test_path_and_manifest_must_agree(tmp_path: Path, path: str, says: str) -> None:
     write_bundle(tmp_path / path, name="a", version="1")
     (place,) = Repository([tmp_path]).places(path[0])
     with pytest.raises(UserError, match=says):
@@ -112,7 +112,7 @@ def test_a_version_without_a_manifest_is_refused(repository: Path) -> None:
         [place.open() for place in Repository([repository]).places("a")]
 
 
-def test_a_bundle_named_like_its_manifest_says_nothing_of_its_files(repository: Path) -> None:
+def test_a_folder_bundle_keeps_its_name(repository: Path) -> None:
     manifest = repository / "b" / MANIFEST
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"files": {}}))
     (place,) = Repository([repository]).places("b")

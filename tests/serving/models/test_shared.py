@@ -45,7 +45,7 @@ def test_one_worker_at_a_time_holds_the_lock(tmp_path: Path) -> None:
     assert inside.is_set()
 
 
-def test_the_workers_get_the_folder_of_the_first_process_which_goes_with_it() -> None:
+def test_workers_get_the_first_process_folder() -> None:
     script = """if True:
         import os, subprocess, sys
         from serving.models.shared import share_folder, shared_folder
@@ -64,7 +64,7 @@ def test_the_workers_get_the_folder_of_the_first_process_which_goes_with_it() ->
     assert not Path(folder).exists()
 
 
-def test_a_process_that_is_alone_has_a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(FOLDER, raising=False)
     assert shared_folder() != shared_folder()
     assert FOLDER not in os.environ

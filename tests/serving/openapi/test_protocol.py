@@ -4,7 +4,7 @@ from serving.routes import ENDPOINTS, PROTOCOL, SERVER_SLASH
 from serving.settings import Settings
 
 
-def test_every_path_and_method_is_in_the_services_document(predictor: Predictor) -> None:
+def test_every_protocol_path_is_documented(predictor: Predictor) -> None:
     documented = describe(predictor.manifest, Settings())["paths"]
     for endpoint in ENDPOINTS:
         if endpoint.path.startswith(PROTOCOL) and endpoint is not SERVER_SLASH:
@@ -12,7 +12,7 @@ def test_every_path_and_method_is_in_the_services_document(predictor: Predictor)
             assert methods == set(documented[endpoint.path]) - {"parameters"}
 
 
-def test_an_inference_is_told_with_its_limits_and_faults(predictor: Predictor) -> None:
+def test_inference_documents_limits_and_faults(predictor: Predictor) -> None:
     document = describe(predictor.manifest, Settings(max_images=7, max_body_bytes=2048))
     operation = document["paths"]["/v2/models/{name}/versions/{version}/infer"]["post"]
     assert {"200", "400", "404", "408", "413", "415", "431", "500", "503", "504"} == set(operation["responses"])

@@ -32,7 +32,7 @@ def test_the_document_tells_the_shape_and_the_limits(predictor: Predictor) -> No
     assert schema == {"type": "number", "minimum": 0, "maximum": 255}
 
 
-def test_what_any_request_may_be_answered_is_told_of_all(predictor: Predictor) -> None:
+def test_common_answers_are_documented_everywhere(predictor: Predictor) -> None:
     for operations in describe(predictor.manifest, Settings())["paths"].values():
         for method in operations.keys() & {"get", "head", "post"}:
             answers = set(operations[method]["responses"])
@@ -96,7 +96,7 @@ def test_a_request_may_name_its_model(predictor: Predictor) -> None:
         assert "404" in paths[path][method]["responses"]
 
 
-def test_every_answer_tells_its_request_id_and_every_queue_when_to_ask_again(predictor: Predictor) -> None:
+def test_request_ids_and_retries_are_documented(predictor: Predictor) -> None:
     document = describe(predictor.manifest, Settings(api_keys_file=Path("keys")))
     told = set()
     for path, operations in document["paths"].items():

@@ -159,7 +159,7 @@ def test_tritons_client_loads_and_unloads(service: Service, client: triton.Infer
     assert client.infer("one", tensor(), headers=service.headers).get_response()["model_version"] == "2"
 
 
-def test_tritons_client_is_told_why_a_bundle_is_refused(service: Service, client: triton.InferenceServerClient) -> None:
+def test_tritons_client_sees_why_bundles_are_refused(service: Service, client: triton.InferenceServerClient) -> None:
     (add(service.repository, "one", "2") / MIXTURE).write_bytes(b"no graph")
     with pytest.raises(InferenceServerException, match=r"2 is damaged: mixture\.onnx does not have") as error:
         client.load_model("one", headers=service.headers)
@@ -203,7 +203,7 @@ def test_without_its_default_model_the_service_says_so(service: Service) -> None
     assert told == ["two"]
 
 
-def test_a_worker_that_takes_the_place_of_a_killed_one_serves_what_the_others_do(service: Service) -> None:
+def test_a_replacing_worker_serves_the_same(service: Service) -> None:
     service.change("unload", "two").raise_for_status()
     service.until("one/1")
     before = service.everywhere()

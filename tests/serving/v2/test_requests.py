@@ -24,7 +24,7 @@ def read(document: Any) -> Any:
     return read_request(json.dumps(document).encode(), None, SHAPE, most=4)
 
 
-def test_json_and_binary_requests_are_the_same_but_for_their_form() -> None:
+def test_json_and_binary_requests_are_equal() -> None:
     body, headers = binary_body(IMAGES, id="7", parameters={"priority": 1}, model_name="other keys are tolerated")
     for request in (read_request(body, headers[LENGTH], SHAPE, 4), read(json_body(IMAGES, id="7"))):
         np.testing.assert_array_equal(request.images, IMAGES)
@@ -45,7 +45,7 @@ def test_a_wrong_header_length_is_refused(length: str) -> None:
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
-def test_a_header_length_that_is_a_little_off_is_refused(shift: int) -> None:
+def test_a_wrong_header_length_is_refused(shift: int) -> None:
     body, headers = binary_body(IMAGES)
     with pytest.raises(Refusal, match="JSON cannot be read"):
         read_request(body, str(int(headers[LENGTH]) + shift), SHAPE, 4)
@@ -107,7 +107,7 @@ def test_wrong_requests_are_refused_with_the_fault(changes: Any, says: str) -> N
     assert refusal.value.status == 400
 
 
-def test_an_output_that_the_model_does_not_compute_is_unknown() -> None:
+def test_an_output_not_computed_is_unknown() -> None:
     known = ["routing", "confidence"]
     bare = json.dumps(json_body(IMAGES)).encode()
     assert read_request(bare, None, SHAPE, 4, known).outputs == dict.fromkeys(known, False)
@@ -151,7 +151,7 @@ def test_json_of_another_kind_is_refused(content: bytes) -> None:
     binary=st.binary(max_size=20) | st.just(IMAGES.tobytes()),
     shift=st.integers(-3, 3),
 )
-def test_any_body_is_answered_rightly_or_refused_with_400(
+def test_any_body_is_answered_or_400(
     changes: dict[str, Any], tensor: dict[str, Any], binary: bytes, shift: int
 ) -> None:
     start = described(IMAGES, parameters={"binary_data_size": 12})

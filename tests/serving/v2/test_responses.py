@@ -26,7 +26,7 @@ def test_json_outputs_hold_every_bit_of_the_floats(predictor: Predictor) -> None
         np.testing.assert_array_equal(values, getattr(outputs, output["name"]))
 
 
-def test_binary_outputs_follow_the_json_in_the_order_asked_for(predictor: Predictor) -> None:
+def test_binary_outputs_follow_in_requested_order(predictor: Predictor) -> None:
     outputs = predictor.predict(IMAGES)
     asked = {"confidence": True, "coarse_probability": False, "routing": True}
     body, headers = write_response(request(asked), outputs, predictor.manifest)

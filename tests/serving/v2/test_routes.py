@@ -71,9 +71,7 @@ def test_the_repository_has_the_one_model(client: TestClient, body: str) -> None
     assert client.post("/v2/repository/index", content=body).json() == [model]
 
 
-def test_outputs_are_those_of_the_predictor_and_counted_like_any_other(
-    client: TestClient, predictor: Predictor
-) -> None:
+def test_outputs_are_the_predictors_and_counted(client: TestClient, predictor: Predictor) -> None:
     series = ("clustnet_images_per_request_sum", "clustnet_inference_seconds_count")
     requests = 'clustnet_requests_total{path="/v2/models/{name}/infer",status="200"}'
     before = [metric(client, name) for name in (*series, requests)]
@@ -156,9 +154,7 @@ def test_a_model_that_is_not_ready_says_so(alone: TestClient, predictor: Predict
     assert alone.post("/v2/repository/index", json={"ready": True}).json() == []
 
 
-def test_a_fault_of_the_service_is_told_as_the_protocol_says(
-    alone: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faults_have_the_protocols_form(alone: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "read_request", lambda *_: 1 / 0)
     answer = alone.post(f"{MODEL}/infer", json=json_body(IMAGES))
     assert (answer.status_code, list(answer.json())) == (500, ["error"])
@@ -175,7 +171,7 @@ BODY, HEADERS = binary_body(IMAGES[:1], outputs=[{"name": "routing", "parameters
     encoding=st.sampled_from(["", "gzip", "deflate"]),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_damaged_body_gets_a_right_answer_or_4xx(
+def test_a_damaged_body_gets_an_answer_or_4xx(
     alone: TestClient, start: int, end: int, inserted: bytes, length: str | None, encoding: str
 ) -> None:
     body = BODY[:start] + inserted + BODY[end:]
@@ -204,7 +200,7 @@ def changing(load: Callable[[str], None]) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("fault", [None, "The folder is gone."])
-def test_a_load_that_takes_longer_than_its_answer_may_goes_on_and_is_told(
+def test_a_slow_load_goes_on(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str | None
 ) -> None:
     going_on, done = Event(), Event()

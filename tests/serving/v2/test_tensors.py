@@ -105,12 +105,12 @@ def test_wrong_tensors_are_refused_with_the_fault(tensor: Any, says: str) -> Non
 
 
 @pytest.mark.parametrize("length", [0, 1, 11, 13, 24])
-def test_binary_data_are_exactly_as_long_as_the_tensor(length: int) -> None:
+def test_binary_data_have_the_tensors_length(length: int) -> None:
     with pytest.raises(Refusal, match=f"{length} bytes follow the JSON, not the 12"):
         read(described(IMAGES, **SIZED), bytes(length))
 
 
-def test_binary_data_that_belong_to_no_tensor_are_refused() -> None:
+def test_stray_binary_data_are_refused() -> None:
     with pytest.raises(Refusal, match="1 bytes follow the JSON, but no input"):
         read(described(IMAGES, data=IMAGES.tolist()), b"x")
 

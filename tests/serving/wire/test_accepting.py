@@ -93,7 +93,7 @@ async def all_are_greeted(busy_seconds: float = 0.0) -> None:
         await server.wait_closed()
 
 
-def test_a_worker_with_others_begins_with_one_and_takes_more_of_a_long_queue(accepted: list[int]) -> None:
+def test_a_sharing_worker_takes_more_of_queues(accepted: list[int]) -> None:
     async def test() -> None:
         with shared_socket() as shared, ExitStack() as clients:
             shared.listen(CLIENTS)
@@ -108,7 +108,7 @@ def test_a_worker_with_others_begins_with_one_and_takes_more_of_a_long_queue(acc
     assert accepted == [*8 * [1], 2, 2, 2, 2, 3, 1]
 
 
-def test_a_worker_with_others_takes_single_clients_as_they_come(accepted: list[int]) -> None:
+def test_a_sharing_worker_takes_single_clients(accepted: list[int]) -> None:
     async def test() -> None:
         with shared_socket() as shared:
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
@@ -158,7 +158,7 @@ def test_while_it_stops_newcomers_are_told_so(factory: type[AcceptingLoop]) -> N
     run(told_and_turned_away(), factory)
 
 
-def test_who_came_in_the_last_moment_is_told_before_the_end() -> None:
+def test_late_clients_are_answered_before_the_end() -> None:
     async def test() -> None:
         with shared_socket() as shared:
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
@@ -172,7 +172,7 @@ def test_who_came_in_the_last_moment_is_told_before_the_end() -> None:
     run(test())
 
 
-def test_a_connection_that_begins_after_the_end_has_begun_is_told_to_end() -> None:
+def test_connections_after_the_end_are_closed() -> None:
     async def test() -> None:
         config = uvicorn.Config(nothing, lifespan="off")
         config.load()
@@ -196,7 +196,7 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
     """An application that is never asked."""
 
 
-def test_whom_another_worker_takes_a_stopping_one_leaves_to_it() -> None:
+def test_a_stopping_worker_leaves_clients_to_others() -> None:
     async def test() -> None:
         loop = asyncio.get_running_loop()
         with shared_socket() as shared:
@@ -210,7 +210,7 @@ def test_whom_another_worker_takes_a_stopping_one_leaves_to_it() -> None:
     run(test())
 
 
-def test_a_worker_stops_even_where_there_are_no_more_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_without_descriptors_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         with shared_socket() as shared:
             server = await asyncio.get_running_loop().create_server(Greet, sock=shared)
@@ -225,7 +225,7 @@ def test_a_worker_stops_even_where_there_are_no_more_descriptors(monkeypatch: py
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can end such connections")
-def test_a_client_that_never_reads_its_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     lost: list[Exception | None] = []
 
     class Talk(asyncio.Protocol):
@@ -249,7 +249,7 @@ def test_a_client_that_never_reads_its_answer_is_given_up(monkeypatch: pytest.Mo
     assert [type(fault) for fault in lost] == [TimeoutError]
 
 
-def test_a_worker_may_have_more_connections_than_is_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_raise_the_connection_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda _, both: asked.append(both))
     for now, there_is in ((1024, 4096), (1024, resource.RLIM_INFINITY), (20_000, 20_000)):

@@ -60,6 +60,6 @@ def test_headers_without_end_are_answered_too() -> None:
     assert ask(b"GET / HTTP/1.1\r\n", 70_000 * b"a").startswith(b"HTTP/1.1 503 ")
 
 
-def test_a_client_that_says_nothing_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farewell, "PATIENCE_SECONDS", 0.01)
     assert ask() == b""

@@ -97,7 +97,7 @@ def test_requests_go_the_way_that_it_names(monkeypatch: pytest.MonkeyPatch) -> N
     assert b"access-control-allow-origin: *" in answered(request)
 
 
-def test_large_bodies_and_many_requests_in_one_packet_pass() -> None:
+def test_large_bodies_and_packets_pass() -> None:
     size = 4 * MAX_OVERHEAD_BYTES
     large = HEAD + b"Content-Length: %d\r\n\r\n" % size
     assert answered(large, *4 * [MAX_OVERHEAD_BYTES * b"a"], HEAD + b"Connection: close\r\n\r\n").count(b"200 OK") == 2
@@ -187,7 +187,7 @@ async def overload() -> None:
     assert NUMBERS == [1, 2, 1, 2, 1, 0]
 
 
-def test_under_overload_requests_that_compute_are_refused_as_they_are_read() -> None:
+def test_overload_is_refused_while_read() -> None:
     asyncio.run(overload())
 
 
@@ -204,7 +204,7 @@ async def bodies_of_the_refused() -> None:
             writer.close()
 
 
-def test_the_body_of_a_refused_request_is_passed_over() -> None:
+def test_a_refused_body_is_skipped() -> None:
     asyncio.run(bodies_of_the_refused())
 
 
@@ -225,7 +225,7 @@ async def an_early_answer() -> None:
             writer.close()
 
 
-def test_a_request_that_is_answered_before_its_end_takes_no_room() -> None:
+def test_an_early_answered_request_takes_no_room() -> None:
     asyncio.run(an_early_answer())
 
 
@@ -286,7 +286,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("packet", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_not_http_is_refused_with_a_sentence(packet: bytes) -> None:
+def test_invalid_http_is_refused_with_a_sentence(packet: bytes) -> None:
     head, _, body = answered(packet).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"content-type: application/json" in head
@@ -302,9 +302,7 @@ UNFINISHED = {
 
 
 @pytest.mark.parametrize(("packet", "answer"), UNFINISHED.values(), ids=UNFINISHED)
-def test_a_client_that_does_not_go_on_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, packet: bytes, answer: bytes
-) -> None:
+def test_a_stalled_client_is_closed(monkeypatch: pytest.MonkeyPatch, packet: bytes, answer: bytes) -> None:
     async def story() -> bytes:
         with admitting(0):
             return await sent(packet)
@@ -329,7 +327,7 @@ async def patience_while_it_answers() -> None:
         writer.close()
 
 
-def test_the_time_that_an_answer_takes_is_not_the_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_answers_are_not_the_clients_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.wire.http_protocol.PATIENCE_SECONDS", 0.15)
     asyncio.run(patience_while_it_answers())
 
@@ -351,7 +349,7 @@ async def upgrades(most: int) -> list[int]:
 
 
 @pytest.mark.parametrize(("most", "status"), [(9, 200), (0, 503)])
-def test_a_request_to_upgrade_is_one_as_any_other(most: int, status: int) -> None:
+def test_upgrades_are_answered_as_plain_requests(most: int, status: int) -> None:
     assert asyncio.run(upgrades(most)) == [status, status]
 
 
@@ -371,7 +369,7 @@ async def early(keep_alive: float, *packets: bytes) -> bytes:
         return answer
 
 
-def test_after_an_early_answer_and_the_rest_of_the_body_the_connection_idles_no_longer_than_any() -> None:
+def test_an_early_answered_connection_idles_as_usual() -> None:
     assert asyncio.run(early(0.2, request()[:-1], b"b")).count(b"413") == 1
 
 
@@ -401,7 +399,7 @@ async def asks_on_after_refusals() -> None:
             writer.close()
 
 
-def test_a_refusal_does_not_end_the_connection_while_another_request_is_answered() -> None:
+def test_a_refusal_keeps_a_pending_answer() -> None:
     asyncio.run(asks_on_after_refusals())
 
 
@@ -426,7 +424,7 @@ LAST_ONES = {
 
 
 @pytest.mark.parametrize("start", LAST_ONES.values(), ids=LAST_ONES)
-def test_clients_who_ask_no_more_can_send_all_before_they_read_their_refusal(start: bytes) -> None:
+def test_clients_may_send_all_before_reading(start: bytes) -> None:
     head, body = asyncio.run(large_and_last(start.replace(b"Length: 0", b"Length: 5000000")))
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"connection: close" in head
@@ -443,17 +441,17 @@ SIZES = {
 
 
 @pytest.mark.parametrize("packets", SIZES.values(), ids=SIZES)
-def test_the_body_of_a_request_to_upgrade_is_read(packets: list[bytes]) -> None:
+def test_an_upgrades_body_is_read(packets: list[bytes]) -> None:
     answer = answered(*packets, HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nb")
     assert re.findall(rb"\r\n\r\n(\d)", answer) == [b"2", b"2", b"1"]
 
 
-def test_a_large_body_of_a_request_to_upgrade_is_read() -> None:
+def test_an_upgrades_large_body_is_read() -> None:
     start = HEAD + b"Content-Length: 400000\r\n" + H2C + b"\r\n"
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     assert re.findall(rb"\r\n\r\n(\d+)", answered(start, 400_000 * b"a" + last)) == [b"400000", b"0"]
 
 
-def test_many_requests_to_upgrade_in_one_packet_are_answered() -> None:
+def test_many_upgrades_in_a_packet_are_answered() -> None:
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
     assert answered(1000 * request("/", more=H2C) + last).count(b"200 OK") == 1001
