@@ -16,6 +16,9 @@ from training.models.mixture import GatedExperts, MixtureOutput
 MIN_CELL_SHARE = 0.01
 # Share of the mean variance that is added to each, for features that hardly vary.
 SHRINKAGE = 0.01
+# At least this share of the features' mean square is added to each variance: whitening would magnify the rounding of
+# float32 otherwise, where cells are far apart and narrow, as those of a few training images are.
+MIN_VARIANCE_SHARE = 0.001
 
 
 class Confidence(nn.Module):
@@ -62,9 +65,10 @@ def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
     means = torch.stack([group.mean(dim=0) for group in groups])
     residuals = torch.cat([group - mean for group, mean in zip(groups, means, strict=True)])
     covariance = residuals.T @ residuals / len(residuals)
-    # Features that never vary are no fault.
-    variance = covariance.diagonal().mean().clamp(min=1e-12)
-    return Confidence(means, covariance + SHRINKAGE * variance * torch.eye(len(covariance)))
+    mean_square = torch.cat(groups).square().mean()
+    added = torch.maximum(SHRINKAGE * covariance.diagonal().mean(), MIN_VARIANCE_SHARE * mean_square)
+    # Features that are all zero are no fault.
+    return Confidence(means, covariance + added.clamp(min=1e-14) * torch.eye(len(covariance)))
 
 
 def threshold(confidence: NDArray[np.float32], share: float) -> float:

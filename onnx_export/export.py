@@ -157,7 +157,8 @@ def _manifest(
 def score_test(found: Predictions, recipe: BaseRecipe, test: LabelledImages, fitted: Fitted) -> list[Score]:
     """Return the scores that the test split allows, each with its protocol."""
     values = routing_scores(found.routing, found.coarse_probability, test.coarse, test.fine, test.coarse_labels)
-    if test.labelled:
+    # The subtypes are the fine classes only where reference images name them.
+    if test.labelled and fitted.subtypes.class_map.kind == "references":
         guess = guesses(found.coarse_probability, found.class_probability, fitted.subtypes.membership())
         right = guess == test.fine
         values["class_accuracy"] = float(right.mean())

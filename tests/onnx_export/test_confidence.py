@@ -5,10 +5,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
 
-from onnx_export.confidence import SHRINKAGE, Confidence, fit_confidence, route_with_features, threshold
+from onnx_export.confidence import (
+    MIN_VARIANCE_SHARE,
+    SHRINKAGE,
+    Confidence,
+    fit_confidence,
+    route_with_features,
+    threshold,
+)
 from tests.training.tiny import noise, tiny_recipe
 from training.models.inference import route
-from training.models.mixture import MixtureOfExperts, coarse_log_probability
+from training.models.mixture import MixtureOfExperts, coarse_probability
 
 
 def slope_of(size: int) -> np.ndarray:
@@ -43,20 +50,30 @@ def test_the_fit_has_means_and_pooled_covariance() -> None:
     means = np.stack([plain[cells == cell].mean(axis=0) for cell in range(3)])
     residuals = plain - means[cells]
     covariance = residuals.T @ residuals / 300
-    covariance += SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)
+    covariance += max(SHRINKAGE * np.trace(covariance) / 6, MIN_VARIANCE_SHARE * (plain**2).mean()) * np.eye(6)
     expected = Confidence(torch.from_numpy(means), torch.from_numpy(covariance))
     torch.testing.assert_close(fitted(features), expected(features))
 
 
 def test_typical_images_have_a_half_and_others_far_less() -> None:
-    confidence = fit_confidence(*blobs(3000))
+    features, cells = blobs(3000)
+    confidence = fit_confidence(features, cells)
     familiar, strange = confidence(blobs(500, seed=7)[0]), confidence(torch.full((1, 6), 500.0))
     covariance = slope_of(6).T @ slope_of(6)
     # It is a little wider, hence distances under 1.
-    shrunk = covariance + SHRINKAGE * np.trace(covariance) / 6 * np.eye(6)
+    added = max(SHRINKAGE * np.trace(covariance) / 6, MIN_VARIANCE_SHARE * features.square().mean().item())
+    shrunk = covariance + added * np.eye(6)
     assert (1 / familiar - 1).mean().item() == pytest.approx(np.trace(covariance @ np.linalg.inv(shrunk)) / 6, abs=0.05)
     assert 0 < strange.item() < 0.01
     assert confidence(confidence.means @ torch.linalg.inv(confidence.whitening)).tolist() == pytest.approx([1] * 3)
+
+
+def test_narrow_cells_far_apart_survive_rounding() -> None:
+    features, cells = blobs(60)
+    narrow = 1e4 * torch.eye(3, 6)[cells] + features / 1e4
+    rounded = torch.nextafter(narrow, torch.full_like(narrow, torch.inf))
+    fitted = fit_confidence(narrow, cells)
+    torch.testing.assert_close(fitted(rounded), fitted(narrow), rtol=0, atol=1e-6)
 
 
 def test_a_cell_of_few_mistakes_is_left_out() -> None:
@@ -96,7 +113,7 @@ def test_features_are_embeddings_and_deciding_log_odds(expert: str, labels: int,
     images = noise(150)
     routed, found = route_with_features(model, images.numpy(), hard)
     embeddings, output = model.encoder(model.normalise(images)), model(images)
-    logarithms = coarse_log_probability(output.expert_logit)
+    logarithms = coarse_probability(output.expert_logit).log()
     odds = torch.stack([logarithms[:, :, k] - logarithms[:, :, 0] for k in range(labels)], dim=2)[:, :, 1:]
     chosen = torch.stack([odds[n, output.log_routing[n].argmax()] for n in range(150)])
     plain = torch.cat([embeddings, chosen if hard else odds.reshape(150, -1)], dim=1)
