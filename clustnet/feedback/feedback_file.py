@@ -139,7 +139,7 @@ class FeedbackFile:
         """Return the feedback on an image, None where there is none."""
         query = "SELECT * FROM told WHERE request_id = ? AND image = ?"
         row = self._file.connection().execute(query, (request_id, image)).fetchone()
-        return _told(row) if row else None
+        return _of_row(row) if row else None
 
     def add(self, labels: Labels, request_id: str, image: int, answer: Answer, label: str) -> Feedback:
         """Return the feedback on an image that is kept, for good when this returns.
@@ -180,11 +180,11 @@ def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
     with reading(path, FEEDBACK_FILE_ID) as connection:
         for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():
             rows = connection.execute("SELECT * FROM told WHERE model = ? ORDER BY number", (model,)).fetchall()
-            yield _told(rows[0])[0], [_told(row)[1] for row in rows]
+            yield _of_row(rows[0])[0], [_of_row(row)[1] for row in rows]
 
 
-def _told(row: Sequence[Any]) -> tuple[Labels, Feedback]:
-    """Return a row of the view ``told``."""
+def _of_row(row: Sequence[Any]) -> tuple[Labels, Feedback]:
+    """Return the model and the feedback of a row of the view ``told``."""
     *labels, request_id, image = row[:6]
     answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain = row[6:14]
     label, given = row[14:16]

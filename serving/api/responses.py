@@ -80,7 +80,7 @@ async def fail(_: Request, __: Exception) -> Response:
 
 
 def as_json(answer: BaseModel) -> Response:
-    """Return an answer in JSON; BentoML would check it first against a schema that it makes anew each time."""
+    """Return an answer in JSON; BentoML would check it first against a schema that it makes for each answer."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

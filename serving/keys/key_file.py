@@ -29,14 +29,16 @@ class KeyFile:
     def __init__(self, path: Path, look_seconds: float = LOOK_SECONDS) -> None:
         self.path = path
         self.look_seconds = look_seconds
-        self._stamp = stamp_of(path)  # before it is read, so that a change meanwhile is seen
+        # Before the file is read, so that a change in between is noticed.
+        self._stamp = stamp_of(path)
         self._keys = read_keys(path)
         self._looked = time.monotonic()
 
     def find(self, secret: str) -> Key | None:
-        """Return the key that a header's value is, None for another."""
+        """Return the key of a header's value, None where it is unknown."""
         self._look()
-        return find_key(self._keys, secret.encode("latin-1"))  # as HTTP decodes headers
+        # As HTTP decodes headers.
+        return find_key(self._keys, secret.encode("latin-1"))
 
     def _look(self) -> None:
         if time.monotonic() - self._looked < self.look_seconds:
@@ -45,7 +47,8 @@ class KeyFile:
         stamp = stamp_of(self.path)
         if stamp == self._stamp:
             return
-        self._stamp = stamp  # kept for a broken file too, so that it is told once
+        # Also of a broken file, so that it is reported once.
+        self._stamp = stamp
         try:
             self._keys = read_keys(self.path)
         except UserError as error:

@@ -11,7 +11,8 @@ from pathlib import Path
 from clustnet.errors import UserError
 
 SCOPES = ("predict", "admin")
-BYTES = 32  # so many random ones cannot be guessed, and need no slow hash
+# So many random bytes cannot be guessed, and need no slow hash.
+SECRET_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DIGEST = re.compile(r"[0-9a-fA-F]{64}")
 LINE = "'NAME SCOPES SHA256HEX', as 'clustnet key NAME' prints it"
@@ -19,7 +20,7 @@ LINE = "'NAME SCOPES SHA256HEX', as 'clustnet key NAME' prints it"
 
 @dataclass(frozen=True)
 class Key:
-    """What is kept of a key.
+    """The stored part of a key.
 
     Args:
         name: whose it is, for the log.
@@ -37,17 +38,17 @@ class Key:
 
 
 def make_key(name: str, scopes: Iterable[str]) -> tuple[str, Key]:
-    """Return a new key and what is kept of it.
+    """Return a new secret and the key that is stored of it.
 
     Raises:
         UserError: the name or a scope cannot be used.
     """
-    secret = secrets.token_urlsafe(BYTES)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
     return secret, Key(_name(name), _scopes(scopes), _digest(secret.encode()))
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """Read a file of keys; empty lines and what follows a ``#`` are skipped.
+    """Return the keys of a file; empty lines and what follows a ``#`` are skipped.
 
     Raises:
         UserError: the file cannot be read, has no key, a wrong line or the same name twice. It never repeats a
@@ -66,15 +67,16 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     names = [key.name for key in keys]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise UserError(f"{path} has two keys of the name {twice!r}; give each a name of its own.")
+        raise UserError(f"{path} has two keys of the name {twice!r}; give each its own name.")
     return keys
 
 
 def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
-    """Return the key that ``secret`` is, None for another; the time it takes tells nothing of the keys."""
+    """Return the key of a secret, None where it is unknown; the time it takes reveals nothing of the keys."""
     digest = _digest(secret)
     found = None
-    for key in keys:  # all of them, also after a match
+    # All of them, also after a match.
+    for key in keys:
         if hmac.compare_digest(key.digest, digest):
             found = key
     return found

@@ -162,7 +162,7 @@ class DeferredCounts:
 
 
 def _call(function: Callable[..., None], *args: Any) -> None:
-    """Count or show, and log any failure: without the thread all notes would be kept for ever."""
+    """Count or show, and log any failure: without the thread all notes would stay in memory."""
     try:
         function(*args)
     except Exception:

@@ -1,4 +1,4 @@
-"""Cross-origin requests: which other sites' pages may ask the service, and what they may send and read."""
+"""Cross-origin requests: which other sites' pages may use the service, and what they may send and read."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def cors_fields(origins: tuple[str, ...], fields: Fields) -> str:
     """Return what CORSMiddleware would add to an answer that does not pass it, in lines that each end with CRLF.
 
     Args:
-        origins: those whose pages may ask.
+        origins: those whose pages may use the service.
         fields: the request's headers.
     """
     origin = header(fields, ORIGIN)

@@ -1,4 +1,4 @@
-"""Where bundles are: the folders that ``CLUSTNET_BUNDLES`` names, and which of their versions is newer."""
+"""The places of bundles: the folders that ``CLUSTNET_BUNDLES`` names, and the order of their versions."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,8 @@ from clustnet.bundles.bundle import MANIFEST, Bundle, Name, read_manifest
 from clustnet.errors import UserError
 
 PARTS = re.compile(r"\d+|[A-Za-z]+")
-END = (1, -1)  # above a word, so that 1.0-rc1 is older than 1.0, and below a number, so that 1.0 is older than 1.0.1
+# Above a word, so that 1.0-rc1 is older than 1.0, and below a number, so that 1.0 is older than 1.0.1.
+END = (1, -1)
 WORD, NUMBER = 0, 1
 NAMES = TypeAdapter(Name)
 HOW = "name bundle folders, or folders of NAME/VERSION bundles, in CLUSTNET_BUNDLES"
@@ -43,7 +44,7 @@ class Place:
 class Repository:
     """The bundles of several folders, each a bundle itself or a folder of ``NAME/`` or ``NAME/VERSION/`` bundles.
 
-    What has no name that a model can have, such as ``.hidden`` or ``lost+found``, is passed over in such a folder.
+    What has no name that a model can have, such as ``.hidden`` or ``lost+found``, is skipped in such a folder.
 
     Args:
         folders: bundles, and folders of them.
@@ -71,7 +72,8 @@ class Repository:
         Raises:
             UserError: one of its folders is no bundle.
         """
-        if not _is_name(name):  # such as '..'
+        # Such as "..".
+        if not _is_name(name):
             return []
         return [place for folder in self._folders for place in self._places_in(folder, name)]
 
@@ -85,12 +87,12 @@ class Repository:
         elif self._name_now(folder, name) == name:
             yield Place(folder)
 
-    def _name_now(self, folder: Path, asked: str) -> str:
-        """Read the name of a folder that is a bundle itself; a broken one matters only where its model is asked for."""
+    def _name_now(self, folder: Path, wanted: str) -> str:
+        """Return the name of a folder that is a bundle itself; a broken one matters only where its model is wanted."""
         try:
             self._named[folder] = read_name(folder)
         except UserError:
-            if self._named[folder] == asked:
+            if self._named[folder] == wanted:
                 raise
         return self._named[folder]
 

@@ -1,4 +1,4 @@
-"""What the workers share: a folder with their metrics and a small file that says what all of them serve.
+"""The workers' shared folder: it holds their metrics and a small file that says what all of them serve.
 
 A request to load or unload a model reaches one worker. It writes what is served from then on; the others see that the
 file has changed, and follow.
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 
 from clustnet.files import stamp_of, write_text
 
-FOLDER = "CLUSTNET_SHARED_FOLDER"  # no setting: the server's first process sets it for its workers
+# No setting: the server's first process sets it for its workers.
+FOLDER = "CLUSTNET_SHARED_FOLDER"
 FILE = "served.json"
 LOCK = "lock"
 
@@ -74,7 +75,7 @@ class SharedFile:
         write_text(self.path, agreement.model_dump_json())
 
     def changed(self) -> bool:
-        """Tell whether the file is another one than at the last call; it costs one look at the folder."""
+        """Return whether the file is another one than at the last call; it costs one look at the folder."""
         before, self._stamp = self._stamp, stamp_of(self.path)
         return self._stamp != before
 

@@ -9,7 +9,7 @@ export function keyHeaders() {
 }
 
 /** Report to the page that the service needs a key, or another one. */
-export const askForKey = () => dispatchEvent(new Event("keyneeded"));
+export const reportKeyNeeded = () => dispatchEvent(new Event("keyneeded"));
 
 /** Show `form` when a key is needed; `given()` is called once a person has entered one. */
 export function takeKey(form, field, given) {

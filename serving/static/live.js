@@ -1,6 +1,6 @@
 // The live tab: what the service does now and has done since its start, from /metrics.
 
-import { ask } from "./ask.js";
+import { request } from "./requests.js";
 import { cellLabel, make, makeBar, makeSvg, percent, whole } from "./dom.js";
 import { driftOf, makeDrift } from "./drift.js";
 import { countersOf, parseMetrics } from "./metrics.js";
@@ -29,7 +29,7 @@ export function startLive(frame, model) {
     if (looking) return; // a slow service gets no second request before it has answered
     looking = true;
     try {
-      const { body } = await ask("metrics");
+      const { body } = await request("metrics");
       const samples = parseMetrics(body);
       const now = { ...countersOf(samples, model), at: performance.now() };
       showRates(tiles, now, before);

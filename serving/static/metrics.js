@@ -26,13 +26,13 @@ export function largest(samples, name, keep) {
 /** What the live view counts since the service's start: of this model what it predicted, and all requests. */
 export function countersOf(samples, { name, experts }) {
   const ofModel = (metric, keep = () => true) => sum(samples, metric, (labels) => labels.model === name && keep(labels));
-  const asked = ({ path }) => path !== "other"; // this page's own look at the metrics is "other"
+  const counted = ({ path }) => path !== "other"; // this page's own look at the metrics is "other"
   const refused = samples.filter(({ name, value }) => name === "clustnet_refused_requests_total" && value > 0);
   return {
-    requests: sum(samples, "clustnet_requests_total", asked),
+    requests: sum(samples, "clustnet_requests_total", counted),
     images: sum(samples, "clustnet_images_per_request_sum"),
-    timed: sum(samples, "clustnet_request_seconds_count", asked), // without those refused while they were read
-    seconds: sum(samples, "clustnet_request_seconds_sum", asked),
+    timed: sum(samples, "clustnet_request_seconds_count", counted), // without those refused while they were read
+    seconds: sum(samples, "clustnet_request_seconds_sum", counted),
     predicted: ofModel("clustnet_predictions_by_expert_total"),
     abstained: ofModel("clustnet_abstentions_total"),
     refused: Object.fromEntries(refused.map(({ labels, value }) => [labels.reason, value])),

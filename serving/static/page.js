@@ -1,7 +1,7 @@
 // The page: finds out which model is served and connects its parts.
 
 import { makeAnswer } from "./answer.js";
-import { askFile, askModel, askModels, askPixels, debounced, newestOnly } from "./ask.js";
+import { requestFile, requestModel, requestModels, requestPixels, debounced, newestOnly } from "./requests.js";
 import { byId, readsColour } from "./dom.js";
 import { takeFiles } from "./files.js";
 import { takeKey } from "./key.js";
@@ -27,17 +27,17 @@ function startDrawing(model) {
   const answer = makeAnswer(model);
   const settle = newestOnly(show, fail);
   const pad = startPad(model, settle);
-  const settleOnPad = (question) => {
+  const settleOnPad = (send) => {
     location.hash = "draw"; // a file may be dropped or pasted on any tab
     const pieces = pad?.pieces();
-    settle(async () => ({ ...(await question()), onPad: true, pieces }));
+    settle(async () => ({ ...(await send()), onPad: true, pieces }));
   };
-  takeFiles(byId("choose"), byId("file"), (file) => settleOnPad(() => askFile(file)));
+  takeFiles(byId("choose"), byId("file"), (file) => settleOnPad(() => requestFile(file)));
   byId("clear").addEventListener("click", () => {
     pad?.clear();
     settle(async () => null);
   });
-  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => askPixels(pixels))).catch(() => showFault(NO_DIGITS));
+  if (model.reads_digits) startStrip((pixels) => settleOnPad(() => requestPixels(pixels))).catch(() => showFault(NO_DIGITS));
 
   function show(found) {
     if (found?.onPad && found.pieces !== pad?.pieces()) return; // a stroke has begun, and is sent next
@@ -61,12 +61,12 @@ function startPad(model, settle) {
   if (colour) return null;
   const prepares = model.input.preparation === "mnist";
   byId("draw").classList.toggle("bright", !prepares);
-  const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(question), DEBOUNCE));
+  const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(send), DEBOUNCE));
   return pad;
 
-  async function question() {
+  async function send() {
     if (pad.blank()) return null;
-    return prepares ? askFile(await pad.file()) : askPixels(pad.pixels());
+    return prepares ? requestFile(await pad.file()) : requestPixels(pad.pixels());
   }
 }
 
@@ -77,9 +77,9 @@ async function startStrip(choose) {
 
 async function start() {
   try {
-    const ready = readyOf(await askModels());
+    const ready = readyOf(await requestModels());
     showChoice(byId("models"), ready, null); // even if the model of this page is gone
-    const model = await askModel();
+    const model = await requestModel();
     showChoice(byId("models"), ready, model);
     byId("model-name").textContent = `${model.name}, version ${model.version}`;
     started = true;

@@ -100,16 +100,18 @@ class Acceptor:
         self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory, ssl: Any, pause: float = 0.0
     ) -> None:
         self.sockets = (listening,)
-        self._listening = listening.dup()  # uvicorn closes its own when it begins to stop
+        # A copy, as uvicorn closes its own when it begins to stop.
+        self._listening = listening.dup()
         self._loop, self._factory, self._ssl = loop, factory, ssl
         self._pause = pause
-        self._burst = 0  # connections since there was no other
+        # Connections accepted since none waited.
+        self._burst = 0
         self._beginning: set[asyncio.Task[Any]] = set()
         self._closed, self._untaken = False, 0.0
         loop.add_reader(self._listening, self._accept)
 
     def close(self) -> None:
-        """Accept clients only to tell them that the service stops, and those whom no other worker takes."""
+        """Accept clients only to answer that the service stops, and only those that no other worker takes."""
         if not self._closed:
             self._closed = True
             self._factory = Farewell
@@ -117,7 +119,7 @@ class Acceptor:
             self._loop.add_reader(self._listening, self._notice)
 
     async def wait_closed(self) -> None:
-        """Accept no more when all who came have been told, and wait till those that were accepted have begun."""
+        """Stop accepting once all clients that wait have their answer, and wait until accepted ones have begun."""
         await asyncio.sleep(2 * self._untaken)
         self._loop.remove_reader(self._listening)
         self._listening.close()
@@ -133,14 +135,16 @@ class Acceptor:
         ):
             try:
                 connection, _ = self._listening.accept()
-            except (BlockingIOError, ConnectionAbortedError, InterruptedError):  # no other waits, or it is gone
+            except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+                # None waits, or it is gone.
                 self._burst = 0
                 break
             except OSError as error:
                 if error.errno not in EXHAUSTED:
                     raise
                 logger.error("No connection can be accepted: %s.", error.strerror)
-                self._wait(REST_SECONDS)  # the socket would be ready again at once, and the loop would spin
+                # The socket would be ready again at once, and the loop would spin.
+                self._wait(REST_SECONDS)
                 return False
             self._burst += 1
             self._begin(connection)
@@ -182,9 +186,9 @@ class Acceptor:
     def _notice(self) -> None:
         """Leave new connections to the other workers, which may not stop."""
         self._loop.remove_reader(self._listening)
-        self._loop.call_later(self._untaken, self._tell)
+        self._loop.call_later(self._untaken, self._answer_waiting)
 
-    def _tell(self) -> None:
+    def _answer_waiting(self) -> None:
         if self._listening.fileno() >= 0 and self._accept():
             self._loop.add_reader(self._listening, self._notice)
 

@@ -45,7 +45,7 @@ def test_a_wrong_header_length_is_refused(length: str) -> None:
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
-def test_a_wrong_header_length_is_refused(shift: int) -> None:
+def test_a_header_length_nearly_right_is_refused(shift: int) -> None:
     body, headers = binary_body(IMAGES)
     with pytest.raises(Refusal, match="JSON cannot be read"):
         read_request(body, str(int(headers[LENGTH]) + shift), SHAPE, 4)

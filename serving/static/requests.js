@@ -1,13 +1,13 @@
 // Requests to the service; each failure becomes a sentence.
 
-import { askForKey, keyHeaders } from "./key.js";
+import { reportKeyNeeded, keyHeaders } from "./key.js";
 
 const PATIENCE = 35000; // milliseconds, a little more than the service's own
 const CHOICE = location.search; // ?model=NAME&version=V, as the service reads it; empty for the first model
 const GONE = "The service does not answer; is it still running?";
 
 /** Send a request and return the body and the milliseconds it took; throw an Error whose message is a sentence. */
-export async function ask(path, { headers, ...options } = {}) {
+export async function request(path, { headers, ...options } = {}) {
   const start = performance.now();
   let response, body;
   try {
@@ -16,33 +16,33 @@ export async function ask(path, { headers, ...options } = {}) {
   } catch {
     throw new Error(GONE);
   }
-  if (response.status === 401 || response.status === 403) askForKey();
+  if (response.status === 401 || response.status === 403) reportKeyNeeded();
   if (!response.ok) throw new Error(sentence(response.status, body));
   return { body, milliseconds: performance.now() - start };
 }
 
 /** Request the card of the model that the page's address names, or of the service's first. */
-export const askModel = async () => JSON.parse((await ask(`model.json${CHOICE}`)).body);
+export const requestModel = async () => JSON.parse((await request(`model.json${CHOICE}`)).body);
 
 /** Request the list of models. */
-export const askModels = async () => JSON.parse((await ask("v2/repository/index", { method: "POST" })).body);
+export const requestModels = async () => JSON.parse((await request("v2/repository/index", { method: "POST" })).body);
 
 /** Request the prediction for an image file, and its prepared pixels. */
-export async function askFile(file) {
+export async function requestFile(file) {
   const form = new FormData();
   form.append("image", file, "image");
-  const { body, milliseconds } = await ask(`predict_image${CHOICE}`, { method: "POST", body: form });
+  const { body, milliseconds } = await request(`predict_image${CHOICE}`, { method: "POST", body: form });
   return { ...JSON.parse(body), milliseconds };
 }
 
 /** Request the prediction for pixels that are prepared already. */
-export async function askPixels(pixels) {
+export async function requestPixels(pixels) {
   const options = {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ images: [pixels] }),
   };
-  const { body, milliseconds } = await ask(`predict${CHOICE}`, options);
+  const { body, milliseconds } = await request(`predict${CHOICE}`, options);
   return { prediction: JSON.parse(body).predictions[0], prepared: pixels, milliseconds };
 }
 
@@ -52,10 +52,10 @@ export function newestOnly(show, fail) {
   async function work() {
     busy = true;
     while (waiting) {
-      const question = waiting;
+      const send = waiting;
       waiting = null;
       try {
-        const answer = await question();
+        const answer = await send();
         if (!waiting) show(answer);
       } catch (error) {
         if (!waiting) fail(error.message);
@@ -63,8 +63,8 @@ export function newestOnly(show, fail) {
     }
     busy = false;
   }
-  return (question) => {
-    waiting = question;
+  return (send) => {
+    waiting = send;
     if (!busy) work();
   };
 }
