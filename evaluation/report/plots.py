@@ -108,7 +108,7 @@ def expert_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     loads = tally.routing_counts().load / len(tally)
     rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(loads)]
     percent = np.rint(100 * share).astype(np.int64)
-    return heatmap(percent, share, rows, names, ("expert (share of all images)", label), theme)
+    return heatmap(percent, share, rows, names, ("expert (load)", label), theme)
 
 
 def certainty_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
@@ -132,10 +132,10 @@ def failure_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     failures, info = evaluation.tally.mistakes, evaluation.info
     truths = (*info.class_names, *info.grouping.labels)
     names = [(truths[failure.truth], info.class_names[failure.guess]) for failure in failures]
-    columns, most = (4, 14) if max((len(name) for pair in names for name in pair), default=0) > 10 else (5, 10)
+    columns, most = (4, 12) if max((len(name) for pair in names for name in pair), default=0) > 10 else (5, 10)
     rows = max(1, -(-len(failures) // columns))
-    right, bottom = columns * FAILURE_WIDTH, rows * FAILURE_HEIGHT
-    figure, axes = new_figure(WIDTH_INCHES * bottom / right, theme)
+    left, right, bottom = 1 - FAILURE_WIDTH, columns * FAILURE_WIDTH, rows * FAILURE_HEIGHT
+    figure, axes = new_figure(WIDTH_INCHES * bottom / (right - left), theme)
     axes.set_axis_off()
     scale = theme.drawings if info.input.preparation == "mnist" else "gray"
     for place, (failure, (truth, guess)) in enumerate(zip(failures, names, strict=True)):
@@ -145,7 +145,7 @@ def failure_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
         _write_caption(axes, failure, (short(truth, most), short(guess, most)), corner, theme)
     if not failures:
         axes.text(0.5, 0.5, "no wrong guesses", color=theme.muted, ha="center", transform=axes.transAxes)
-    axes.set(xlim=(1 - FAILURE_WIDTH, right), ylim=(bottom, 0), aspect="equal")
+    axes.set(xlim=(left, right), ylim=(bottom, 0), aspect="equal")
     return figure
 
 

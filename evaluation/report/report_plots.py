@@ -64,12 +64,10 @@ def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
             partial(plots.confusion_plot, evaluation),
         )
     if tally.known_classes < len(tally):
-        coloured = divided and tally.known_coarse
         yield Plot(
             SUBTYPES,
             "How large each subtype is",
-            "Images by the guessed subtype."
-            + (" Red: images of another coarse label, which do not belong there." if coloured else ""),
+            f"Images by the guessed subtype{'; those of another coarse label do not belong there' if divided else ''}.",
             partial(plots.subtype_plot, evaluation),
         )
     if divided and tally.known_coarse:
@@ -109,7 +107,8 @@ def _routing(evaluation: Evaluated) -> Iterator[Plot]:
         yield Plot(
             EXPERTS,
             f"Which expert gets which {what}",
-            f"Percent of each true {what} (column) that is routed to each expert (row). Columns add up to 100.",
+            f"Percent of each true {what} (column) that is routed to each expert (row); columns add up to 100. The load "
+            "of an expert is its share of all images.",
             partial(plots.expert_plot, evaluation),
         )
     yield Plot(
