@@ -12,7 +12,7 @@ OTHER = "other"
 # The paths whose endpoint is remembered: to find one costs 1 % of a request of one image.
 MAX_REMEMBERED_PATHS = 64
 
-Scope = Literal["predict", "admin"]
+KeyScope = Literal["predict", "admin"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Endpoint:
 
     path: str
     methods: tuple[str, ...]
-    scope: Scope | None = "predict"
+    scope: KeyScope | None = "predict"
     metric: str = OTHER
     computes: bool = False
 

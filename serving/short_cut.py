@@ -13,7 +13,7 @@ from serving.metrics.metrics import refused
 from serving.refusals import Refusal
 from serving.routes import Endpoint, endpoint_of
 
-Answer = Callable[[Request], Awaitable[Response]]
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 class ShortCut:
@@ -25,7 +25,7 @@ class ShortCut:
         answers: the function that answers each of the endpoints that are answered here.
     """
 
-    def __init__(self, app: ASGIApp, application: Starlette, answers: Mapping[Endpoint, Answer]) -> None:
+    def __init__(self, app: ASGIApp, application: Starlette, answers: Mapping[Endpoint, Handler]) -> None:
         self.app = app
         self.application = application
         self.answers = answers
@@ -80,7 +80,7 @@ async def predict(request: Request) -> Response:
     return answer
 
 
-async def _answered(answer: Answer, request: Request) -> Response:
+async def _answered(answer: Handler, request: Request) -> Response:
     """Return the answer, or the refusal as one."""
     try:
         return await answer(request)

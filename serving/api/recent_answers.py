@@ -128,7 +128,7 @@ def _packed(outputs: Predictions, manifest: Manifest) -> NDArray[np.void]:
     images = np.empty(len(outputs.routing), IMAGE)
     guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
     images["guess"] = guess
-    images["guess_probability"] = np.take_along_axis(outputs.class_probability, guess[:, None], axis=1)[:, 0]
+    images["guess_probability"] = outputs.class_probability[np.arange(len(guess)), guess]
     images["coarse"] = outputs.coarse_probability.argmax(axis=1)
     images["coarse_probability"] = outputs.coarse_probability.max(axis=1)
     images["expert"] = outputs.routing.argmax(axis=1)

@@ -127,6 +127,6 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
 
 def _choices(probability: NDArray[np.float32], chosen: NDArray[np.integer], labels: tuple[str, ...]) -> list[Choice]:
     """Return the label that was chosen in each row of [N, len(labels)]."""
-    of_chosen = np.take_along_axis(probability, chosen[:, None], axis=1)[:, 0]
+    of_chosen = probability[np.arange(len(chosen)), chosen]
     pairs = zip(chosen.tolist(), of_chosen.tolist(), strict=True)
     return [Choice(label=labels[index], probability=value) for index, value in pairs]

@@ -3,23 +3,22 @@
 from collections.abc import Callable
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as Connection
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.headers import API_KEY, AUTHORIZATION, KEY_NAME, WWW_AUTHENTICATE
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import Key
 from serving.metrics.metrics import refused
 from serving.refusals import Refusal
-from serving.routes import METRICS, Scope, endpoint_of
+from serving.routes import METRICS, KeyScope, endpoint_of
 
 HOW = f"send '{AUTHORIZATION}: Bearer KEY' or '{API_KEY}: KEY'"
 # Of a path that the service does not have: nobody without a key can find out which there are.
-SCOPE_OF_UNKNOWN_PATHS: Scope = "predict"
+SCOPE_OF_UNKNOWN_PATHS: KeyScope = "predict"
 FAULTS = {401: "There is no API key, or it is unknown.", 403: "The API key lacks the scope."}
 
 
-def needed_scope(path: str, metrics_open: bool) -> Scope | None:
+def needed_scope(path: str, metrics_open: bool) -> KeyScope | None:
     """Return the scope that a key must have for a path, None where the path needs no key."""
     endpoint = endpoint_of(path)
     if endpoint is None:
@@ -36,12 +35,12 @@ class Access:
         needs: returns the scope that a path needs, None for none.
     """
 
-    def __init__(self, app: ASGIApp, keys: KeyFile, needs: Callable[[str], Scope | None]) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyFile, needs: Callable[[str], KeyScope | None]) -> None:
         self.app = app
         self.keys = keys
         self.needs = needs
 
-    async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         needed = self.needs(scope["path"]) if scope["type"] == "http" else None
         if needed is None:

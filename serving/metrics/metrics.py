@@ -154,7 +154,7 @@ def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
     _count(GUESS, name, guess, manifest.class_names)
     ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
     observe_all(ENTROPY.labels(name), routing_entropy(outputs.routing))
-    guessed = np.take_along_axis(outputs.class_probability, guess[:, None], axis=1)[:, 0]
+    guessed = outputs.class_probability[np.arange(len(guess)), guess]
     observe_all(GUESSED.labels(name), guessed)
     observe_all(CONFIDENCE.labels(name), outputs.confidence.astype(np.float64))
 
