@@ -200,7 +200,7 @@ def sentences() -> list[str]:
     return said
 
 
-def test_what_is_refused_in_one_is_refused_in_all(tmp_path: Path) -> None:
+def test_refusal_in_one_is_in_all(tmp_path: Path) -> None:
     found = together(tmp_path, 2, sentences)
     refused = ["refused in 1", "refused in 0", "The training diverged"]
     assert found == [["0", "0", *refused], ["1", "0", *refused]]
@@ -309,7 +309,7 @@ def test_batches_that_cannot_be_shared_evenly_are_refused(tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_torchrun_trains_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
+def test_torchrun_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
     words = [str(REPOSITORY / "configs" / "mnist_hard.yaml"), *tiny_words(SGD | {"optimisation.epochs": 6})]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "clustnet", "train"]
     out = tmp_path / "team"
