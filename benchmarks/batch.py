@@ -25,8 +25,10 @@ from benchmarks.inference import processor
 from clustnet.datasets import load
 
 FILE_IMAGES = 102_400
-ROW_GROUP = 10_240  # a multiple of the batches, so that each is full
-EVERY = 1.0  # seconds between two looks
+# A multiple of the batches, so that each is full.
+ROW_GROUP = 10_240
+# Seconds between two looks.
+EVERY = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def measure(options: argparse.Namespace, folder: Path, engine: str, out: Path) -
     command += ["--workers", str(options.workers)] if engine == "ray" else []
     spent: dict[int, float] = {}
     memory, start = 0, time.perf_counter()
-    environment = os.environ | {"RAY_worker_niceness": "0"}  # Ray's workers would give way to all other processes
+    # Ray's workers would run at a lower priority than all other processes.
+    environment = os.environ | {"RAY_worker_niceness": "0"}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) as process:
         while process.poll() is None:
             memory = max(memory, _look(process.pid, spent))

@@ -37,8 +37,10 @@ from training.reports.clustering_report import over_seeds
 from training.runs.run_folder import RunFolder
 
 COMPONENTS = 50
-STARTS = 10  # of k-means, as in the recipes
-EPOCHS = 3  # times the recipes' epochs, which are for six times as many images
+# Of k-means, as in the recipes.
+STARTS = 10
+# Times the recipes' epochs, which are for six times as many images.
+EPOCHS = 3
 RECIPES = {"kl": "configs/mnist_dec.yaml", "kmeans": "configs/mnist_dcn.yaml"}
 CLUSTPY = Path("benchmarks/peers/clustpy_methods.py")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -173,7 +175,8 @@ def clustpy(task: Task) -> Iterator[Found]:
 def clustnet(task: Task) -> Iterator[Found]:
     """Run the recipes of this project, from one pre-training."""
     for loss in LOSSES:
-        shutil.rmtree(task.folder / loss, ignore_errors=True)  # of a benchmark that was stopped
+        # A benchmark that was stopped may have left it.
+        shutil.rmtree(task.folder / loss, ignore_errors=True)
     first = task.folder / "kl"
     before = run(train_words(task, "kl", "pretrain", first))
     for loss, more in {"kl": [], "kmeans": ["--pretrained", str(first)]}.items():

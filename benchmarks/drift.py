@@ -19,7 +19,8 @@ from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages, load
 
 Bins = NDArray[np.intp]  # [N, 4]
-Traffic = Callable[[np.random.Generator, int], Bins]  # draws so many images
+# Draws so many images.
+Traffic = Callable[[np.random.Generator, int], Bins]
 
 # To wait for an alarm, or for its end.
 MAX_IMAGES = 5000

@@ -62,7 +62,8 @@ def _ways(predictor: Predictor, device: Device) -> dict[str, Way]:
 def _speeds(ways: Mapping[str, Way], images: NDArray[np.uint8], size: int) -> dict[str, list[float]]:
     """Return the speed of each way in each turn, in images per second."""
     turns = [{name: _speed(way, images, size) for name, way in ways.items()} for _ in range(TURNS + 1)]
-    return {name: [turn[name] for turn in turns[1:]] for name in ways}  # the first turn warms up
+    # The first turn warms up.
+    return {name: [turn[name] for turn in turns[1:]] for name in ways}
 
 
 def _ratio(speeds: list[float], others: list[float]) -> float:

@@ -78,7 +78,8 @@ def steady_load(url: str, request: Request, rate: float, seconds: float, seed: i
 
     The client sleeps in between where there is time, so that its core is free for the system's own threads.
     """
-    gc.freeze()  # or a look through all that is imported would hold up the client, and be counted as the server's
+    # A look through all imported objects would delay the client, and count as the server's time.
+    gc.freeze()
     return uvloop.run(_ask_steadily(url, request, rate, seconds, seed))
 
 

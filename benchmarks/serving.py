@@ -33,19 +33,24 @@ SERVER_CORE, CLIENT_CORE = (0,), (1,)
 BOTH = (0, 1)
 CLIENTS, BATCH = 4, 64
 GPU_BATCHES = (1, 64, 1024)
-PART = 0.7  # of the top load, at which latency and memory are measured
+# The share of the top load at which latency and memory are measured.
+PART = 0.7
 OVERLOAD = 3
 LATENCY_OF = CLUSTNET, STARLETTE
-STEADY = 0.1  # part by which the top load may change in a turn; past it the load was not 70 % of it
-STARTS = 3  # whose first request is measured
+# The share by which the top load may change in a turn; above it the load was not 70 % of it.
+STEADY = 0.1
+# Starts whose first request is measured.
+STARTS = 3
 SAMPLE_SECONDS = 5
-WARM_UP_MINUTES = 16  # of the soak: as long the allocators go on growing
+# Of the soak, in which allocators still grow.
+WARM_UP_MINUTES = 16
 
 
 def main() -> None:
     """Print the tables that are asked for, by default all but the soak."""
     options = _options()
-    os.sched_setaffinity(0, CLIENT_CORE)  # the steady load is asked from this process
+    # This process sends the steady load.
+    os.sched_setaffinity(0, CLIENT_CORE)
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {options.device}, bundle {options.bundle}")
     for name in ["gpu"] if options.device == "cuda" else options.tables:
         print(f"\n### {name}\n", flush=True)
@@ -230,7 +235,8 @@ def gpu(options: argparse.Namespace) -> None:
     for batch in GPU_BATCHES:
         ways = ("run", "binding", "graph")
         loops = [_raw_loop(options, batch, SERVER_CORE, way) for way in ways]
-        ready = Request("/readyz", b"", {})  # 200 only if CUDA is in use
+        # The status is 200 only if CUDA is in use.
+        ready = Request("/readyz", b"", {})
         with running(CLUSTNET, options.bundle, SERVER_CORE, settings, ready) as (url, _):
             _check_provider(ask(url, Request("/metrics", b"", {})).text)
             ours = batch * top_load(url, binary_v2(batch), CLIENTS, options.seconds, CLIENT_CORE)
@@ -279,7 +285,8 @@ def _wait_for_workers(url: str, count: int) -> None:
     limit = f"clustnet_requests_in_flight_limit {float(count * MAX_ADMITTED)}"
     while limit not in ask(url, Request("/metrics", b"", {})).text:
         time.sleep(0.1)
-    time.sleep(1)  # till the last one listens, too
+    # Until the last one listens, too.
+    time.sleep(1)
 
 
 def _rate(options: argparse.Namespace, loop: "subprocess.Popen[str]") -> float:
@@ -287,7 +294,8 @@ def _rate(options: argparse.Namespace, loop: "subprocess.Popen[str]") -> float:
     output, _ = loop.communicate()
     if loop.returncode:
         raise SystemExit("The loop of onnxruntime failed; its error stands above.")
-    provider, rate = output.splitlines()[-1].split()  # onnxruntime may complain before
+    # onnxruntime may write warnings before it.
+    provider, rate = output.splitlines()[-1].split()
     if options.device == "cuda":
         _check_provider(provider)
     return float(rate)

@@ -5,7 +5,8 @@ import ctypes
 import os
 import time
 
-AWAKE_SECONDS = 0.00005  # before the moment, since to wake up takes as long
+# Before the moment, since to wake up takes as long.
+AWAKE_SECONDS = 0.00005
 
 
 class _Timespec(ctypes.Structure):

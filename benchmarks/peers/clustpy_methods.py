@@ -21,7 +21,8 @@ from clustpy.deep.neural_networks import FeedforwardAutoencoder
 from numpy.typing import NDArray
 
 EPOCHS = (100, 150)
-LAYERS, BATCH = (500, 500, 2000, 10), 256  # ClustPy's own
+# ClustPy's own sizes.
+LAYERS, BATCH = (500, 500, 2000, 10), 256
 METHODS = {"DEC": DEC, "IDEC": IDEC, "DCN": DCN}
 
 

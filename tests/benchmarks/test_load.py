@@ -39,7 +39,8 @@ def test_the_seed_decides_the_requests() -> None:
     with answering(answer) as (url, asked):
         answers = steady_load(url, REQUEST, 100, 0.5, seed=1)
     assert answers.statuses == {200: len(asked)}
-    assert 0 < answers.meanwhile[200] < len(asked)  # the last was asked at the end
+    # The last request was sent at the end.
+    assert 0 < answers.meanwhile[200] < len(asked)
     assert len(asked) == requests_in(0.5, 100, seed=1)
     assert all(request.startswith(b"POST /predict HTTP/1.1\r\n") for request in asked)
     assert all(b"X-Test: 1\r\n" in request and request.endswith(b"\r\n\r\n[1, 2]") for request in asked)
@@ -54,7 +55,8 @@ def test_waits_count_from_the_due_moment() -> None:
         nonlocal stood
         if not stood:
             stood = True
-            time.sleep(0.3)  # holds up all connections, as a computation does
+            # It blocks all connections, as a computation does.
+            time.sleep(0.3)
         writer.write(OK)
 
     with answering(stand_still) as (url, _):
@@ -62,7 +64,8 @@ def test_waits_count_from_the_due_moment() -> None:
     waits = np.array(answers.milliseconds[200])
     assert len(waits) == requests_in(0.5, 100, seed=1)
     assert waits.max() >= 290
-    assert np.sum(waits > 100) >= requests_in(0.2, 100, seed=1) - 1  # the pause is three tenths of a second
+    # The pause is three tenths of a second.
+    assert np.sum(waits > 100) >= requests_in(0.2, 100, seed=1) - 1
 
 
 def test_refusals_and_lost_connections_are_counted_apart() -> None:

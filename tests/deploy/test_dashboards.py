@@ -15,7 +15,8 @@ from serving.settings import SHIPPED_BUNDLE
 from tests.deploy.monitoring import DASHBOARDS, DEPLOY, panels, queries, read, rules, selectors
 
 BOARDS = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-UNITS = {"none", "short", "s", "reqps", "percentunit"}  # of those that Grafana knows
+# Some of Grafana's units.
+UNITS = {"none", "short", "s", "reqps", "percentunit"}
 KINDS = {"stat", "timeseries", "heatmap", "table", "state-timeline"}
 COLUMNS = 24
 SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}

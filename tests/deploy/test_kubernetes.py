@@ -35,9 +35,12 @@ FOLDER = REPOSITORY / "deploy" / "kubernetes"
 PAGE = (REPOSITORY / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 OVERLAYS = ("base", "cpu", "gpu", "kserve")
-OWN_SCHEMA = {"ServiceMonitor", "InferenceService"}  # of other projects than Kubernetes
-RELEASES = ("1.30", kubernetes_validate.latest_version())  # preStop.sleep is on since 1.30
-OF_KSERVE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}  # beside the fields of a pod
+# Kinds of other projects than Kubernetes.
+OWN_SCHEMA = {"ServiceMonitor", "InferenceService"}
+# preStop.sleep is on since 1.30.
+RELEASES = ("1.30", kubernetes_validate.latest_version())
+# Beside the fields of a pod.
+OF_KSERVE = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget"}
 OPEN = {endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None}
 GO_SECONDS = re.compile(r"(\d+)s")
 
@@ -102,7 +105,8 @@ def page_overlays() -> dict[str, str]:
 
 def build_page_overlay(name: str, folder: Path) -> list[Manifest]:
     shutil.copytree(FOLDER, folder / "kubernetes")
-    for other, kustomization in page_overlays().items():  # as one builds on another
+    # One overlay builds on another.
+    for other, kustomization in page_overlays().items():
         own = folder / "kubernetes" / other
         own.mkdir()
         (own / "kustomization.yaml").write_text(kustomization)

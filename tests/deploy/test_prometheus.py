@@ -35,8 +35,10 @@ pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, PROGRAMS)),
     reason="Prometheus is not here (Debian: prometheus, prometheus-alertmanager)",
 )
-PATIENCE = 60  # seconds; on an idle machine all is there after five
-PAUSE = 0.2  # seconds between two looks, and between two requests
+# In seconds; on an idle machine all is there after five.
+PATIENCE = 60
+# Seconds between two looks, and between two requests.
+PAUSE = 0.2
 DIGITS = load("mnist:test").images[:40]
 T = TypeVar("T")
 
@@ -46,7 +48,8 @@ class Watch:
 
     def __init__(self, service: Server, rest: Callable[[], None], prometheus: str, alertmanager: str) -> None:
         self.service = service
-        self.rest = rest  # ends the traffic
+        # It ends the traffic.
+        self.rest = rest
         self.prometheus = prometheus
         self.alertmanager = alertmanager
 

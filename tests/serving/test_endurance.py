@@ -17,8 +17,10 @@ import pytest
 from serving.admission import MAX_ADMITTED
 from tests.serving.server import Server, running_server
 
-IDLE = 1200  # more than a process may have, as systems are set up
-USUAL = 1024  # descriptors
+# This is more than a process may usually have.
+IDLE = 1200
+# The usual limit of descriptors.
+USUAL = 1024
 GRACE = ("--timeout-graceful-shutdown", "1")
 BODY = json.dumps({"images": np.zeros((1, 28, 28), int).tolist()}).encode()
 HEAD = (
@@ -84,7 +86,8 @@ def test_slow_and_idle_clients_hold_up_nobody(synthetic_bundle: Path) -> None:
         slow = [threading.Thread(target=trickle, args=(stack.enter_context(connect(server)), stop)) for _ in range(8)]
         for thread in slow:
             thread.start()
-        time.sleep(2)  # each has sent a byte or two
+        # Each has sent a byte or two.
+        time.sleep(2)
         with httpx.Client(base_url=server.url, timeout=20) as client:
             answers = [client.post("/predict", content=BODY, headers={"content-type": "application/json"})]
             answers += [client.get("/readyz"), client.get("/metrics"), httpx.get(f"{server.url}/", timeout=20)]
@@ -92,7 +95,8 @@ def test_slow_and_idle_clients_hold_up_nobody(synthetic_bundle: Path) -> None:
         for thread in slow:
             thread.join()
         assert {answer.status_code for answer in answers} == {200}
-        assert server.stop() == 0  # though all of them are still there
+        # All of them are still connected.
+        assert server.stop() == 0
 
 
 def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bundle: Path) -> None:
@@ -102,8 +106,10 @@ def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bun
         deadline = time.monotonic() + 20
         while ready(server):
             assert time.monotonic() < deadline
-        assert server.process.poll() is None  # it waits for the request
-        for ask in (httpx.get, httpx.post):  # newcomers are told at once, and not left in a queue
+        # It waits for the request.
+        assert server.process.poll() is None
+        # New clients get an answer at once, and do not stay in a queue.
+        for ask in (httpx.get, httpx.post):
             told = ask(f"{server.url}/readyz", timeout=20)
             assert (told.status_code, told.json()["error"]) == (503, "The service is stopping; ask again in 1 second.")
         answer = finish(connection)
@@ -129,6 +135,7 @@ def test_a_worker_that_is_killed_comes_back(synthetic_bundle: Path, environment:
             time.sleep(0.1)
         answer = httpx.post(f"{server.url}/predict", content=BODY, headers={"content-type": "application/json"})
         assert answer.status_code == 200
-        room = f"\nclustnet_requests_in_flight_limit {MAX_ADMITTED:.1f}\n"  # of one worker: the dead one's is gone
+        # The limit is that of one worker, as the dead worker's is gone.
+        room = f"\nclustnet_requests_in_flight_limit {MAX_ADMITTED:.1f}\n"
         assert room in httpx.get(f"{server.url}/metrics").text
         assert server.stop() == 0

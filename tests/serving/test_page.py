@@ -26,9 +26,11 @@ from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
 from tests.synthetic import with_evaluation, write_bundle
 
-PATIENCE = 60_000  # milliseconds; a busy machine is no fault
+# In milliseconds; a busy machine is no fault.
+PATIENCE = 60_000
 SEVEN = [(0.25, 0.22), (0.72, 0.2), (0.58, 0.5), (0.44, 0.84)]
-STARTED_WRONG = "Failed to load resource"  # what Chromium itself says of every answer that is not 2xx
+# Chromium itself logs this for every answer that is not 2xx.
+STARTED_WRONG = "Failed to load resource"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}; install Debian's chromium")
 Open = Callable[..., Page]
@@ -213,7 +215,8 @@ def test_a_slow_answer_keeps_a_new_stroke(open_page: Open) -> None:
     box = page.locator("#pad").bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
-    page.mouse.down()  # and the answer comes in the same moment, before the stroke is asked about
+    # The answer comes at the same moment, before the stroke is sent.
+    page.mouse.down()
     with page.expect_response("**/predict"):
         held[0].continue_()
     expect(page.locator("#time")).to_have_text(re.compile("Answered"))
@@ -221,7 +224,8 @@ def test_a_slow_answer_keeps_a_new_stroke(open_page: Open) -> None:
         const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
         return data.filter((value, at) => at % 4 === 3 && value > 0).length;
     }"""
-    assert page.locator("#pad").evaluate(inked) < 3000  # a dot, and no digit
+    # It is a dot, and no digit.
+    assert page.locator("#pad").evaluate(inked) < 3000
     page.mouse.up()
 
 
@@ -279,7 +283,8 @@ def test_a_live_fault_is_read_out_once(open_page: Open) -> None:
         new MutationObserver(() => changes += 1).observe(fault, all);
         setTimeout(() => resolve(changes), 4500);
     })"""
-    assert fault.evaluate(changes) == 0  # though the metrics were asked for twice
+    # The metrics were requested twice meanwhile.
+    assert fault.evaluate(changes) == 0
 
 
 def test_the_tabs_follow_the_keyboard_and_the_address(open_page: Open) -> None:
@@ -466,7 +471,8 @@ def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: P
         expect(page.get_by_role("tab", selected=True)).to_have_text("Model")
         expect(page.get_by_role("tabpanel").get_by_text("c0, c1, c2")).to_be_visible()
         expect(models.last).to_have_attribute("aria-current", "page")
-        httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 50})  # the first model, which must not count
+        # This is for the first model, and must not count.
+        httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 50})
         page.get_by_role("tab", name="Draw").click()
         for ask in (lambda: page.get_by_role("button", name="Test digit 7").first.click(), lambda: draw(page, SEVEN)):
             with page.expect_response(re.compile("/predict")) as asked:
@@ -474,7 +480,8 @@ def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: P
             assert asked.value.json()["model"] == {"name": "other", "version": "3"}
             expect(page.locator("#guess")).to_have_text(re.compile("c[0-9]"))
         page.get_by_role("tab", name="Live").click()
-        counted = re.compile(r"The model abstained from \d of [2-9] images")  # a stroke may be asked twice
+        # A stroke may be sent twice.
+        counted = re.compile(r"The model abstained from \d of [2-9] images")
         expect(page.locator("#live")).to_have_text(counted)
         page.goto(f"{url}/?model=gone")
         expect(page.get_by_role("alert")).to_have_text("There is no model 'gone'; this service has 'mnist', 'other'.")

@@ -31,7 +31,8 @@ def test_whoever_comes_later_waits_behind_the_others() -> None:
         assert called == ["a", "b"]
         for _ in range(3):
             await asyncio.sleep(0)
-        rounds.call(partial(called.append, "d"))  # at once, as nobody waits any more
+        # It is called at once, as none waits any more.
+        rounds.call(partial(called.append, "d"))
         return called
 
     assert asyncio.run(story()) == ["a", "b", "c", "d"]

@@ -34,15 +34,18 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))  # an operation, beside those at the edges of its schema
-NAMED = Bundle(SHIPPED_BUNDLE).manifest.model_copy(update={"name": "synthetic"})  # as the client's bundle is
+# For each operation, beside those at the edges of its schema.
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "5"))
+# The client's bundle has this name.
+NAMED = Bundle(SHIPPED_BUNDLE).manifest.model_copy(update={"name": "synthetic"})
 DOCUMENT = describe(NAMED, Settings())
 schema = schemathesis.openapi.from_dict(DOCUMENT)
 WITH_KEYS = Settings(api_keys_file=Path("keys"), metrics_open=False)
 guarded = schemathesis.openapi.from_dict(describe(Bundle(SHIPPED_BUNDLE).manifest, WITH_KEYS))
 
 
-@schemathesis.serializer("image/bmp")  # the one type of the upload's that it does not know
+# It is the only type of the upload that Schemathesis does not know.
+@schemathesis.serializer("image/bmp")
 def as_bytes(_: schemathesis.SerializationContext, value: Any) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
 

@@ -82,9 +82,11 @@ def test_any_model_answers_in_its_own_processes(folders: dict[str, Path], any_pr
 def test_the_workers_metrics_add_up(server: Server) -> None:
     counted = 'clustnet_requests_total{path="/predict",status="200"}'
     classes = [f'clustnet_predictions_by_class_total{{label="{label}",model="synthetic"}}' for label in range(10)]
-    time.sleep(2 * WAIT_SECONDS)  # till all workers have counted what they answered before
+    # Until all workers have counted their earlier answers.
+    time.sleep(2 * WAIT_SECONDS)
     requests, images = sample(server.url, counted), sum(sample(server.url, series) for series in classes)
-    with ThreadPoolExecutor(4) as pool:  # each request in a connection of its own, so that both workers serve
+    # Each request has its own connection, so that both workers serve.
+    with ThreadPoolExecutor(4) as pool:
         body = {"images": IMAGES.tolist()}
         answers = list(pool.map(lambda _: httpx.post(f"{server.url}/predict", json=body), range(20)))
     assert {answer.status_code for answer in answers} == {200}
@@ -142,7 +144,8 @@ def test_sigterm_ends_it_with_0(synthetic_bundle: Path) -> None:
             "CLUSTNET_DEVICE is 'tpu', but the input should be 'auto', 'cpu' or 'cuda'",
         ),
         ({"CLUSTNET_BUNDLES": "/nowhere"}, "/nowhere is not a bundle"),
-        ({"CLUSTNET_EXPERTS": "chosen"}, "The bundle "),  # of soft routing
+        # The bundle has soft routing.
+        ({"CLUSTNET_EXPERTS": "chosen"}, "The bundle "),
         (
             {"CLUSTNET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""},
             "CLUSTNET_DEVICE is cuda, but onnxruntime fell back to CPUExecutionProvider; install",
@@ -165,7 +168,8 @@ def test_a_wrong_setting_stops_the_start(
     assert finished.returncode == 2
     *logged, sentence = finished.stderr.splitlines()
     assert sentence.startswith(f"clustnet: {says}")
-    assert all("onnxruntime" in line for line in logged)  # which says why, where there is a driver and no GPU
+    # onnxruntime gives the reason where there is a driver and no GPU.
+    assert all("onnxruntime" in line for line in logged)
 
 
 def test_a_built_bento_holds_the_service_and_serves(synthetic_bundle: Path, tmp_path: Path) -> None:

@@ -127,7 +127,8 @@ def chosen(client: TestClient, hard_bundle: Path, monkeypatch: pytest.MonkeyPatc
 
     models = Models(Settings(bundles=(hard_bundle,), device="cpu", experts="chosen"))
     monkeypatch.setattr(protocol.state.answer.__self__, "models", models)
-    monkeypatch.setitem(protocol.state._state, "models", models)  # as setattr could not take it back
+    # Starlette's state has no attribute that setattr could restore.
+    monkeypatch.setitem(protocol.state._state, "models", models)
     return client
 
 
@@ -251,7 +252,8 @@ def test_wrong_files_are_refused_with_a_reason(client: TestClient, content: byte
 FILES = {kind: drawing(kind=kind) for kind in ("PNG", "JPEG", "WEBP", "BMP")}
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of damaged metadata and reads on
+# Pillow warns of damaged metadata and goes on.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @given(
     kind=st.sampled_from(sorted(FILES)),
     start=st.integers(0, 2000),
@@ -362,7 +364,8 @@ def test_a_cpu_fallback_is_not_ready(predictor: Predictor, monkeypatch: pytest.M
     from serving.api.requests import Body
     from serving.service import ClustNet, pages, protocol
 
-    for application in (pages, protocol):  # or the new service would take the place of the others' one
+    # The new service must not replace that of the other tests.
+    for application in (pages, protocol):
         monkeypatch.setattr(application, "state", State())
     fallen = ClustNet(Settings(bundles=(predictor.bundle.folder,), device="cuda"))
     if fallen.models.now.find().predictor.provider == CUDA:

@@ -63,5 +63,6 @@ def test_short_cuts_pass_added_middleware_only() -> None:
     added: list[tuple[type[Mark], dict[str, str]]] = [(Mark, {"name": "outer"}), (Mark, {"name": "inner"})]
     bentoml = Mark(show_passed, "bentoml")
     client = TestClient(past_bentoml(bentoml, added, {"/short"}.__contains__))
-    assert client.post("/short").json() == ["outer", "inner", "bentoml"]  # as no ShortCut is among them
+    # No ShortCut is among them.
+    assert client.post("/short").json() == ["outer", "inner", "bentoml"]
     assert client.get("/short").json() == client.post("/long").json() == ["bentoml"]

@@ -47,7 +47,8 @@ def test_turns_are_in_order_and_bounded() -> None:
             turns.end()
         await settle()
         assert order == [0, 1, 2, 3]
-        assert await turns.begin(never)  # without a wait, as none runs any more
+        # There is no wait, as none runs any more.
+        assert await turns.begin(never)
         await asyncio.gather(*tasks[:4])
 
     asyncio.run(ask())
@@ -56,7 +57,8 @@ def test_turns_are_in_order_and_bounded() -> None:
 def test_large_waiting_bodies_are_bounded() -> None:
     async def ask() -> None:
         turns = Turns(max_running=1, max_waiting=9, max_bytes=10)
-        assert await turns.begin(never, 99)  # it does not wait
+        # It does not wait.
+        assert await turns.begin(never, 99)
         alone = asyncio.create_task(turns.begin(never, 99))
         await settle()
         with pytest.raises(Refusal, match=r"^1 requests wait already"):
@@ -79,7 +81,8 @@ def test_a_client_that_goes_away_leaves_the_queue() -> None:
         turns = Turns(max_running=1, max_waiting=1)
         assert await turns.begin(never)
         assert not await turns.begin(at_once)
-        patient = asyncio.create_task(turns.begin(never))  # finds the place free again
+        # It finds the place free again.
+        patient = asyncio.create_task(turns.begin(never))
         await settle()
         turns.end()
         assert await patient
@@ -166,7 +169,8 @@ def test_past_the_bound_the_answer_is_503() -> None:
         assert (first.status, second.status, third.status) == (None, None, 503)
         assert (b"retry-after", b"1") in third.sent[0]["headers"]
         assert json.loads(third.sent[1]["body"]) == {"error": "1 requests wait already; ask again in 1 second."}
-        assert desk.bodies == [b"1", b"x"]  # the health check passed all that wait
+        # The health check overtakes all that wait.
+        assert desk.bodies == [b"1", b"x"]
         desk.open.set()
         await asyncio.gather(first.task, second.task, third.task, health.task)
         assert (first.status, second.status, health.status) == (200, 200, 200)
@@ -179,7 +183,8 @@ def test_compressed_bodies_count_more() -> None:
     async def tell() -> None:
         desk = Desk()
         application = TakeTurns(desk, Turns(max_running=1, max_bytes=2 * MIN_COMPRESSED_BYTES), lambda _: True)
-        plain = [Connection(application) for _ in range(3)]  # one runs, two wait
+        # One runs and two wait.
+        plain = [Connection(application) for _ in range(3)]
         packed = [Connection(application, encoding="gzip") for _ in range(2)]
         await settle()
         assert [request.status for request in plain] == [None, None, None]

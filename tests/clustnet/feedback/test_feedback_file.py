@@ -54,7 +54,8 @@ def test_what_is_added_is_found_and_read(
 def test_models_are_told_apart(path: Path, predictor: Predictor) -> None:
     other = Labels.of(predictor.manifest)
     assert other.grouping() == predictor.manifest.grouping()
-    renamed = replace(MODEL, classes=("cat", "dog", "fox"))  # the same name and version, exported anew
+    # The same name and version, exported again.
+    renamed = replace(MODEL, classes=("cat", "dog", "fox"))
     with closing(FeedbackFile(path, 9)) as file:
         for number, model in enumerate((MODEL, other, MODEL, renamed)):
             file.add(model, "r", number, ANSWER, "dog")
@@ -95,9 +96,11 @@ def test_a_killed_process_loses_no_feedback(path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         kept += map(int, process.stdout.read().split())
     log = path.with_name(f"{path.name}-wal")
-    assert log.stat().st_size > 0  # where the rows are
+    # The rows are there.
+    assert log.stat().st_size > 0
     ((_, rows),) = read_feedback(path)
-    assert len(rows) in (len(kept), len(kept) + 1)  # it may have died before it could tell
+    # It may have died before it could report.
+    assert len(rows) in (len(kept), len(kept) + 1)
     assert [row.request_id for row in rows] == [f"r{number}" for number in range(len(rows))]
     with closing(FeedbackFile(path, 10**6)) as file:
         file.add(MODEL, "after", 0, ANSWER, "cat")

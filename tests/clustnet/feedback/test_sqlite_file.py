@@ -31,7 +31,8 @@ def test_several_write_and_read_the_same_file(path: Path) -> None:
             connection.execute("INSERT INTO a VALUES (?)", (number,))
     assert numbers(path) == [1, 2, 3]
     assert one.connection().execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert one.connection().execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    # The value 2 is FULL.
+    assert one.connection().execute("PRAGMA synchronous").fetchone() == (2,)
     one.close()
     other.close()
     assert numbers(path) == [1, 2, 3]

@@ -21,7 +21,8 @@ def test_without_an_engine_and_root_it_says_so(monkeypatch: pytest.MonkeyPatch) 
 def test_a_running_engine_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "_command", lambda: "docker")
     monkeypatch.setattr(Docker, "answers", lambda self: True)
-    monkeypatch.setattr(Docker, "__call__", lambda self, *words: "0123456789ab")  # its bridge
+    # Docker's bridge.
+    monkeypatch.setattr(Docker, "__call__", lambda self, *words: "0123456789ab")
     with engine.engine() as docker:
         assert docker.build_network() == []
         assert docker.run_network(3971) == ["--publish", "127.0.0.1:3971:3971"]

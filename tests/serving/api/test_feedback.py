@@ -42,7 +42,8 @@ def refused(answer: httpx.Response) -> tuple[int, str]:
 def counted(client: TestClient | httpx.Client, correct: str) -> float:
     series = f'clustnet_feedback_total{{correct="{correct}",model="synthetic",version="1"}}'
     found = re.search(rf"^{re.escape(series)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
-    assert found  # from the start, at zero
+    # The counters start at zero.
+    assert found
     return float(found[1])
 
 
@@ -55,7 +56,8 @@ def test_feedback_is_kept_and_counted(client: TestClient) -> None:
     request_id, (guess,) = predict(client)
     told = {"request_id": request_id, "index": 0, "model": {"name": "synthetic", "version": "1"}}
     assert tell(client, request_id, guess).json() == told | {"label": guess, "guess": guess, "correct": True}
-    assert tell(client, request_id, guess).status_code == 200  # a client may repeat what it got no answer to
+    # A client may repeat a request that got no answer.
+    assert tell(client, request_id, guess).status_code == 200
     request_id, guesses = predict(client, 3)
     assert tell(client, request_id, wrong(guesses[2]), index=2).json()["correct"] is False
     assert tell(client, request_id, guesses[1], index=1).json()["guess"] == guesses[1]
@@ -180,11 +182,13 @@ def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path:
             kept = dict(pool.map(ask_and_tell, [server.url] * 20))
         with httpx.Client(base_url=server.url, timeout=60) as client:
             time.sleep(2 * WAIT_SECONDS)
-            assert counted(client, "true") == 20  # of both workers
+            # Both workers count.
+            assert counted(client, "true") == 20
             late, (guess,) = predict(client)
             time.sleep(2 * WAIT_SECONDS)
         kill(server)
-    assert path.with_name(f"{path.name}-wal").stat().st_size > 0  # where the rows are, as nobody could tidy up
+    # The rows are there, as no process could end properly.
+    assert path.with_name(f"{path.name}-wal").stat().st_size > 0
     ((model, rows),) = read_feedback(path)
     assert (model.name, {row.request_id: row.label for row in rows}) == ("synthetic", kept)
     with (
@@ -194,7 +198,8 @@ def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path:
         request_id = next(iter(kept))
         assert tell(client, request_id, kept[request_id]).status_code == 200
         assert tell(client, request_id, wrong(kept[request_id])).status_code == 409
-        assert tell(client, late, guess).status_code == 200  # the answer has survived as well
+        # The answer has survived as well.
+        assert tell(client, late, guess).status_code == 200
         request_id, (guess,) = predict(client)
         status, error = refused(tell(client, request_id, guess))
         assert (status, "holds 21 rows, the most it may" in error) == (507, True)

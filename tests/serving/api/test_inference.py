@@ -45,7 +45,8 @@ def test_nothing_is_computed_for_gone_clients() -> None:
         async def gone() -> bool:
             return left
 
-        async with THREAD:  # another computes
+        # Another request computes.
+        async with THREAD:
             waiting = asyncio.create_task(compute(False, gone, lambda: computed.append(True) or thread()))
             await asyncio.sleep(0.01)
             left = True

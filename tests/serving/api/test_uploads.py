@@ -59,7 +59,8 @@ def test_an_empty_form_lacks_the_field() -> None:
         read_upload(FORM, b"--B--\r\n")
 
 
-HEADER = st.text(st.characters(codec="latin-1"))  # as ASGI servers decode headers
+# ASGI servers decode headers so.
+HEADER = st.text(st.characters(codec="latin-1"))
 BASE64 = part(b"!", headers="Content-Transfer-Encoding: base64\r\n")
 
 

@@ -127,7 +127,8 @@ def test_the_service_asks_for_keys(synthetic_bundle: Path, tmp_path: Path, secre
         for path in ("/metrics", "/model.json", "/v2/models/synthetic"):
             assert client.get(path).status_code == 401
         infer = client.post("/v2/models/synthetic/infer", content=b"x" * (16 * 2**20 + 1))
-        assert (infer.status_code, list(infer.json())) == (401, ["error"])  # not 413: the body was not read
+        # It is not 413, as the body was not read.
+        assert (infer.status_code, list(infer.json())) == (401, ["error"])
         headers = {"X-API-Key": secrets["admin"]}
         assert 'reason="no_key"' in client.get("/metrics", headers=headers).text
         with bentoml.SyncHTTPClient(server.url, token=secrets["predict"]) as known:

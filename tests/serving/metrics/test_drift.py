@@ -113,7 +113,8 @@ def test_an_unloaded_version_is_not_shown(watched: list[Predictor]) -> None:
     predict_counted(second, noise(5))
     assert windows([first, second]) == {"1": 5, "2": 5}
     assert windows([second]) == {"2": 5}
-    assert windows([first, second]) == {"1": 0, "2": 5}  # it begins anew, and the other goes on
+    # The window starts again, and the other goes on.
+    assert windows([first, second]) == {"1": 0, "2": 5}
 
 
 def windows(served: list[Predictor]) -> dict[str, float]:
@@ -134,7 +135,8 @@ def test_images_of_a_replaced_model_are_dropped(watched: list[Predictor]) -> Non
     watch._add([(again, outputs, noise(4)), (first.manifest, outputs, noise(4))])
     ((_, window),) = watch._windows.values()
     assert window.images == 4
-    DEFERRED.flush()  # or this would be shown in another test
+    # Otherwise another test would show this.
+    DEFERRED.flush()
 
 
 def test_no_image_can_break_the_window(watched: list[Predictor], caplog: pytest.LogCaptureFixture) -> None:

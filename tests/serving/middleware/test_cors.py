@@ -56,16 +56,21 @@ def test_allowed_origins_may_read_refusals(synthetic_bundle: Path, tmp_path: Pat
     (tmp_path / "keys").write_text(f"{key.line()}\n")
     settings = {"CLUSTNET_CORS_ORIGINS": f"http://other,{PAGE}", "CLUSTNET_API_KEYS_FILE": str(tmp_path / "keys")}
     with running_service(synthetic_bundle, **settings) as url, httpx.Client(base_url=url) as client:
-        preflight = client.options("/predict", headers=PREFLIGHT | HEADERS)  # a browser sends no key with it
+        # A browser sends no key with it.
+        preflight = client.options("/predict", headers=PREFLIGHT | HEADERS)
         assert preflight.status_code == 200
         assert "POST" in preflight.headers["access-control-allow-methods"]
         asked = {"Origin": PAGE, "X-API-Key": secret}
         answers = [
             client.get("/model.json", headers=asked),
-            client.post("/predict", headers={"Origin": PAGE}),  # 401
-            client.post("/predict", headers=asked, content=b"{"),  # 415
-            client.post("/predict", headers=asked, content=b"x" * (16 * 2**20 + 1)),  # 413
-            client.get("/nothing", headers=asked),  # 404
+            # Without a key: 401.
+            client.post("/predict", headers={"Origin": PAGE}),
+            # Another content type: 415.
+            client.post("/predict", headers=asked, content=b"{"),
+            # Too large: 413.
+            client.post("/predict", headers=asked, content=b"x" * (16 * 2**20 + 1)),
+            # Unknown path: 404.
+            client.get("/nothing", headers=asked),
         ]
         assert [answer.status_code for answer in answers] == [200, 401, 415, 413, 404]
         assert {answer.headers["access-control-allow-origin"] for answer in [preflight, *answers]} == {PAGE}

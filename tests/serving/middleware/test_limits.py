@@ -26,7 +26,8 @@ def exchange(
     async def receive() -> Message:
         message = next(messages, None)
         if message is None:
-            await asyncio.Event().wait()  # a client that says nothing more
+            # The client sends nothing more.
+            await asyncio.Event().wait()
         return message  # type: ignore[return-value]
 
     async def send(message: Message) -> None:
@@ -113,7 +114,8 @@ def test_simultaneous_bodies_are_bounded_together() -> None:
         await ask("last", b"1234567890")
         return list(answers.values())
 
-    assert sorted(asyncio.run(story())) == [200, 200, 503, 503]  # of the first two one was too many, too
+    # One of the first two was one too many, as well.
+    assert sorted(asyncio.run(story())) == [200, 200, 503, 503]
 
 
 def test_a_single_body_may_exceed_the_sum() -> None:

@@ -132,9 +132,11 @@ def test_each_client_fault_is_one_log_line(synthetic_bundle: Path) -> None:
             httpx.request(method, server.url + path, content=content, headers=json_type)
         address = httpx.URL(server.url)
         with socket.create_connection((address.host, address.port or 80)) as connection:
-            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")  # and goes away
+            # The client goes away.
+            connection.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n{")
         text = wait_for(server.log, '"status": 499')
-        assert server.stop() == 0  # the client that has gone holds nothing up
+        # The client that has gone delays nothing.
+        assert server.stop() == 0
     lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
     assert [line["status"] for line in lines] == [*(status for *_, status in asked if status >= 400), 499]
     names = ["/predict", "/predict_image", "/predict", "other", "/v2/models/{name}/infer", "/predict"]

@@ -216,7 +216,8 @@ def test_a_real_service_sends_its_traces(synthetic_bundle: Path) -> None:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": address,
             "OTEL_SERVICE_NAME": "shop",
-            "OTEL_TRACES_SAMPLER": "parentbased_always_off",  # so that only what clients trace is traced
+            # With this sampler only requests that clients trace are traced.
+            "OTEL_TRACES_SAMPLER": "parentbased_always_off",
             "NO_PROXY": "127.0.0.1",
         }
         with running_server(synthetic_bundle, **variables) as server:
@@ -224,7 +225,8 @@ def test_a_real_service_sends_its_traces(synthetic_bundle: Path) -> None:
                 ask(client, "/predict")
                 for path in ("/predict", "/predict_image", "/v2/models/synthetic/infer"):
                     assert ask(client, path, SAMPLED).status_code == 200
-            assert server.stop() == 0  # which sends what is left
+            # The end exports what is left.
+            assert server.stop() == 0
             assert "Traceback" not in server.log.read_text()
     spans = spans_of(received)
     assert {span.trace_id.hex() for span in spans} == {TRACE}

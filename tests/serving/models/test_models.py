@@ -216,7 +216,8 @@ def test_a_new_model_is_loaded_by_its_name(worker: Models, bundles: Path) -> Non
 
 def test_other_workers_follow(worker: Models, bundles: Path) -> None:
     other = follower(bundles)
-    assert other.behind()  # it has not looked yet
+    # It has not looked yet.
+    assert other.behind()
     other.follow()
     assert not other.behind()
     add(bundles, "a", "2", seed=2)
@@ -250,7 +251,8 @@ def test_a_late_workers_change_undoes_nothing(worker: Models, bundles: Path) -> 
 
 def test_a_late_worker_serves_the_same(worker: Models, bundles: Path) -> None:
     worker.unload("a")
-    add(bundles, "b", "2")  # nobody has asked for it to be loaded
+    # No request has loaded it.
+    add(bundles, "b", "2")
     later = follower(bundles)
     assert served(later) == {"b": ["1"]}
     with pytest.raises(Refusal, match="'a' is unloaded"):
@@ -266,7 +268,8 @@ def test_a_worker_that_cannot_follow_serves_on(
     add(bundles, "a", "1", seed=1)
     worker.load("a")
     worker.unload("b")
-    add(bundles, "a", "1", seed=2)  # too early for the other one
+    # It is too early for the other one.
+    add(bundles, "a", "1", seed=2)
     for _ in range(3):
         assert other.behind()
         other.follow()

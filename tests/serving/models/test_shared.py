@@ -18,7 +18,8 @@ def test_an_agreement_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert file.read() is None
     file.write(AGREEMENT)
     assert SharedFile(tmp_path).read() == AGREEMENT
-    assert list(AGREEMENT.models) == ["b", "a"]  # the order of the models is kept
+    # The order of the models is kept.
+    assert list(AGREEMENT.models) == ["b", "a"]
     assert [path.name for path in tmp_path.iterdir()] == ["served.json"]
 
 

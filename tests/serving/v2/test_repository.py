@@ -34,7 +34,8 @@ from tests.synthetic import write_bundle
 IMAGES = np.random.default_rng(4).integers(0, 256, (2, 28, 28)).astype(np.uint8)
 ONE = "/v2/models/one"
 WORKERS = 2
-FOLLOWED = 30.0  # seconds; the other workers look each second, but a busy machine is no fault
+# In seconds; the other workers look each second, but a busy machine is no fault.
+FOLLOWED = 30.0
 
 
 def add(repository: Path, name: str, version: str, seed: int = 0) -> Path:
@@ -198,7 +199,8 @@ def test_without_its_default_model_the_service_says_so(service: Service) -> None
     answer = httpx.post(f"{service.url}/predict", json=body, headers=service.headers)
     assert (answer.status_code, "The model 'one' is unloaded; load it with" in answer.json()["error"]) == (404, True)
     assert httpx.post(f"{service.url}/predict?model=two", json=body, headers=service.headers).status_code == 200
-    assert httpx.get(f"{service.url}/readyz").status_code == 200  # it can be told to load a model
+    # It can be requested to load a model.
+    assert httpx.get(f"{service.url}/readyz").status_code == 200
     told = re.findall(r'^clustnet_model_info{name="(.*?)"', httpx.get(f"{service.url}/metrics").text, re.MULTILINE)
     assert told == ["two"]
 
@@ -250,11 +252,13 @@ def test_no_request_fails_while_models_are_loaded(service: Service) -> None:
         finally:
             done.set()
         for future in asking:
-            future.result()  # raises what a client met
+            # This raises what a client met.
+            future.result()
     for said in heard:
         models = [model_that_said(expected, answer) for answer in said]
         assert models[0] == 0
-        assert models == sorted(models)  # each connection stays with one worker, which never goes back
+        # Each connection stays with one worker, which never goes back.
+        assert models == sorted(models)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

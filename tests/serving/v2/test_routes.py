@@ -130,7 +130,8 @@ def test_bodies_are_packed_both_ways(alone: TestClient, encoding: str, pack: Any
     assert (plain.status_code, answer.status_code) == (200, 200)
     assert ("content-encoding" in plain.headers, answer.headers["content-encoding"]) == (False, encoding)
     assert answer.headers[LENGTH] == plain.headers[LENGTH]
-    assert answer.content == plain.content  # the client has unpacked it
+    # The client has unpacked it.
+    assert answer.content == plain.content
 
 
 def test_a_bomb_is_refused(alone: TestClient) -> None:

@@ -143,7 +143,8 @@ async def told_and_turned_away() -> None:
         server = await loop.create_server(Greet, sock=shared)
         assert await greeting(address) == b"hello"
         server.close()
-        shared.close()  # as uvicorn does
+        # uvicorn does so.
+        shared.close()
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 503 ")

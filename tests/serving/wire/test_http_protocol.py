@@ -60,7 +60,8 @@ async def sent(*packets: bytes) -> bytes:
         for packet in packets:
             writer.write(packet)
             await writer.drain()
-            await asyncio.sleep(0.01)  # so that the server reads it by itself
+            # The pause lets the server read it by itself.
+            await asyncio.sleep(0.01)
         answer = await asyncio.wait_for(reader.read(), 10)
         writer.close()
         return answer
@@ -126,7 +127,8 @@ class Gate:
         return PlainTextResponse("done")
 
 
-NUMBERS: list[int] = []  # how many were whole and not yet answered, as it changed
+# The number of whole and unanswered requests, each time it changed.
+NUMBERS: list[int] = []
 
 
 @contextmanager
@@ -171,11 +173,14 @@ async def overload() -> None:
             status, fields, body = await answer_of(third[0])
             assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
             assert json.loads(body) == {"error": "2 requests wait already; ask again in 1 second."}
-            third[1].write(request("/livez", "GET", b""))  # what does not compute is always admitted
+            # Requests that do not compute are always admitted.
+            third[1].write(request("/livez", "GET", b""))
             assert (await answer_of(third[0]))[0] == 200
-            third[1].write(request(body=b"")[:-2])  # neither is one that has not begun refused
+            # A request that has not begun is not refused either.
+            third[1].write(request(body=b"")[:-2])
             second[1].close()
-            await until(lambda: not admission.full)  # a client that has gone makes room
+            # A client that has gone makes room.
+            await until(lambda: not admission.full)
             third[1].write(b"\r\n")
             await until(lambda: admission.full)
             gate.opened.set()
@@ -239,7 +244,8 @@ async def other_methods() -> None:
             writer.write(request(method="HEAD", body=b"") + request("/x", "GET", b""))
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
             assert head.startswith(b"HTTP/1.1 200 ")
-            assert (await answer_of(reader))[0] == 200  # and no body came before it
+            # No body came before it.
+            assert (await answer_of(reader))[0] == 200
             writer.close()
     assert refused == []
 
@@ -259,7 +265,8 @@ async def in_rounds() -> None:
             assert [(await answer_of(reader))[0] for reader, _ in together] == 20 * [200]
             reader, writer = together[0]
             for packet in (request()[:40], request()[40:-1], request()[-1:], 3 * request(), request()[:-1], b"b"):
-                writer.write(packet)  # in parts, and without waiting for answers
+                # The requests come in parts, without waiting for answers.
+                writer.write(packet)
                 await asyncio.sleep(0.01)
             assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
             writer.write(request(more=b"Expect: 100-continue\r\n")[:-2])
@@ -318,7 +325,8 @@ async def patience_while_it_answers() -> None:
     gate = Gate()
     async with listening(gate.application) as address:
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(request() + request()[:-1])  # the second one is not read before the first is answered
+        # The second request is not read before the first is answered.
+        writer.write(request() + request()[:-1])
         await asyncio.sleep(0.3)
         gate.opened.set()
         assert (await answer_of(reader))[0] == 200
