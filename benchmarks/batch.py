@@ -1,7 +1,7 @@
 """Batch evaluation of files: images per second, processor seconds and memory of each engine.
 
 MNIST's test images are repeated into Parquet files first. Each engine is ``clustnet evaluate`` in a process of its own;
-what is told of it is summed over that process and all that it has started: processor seconds, and the most memory at
+its figures are sums over that process and all that it has started: processor seconds, and the most memory at
 one moment, in which what processes share, as Ray's object store, counts once (proportional set size).
 """
 

@@ -53,7 +53,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """What every method gets: images, the seed, a folder of its own, and how to run what is not in this process."""
+    """The input of every method: images, the seed, its own folder, and the Python of ClustPy's environment."""
 
     train: LabelledImages
     test: LabelledImages
@@ -63,7 +63,7 @@ class Task:
 
     @property
     def clusters(self) -> int:
-        """How many are asked for: as many as there are classes."""
+        """The number of clusters, which is that of the classes."""
         return len(self.train.classes)
 
 

@@ -50,9 +50,9 @@ class Answers:
 
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
-        milliseconds: of each answer by its status, from the moment that it was due to be asked.
-        meanwhile: how often each status came till the last request was asked.
-        seconds: how long it was asked.
+        milliseconds: of each answer by its status, from the moment that its request was due.
+        meanwhile: how often each status came until the last request was sent.
+        seconds: how long requests were sent.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -124,7 +124,7 @@ class Idle:
             self._open += 1
 
     def ask(self, due: float, answers: Answers) -> None:
-        """Send the request on a connection that is free; where none is, it is not asked."""
+        """Send the request on a free connection; where there is none, it is not sent."""
         if self._idle:
             self._idle.popleft().ask(due, answers)
         else:

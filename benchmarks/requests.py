@@ -1,4 +1,4 @@
-"""The requests that the servers are asked with: MNIST test images, as each server takes them."""
+"""The requests that the servers get: MNIST test images, in the form of each server."""
 
 import base64
 import json

@@ -68,7 +68,7 @@ def running(
         bundle: what it serves.
         cores: where it runs.
         settings: its environment beside what all have.
-        ready: what it is asked until it answers; by default a prediction.
+        ready: the request that is repeated until it answers; by default a prediction.
 
     Raises:
         RuntimeError: it does not answer; the message holds its log.

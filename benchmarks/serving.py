@@ -47,7 +47,7 @@ WARM_UP_MINUTES = 16
 
 
 def main() -> None:
-    """Print the tables that are asked for, by default all but the soak."""
+    """Print the chosen tables, by default all but the soak."""
     options = _options()
     # This process sends the steady load.
     os.sched_setaffinity(0, CLIENT_CORE)
@@ -119,7 +119,7 @@ def latency(options: argparse.Namespace) -> None:
 def _by_turns(options: argparse.Namespace, request: Request) -> np.ndarray:
     """Return what ``_latency`` measures of each server in each turn, [servers, turns, 6].
 
-    The servers are there at the same time and asked by turns, since a shared machine is fast and slow by turns.
+    The servers run at the same time and get requests by turns, as a shared machine changes its speed.
     """
     with ExitStack() as stack:
         there = [stack.enter_context(running(server, options.bundle, SERVER_CORE)) for server in LATENCY_OF]
@@ -164,7 +164,7 @@ def _first_and_alone(options: argparse.Namespace, server: Server, request: Reque
 
 def overload(options: argparse.Namespace) -> None:
     """Print what is still answered at three times the top load."""
-    print("| request | top load, requests/s | asked a second | 200 a second | of top | 503 | others |", end="")
+    print("| request | top load, requests/s | sent a second | 200 a second | of top | 503 | others |", end="")
     print(" p99 of 200, ms | p50 of 503, ms | p99 of 503, ms |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     page = "https://page.example"
@@ -180,7 +180,7 @@ def overload(options: argparse.Namespace) -> None:
 
 
 def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str]) -> tuple[float, float, Answers]:
-    """Return the mean top load, what is asked for a second, and what comes of it by turns with the top load.
+    """Return the mean top load, the requests sent a second, and their results by turns with the top load.
 
     They take turns, as a shared machine is fast and slow by turns. Three times the top load is of as many turns before.
     """
@@ -210,7 +210,7 @@ def soak(options: argparse.Namespace) -> None:
         rate = PART * _least_top_load(url, request, options)
         minutes, megabytes = _watched(process, lambda: statuses.update(_statuses(url, request, rate, options)))
     slope, error = _slope(minutes, megabytes)
-    print("| asked a second | minutes | 200 | 503 | others | memory at start, MB | at the end | slope, MB a minute |")
+    print("| sent a second | minutes | 200 | 503 | others | memory at start, MB | at the end | slope, MB a minute |")
     print("|---|---|---|---|---|---|---|---|")
     good, refused = statuses[200], statuses[503]
     answers = f"{good:,} | {refused:,} | {statuses.total() - good - refused:,}"
@@ -257,8 +257,8 @@ def _is_there(server: Server) -> bool:
 def _top_loads(server: Server, options: argparse.Namespace) -> list[float]:
     """Return images per second in batches of 64, and requests per second of one image, in bytes and in JSON."""
     with running(server, options.bundle, SERVER_CORE) as (url, _):
-        asked = ((BATCH, server.bytes_of(BATCH)), (1, server.bytes_of(1)), (1, server.json_of(1)))
-        return [n * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for n, request in asked]
+        requests = ((BATCH, server.bytes_of(BATCH)), (1, server.bytes_of(1)), (1, server.json_of(1)))
+        return [n * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for n, request in requests]
 
 
 def _raw_loop(options: argparse.Namespace, batch: int, cores: Sequence[int], way: str = "run") -> float:

@@ -34,7 +34,7 @@ class Timer:
         self._rung = asyncio.Event()
 
     async def until(self, moment: float) -> None:
-        """Wait till a moment of ``time.monotonic``; the loop has one round at least."""
+        """Wait until a moment of ``time.monotonic``; the loop has one round at least."""
         await asyncio.sleep(0)
         if moment - time.monotonic() > AWAKE_SECONDS:
             self._rung.clear()

@@ -1,7 +1,7 @@
 """The graph alone, in a loop: what no service can exceed.
 
 ``python -m benchmarks.peers.raw_loop BATCH SECONDS DEVICE WAY`` prints the execution provider and images per second.
-The ways are ``run``; ``binding``, which leaves the outputs on the device until they are asked for; and ``graph``, which
+The ways are ``run``; ``binding``, which leaves the outputs on the device until they are needed; and ``graph``, which
 replays a CUDA graph.
 """
 
