@@ -89,7 +89,7 @@ class BodyLimits:
                 if len(body) > self.max_bytes:
                     raise self._too_large()
                 if self.reading.bytes_now > max(self.reading.max_bytes, len(body)):
-                    raise self._too_many()
+                    raise overloaded(f"{self.reading.bytes_now} bytes of requests are being read at the same time")
                 if not message.get("more_body", False):
                     return bytes(body)
         finally:
@@ -98,9 +98,6 @@ class BodyLimits:
     def _too_large(self) -> Refusal:
         message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."
         return Refusal(413, "body_too_large", message)
-
-    def _too_many(self) -> Refusal:
-        return overloaded(f"{self.reading.bytes_now} bytes of requests are being read at the same time")
 
 
 def replaying(body: bytes, receive: Receive) -> Receive:

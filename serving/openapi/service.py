@@ -47,7 +47,13 @@ FEEDBACK_FAULTS = {
     507: "The feedback file is full.",
 }
 NOTE = "Other paths are answered with 404, and other methods with 405, both with the schema Error."
-_UPLOAD_ENCODING = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
+UPLOAD: Schema = {
+    "type": "object",
+    "properties": {"image": {"type": "string", "contentMediaType": "application/octet-stream"}},
+    "required": ["image"],
+    "additionalProperties": False,
+}
+UPLOAD_ENCODING: Schema = {"image": {"contentType": "image/png, image/jpeg, image/webp, image/bmp"}}
 
 
 def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schema:
@@ -67,7 +73,10 @@ def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schem
         "components": {
             "schemas": schemas["$defs"],
             "headers": {
-                "RequestId": _string(f"The request's own {REQUEST_ID}, or a new one.", REQUEST_ID_PATTERN.pattern)
+                "RequestId": {
+                    "description": f"The request's own {REQUEST_ID}, or a new one.",
+                    "schema": {"type": "string", "pattern": f"^{REQUEST_ID_PATTERN.pattern}$"},
+                },
             },
             "parameters": {"RequestId": {"name": REQUEST_ID, "in": "header", "schema": {"type": "string"}}},
         },
@@ -95,7 +104,7 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
         ),
         PREDICT_IMAGE.path: _post(
             "Prepare an image file as the model's training images were, and predict it.",
-            {"multipart/form-data": {"schema": _upload(), "encoding": _UPLOAD_ENCODING}},
+            {"multipart/form-data": {"schema": UPLOAD, "encoding": UPLOAD_ENCODING}},
             limit,
             "PredictImageResponse",
         ),
@@ -159,10 +168,6 @@ def _head(operation: Schema) -> Schema:
     return operation | {"responses": responses}
 
 
-def _string(description: str, pattern: str) -> Schema:
-    return {"description": description, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
-
-
 def _images(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
     """Describe images of the one shape that the models read, or of any of theirs."""
     schemas = [_object({"images": _images_of(shape, most)}) for shape in shapes]
@@ -174,10 +179,6 @@ def _images_of(shape: tuple[int, ...], most: int) -> Schema:
     for length in reversed(shape):
         schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
     return {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
-
-
-def _upload() -> Schema:
-    return _object({"image": {"type": "string", "contentMediaType": "application/octet-stream"}})
 
 
 def _object(properties: Schema) -> Schema:
