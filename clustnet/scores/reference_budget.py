@@ -126,7 +126,7 @@ class Draws:
 
         def accuracy(draw: NDArray[np.int64]) -> float:
             some = pooled.take(np.searchsorted(self.pool, draw))
-            class_map = fit_class_map(*some, self.training.fine[draw], membership)
+            class_map = fit_class_map(*some, self.training.fine[draw], len(self.training.classes))
             return float((scored.guesses(class_map, membership) == truth).mean())
 
         measured = np.array([[accuracy(draw) for draw in draws] for draws in self.drawn])

@@ -114,10 +114,10 @@ def routing_scores(
     expert, predicted = routing.argmax(axis=1), coarse_probability.argmax(axis=1)
     experts, labels = routing.shape[1], coarse_probability.shape[1]
     classes = int(fine.max(initial=0)) + 1
-    known, told = fine != UNKNOWN, coarse != UNKNOWN
+    known, known_coarse = fine != UNKNOWN, coarse != UNKNOWN
     groups = (known & (coarse == label) for label in range(labels))
     counts = RoutingCounts(
-        coarse=count_table((coarse[told], predicted[told]), (labels, labels)),
+        coarse=count_table((coarse[known_coarse], predicted[known_coarse]), (labels, labels)),
         groups=tuple(count_table((fine[group], expert[group]), (classes, experts)) for group in groups),
         cells=count_table((fine[known], cells(routing, coarse_probability)[known]), (classes, experts * labels)),
         load=np.bincount(expert, minlength=experts),

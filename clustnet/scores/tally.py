@@ -194,9 +194,9 @@ def tally(
     classes, experts, labels = answers.class_probability.shape[1], answers.routing.shape[1], len(grouping.labels)
     coarse = np.where((fine == UNKNOWN) & grouping.divided, coarse, grouping.coarse(fine))
     truth = np.where(fine != UNKNOWN, fine, np.where(coarse != UNKNOWN, classes + coarse, classes + labels))
-    known, told = fine != UNKNOWN, coarse != UNKNOWN
+    known, known_coarse = fine != UNKNOWN, coarse != UNKNOWN
     right, right_label = answers.guess == fine, answers.coarse == coarse
-    wrong = np.where(known, ~right, told & ~right_label)
+    wrong = np.where(known, ~right, known_coarse & ~right_label)
     place = _even_bin(answers.routing.max(axis=1), CERTAINTY_BINS)
     true_probability = answers.class_probability[known, fine[known]].astype(np.float64)
     coarse_probability = answers.coarse_probability.max(axis=1)
@@ -205,7 +205,7 @@ def tally(
         routed=count_table((truth, answers.expert, answers.coarse), (classes + labels + 1, experts, labels)),
         guessed=count_table((truth, answers.guess), (classes + labels + 1, classes)),
         guess_bins=_bins(answers.guess_probability[known], right[known]),
-        coarse_bins=_bins(coarse_probability[told], right_label[told]),
+        coarse_bins=_bins(coarse_probability[known_coarse], right_label[known_coarse]),
         certainty=np.stack([np.bincount(chosen, minlength=CERTAINTY_BINS) for chosen in (place, place[wrong])]),
         abstained=int(answers.abstain.sum()),
         entropy=int(_steps(routing_entropy(answers.routing)).sum()),

@@ -81,10 +81,10 @@ def _table(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) ->
     coarse = ("coarse label", "probability") if divided else ()
     yield ("file", *coarse, "guess", "probability", "expert", "confidence")
     for i, file in enumerate(files):
-        told = (str(answers.coarse_label[i]), f"{answers.coarse_probability[i].max():.4f}") if divided else ()
+        cells = (str(answers.coarse_label[i]), f"{answers.coarse_probability[i].max():.4f}") if divided else ()
         yield (
             str(file),
-            *told,
+            *cells,
             classes[answers.guess[i]],
             f"{answers.guess_probability[i]:.4f}",
             str(answers.expert[i]),

@@ -1,4 +1,4 @@
-"""How data that are files are told from named data; this needs no pyarrow."""
+"""Whether data are files or a named data set; this needs no pyarrow."""
 
 from pathlib import PurePosixPath
 

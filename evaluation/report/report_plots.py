@@ -107,8 +107,8 @@ def _routing(evaluation: Evaluated) -> Iterator[Plot]:
         yield Plot(
             EXPERTS,
             f"Which expert gets which {what}",
-            f"Percent of each true {what} (column) that is routed to each expert (row); columns add up to 100. The load "
-            "of an expert is its share of all images.",
+            f"Percent of each true {what} (column) that is routed to each expert (row); columns add up to 100. An "
+            "expert's load is its share of all images.",
             partial(plots.expert_plot, evaluation),
         )
     yield Plot(

@@ -13,6 +13,12 @@ def quick_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def small_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves some of that time where a test looks at the plots."""
+    monkeypatch.setattr("evaluation.report.figures.DPI", 40)
+
+
+@pytest.fixture
 def stub(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running(Stub(predictor)) as serving:

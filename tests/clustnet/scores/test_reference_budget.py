@@ -45,7 +45,7 @@ def test_each_draw_is_scored_as_by_hand(grouping: CoarseGrouping) -> None:
     assert (found.data, found.draws, found.accuracy.shape) == ("made-up:train", 3, (2, 3))
     for row, budget in enumerate(draws.drawn):
         for column, draw in enumerate(budget):
-            fitted = fit_class_map(*everything.take(draw), LABELS[draw], membership)
+            fitted = fit_class_map(*everything.take(draw), LABELS[draw], 4)
             weights, probability = scored
             mixed = np.einsum("ne,nek->nk", weights, probability)
             guess = guesses(mixed, class_probability(weights, probability, fitted), membership)

@@ -54,7 +54,7 @@ def test_nothing_is_left_out_of_complete_scores() -> None:
     assert list(left_out(evaluation(200).scores, LABELS)) == []
 
 
-def test_what_is_left_out_is_said_with_its_reason() -> None:
+def test_what_is_left_out_has_its_reason() -> None:
     assert list(left_out(evaluation(known="coarse").scores, LABELS)) == [
         "Class accuracy, group accuracy, cell accuracy, NMI, ARI, negative log-likelihood and calibration error are "
         "left out, because the true class of no image is known."

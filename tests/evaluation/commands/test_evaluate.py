@@ -19,6 +19,7 @@ def evaluate(*arguments: object, data: str = "mnist:test") -> int:
     return main(["evaluate", "--data", data, *map(str, arguments)])
 
 
+@pytest.mark.usefixtures("small_plots")
 def test_a_service_scores_as_its_bundle_does(
     synthetic_bundle: Path, stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

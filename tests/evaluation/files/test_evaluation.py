@@ -73,6 +73,7 @@ def test_nothing_to_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> N
         scored(tmp_path / "*.parquet", synthetic_bundle)
 
 
+@pytest.mark.usefixtures("quick_plots")
 def test_the_report_lists_what_was_not_read(
     synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages, capsys: pytest.CaptureFixture[str]
 ) -> None:

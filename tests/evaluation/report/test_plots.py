@@ -12,8 +12,8 @@ from sklearn.metrics import confusion_matrix
 from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
 from clustnet.scores.reference_budget import ReferenceBudget
 from clustnet.scores.scores import clustering_accuracy
-from evaluation.report import plots
-from evaluation.report.figures import DARK, DPI, MAX_NAME_CHARACTERS, WIDTH_INCHES, png, short
+from evaluation.report import figures, plots
+from evaluation.report.figures import DARK, MAX_NAME_CHARACTERS, WIDTH_INCHES, png, short
 from evaluation.report.reference_budget import DRAWS
 from evaluation.report.report_plots import plots_of
 from evaluation.report.scoring import Evaluation
@@ -49,7 +49,7 @@ def legend(figure: Figure) -> list[str]:
 def check_drawn(figure: Figure) -> None:
     with Image.open(io.BytesIO(png(figure))) as image:
         assert image.format == "PNG"
-        assert image.width == WIDTH_INCHES * DPI
+        assert image.width == WIDTH_INCHES * figures.DPI
 
 
 def test_confusion_counts_are_scikit_learns() -> None:
@@ -234,6 +234,7 @@ MADE = {
 }
 
 
+@pytest.mark.usefixtures("small_plots")
 @pytest.mark.parametrize("made", MADE.values(), ids=MADE)
 def test_every_plot_of_any_evaluation_is_drawn(made: Evaluation) -> None:
     for plot in plots_of(complete(made, made) if made.tally.known_classes else made):

@@ -70,7 +70,7 @@ def test_each_draw_is_scored_as_by_hand(tmp_path: object, hard: bool, coarse: in
             draw = draw_reference(training.fine, per_class, seed)
             fitted_on = predictor.predict(training.images[draw])
             fitted_weights = routing_weights(fitted_on.routing, hard)
-            class_map = fit_class_map(fitted_weights, fitted_on.expert_probability, training.fine[draw], membership)
+            class_map = fit_class_map(fitted_weights, fitted_on.expert_probability, training.fine[draw], 10)
             classes = class_probability(weights, outputs.expert_probability, class_map)
             guess = guesses(outputs.coarse_probability, classes, membership)
             assert found.accuracy[row, seed] == np.mean(guess == data.fine)

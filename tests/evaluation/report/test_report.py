@@ -32,7 +32,9 @@ each_grouping = pytest.mark.parametrize("grouping", GROUPINGS, ids=lambda groupi
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("reports") / "report"
-    write_report(evaluation(200), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evaluation.report.figures.DPI", 40)
+        write_report(evaluation(200), folder)
     return folder
 
 
@@ -105,6 +107,7 @@ def test_an_idle_expert_is_named(tmp_path: Path) -> None:
     assert "Expert 1 got under 1% of the images, so it finds no class of its own." in text
 
 
+@pytest.mark.usefixtures("small_plots")
 def test_the_same_evaluation_gives_the_same_report(report: Path, tmp_path: Path) -> None:
     write_report(evaluation(200), tmp_path / "again")
     assert all((tmp_path / "again" / name).read_bytes() == (report / name).read_bytes() for name in FILES)
