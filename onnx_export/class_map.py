@@ -58,7 +58,7 @@ def subtypes_of_references(model: GatedExperts, hard: bool, reference: Reference
     routed = route(model, drawn.images, hard)
     membership = np.zeros((len(named.coarse_labels), len(named.classes)), bool)
     membership[drawn.coarse, drawn.fine] = True
-    values = fit_class_map(routed.weights, routed.expert_probability, drawn.fine, membership)
+    values = fit_class_map(routed.weights, routed.expert_probability, drawn.fine, len(named.classes))
     labels = [named.coarse_labels[label] for label in membership.argmax(axis=0)]
     return Subtypes(
         named.coarse_labels,

@@ -16,7 +16,7 @@ from clustnet.bundles.class_map import identity_class_map
 from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.files import sha256_of
 
-SIDE = 28
+SIDE_PIXELS = 28
 EXPERTS, CLASSES = 5, 10
 # The digits of each coarse label, for one, two or three of them.
 COARSE = {1: {"all": range(10)}, 2: {"0-4": range(5), "5-9": range(5, 10)}}
@@ -29,7 +29,7 @@ Array = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a bundle reads and tells apart.
+    """What a bundle reads and distinguishes.
 
     Args:
         coarse: the number K of coarse labels, 1 to 3.
@@ -46,7 +46,7 @@ class Kind:
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of an image."""
-        return (SIDE, SIDE, 3) if self.colour else (SIDE, SIDE)
+        return (SIDE_PIXELS, SIDE_PIXELS, 3) if self.colour else (SIDE_PIXELS, SIDE_PIXELS)
 
     @property
     def temperature(self) -> float:

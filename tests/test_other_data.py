@@ -43,12 +43,13 @@ def test_trains_exports_and_is_evaluated(
         main(["evaluate", "--bundle", str(bundle), "--data", f"{name}:{path}:test", "--out", str(tmp_path / "r")]) == 0
     )
     manifest = json.loads((bundle / "manifest.json").read_text())
-    assert manifest["coarse_groups"] == list(groups.values())
-    assert manifest["input"]["preparation"] == "resize"
+    labels = [subtype["coarse_label"] for subtype in manifest["subtypes"]]
+    assert {label: [c for c, own in enumerate(labels) if own == label] for label in groups} == groups
+    assert manifest["input"]["preparation"] == "fit"
     assert len((tmp_path / "r" / "predictions.csv").read_text().splitlines()) == test_images + 1
 
 
-def test_the_groups_must_name_the_classes_of_the_data(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_coarse_labels_must_group_all_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["--data.name", "coil20", "--data.path", str(_objects(tmp_path))]
     assert main(["train", "configs/mnist_hard.yaml", "--out", str(tmp_path / "run"), *words]) == 2
-    assert "coarse must list each class from 0 to 19 once" in capsys.readouterr().err
+    assert "data.coarse lists the class 'object11' under no label" in capsys.readouterr().err

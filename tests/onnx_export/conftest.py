@@ -11,7 +11,7 @@ from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe
 from training.runs.loop import train
 
-# Two coarse labels unless said: "colour" has three, with fine classes; "unnamed" three, in colour, without fine classes
+# Two coarse labels where nothing else is named: "colour" has three, with fine classes; "unnamed" three, in colour, without fine classes
 # and without a test split; "clusters" has one.
 KINDS = ("soft", "hard", "shared", "colour", "unnamed", "clusters", "divided")
 # Those whose one expert alone decides.

@@ -55,7 +55,7 @@ def test_the_fit_has_means_and_pooled_covariance() -> None:
     torch.testing.assert_close(fitted(features), expected(features))
 
 
-def test_typical_images_have_a_half_and_others_far_less() -> None:
+def test_typical_images_have_half_and_others_less() -> None:
     features, cells = blobs(3000)
     confidence = fit_confidence(features, cells)
     familiar, strange = confidence(blobs(500, seed=7)[0]), confidence(torch.full((1, 6), 500.0))
