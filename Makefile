@@ -14,13 +14,15 @@ ALL := .venv/all
 # What runs the models: NVIDIA's onnxruntime with CUDA on a machine with its driver, 2.8 GB, else the plain one.
 RUNTIME ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu)
 SERVING := .venv/serving-$(RUNTIME)
+# One test process per core; tests that share a server or a trained run stay in one process.
+PYTEST := OMP_NUM_THREADS=1 $(ALL)/bin/pytest --numprocesses auto --dist loadgroup
 UV := .venv/uv/bin/uv
 PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help serve test check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
+.PHONY: help serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,8 +30,14 @@ help:  ## list the targets
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
 	$(SERVING)/bin/bentoml serve --port $(PORT) --timeout-graceful-shutdown $(GRACE)
 
-test: $(ALL)/.installed  ## run all tests
-	$(ALL)/bin/pytest
+test: $(ALL)/.installed  ## run all tests but the few that take minutes
+	$(PYTEST) -m "not slow"
+
+test-quick: $(ALL)/.installed  ## run the tests that need no server, no other process and no long training
+	$(PYTEST) -m "not slow and not heavy"
+
+test-slow: $(ALL)/.installed  ## run the tests that take minutes
+	$(ALL)/bin/pytest -m slow
 
 check: $(ALL)/.installed check-monitoring  ## lint, formatting, types, direction of imports, Dockerfile, monitoring
 	$(ALL)/bin/ruff format --check .

@@ -239,14 +239,14 @@ class Manifest(Strict):
             raise ValueError("every subtype needs one of the coarse_labels, and every coarse label a subtype")
 
     def _check_class_map(self) -> None:
-        """Raise unless the class map has its shape and no cell stands for a subtype of another coarse label."""
+        """Raise unless the class map has its shape, and one of cells keeps to the cells' coarse labels."""
         expected = [self.experts, len(self.coarse_labels), len(self.subtypes)]
         rows = self.class_map.values
         if len(rows) != expected[0] or any(
             len(cells) != expected[1] or any(len(row) != expected[2] for row in cells) for cells in rows
         ):
             raise ValueError(f"the class map must have the shape [experts, coarse labels, subtypes] = {expected}")
-        if self.class_map.array()[:, ~self.membership()].any():
+        if self.class_map.kind == "cells" and self.class_map.array()[:, ~self.membership()].any():
             raise ValueError("the class map has a cell that stands for a subtype of another coarse label")
 
     @property

@@ -14,25 +14,25 @@ MIN_LEAD = 0.05
 
 
 def fit_class_map(
-    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], membership: NDArray[np.bool_]
+    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], classes: int
 ) -> NDArray[np.float64]:
     """Return the class map fitted on labelled reference images: the expected class counts of each cell.
 
     Each image counts in each cell by the cell's probability. A symmetric Dirichlet prior worth ``PRIOR_IMAGES`` per
-    entry keeps cells without images uniform. A cell stands only for classes of its own coarse label.
+    entry keeps cells without images uniform, over the classes of every coarse label: so the temperature, which the
+    coarse labels fit, also removes what the prior adds within a coarse label.
 
     Args:
         weights: [N, E] the experts' weights.
         expert_probability: [N, E, K] each expert's distribution over the coarse labels.
         labels: [N] classes of the reference images, 0 to C - 1.
-        membership: bool [K, C] whether each class belongs to each coarse label, each of which has at least one.
+        classes: C, how many there are.
 
     Returns:
         float64 [E, K, C], rows summing to 1.
     """
     mass = cell_probability(weights, expert_probability).astype(np.float64)
-    counts: NDArray[np.float64] = np.einsum("nek,nc->ekc", mass, np.eye(membership.shape[1])[labels]) + PRIOR_IMAGES
-    counts *= membership
+    counts: NDArray[np.float64] = np.einsum("nek,nc->ekc", mass, np.eye(classes)[labels]) + PRIOR_IMAGES
     counts /= counts.sum(axis=2, keepdims=True)
     return counts
 

@@ -103,7 +103,7 @@ def _map_without_numbers(folder: Path) -> None:
 def _map_across_coarse_labels(folder: Path) -> None:
     class_map = entry(folder, "class_map")
     class_map["values"][2][1] = [1.0] + 9 * [0.0]
-    edit(folder, class_map=class_map)
+    edit(folder, class_map=class_map | {"kind": "cells", "reference_images": 0, "reference_indices": []})
 
 
 def _map_of_cells_with_references(folder: Path) -> None:
