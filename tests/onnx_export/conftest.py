@@ -11,8 +11,8 @@ from tests.training.deep import deep_recipe
 from tests.training.tiny import tiny_recipe
 from training.runs.loop import train
 
-# Two coarse labels where nothing else is named: "colour" has three, with fine classes; "unnamed" three, in colour, without fine classes
-# and without a test split; "clusters" has one.
+# "colour" has three coarse labels and fine classes; "unnamed" three, in colour, without fine classes and without a test
+# split; "clusters" has one; the others have two.
 KINDS = ("soft", "hard", "shared", "colour", "unnamed", "clusters", "divided")
 # Those whose one expert alone decides.
 HARD = ("hard", "unnamed")
