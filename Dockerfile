@@ -44,7 +44,7 @@ CMD ["bentoml", "serve", "--timeout-graceful-shutdown", "35"]
 # The commit's, not the build's, so that building it again gives the same; last, so that a commit reuses all layers.
 ARG VERSION=unknown REVISION=unknown CREATED=unknown
 LABEL org.opencontainers.image.title="clustnet" \
-    org.opencontainers.image.description="Finds the fine classes hidden behind coarse labels, and serves them." \
+    org.opencontainers.image.description="Finds the subtypes hidden behind coarse labels, and serves them." \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}" \
