@@ -1,0 +1,83 @@
+"""``clustnet discover``: the whole way from own images to named subtypes."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from clustnet.errors import UserError
+from training.discover.arguments import AUTO, Arguments, Columns, parse_subtypes
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Find the subtypes inside each coarse label of some images.
+
+    Raises:
+        UserError: images or options that cannot be used, or a folder that holds something else.
+        KeyboardInterrupt: stopped by the user; its message says how to go on.
+    """
+    options = _parser().parse_args(arguments)
+    found = _arguments(options)
+    if not found.images.exists():
+        raise UserError(f"There is no folder or file {found.images}; name one with images.")
+    # Imported here, so that --help does not load torch.
+    from training.discover.steps import Discovery
+
+    Discovery(found, options.out).go()
+
+
+def _arguments(options: argparse.Namespace) -> Arguments:
+    """Return the options as what decides a run."""
+    columns = {name: getattr(options, f"{name}_column") for name in Columns.model_fields}
+    encoder = tuple(word.strip() for word in options.encoder.split(","))
+    try:
+        return Arguments(
+            images=options.images,
+            labels=options.labels,
+            columns=Columns(**columns),
+            subtypes=parse_subtypes(options.subtypes),
+            encoder=encoder,
+            seed=options.seed,
+            epochs=options.epochs,
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UserError(f"--{fault['loc'][0]} is {fault['input']!r}: {fault['msg']}.") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet discover",
+        description="Find the subtypes inside each coarse label of your own images.",
+        epilog="The same command again goes on where it stopped. 'clustnet export RUN --out BUNDLE' is the next step.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "images",
+        type=Path,
+        metavar="IMAGES",
+        help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file with "
+        "columns file and label; or embeddings, .npy or Parquet",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
+    parser.add_argument(
+        "--subtypes",
+        default=AUTO,
+        metavar="N",
+        help="how many in each coarse label: a number, ok=3,defect=6, or auto (default): rather too many, to be merged",
+    )
+    parser.add_argument(
+        "--encoder",
+        default=AUTO,
+        metavar="NAME",
+        help="what compares images: auto (default), lite0, FILE.onnx, none for pixels alone, or several as in a,b",
+    )
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="of embeddings in .npy: their labels, .npy or .csv")
+    for name, default in Columns().model_dump().items():
+        parser.add_argument(
+            f"--{name}-column", default=default, metavar="NAME", help=f"of a table (default: {default})"
+        )
+    parser.add_argument("--seed", type=int, default=0, help="decides all random numbers (default: 0)")
+    parser.add_argument("--epochs", type=int, help="of the training (default: as many as the images need)")
+    return parser

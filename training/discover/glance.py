@@ -1,0 +1,105 @@
+"""A first look at an image file: whether it can be read, its size, whether it has colour, and a tiny thumbnail."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+
+from clustnet.bundles.preparation import FORMATS, MAX_GREY_DIFFERENCE_LEVELS, MAX_SIDE_PIXELS
+from clustnet.datasets.folder import MAX_FILE_BYTES
+
+THUMBNAIL_SIDE = 16
+# Pixels of the longer side that colour is looked for in; JPEG files are decoded at a fraction of their size for it.
+LOOK_SIDE = 128
+
+
+class Glance(NamedTuple):
+    """What was seen of a file.
+
+    Args:
+        problem: why it cannot be used; empty where it can.
+        sha256: of its content.
+        width: in pixels, upright.
+        height: in pixels, upright.
+        colour: whether it shows any.
+        thumbnail: grey, 16 x 16 bytes.
+    """
+
+    problem: str
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    colour: bool = False
+    thumbnail: bytes = b""
+
+
+def content_of(path: Path) -> bytes:
+    """Return the bytes of an image file, at most one more than may be.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # A pipe would never end.
+    if path.exists() and not path.is_file():
+        raise OSError(0, "it is no file")
+    with path.open("rb") as stream:
+        return stream.read(MAX_FILE_BYTES + 1)
+
+
+def glance(path: Path) -> Glance:
+    """Look at an image; whatever is wrong with it is a problem, never an exception."""
+    try:
+        content = content_of(path)
+    except (OSError, ValueError) as error:
+        return Glance(f"cannot be read ({getattr(error, 'strerror', None) or error})")
+    if not content:
+        return Glance("is empty")
+    if len(content) > MAX_FILE_BYTES:
+        return Glance(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
+    try:
+        return _look(content)
+    except UnidentifiedImageError:
+        return Glance(f"is not an image that is read ({', '.join(FORMATS)})")
+    except Exception:  # noqa: BLE001 - on damaged files Pillow raises a dozen types of its own
+        return Glance("is cut short or damaged")
+
+
+def _look(content: bytes) -> Glance:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if max(image.size) > MAX_SIDE_PIXELS:
+            return Glance(f"has over {MAX_SIDE_PIXELS} pixels a side")
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) >= 5
+        image.draft("RGB", (LOOK_SIDE, LOOK_SIDE))
+        image.load()
+        small = ImageOps.exif_transpose(_rgb(image))
+    small.thumbnail((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX)
+    grey = small.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    size = (height, width) if turned else (width, height)
+    return Glance("", hashlib.sha256(content).hexdigest(), *size, _has_colour(small), grey.tobytes())
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return an image as RGB; 16-bit grey is scaled, which Pillow would clip."""
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    return image.convert("RGB")
+
+
+def _has_colour(image: Image.Image) -> bool:
+    red, green, blue = image.split()
+    pairs = ((red, green), (green, blue), (blue, red))
+    largest = max(int(np.asarray(ImageChops.difference(*pair)).max()) for pair in pairs)
+    return largest > MAX_GREY_DIFFERENCE_LEVELS
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Return what changes with a file's content; zeros without a file."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_mtime_ns, status.st_size

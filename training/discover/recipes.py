@@ -1,0 +1,86 @@
+"""The recipe by which ``clustnet discover`` trains gate and experts."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training import methods
+from training.discover.reading import IMAGES, Image
+from training.recipe.reading import validated
+from training.recipe.recipe import BaseRecipe
+
+PARTITION = "partition.csv"
+ON_EMBEDDINGS, ON_PIXELS = "embedding_clustnet", "discovered"
+# Random views of each training image that are embedded for the training.
+VIEWS = 4
+BATCH, LEAST_STEPS = 64, 600
+LEAST_EPOCHS, MOST_EPOCHS = 6, 40
+# Of photographs, which may be mirrored, and of drawings, which may not.
+PHOTOGRAPHS = {"crop": 0.3, "flip": 0.5, "brightness": 0.2, "contrast": 0.2}
+COLOURS = {"saturation": 0.2, "hue": 0.02}
+DRAWINGS = {"rotation": 10.0, "scale": 0.1, "shear": 0.15, "shift": 0.1, "elastic": 0.035}
+
+
+def recipe_of(
+    run: Path,
+    images: Sequence[Image],
+    shape: Sequence[int],
+    clusters: Mapping[str, int],
+    encoders: Sequence[str],
+    seed: int,
+    epochs: int | None,
+) -> BaseRecipe:
+    """Return the recipe of a run.
+
+    Args:
+        run: the run's folder, which holds the images and the partition.
+        images: all images of the run.
+        shape: height, width and for colour 3, of the pixels that are trained on without an encoder.
+        clusters: how many subtypes each coarse label has.
+        encoders: whose embeddings are trained on; none for pixels.
+        seed: decides all random numbers.
+        epochs: passes over the training images; None for as many as give enough steps.
+    """
+    train = sum(image.split == "train" for image in images)
+    epochs = epochs or min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS * BATCH / train)))
+    content: dict[str, Any] = {
+        "seed": seed,
+        "data": {"name": "folder", "path": str(run / IMAGES)},
+        "partition": {"file": str(run / PARTITION)},
+    }
+    if encoders and ON_EMBEDDINGS in methods.names():
+        content |= _on_embeddings(clusters, encoders)
+    else:
+        content |= _on_pixels(shape, clusters, epochs, content)
+    return validated(content, "the recipe of 'clustnet discover'")
+
+
+def _on_embeddings(clusters: Mapping[str, int], encoders: Sequence[str]) -> dict[str, Any]:
+    model = {"encoder": ",".join(encoders), "views": VIEWS, "experts": max(clusters.values())}
+    return {"method": ON_EMBEDDINGS, "model": model}
+
+
+def _on_pixels(
+    shape: Sequence[int], clusters: Mapping[str, int], epochs: int, content: Mapping[str, Any]
+) -> dict[str, Any]:
+    colour = len(shape) == 3
+    model = {
+        "experts": max(clusters.values()),
+        "expert": "small_cnn",
+        "expert_channels": [8, 16],
+        "channels": [32, 64],
+        "embedding": 128,
+        "batch_norm": True,
+    }
+    optimisation = {"epochs": epochs, "batch_size": BATCH, "learning_rate": 0.002, "schedule": "cosine"}
+    views = PHOTOGRAPHS | COLOURS if colour else PHOTOGRAPHS if max(shape) >= 64 else DRAWINGS
+    return {
+        "method": ON_PIXELS,
+        "data": content["data"] | {"size": list(shape[:2]), "colour": colour},
+        "model": model,
+        "partition": content["partition"] | {"epochs": max(2, epochs // 2)},
+        "augmentation": views,
+        "loss": {"mutual_information": 0.3},
+        "optimisation": optimisation,
+    }

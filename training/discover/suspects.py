@@ -1,0 +1,67 @@
+"""Images whose coarse label is probably wrong: a model that never saw them says another one, and is sure of it.
+
+The rule is that of Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
+2021: another label is suggested where its probability is at least the mean probability that images of that label give
+to it.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+FOLDS = 5
+ITERATIONS = 300
+NONE = -1
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) -> Labels:
+    """Return the coarse label that each image rather belongs to, int64 [N]; -1 where nothing is wrong with its own.
+
+    Training images are judged out of fold, the others by a model of all training images.
+
+    Args:
+        rows: float32 [N, D].
+        coarse: int64 [N], coarse labels 0 to K - 1.
+        train: bool [N], the training images.
+        seed: of the folds.
+    """
+    found = np.full(len(rows), NONE)
+    folds = min(FOLDS, int(np.bincount(coarse[train]).min()))
+    if coarse.max() == 0 or folds < 2:
+        return found
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=ITERATIONS))
+    plan = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    held_out = cross_val_predict(model, rows[train], coarse[train], cv=plan, method="predict_proba")
+    least = confidences(held_out, coarse[train])
+    found[train] = suggested(held_out, coarse[train], least)
+    if not train.all():
+        model.fit(rows[train], coarse[train])
+        found[~train] = suggested(model.predict_proba(rows[~train]), coarse[~train], least)
+    return found
+
+
+def confidences(probability: NDArray[np.float64], coarse: Labels) -> NDArray[np.float64]:
+    """Return for each coarse label the mean probability that its own images give to it, float64 [K]."""
+    labels = range(probability.shape[1])
+    return np.array([probability[coarse == label, label].mean() for label in labels])
+
+
+def suggested(probability: NDArray[np.float64], coarse: Labels, least: NDArray[np.float64]) -> Labels:
+    """Return the label that an image rather has, int64 [N]; -1 where that is its own, or none is sure enough.
+
+    Args:
+        probability: float64 [N, K].
+        coarse: int64 [N].
+        least: float64 [K], the probability from which on a label counts.
+    """
+    sure = np.where(probability >= least, probability, 0)
+    best = sure.argmax(axis=1)
+    wrong = (sure.max(axis=1) > 0) & (best != coarse) & (probability.argmax(axis=1) == best)
+    found: Labels = np.where(wrong, best, NONE).astype(np.int64)
+    return found
