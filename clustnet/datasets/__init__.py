@@ -3,27 +3,29 @@
 from pathlib import Path
 
 from clustnet.bundles.groups import CoarseGrouping
-from clustnet.datasets import cifar10, coil20, mnist, notmnist
+from clustnet.datasets import cifar10, coil20, folder, mnist, notmnist
 from clustnet.datasets.folder import folder_names, has_split, load_folder
 from clustnet.datasets.labelled import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
 
-LOADERS = {
-    "mnist": mnist.load_mnist,
-    "cifar10": cifar10.load_cifar10,
-    "notmnist": notmnist.load_notmnist,
-    "coil20": coil20.load_coil20,
-    "folder": load_folder,
+DATA_SETS = {
+    "mnist": mnist.DATA_SET,
+    "cifar10": cifar10.DATA_SET,
+    "notmnist": notmnist.DATA_SET,
+    "coil20": coil20.DATA_SET,
+    "folder": folder.DATA_SET,
 }
-CLASSES = {"mnist": mnist.CLASSES, "cifar10": cifar10.CLASSES, "notmnist": notmnist.CLASSES, "coil20": coil20.CLASSES}
-# The coarse labels that benchmark sets have without a grouping in the recipe.
-GROUPINGS = {"mnist": CoarseGrouping.from_mapping(mnist.COARSE, mnist.CLASSES)}
+CLASSES = {name: found.classes for name, found in DATA_SETS.items() if found.classes}
+# The coarse labels of the data sets that come with some.
+GROUPINGS = {
+    name: CoarseGrouping.from_mapping(found.coarse, found.classes) for name, found in DATA_SETS.items() if found.coarse
+}
 SPLITS = ("train", "test")
 
 __all__ = [
     "CLASSES",
+    "DATA_SETS",
     "GROUPINGS",
-    "LOADERS",
     "UNKNOWN",
     "LabelledImages",
     "classes_of",
@@ -54,11 +56,11 @@ def load_named(name: str, split: str, path: Path | None = None) -> LabelledImage
     Raises:
         UserError: unknown name or split, or files that are missing or damaged.
     """
-    if name not in LOADERS:
-        raise UserError(f"There is no data set {name!r}; choose one of {', '.join(LOADERS)}.")
+    if name not in DATA_SETS:
+        raise UserError(f"There is no data set {name!r}; choose one of {', '.join(DATA_SETS)}.")
     if split not in SPLITS:
         raise UserError(f"There is no split {split!r}; choose train or test.")
-    return LOADERS[name](split, path)
+    return DATA_SETS[name].load(split, path)
 
 
 def load(spec: str) -> LabelledImages:

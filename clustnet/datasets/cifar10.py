@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.datasets.npz import read_npz, whole_numbers
 from clustnet.errors import UserError
@@ -120,3 +121,6 @@ def _read_image_folder(folder: Path) -> Arrays:
 def _decode(source: Path | io.BytesIO) -> NDArray[np.uint8]:
     with Image.open(source) as image:
         return np.asarray(image.convert("RGB"))
+
+
+DATA_SET = DataSet(load_cifar10, CLASSES)

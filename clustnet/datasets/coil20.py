@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.datasets.npz import read_npz, whole_numbers
 from clustnet.errors import UserError
@@ -68,3 +69,6 @@ def _checked(
     if len(objects) and not 1 <= objects.min() <= objects.max() <= OBJECTS:
         raise UserError(f"{path} holds objects {objects.min()} to {objects.max()}; COIL-20 has the objects 1 to 20.")
     return images.astype(np.uint8)
+
+
+DATA_SET = DataSet(load_coil20, CLASSES)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import InputSpec
 from clustnet.bundles.preparation import MAX_SIDE_PIXELS, ImageError, has_colour, prepare
+from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.folder_layout import (
     REFERENCE,
     SPLITS,
@@ -179,3 +180,6 @@ def _reading(file: Path, read: Callable[[bytes], T]) -> T:
         raise UserError(f"The file {file} {FAULTS[error.reason]}") from None
     except OSError as error:
         raise UserError(f"The file {file} cannot be read ({error.strerror}); fix or remove it.") from None
+
+
+DATA_SET = DataSet(load_folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.idx import parse_idx
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.errors import UserError
@@ -99,3 +100,6 @@ def _unpack(packed: Path, target: Path, expected: str) -> None:
         temporary.write_bytes(content)
         if sha256_of(temporary) != expected:
             raise UserError(f"The MNIST file {packed} is altered: its SHA-256 is not the published one; {ADVICE}.")
+
+
+DATA_SET = DataSet(load_mnist, CLASSES, COARSE)

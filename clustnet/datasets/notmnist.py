@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.idx import parse_idx
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.errors import UserError
@@ -69,3 +70,6 @@ def _read(path: Path) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"The notMNIST file {path} cannot be unpacked ({error}); get it again.") from None
     return parse_idx(content, str(path))
+
+
+DATA_SET = DataSet(load_notmnist, CLASSES)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, PlainValidator
 
 from clustnet.bundles.groups import ALL, CoarseGrouping
 from clustnet.bundles.preparation import MAX_SIDE_PIXELS
-from clustnet.datasets import GROUPINGS, LOADERS
+from clustnet.datasets import DATA_SETS, GROUPINGS
 from clustnet.datasets.folder import REFERENCE, folder_names
 from clustnet.errors import UserError
 from training.recipe.messages import nearest
@@ -31,8 +31,8 @@ CoarseChoice = Literal["given"] | dict[str, list[int | str]] | None
 
 def _data_set(name: str) -> str:
     """Return the name of a data set, or raise where there is none of that name."""
-    if name not in LOADERS:
-        raise ValueError(f"it is {name!r}, but must be one of {', '.join(LOADERS)}{nearest(name, list(LOADERS))}")
+    if name not in DATA_SETS:
+        raise ValueError(f"it is {name!r}, but must be one of {', '.join(DATA_SETS)}{nearest(name, list(DATA_SETS))}")
     return name
 
 

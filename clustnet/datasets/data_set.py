@@ -1,0 +1,22 @@
+"""How a data set describes itself to the registry in ``clustnet.datasets``."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from clustnet.datasets.labelled import LabelledImages
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set.
+
+    Args:
+        load: returns a split, ``train`` or ``test``, from a path; None for the embedded copy, where there is one.
+        classes: the names of the fine classes; empty where they are known only once the data are read.
+        coarse: the coarse labels that come with the data, ``{label: [class, ...]}``; None where there are none.
+    """
+
+    load: Callable[[str, Path | None], LabelledImages]
+    classes: tuple[str, ...] = ()
+    coarse: Mapping[str, Sequence[int | str]] | None = None
