@@ -30,7 +30,8 @@ from clustnet.scores.registry import definition
 from clustnet.scores.scores import reliability, routing_scores
 from onnx_export.drift_reference import fit_drift_reference
 from onnx_export.fitting import Fitted, fit, spread
-from onnx_export.graphs import OPSET, predict, write_graphs
+from onnx_export.graph_files import OPSET
+from onnx_export.graphs import predict, write_graphs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate

@@ -1,11 +1,8 @@
 """The bundle's ONNX graphs: gate, experts, mixture and its conditional form, all reading raw uint8 images."""
 
-import logging
-import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -14,11 +11,11 @@ from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
 from clustnet.bundles.calibration import MIN_PROBABILITY
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, Predictions
 from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, features, log_odds
+from onnx_export.front import Front
+from onnx_export.graph_files import BATCH, save_graph
 from training.models.experts import free_logits
 from training.models.inference import batches
 from training.models.mixture import GatedExperts, MixtureOfExperts, coarse_probability
-
-OPSET = 18
 
 
 class Gate(nn.Module):
@@ -145,7 +142,9 @@ def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
     return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 
 
-def write_graphs(folder: Path, model: GatedExperts, mixture: Mixture, image_shape: tuple[int, ...]) -> None:
+def write_graphs(
+    folder: Path, model: GatedExperts, mixture: Mixture, shape: tuple[int, ...], encoder: Front | None = None
+) -> None:
     """Write ``gate.onnx``, ``experts/expert_I.onnx`` and ``mixture.onnx`` with a dynamic batch.
 
     If one expert alone decides and learns, write ``conditional.onnx`` as well.
@@ -154,51 +153,29 @@ def write_graphs(folder: Path, model: GatedExperts, mixture: Mixture, image_shap
         folder: the bundle's folder.
         model: the trained mixture, in evaluation mode on the CPU.
         mixture: the same with its class map.
-        image_shape: shape of one image.
+        shape: of one image, or of one embedding where there is an encoder.
+        encoder: what goes before every graph, so that it reads images.
     """
+    example = torch.zeros((2, *shape), dtype=torch.float32 if encoder else torch.uint8)
     (folder / "experts").mkdir()
-    write_graph(folder / GATE, Gate(model), ["routing"], image_shape)
+    write_graph(folder / GATE, Gate(model), ["routing"], example)
     for index in range(len(mixture.class_map)):
-        write_graph(folder / expert_graph(index), Expert(model, index), ["coarse_probability"], image_shape)
-    write_graph(folder / MIXTURE, mixture, OUTPUTS, image_shape)
+        write_graph(folder / expert_graph(index), Expert(model, index), ["coarse_probability"], example)
+    write_graph(folder / MIXTURE, mixture, OUTPUTS, example)
     if mixture.hard and isinstance(model, MixtureOfExperts):
-        write_graph(folder / CONDITIONAL, Conditional(mixture, model), CONDITIONAL_OUTPUTS, image_shape)
+        write_graph(folder / CONDITIONAL, Conditional(mixture, model), CONDITIONAL_OUTPUTS, example)
+    if encoder:
+        encoder.put_before(folder)
 
 
-def write_graph(path: Path, module: nn.Module, outputs: list[str], image_shape: tuple[int, ...]) -> None:
-    """Write the graph of one module that reads ``image`` and check it with onnx's own checker.
+def write_graph(path: Path, module: nn.Module, outputs: list[str], example: Tensor) -> None:
+    """Write the graph of one module with a dynamic batch and check it with onnx's own checker.
 
     Args:
         path: the file.
-        module: on the CPU.
+        module: on the CPU; its only input is ``image``, or ``embedding`` if the example is of floats.
         outputs: the names of what it returns.
-        image_shape: shape of one image.
+        example: two images uint8 [2, ...] or embeddings float32 [2, D].
     """
-    example = torch.zeros((2, *image_shape), dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # torch's exporter warns of its own internals.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            (example,),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=outputs,
-            dynamic_shapes={"image": {0: torch.export.Dim("N")}},
-            verbose=False,
-        )
-    if program is None:
-        raise RuntimeError(f"torch wrote no graph for {path.name}")
-    onnx.save(_without_traces(program.model_proto), path)
-    onnx.checker.check_model(path, full_check=True)
-
-
-def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph without the exporter's notes, which hold stack traces with the paths of this machine."""
-    graph = model.graph
-    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    return model
+    name = "embedding" if example.is_floating_point() else "image"
+    save_graph(path, module, {name: example}, outputs, {0: BATCH})

@@ -18,6 +18,8 @@ MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 CONDITIONAL = "conditional.onnx"
+# The weights of an encoder, which all graphs share; beside the experts, as a graph reads what is beside or below it.
+ENCODER_WEIGHTS = "experts/encoder.bin"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_NAME_CHARACTERS = 200
 # What the preparation mnist makes of any drawing.
@@ -179,6 +181,18 @@ class DriftReference(Strict):
         }
 
 
+class EncoderSource(Strict):
+    """The encoder that is composed into the graphs.
+
+    ``sha256`` is that of its own graph, before it was composed; ``trained_on`` the data and labels that it has seen.
+    """
+
+    name: Label
+    sha256: Hash
+    licence: Label
+    trained_on: Label
+
+
 class Score(Strict):
     """One measured figure, with all that is needed to know what it means."""
 
@@ -194,8 +208,8 @@ class Manifest(Strict):
     """The contents of ``manifest.json``.
 
     ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by the most probable
-    expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``files`` maps every other file of
-    the bundle to its SHA-256.
+    expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``encoder`` is there where gate
+    and experts read embeddings. ``files`` maps every other file of the bundle to its SHA-256.
     """
 
     schema_version: Literal[3]
@@ -214,6 +228,7 @@ class Manifest(Strict):
     class_map: ClassMap
     calibration: Calibration
     abstention: Abstention
+    encoder: EncoderSource | None = None
     drift: DriftReference | None = None
     scores: list[Score]
     files: dict[RelativePath, Hash]

@@ -12,7 +12,8 @@ from onnx import TensorProto
 
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, Predictions, open_graph
 from onnx_export.confidence import Confidence, route_with_features
-from onnx_export.graphs import OPSET, Conditional, Mixture, predict, write_graph
+from onnx_export.graph_files import OPSET
+from onnx_export.graphs import Conditional, Mixture, predict, write_graph
 from tests.onnx_export.conftest import HARD, KINDS
 from tests.training.tiny import noise, tiny_recipe
 from training.models.mixture import MixtureOfExperts
@@ -153,7 +154,7 @@ def spread(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     class_map = torch.from_numpy(np.random.default_rng(0).dirichlet(np.ones(10), (5, labels)))
     mixture = Mixture(model, class_map, True, 0.5, known).eval()
     path = tmp_path_factory.mktemp("conditional") / "conditional.onnx"
-    write_graph(path, Conditional(mixture, model), CONDITIONAL_OUTPUTS, shape)
+    write_graph(path, Conditional(mixture, model), CONDITIONAL_OUTPUTS, torch.zeros((2, *shape), dtype=torch.uint8))
     return Spread(mixture, open_graph(path, [CPU]), images.numpy(), predict(mixture, images.numpy()))
 
 

@@ -1,0 +1,70 @@
+"""Encoders: graphs that turn any photograph into an embedding, and the embeddings that are kept.
+
+``open_encoder("lite0").embed(images)`` is all that most callers need.
+"""
+
+from pathlib import Path
+
+from clustnet.bundles.predictor import Device
+from clustnet.encoders.encoder import Concatenated, Embeds, Encoder
+from clustnet.encoders.spec import EncoderSpec, read_spec
+from clustnet.errors import UserError
+
+__all__ = ["ENCODERS", "Concatenated", "Embeds", "Encoder", "EncoderSpec", "find_encoder", "open_encoder", "read_spec"]
+
+GRAPH, DESCRIPTION = "encoder.onnx", "encoder.json"
+# What comes with the project.
+ENCODERS = Path(__file__).resolve().parents[2] / "models" / "encoders"
+MAX_ENCODERS = 4
+
+
+def find_encoder(name: str | Path) -> tuple[Path, Path]:
+    """Return the graph and the description of an encoder.
+
+    Args:
+        name: of an encoder that comes with the project, a folder with ``encoder.onnx`` and ``encoder.json``, or a
+            FILE.onnx with FILE.json beside it.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    path = Path(name)
+    if path.suffix == ".onnx" and path.is_file():
+        return path, path.with_suffix(".json")
+    own = ENCODERS / name if len(path.parts) == 1 else path
+    for folder in (own, path):
+        if (folder / GRAPH).is_file():
+            return folder / GRAPH, folder / DESCRIPTION
+    known = sorted(folder.parent.name for folder in ENCODERS.glob(f"*/{GRAPH}"))
+    raise UserError(
+        f"There is no encoder {str(name)!r}; name {' or '.join(known)}, a folder with {GRAPH}, or a FILE.onnx with "
+        "FILE.json beside it."
+    )
+
+
+def open_encoder(
+    name: str | Path, device: Device = "auto", threads: int = 1, size: tuple[int, int] | None = None
+) -> Embeds:
+    """Return an encoder, or several side by side.
+
+    Args:
+        name: as of ``find_encoder``; ``a,b`` for two or more, whose embeddings are concatenated.
+        device: as for ``clustnet.bundles.predictor.Predictor``.
+        threads: threads inside one inference; 0 takes all cores.
+        size: height and width of the images; by default what the encoders read. One that reads several sizes follows
+            one that does not.
+
+    Raises:
+        UserError: there is none of that name, it is damaged, or it does not read the size.
+    """
+    names = [word.strip() for word in str(name).split(",")]
+    if "" in names or len(names) > MAX_ENCODERS or len(set(names)) < len(names):
+        raise UserError(
+            f"The encoder {str(name)!r} must be one name, or up to {MAX_ENCODERS} different ones as in a,b."
+        )
+    found = [find_encoder(word) for word in names]
+    if size is None:
+        specs = [read_spec(*files) for files in found]
+        size = next((spec.size for spec in specs if spec.multiple is None), specs[0].size)
+    encoders = tuple(Encoder(*files, device=device, threads=threads, size=size) for files in found)
+    return encoders[0] if len(encoders) == 1 else Concatenated(encoders)
