@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         "images",
         type=Path,
         metavar="IMAGES",
-        help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file with "
-        "columns file and label; or embeddings, .npy or Parquet",
+        help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file "
+        "with columns file and label; or embeddings, .npy or Parquet",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(

@@ -1,5 +1,6 @@
 """What ``clustnet discover`` was called with, kept in the run so that a second call goes on with the same."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from training.recipe.parts import Count, Part
 
 ARGUMENTS = "discover.json"
 AUTO = "auto"
+NUMBER = re.compile("[1-9][0-9]{0,3}")
 
 
 class Columns(Part):
@@ -48,7 +50,7 @@ class Arguments(Part):
     images: Path
     labels: Path | None = None
     columns: Columns = Columns()
-    subtypes: dict[str, Count] = {}
+    subtypes: dict[str, Count] = Field(default_factory=dict)
     encoder: Annotated[tuple[str, ...], Field(min_length=1)] = (AUTO,)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     epochs: Count | None = None
@@ -83,8 +85,8 @@ def parse_subtypes(text: str) -> dict[str, int]:
     """
     if text == AUTO:
         return {}
-    pairs = [("", text)] if text.isdigit() else [_pair(word) for word in text.split(",")]
-    counts = {label: int(count) for label, count in pairs if count.isdigit() and int(count) > 0}
+    pairs = [("", text)] if NUMBER.fullmatch(text) else [_pair(word) for word in text.split(",")]
+    counts = {label: int(count) for label, count in pairs if NUMBER.fullmatch(count)}
     if len(counts) < len(pairs):
         raise UserError(f"--subtypes is {text!r}, but must be auto, a number, or LABEL=NUMBER,LABEL=NUMBER.")
     return counts

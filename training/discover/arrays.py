@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from clustnet.bundles.groups import ALL
+from clustnet.encoders.encoder import unit
 from clustnet.errors import UserError
 from training.discover.arguments import Arguments, Columns
 from training.discover.glance import Glance
@@ -37,6 +38,10 @@ class Embedded(NamedTuple):
         """Return the SHA-256 of each row."""
         return [hashlib.sha256(row.tobytes()).hexdigest() for row in self.rows]
 
+    def unit_rows(self, places: list[int]) -> NDArray[np.float32]:
+        """Return some rows with length 1, float32 [M, D]."""
+        return unit(self.rows[places])
+
 
 def holds_embeddings(arguments: Arguments) -> bool:
     """Return whether IMAGES are embeddings, not images."""
@@ -57,9 +62,13 @@ def load_embedded(arguments: Arguments) -> Embedded:
     path = arguments.images
     found = _array(arguments) if path.suffix.lower() == NUMPY else _table(path, arguments.columns)
     if found.rows.ndim != 2 or found.rows.dtype.kind not in "fiu" or not found.rows.size:
-        raise UserError(f"{path} must hold one row of numbers an image, but holds {found.rows.dtype} {found.rows.shape}.")
+        raise UserError(
+            f"{path} must hold one row of numbers an image, but holds {found.rows.dtype} {found.rows.shape}."
+        )
     if len(found.labels) != len(found.rows):
-        raise UserError(f"{path} has {len(found.rows):,} rows, but there are {len(found.labels):,} labels; give as many.")
+        raise UserError(
+            f"{path} has {len(found.rows):,} rows, but there are {len(found.labels):,} labels; give as many."
+        )
     return found._replace(rows=found.rows.astype(np.float32))
 
 
@@ -92,15 +101,17 @@ def _table(path: Path, columns: Columns) -> Embedded:
         rows = np.array(table[columns.embedding].to_pylist(), np.float32)
     except (ValueError, TypeError):
         raise UserError(f"{path} has embeddings of different lengths; give each as many numbers.") from None
-    labels = [label_text(value, classes) for value in table[columns.label].to_pylist()] if columns.label in names else []
+    labels = (
+        [label_text(value, classes) for value in table[columns.label].to_pylist()] if columns.label in names else []
+    )
     splits = table[columns.split].to_pylist() if columns.split in names else [None] * count
     files = table[columns.file].to_pylist() if columns.file in names else range(count)
     titles = [file if isinstance(file, str) else f"{path.name}:{number}" for number, file in enumerate(files)]
     return Embedded(rows, labels or [ALL] * count, [named_split(split) for split in splits], titles)
 
 
-def read_embedded(found: Embedded, run: Path, source: Path) -> tuple[NDArray[np.int64], list[Problem]]:
-    """Write the lists of a run of embeddings; return the places of the rows that are used, and the problems.
+def read_embedded(found: Embedded, run: Path, source: Path) -> list[Problem]:
+    """Write the lists of a run of embeddings; return the problems.
 
     Raises:
         UserError: no row is left, or the name of a coarse label cannot be used.
@@ -115,7 +126,7 @@ def read_embedded(found: Embedded, run: Path, source: Path) -> tuple[NDArray[np.
     used, problems = sorted_out(listed)
     images = [Image(entry.name, "", entry.split, entry.label, seen.sha256, 0, 0, 0) for entry, seen in used]
     write_lists(run, images, problems)
-    return np.array([int(entry.place) for entry, _ in used]), problems
+    return problems
 
 
 def _fault(row: NDArray[np.float32]) -> str:

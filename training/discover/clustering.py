@@ -52,6 +52,15 @@ class Candidate:
     silhouette: float
     rank: float
 
+    def row(self) -> dict[str, object]:
+        """Return it as a row of a table."""
+        return {
+            "candidate": self.name,
+            "agreement": self.agreement,
+            "silhouette": self.silhouette,
+            "rank": self.rank,
+        }
+
 
 def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Candidate]]:
     """Return the cluster of each image of a coarse label, int64 [N], and the candidates, the chosen one first.
@@ -130,8 +139,7 @@ def _ranked(found: dict[str, Labels], shared: Floats, seed: int) -> list[Candida
     silhouette = [_silhouette(shared[some], label[some]) for label in labels]
     rank = (rankdata(-agreement, "average") + rankdata(-np.array(silhouette), "average")) / 2
     candidates = [
-        Candidate(*values)
-        for values in zip(names, labels, agreement.tolist(), silhouette, rank.tolist(), strict=True)
+        Candidate(*values) for values in zip(names, labels, agreement.tolist(), silhouette, rank.tolist(), strict=True)
     ]
     return sorted(candidates, key=lambda candidate: candidate.rank)
 

@@ -7,6 +7,8 @@ from sklearn.neighbors import NearestNeighbors
 NEIGHBOURS = 5
 # Grey levels of 255 between two thumbnails, root of the mean square; a new compression makes a difference of about 2.
 MOST_DIFFERENCE = 4.0
+# Of a thumbnail's own standard deviation, so that faint pictures are not all alike; under 1 level nothing is seen.
+MOST_SHARE, LEAST_DIFFERENCE = 0.15, 1.0
 # Of the median distance of an image from its nearest.
 MOST_DISTANCE = 0.6
 # Between embeddings that are equal but for rounding.
@@ -50,15 +52,16 @@ def near_duplicates(distances: Floats, nearest: Labels, thumbnails: NDArray[np.u
     most = EQUAL if thumbnails is None else MOST_DISTANCE * np.median(distances[:, 0])
     for image, other in np.argwhere(distances <= most).tolist():
         twin = int(nearest[image, other])
-        if thumbnails is None or difference(thumbnails[image], thumbnails[twin]) <= MOST_DIFFERENCE:
+        if thumbnails is None or same(thumbnails[image], thumbnails[twin]):
             _join(first, image, twin)
     roots = np.array([_root(first, image) for image in range(len(first))])
     return np.where(roots == np.arange(len(first)), NONE, roots)
 
 
-def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Return how much two thumbnails differ, in grey levels."""
-    return float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+def same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Return whether two thumbnails show the same picture."""
+    difference = float(np.sqrt(np.mean((one.astype(np.float64) - other) ** 2)))
+    return difference <= min(MOST_DIFFERENCE, max(LEAST_DIFFERENCE, MOST_SHARE * float(one.std())))
 
 
 def _root(first: Labels, image: int) -> int:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from PIL.Image import Image as PillowImage
 from sklearn.decomposition import PCA
 
 from clustnet.bundles.bundle import InputSpec
-from clustnet.bundles.preparation import decode, prepare_image
+from clustnet.bundles.decoding import decode
+from clustnet.bundles.preparation import prepare_image
 from clustnet.datasets.folder import folder_input
 from clustnet.datasets.folder_layout import TRAIN
 from clustnet.encoders import Embeds, open_encoder
@@ -87,7 +89,7 @@ def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice
 
 
 def small_input(images: Sequence[Image]) -> InputSpec:
-    """Return how images are made small: square, with the median side, at most 64 pixels, in colour if one in ten has it."""
+    """Return how images are made small: square with the median side, of 64 pixels at most, in colour if one in ten is."""
     side = int(np.clip(_median_side(images), 2 * SMALLEST_SIDE, SMALL_SIDE))
     return folder_input(None, (side, side), bool(np.mean([image.colour for image in images]) >= 0.1))
 
@@ -174,16 +176,20 @@ def _embed_shard(
         decoded = [_decoded(run / IMAGES / image.image, image.file) for image in batch]
         found = []
         for (encoder, _), lacking in zip(encoders, missing, strict=True):
-            todo = [(one, key) for one, image in zip(decoded, batch, strict=True) for key in keys_of(image, views) if key in lacking]
-            prepared = [view_of(one, encoder.input, key.view, key.digest) for one, key in todo]
-            found.append(([key for _, key in todo], encoder.embed(np.stack(prepared)) if todo else np.empty(0)))
+            pairs = zip(decoded, batch, strict=True)
+            todo = [(one, key) for one, image in pairs for key in keys_of(image, views) if key in lacking]
+            if todo:
+                prepared = [view_of(one, encoder.input, key.view, key.digest) for one, key in todo]
+                found.append(([key for _, key in todo], encoder.embed(np.stack(prepared))))
+            else:
+                found.append(([], np.empty((0, encoder.spec.features or 0), np.float32)))
         return found, [] if small is None else [prepare_image(one, small.spec) for one in decoded]
 
     done = list(pool.map(work, batches(shard, BATCH)))
     for place, (_, cache) in enumerate(encoders):
-        parts = [found[place] for found, _ in done if found[place][0]]
-        if parts:
-            cache.add([key for keys, _ in parts for key in keys], np.concatenate([rows for _, rows in parts]))
+        keys = [key for found, _ in done for key in found[place][0]]
+        if keys:
+            cache.add(keys, np.concatenate([found[place][1] for found, _ in done]))
     if small is not None:
         small.add(number, np.stack([pixels for _, batch in done for pixels in batch]))
 
@@ -212,7 +218,7 @@ def _rows(
     keys = [keys_of(image)[0] for image in images]
     train = np.array([image.split == TRAIN for image in images])
     for name, cache in caches.items():
-        yield name, principal(lambda some, cache=cache: unit(cache.rows([keys[index] for index in some])), train, seed)
+        yield name, principal(partial(_embeddings, cache, keys), train, seed)
     if small is None:
         return
     if PIXELS in choice.own:
@@ -222,6 +228,11 @@ def _rows(
     if PATCHES in choice.own and len(images) <= PATCH_IMAGES:
         found = patches(small.planes(np.arange(len(images))), seed)
         yield PATCHES, principal(lambda some: found[some], train, seed)
+
+
+def _embeddings(cache: EmbeddingCache, keys: Sequence[Key], places: NDArray[np.int64]) -> Floats:
+    """Return the embeddings at some places, of length 1, float32 [M, D]."""
+    return unit(cache.rows([keys[place] for place in places]))
 
 
 def principal(features: Callable[[NDArray[np.int64]], Floats], train: NDArray[np.bool_], seed: int) -> Floats:

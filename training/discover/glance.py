@@ -6,14 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps
 
-from clustnet.bundles.preparation import FORMATS, MAX_GREY_DIFFERENCE_LEVELS, MAX_SIDE_PIXELS
+from clustnet.bundles.decoding import MAX_GREY_DIFFERENCE_LEVELS, MAX_SIDE_PIXELS, ImageError, decode
 from clustnet.datasets.folder import MAX_FILE_BYTES
 
 THUMBNAIL_SIDE = 16
 # Pixels of the longer side that colour is looked for in; JPEG files are decoded at a fraction of their size for it.
 LOOK_SIDE = 128
+JPEG_SIGNATURE = b"\xff\xd8"
+# The tag of EXIF, and the value from which on width and height change places.
+ORIENTATION, TURNED = 0x0112, 5
+PROBLEMS = {
+    "not_an_image": "is not a PNG, JPEG, WebP or BMP image",
+    "truncated_image": "is cut short or damaged",
+    "image_too_large": f"has over {MAX_SIDE_PIXELS} pixels a side",
+}
 
 
 class Glance(NamedTuple):
@@ -61,32 +69,35 @@ def glance(path: Path) -> Glance:
         return Glance(f"is larger than {MAX_FILE_BYTES >> 20} MiB")
     try:
         return _look(content)
-    except UnidentifiedImageError:
-        return Glance(f"is not an image that is read ({', '.join(FORMATS)})")
-    except Exception:  # noqa: BLE001 - on damaged files Pillow raises a dozen types of its own
-        return Glance("is cut short or damaged")
+    except ImageError as error:
+        return Glance(PROBLEMS.get(error.reason, str(error)))
 
 
 def _look(content: bytes) -> Glance:
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        if max(image.size) > MAX_SIDE_PIXELS:
-            return Glance(f"has over {MAX_SIDE_PIXELS} pixels a side")
-        width, height = image.size
-        turned = image.getexif().get(0x0112, 1) >= 5
-        image.draft("RGB", (LOOK_SIDE, LOOK_SIDE))
-        image.load()
-        small = ImageOps.exif_transpose(_rgb(image))
+    found = _quickly(content) if content.startswith(JPEG_SIGNATURE) else None
+    if found is None:
+        image = decode(content)
+        found = image, image.size
+    small, size = found
     small.thumbnail((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX)
     grey = small.convert("L").resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
-    size = (height, width) if turned else (width, height)
     return Glance("", hashlib.sha256(content).hexdigest(), *size, _has_colour(small), grey.tobytes())
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return an image as RGB; 16-bit grey is scaled, which Pillow would clip."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    return image.convert("RGB")
+def _quickly(content: bytes) -> tuple[Image.Image, tuple[int, int]] | None:
+    """Return a JPEG file decoded at a fraction of its size, and its size; None where anything is unusual."""
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            if max(image.size) > MAX_SIDE_PIXELS:
+                return None
+            width, height = image.size
+            turned = image.getexif().get(ORIENTATION, 1) >= TURNED
+            image.draft("RGB", (LOOK_SIDE, LOOK_SIDE))
+            image.load()
+            small = ImageOps.exif_transpose(image).convert("RGB")
+    except Exception:  # noqa: BLE001 - on damaged files Pillow raises a dozen types of its own
+        return None
+    return small, (height, width) if turned else (width, height)
 
 
 def _has_colour(image: Image.Image) -> bool:

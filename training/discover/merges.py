@@ -4,8 +4,10 @@ The distance of two subtypes is that of their means, in units of how far their i
 into one another are near, whatever the space.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +66,7 @@ class Group:
     def distance(self, other: "Group") -> float:
         """Return how far apart two groups are, in units of their spread."""
         apart = float(((self.mean - other.mean) ** 2).sum())
-        return (apart / max((self.spread + other.spread) / 2, 1e-12)) ** 0.5
+        return math.sqrt(apart / max((self.spread + other.spread) / 2, 1e-12))
 
     def merged(self, other: "Group", name: str) -> "Group":
         """Return the group of the images of both."""
@@ -87,9 +89,9 @@ def groups(rows: Floats, clusters: Labels, names: Sequence[str]) -> list[Group]:
 
 def merge_tree(label: str, found: Sequence[Group]) -> list[Merge]:
     """Return the merges of a coarse label's subtypes, one fewer than there are subtypes, the nearest first."""
-    left, merges = list(found), []
+    left, merges = list(found), list[Merge]()
     while len(left) > 1:
-        pairs = [(one.distance(other), place, place + 1 + after) for place, one in enumerate(left) for after, other in enumerate(left[place + 1 :])]
+        pairs = [(left[one].distance(left[other]), one, other) for one, other in combinations(range(len(left)), 2)]
         distance, *places = min(pairs)
         one, other = sorted((left[place] for place in places), key=lambda group: -group.images)
         merged = one.merged(other, f"{label}/+{len(merges) + 1}")

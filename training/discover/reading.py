@@ -116,7 +116,8 @@ def load_files(run: Path) -> list[Image]:
     """Return the images that a run works with."""
     with (run / FILES).open(newline="", encoding="utf-8") as file:
         return [
-            Image(row[0], row[1], row[2], row[3], row[4], *map(int, row[5:8])) for row in islice(csv.reader(file), 1, None)
+            Image(row[0], row[1], row[2], row[3], row[4], *map(int, row[5:8]))
+            for row in islice(csv.reader(file), 1, None)
         ]
 
 
@@ -124,11 +125,6 @@ def load_problems(run: Path) -> list[Problem]:
     """Return the images that were left out."""
     with (run / PROBLEMS).open(newline="", encoding="utf-8") as file:
         return [Problem(*row) for row in islice(csv.reader(file), 1, None)]
-
-
-def coarse_labels(images: Iterable[Image]) -> list[str]:
-    """Return the coarse labels of training images, sorted."""
-    return sorted({image.coarse for image in images if image.split == TRAIN})
 
 
 def _files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
@@ -164,8 +160,8 @@ def _read_journal(journal: Path) -> dict[tuple[Any, ...], Glance]:
     with suppress(FileNotFoundError), journal.open(encoding="utf-8") as file:
         for line in file:
             with suppress(ValueError):
-                name, changed, size, *seen, thumbnail = json.loads(line)
-                known[name, changed, size] = Glance(*seen, bytes.fromhex(thumbnail))
+                name, changed, size, problem, digest, width, height, colour, thumbnail = json.loads(line)
+                known[name, changed, size] = Glance(problem, digest, width, height, colour, bytes.fromhex(thumbnail))
     return known
 
 
@@ -229,7 +225,9 @@ def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> 
     labels = {entry.label for entry, _ in used}
     if not used:
         why = f"; {problems[0].file} {problems[0].problem}" if problems else ""
-        raise UserError(f"There is no image to train on{why}. Name a folder of images, or of one folder a coarse label.")
+        raise UserError(
+            f"There is no image to train on{why}. Name a folder of images, or of one folder a coarse label."
+        )
     for label in sorted(labels):
         hidden = label.startswith(".") or label.lower() in SYSTEM_NAMES
         if hidden or "/" in label or "\0" in label or len(label) > MAX_NAME_CHARACTERS or label != label.strip():
@@ -290,6 +288,8 @@ def describe(images: list[Image], problems: list[Problem]) -> list[str]:
         lines.append(f"left out: {', '.join(told)}; {PROBLEMS} lists them")
     contradictions = [problem for problem in problems if problem.kind == "contradiction"]
     if contradictions:
-        lines.append(f"left out: {len(contradictions):,} equal images under two coarse labels, nobody knows which is right:")
+        lines.append(
+            f"left out: {len(contradictions):,} equal images under two coarse labels, nobody knows which is right:"
+        )
         lines += [f"  {problem.file} {problem.problem}" for problem in contradictions[:LABELS_LISTED]]
     return lines

@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from training import methods
-from training.discover.reading import IMAGES, Image
+from training.discover.collection import Collection
+from training.discover.reading import IMAGES
 from training.recipe.reading import validated
 from training.recipe.recipe import BaseRecipe
 
@@ -15,6 +14,8 @@ ON_EMBEDDINGS, ON_PIXELS = "embedding_clustnet", "discovered"
 # Random views of each training image that are embedded for the training.
 VIEWS = 4
 BATCH, LEAST_STEPS = 64, 600
+# Pixels a side, at most, of images that are trained on without an encoder.
+LARGEST_SIDE = 32
 LEAST_EPOCHS, MOST_EPOCHS = 6, 40
 # Of photographs, which may be mirrored, and of drawings, which may not.
 PHOTOGRAPHS = {"crop": 0.3, "flip": 0.5, "brightness": 0.2, "contrast": 0.2}
@@ -23,8 +24,7 @@ DRAWINGS = {"rotation": 10.0, "scale": 0.1, "shear": 0.15, "shift": 0.1, "elasti
 
 
 def recipe_of(
-    run: Path,
-    images: Sequence[Image],
+    found: Collection,
     shape: Sequence[int],
     clusters: Mapping[str, int],
     encoders: Sequence[str],
@@ -34,31 +34,31 @@ def recipe_of(
     """Return the recipe of a run.
 
     Args:
-        run: the run's folder, which holds the images and the partition.
-        images: all images of the run.
-        shape: height, width and for colour 3, of the pixels that are trained on without an encoder.
+        found: the images of the run, whose folder holds the partition.
+        shape: height, width and for colour 3, of the small pixels that images are compared by.
         clusters: how many subtypes each coarse label has.
         encoders: whose embeddings are trained on; none for pixels.
         seed: decides all random numbers.
         epochs: passes over the training images; None for as many as give enough steps.
     """
-    train = sum(image.split == "train" for image in images)
+    run, train = found.run, int(found.train.sum())
     epochs = epochs or min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS * BATCH / train)))
     content: dict[str, Any] = {
         "seed": seed,
         "data": {"name": "folder", "path": str(run / IMAGES)},
         "partition": {"file": str(run / PARTITION)},
     }
-    if encoders and ON_EMBEDDINGS in methods.names():
-        content |= _on_embeddings(clusters, encoders)
+    if encoders:
+        content |= _on_embeddings(clusters, encoders, content)
     else:
         content |= _on_pixels(shape, clusters, epochs, content)
     return validated(content, "the recipe of 'clustnet discover'")
 
 
-def _on_embeddings(clusters: Mapping[str, int], encoders: Sequence[str]) -> dict[str, Any]:
+def _on_embeddings(clusters: Mapping[str, int], encoders: Sequence[str], content: Mapping[str, Any]) -> dict[str, Any]:
     model = {"encoder": ",".join(encoders), "views": VIEWS, "experts": max(clusters.values())}
-    return {"method": ON_EMBEDDINGS, "model": model}
+    partition = content["partition"] | {"clusters": dict(clusters)}
+    return {"method": ON_EMBEDDINGS, "model": model, "partition": partition}
 
 
 def _on_pixels(
@@ -77,9 +77,9 @@ def _on_pixels(
     views = PHOTOGRAPHS | COLOURS if colour else PHOTOGRAPHS if max(shape) >= 64 else DRAWINGS
     return {
         "method": ON_PIXELS,
-        "data": content["data"] | {"size": list(shape[:2]), "colour": colour},
+        "data": content["data"] | {"size": [min(LARGEST_SIDE, side) for side in shape[:2]], "colour": colour},
         "model": model,
-        "partition": content["partition"] | {"epochs": max(2, epochs // 2)},
+        "partition": content["partition"] | {"epochs": max(2, epochs // 2), "clusters": dict(clusters)},
         "augmentation": views,
         "loss": {"mutual_information": 0.3},
         "optimisation": optimisation,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from clustnet.bundles.preparation import decode
+from clustnet.bundles.decoding import decode
 from clustnet.errors import UserError
 from training.discover.glance import content_of
 from training.discover.subtypes import Row

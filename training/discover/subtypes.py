@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.datasets.folder_layout import TRAIN
 from clustnet.errors import UserError
 from clustnet.files import replacing
 
 SUBTYPES = "subtypes.csv"
-# Of a coarse label's training images, for a cell to be in use; and the images that cells are counted by, as the export does.
+# Of a coarse label's training images, for a cell to be in use; and the images by which cells are counted at export.
 MIN_CELL_SHARE, COUNTED_IMAGES = 0.01, 10_000
 # Of the interquartile range above the upper quartile (Tukey, "Exploratory Data Analysis", 1977: far out).
 FAR_OUT = 3.0
@@ -131,7 +130,7 @@ def assigned(
 
 
 def cell_counts(train: Routing, own: Labels, labels: int) -> Labels:
-    """Return how many training images are in each cell of their own coarse label, int64 [E, K], as the export counts."""
+    """Return how many training images are in each cell of their own coarse label, int64 [E, K], as at export."""
     some = slice(None, None, max(1, len(own) // COUNTED_IMAGES))
     right = train.coarse[some] == own[some]
     counts = np.zeros((train.routing.shape[1], labels), np.int64)
@@ -197,7 +196,10 @@ def read_subtypes(path: Path) -> list[Row]:
     """Return the rows of a table of subtypes."""
     with path.open(newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
-    return [Row(*row[:5], float(row[5]), float(row[6]), int(row[7]), *row[8:]) for row in rows]
+    return [
+        Row(row[0], row[1], row[2], row[3], row[4], float(row[5]), float(row[6]), int(row[7]), row[8], row[9])
+        for row in rows
+    ]
 
 
 class Summary(NamedTuple):
@@ -240,9 +242,7 @@ def read_summaries(path: Path) -> list[Summary]:
 def table_text(lines: Sequence[Summary]) -> str:
     """Return the subtypes as a table for a terminal."""
     header = ("label", "subtype", "images", "sure", "nearest other")
-    cells = [
-        (line.label, line.subtype, f"{line.images:,}", f"{line.sure:.0%}", _near(line)) for line in lines
-    ]
+    cells = [(line.label, line.subtype, f"{line.images:,}", f"{line.sure:.0%}", _near(line)) for line in lines]
     widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -255,8 +255,3 @@ def table_text(lines: Sequence[Summary]) -> str:
 
 def _near(line: Summary) -> str:
     return f"{line.nearest} (distance {line.distance:.1f})" if line.nearest else ""
-
-
-def is_train(splits: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which images are for training, bool [N]."""
-    return np.array([split == TRAIN for split in splits])

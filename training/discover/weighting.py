@@ -16,7 +16,9 @@ LEAST_WEIGHT = 0.6
 Floats = NDArray[np.float32]
 
 
-def weigh(rows: Mapping[str, Floats], coarse: NDArray[np.int64], seed: int) -> tuple[dict[str, float], dict[str, float]]:
+def weigh(
+    rows: Mapping[str, Floats], coarse: NDArray[np.int64], seed: int
+) -> tuple[dict[str, float], dict[str, float]]:
     """Return the coarse error of each representation, and the weights of those that count.
 
     The best has the weight 1 and another the quotient of the best's error and its own. With one coarse label there is

@@ -30,5 +30,10 @@ class DiscoveredRecipe(ClustNetRecipe):
     method: Literal["discovered"] = "discovered"  # type: ignore[assignment]
     partition: GivenPartition
 
+    @property
+    def uses_manifold(self) -> bool:
+        """Whether UMAP is needed, which was done before."""
+        return False
+
 
 RECIPE = DiscoveredRecipe
