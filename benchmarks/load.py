@@ -74,7 +74,7 @@ class Answers:
 
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
-    """Ask ``rate`` times a second, at random moments (a Poisson process), whether or not the server keeps up.
+    """Send ``rate`` requests a second, at random moments (a Poisson process), whether or not the server keeps up.
 
     The client sleeps in between where there is time, so that its core is free for the system's own threads.
     """
@@ -91,7 +91,7 @@ async def _ask_steadily(url: str, request: Request, rate: float, seconds: float,
     while due < start + seconds:
         due += draw.expovariate(rate)
         await timer.until(due)
-        idle.ask(due, answers)
+        idle.send(due, answers)
     answers.meanwhile, answers.seconds = answers.statuses.copy(), time.monotonic() - start
     timer.close()
     await idle.close()
@@ -123,10 +123,10 @@ class Idle:
             await loop.create_connection(lambda: Connection(self), address.hostname, address.port)
             self._open += 1
 
-    def ask(self, due: float, answers: Answers) -> None:
+    def send(self, due: float, answers: Answers) -> None:
         """Send the request on a free connection; where there is none, it is not sent."""
         if self._idle:
-            self._idle.popleft().ask(due, answers)
+            self._idle.popleft().send(due, answers)
         else:
             answers.statuses[0] += 1
 
@@ -150,7 +150,7 @@ class Idle:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection, which asks one request at a time and reads no more of an answer than it must."""
+    """One keep-alive connection, which sends one request at a time and reads no more of an answer than it must."""
 
     transport: asyncio.Transport
 
@@ -164,7 +164,7 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
         self._idle.free(self)
 
-    def ask(self, due: float, answers: Answers) -> None:
+    def send(self, due: float, answers: Answers) -> None:
         """Send the request."""
         self._asked = due, answers
         self.transport.write(self._idle.message)

@@ -112,7 +112,7 @@ def _answers(url: str, request: Request, process: subprocess.Popen[bytes]) -> bo
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if ask(url, request).is_success:
+            if send(url, request).is_success:
                 return True
         except httpx.TransportError:
             pass
@@ -120,8 +120,8 @@ def _answers(url: str, request: Request, process: subprocess.Popen[bytes]) -> bo
     return False
 
 
-def ask(url: str, request: Request) -> httpx.Response:
-    """Ask once, on a connection of its own; without a body by GET."""
+def send(url: str, request: Request) -> httpx.Response:
+    """Send once, on a connection of its own; without a body by GET."""
     method = "POST" if request.body else "GET"
     return httpx.request(method, url + request.path, content=request.body, headers=request.headers, timeout=30)
 

@@ -1,6 +1,6 @@
 """The service beside its peers: ``make bench-serving`` prints the tables of benchmarks/README.md.
 
-Every server answers the same images with the same graph, with one onnxruntime thread, from core 0; the clients ask
+Every server answers the same images with the same graph, with one onnxruntime thread, from core 0; the clients send
 from core 1. Servers take turns, and a ratio is the median of the turns' ratios. ``--device cuda`` prints the one table
 of a GPU instead.
 """
@@ -25,7 +25,7 @@ import psutil
 from benchmarks.inference import processor
 from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
-from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, ask, environment, pinned, running
+from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, environment, pinned, running, send
 from clustnet.bundles.predictor import CUDA
 from serving.admission import MAX_ADMITTED
 
@@ -238,7 +238,7 @@ def gpu(options: argparse.Namespace) -> None:
         # The status is 200 only if CUDA is in use.
         ready = Request("/readyz", b"", {})
         with running(CLUSTNET, options.bundle, SERVER_CORE, settings, ready) as (url, _):
-            _check_provider(ask(url, Request("/metrics", b"", {})).text)
+            _check_provider(send(url, Request("/metrics", b"", {})).text)
             ours = batch * top_load(url, binary_v2(batch), CLIENTS, options.seconds, CLIENT_CORE)
         cells = " | ".join(f"{rate:,.0f}" for rate in (*loops, ours))
         print(f"| {batch} | {cells} | {ours / loops[0]:.2f} |", flush=True)
@@ -283,7 +283,7 @@ def _start_loop(
 def _wait_for_workers(url: str, count: int) -> None:
     """Wait until all workers are there: the first would keep all connections that are opened before."""
     limit = f"clustnet_requests_in_flight_limit {float(count * MAX_ADMITTED)}"
-    while limit not in ask(url, Request("/metrics", b"", {})).text:
+    while limit not in send(url, Request("/metrics", b"", {})).text:
         time.sleep(0.1)
     # Until the last one listens, too.
     time.sleep(1)
@@ -308,7 +308,7 @@ def _check_provider(text: str) -> None:
 
 def _seconds(url: str, request: Request) -> float:
     start = time.perf_counter()
-    ask(url, request).raise_for_status()
+    send(url, request).raise_for_status()
     return time.perf_counter() - start
 
 

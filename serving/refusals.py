@@ -85,7 +85,7 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
 
 def try_again(why: str) -> str:
     """Return the sentence for a client under overload."""
-    return f"{why}; ask again in {RETRY_SECONDS} second."
+    return f"{why}; try again in {RETRY_SECONDS} second."
 
 
 def overloaded(why: str) -> Refusal:

@@ -1,5 +1,6 @@
-"""Fixtures that tests of several rooms share."""
+"""Fixtures that tests of several rooms share, and which tests are heavy."""
 
+import atexit
 import os
 import signal
 
@@ -21,6 +22,60 @@ from tests.synthetic import write_bundle
 # No deadline, because a busy machine is no fault; the same examples in CI, so that it fails for the change alone.
 settings.register_profile("clustnet", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("clustnet")
+
+# Tests in these files and folders start servers or other processes, or train.
+HEAVY = (
+    "deploy/image",
+    "deploy/test_kubernetes.py",
+    "deploy/test_prometheus.py",
+    "evaluation/commands/test_evaluate.py",
+    "evaluation/files/test_ray_engine.py",
+    "onnx_export",
+    "serving/keys/test_access.py",
+    "serving/middleware/test_cors.py",
+    "serving/middleware/test_request_log.py",
+    "serving/middleware/test_tracing.py",
+    "serving/metrics/test_drift.py",
+    "serving/models/test_shared.py",
+    "serving/test_endurance.py",
+    "serving/test_page.py",
+    "serving/test_schemathesis.py",
+    "serving/test_server.py",
+    "serving/v2/test_client.py",
+    "serving/v2/test_repository.py",
+    "test_end_to_end.py",
+    "test_image_folders.py",
+    "test_no_coarse_labels.py",
+    "test_other_data.py",
+    "test_readme.py",
+    "training/commands",
+    "training/engine/test_processes.py",
+    "training/methods",
+    "training/reports",
+    "training/runs",
+)
+# Tests in one of these folders share trained runs, so one process runs them all.
+SHARING = ("onnx_export",)
+TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the heavy tests, and keep the tests of a file, or of a folder that shares runs, in one process."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        below = {place.as_posix(), *(folder.as_posix() for folder in place.parents)}
+        if below & set(HEAVY):
+            item.add_marker(pytest.mark.heavy)
+        group = next((folder for folder in SHARING if folder in below), place.as_posix())
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _silence_stderr() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+# onnx lists objects that it did not free when Python ends, below the tests' own summary.
+atexit.register(_silence_stderr)
 
 # A script's shell starts what is in the background with Ctrl-C ignored, and processes that tests interrupt inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

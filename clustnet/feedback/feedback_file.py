@@ -38,7 +38,7 @@ CREATE TRIGGER IF NOT EXISTS no_change BEFORE UPDATE ON feedback
 BEGIN SELECT RAISE(ABORT, 'feedback is only added'); END;
 CREATE TRIGGER IF NOT EXISTS no_loss BEFORE DELETE ON feedback
 BEGIN SELECT RAISE(ABORT, 'feedback is only added'); END;
-CREATE VIEW IF NOT EXISTS told AS
+CREATE VIEW IF NOT EXISTS labelled_answers AS
 SELECT name, version, classes, coarse_groups, request_id, image,
     answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain,
     label, given, number, model FROM feedback JOIN models ON model = id;
@@ -137,7 +137,7 @@ class FeedbackFile:
 
     def find(self, request_id: str, image: int) -> tuple[Labels, Feedback] | None:
         """Return the feedback on an image, None where there is none."""
-        query = "SELECT * FROM told WHERE request_id = ? AND image = ?"
+        query = "SELECT * FROM labelled_answers WHERE request_id = ? AND image = ?"
         row = self._file.connection().execute(query, (request_id, image)).fetchone()
         return _of_row(row) if row else None
 
@@ -179,12 +179,12 @@ def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
     """
     with reading(path, FEEDBACK_FILE_ID) as connection:
         for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():
-            rows = connection.execute("SELECT * FROM told WHERE model = ? ORDER BY number", (model,)).fetchall()
+            rows = connection.execute("SELECT * FROM labelled_answers WHERE model = ? ORDER BY number", (model,)).fetchall()
             yield _of_row(rows[0])[0], [_of_row(row)[1] for row in rows]
 
 
 def _of_row(row: Sequence[Any]) -> tuple[Labels, Feedback]:
-    """Return the model and the feedback of a row of the view ``told``."""
+    """Return the model and the feedback of a row of the view ``labelled_answers``."""
     *labels, request_id, image = row[:6]
     answered, guess, guess_probability, coarse, coarse_probability, expert, confidence, abstain = row[6:14]
     label, given = row[14:16]

@@ -83,7 +83,7 @@ def labels(folder: Path = REPOSITORY) -> dict[str, str]:
 
 
 def secrets(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the CA bundle and the pip.conf that the standard variables ask for, each where there is one."""
+    """Return the CA bundle and the pip.conf that the standard variables request, each where there is one."""
     found = {}
     bundle = next((environment[name] for name in CERTIFICATES if environment.get(name)), None)
     if bundle:

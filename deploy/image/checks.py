@@ -152,7 +152,7 @@ def check_metrics(container: Container) -> str:
     ]
 
     def counted() -> bool:
-        lines = container.ask("/metrics")[1].decode().splitlines()
+        lines = container.request("/metrics")[1].decode().splitlines()
         return all(line in lines for line in wanted)
 
     until(counted, "counts in /metrics")
@@ -161,7 +161,7 @@ def check_metrics(container: Container) -> str:
 
 def check_size_limit(container: Container) -> str:
     """A body over the limit is refused."""
-    status, content = container.ask("/predict", b"[" * (2 * MOST_BYTES))
+    status, content = container.request("/predict", b"[" * (2 * MOST_BYTES))
     expect((status, f"over {MOST_BYTES} bytes" in content.decode()), (413, True), "the answer to a large body")
     return f"{2 * MOST_BYTES:,} bytes are refused with 413 where CLUSTNET_MAX_BODY_BYTES is {MOST_BYTES:,}"
 
@@ -177,7 +177,7 @@ def check_killed_worker(container: Container) -> str:
         return len(now) == 2 and now != before
 
     seconds = until(replaced, "a new worker")
-    until(lambda: container.ask("/readyz")[0] == 200, "readiness")
+    until(lambda: container.request("/readyz")[0] == 200, "readiness")
     check_predictions(container)
     return f"one of 2 was killed, and another in its place after {seconds:.1f} s"
 

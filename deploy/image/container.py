@@ -40,7 +40,9 @@ class Container:
     name: str
     port: int
 
-    def ask(self, path: str, body: bytes | None = None, content_type: str = "application/json") -> tuple[int, bytes]:
+    def request(
+        self, path: str, body: bytes | None = None, content_type: str = "application/json"
+    ) -> tuple[int, bytes]:
         """Send GET, or POST with a body, and return the status and what was answered."""
         headers = {"Content-Type": content_type} if body is not None else {}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
@@ -56,7 +58,7 @@ class Container:
         Raises:
             RuntimeError: another status.
         """
-        status, content = self.ask(path, body, content_type)
+        status, content = self.request(path, body, content_type)
         if status != 200:
             raise RuntimeError(f"{path} answered {status}: {content[:500]!r}")
         return dict(json.loads(content))

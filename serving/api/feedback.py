@@ -162,7 +162,7 @@ async def _in_thread(function: Callable[[Unpack[A]], R], *args: *A) -> R:
         raise
     except (sqlite3.Error, OSError, UserError) as error:
         logger.error("Feedback cannot be kept: %s", error)
-        raise Refusal(503, "feedback_failed", "The feedback cannot be kept now; ask again later.") from None
+        raise Refusal(503, "feedback_failed", "The feedback cannot be kept now; try again later.") from None
 
 
 def _read(content_type: str, content: bytes) -> FeedbackRequest:

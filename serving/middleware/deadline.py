@@ -54,5 +54,5 @@ class Deadline:
 
     def _refusal(self, expired: bool) -> Refusal:
         if expired:
-            return Refusal(504, "too_slow", f"The answer took over {self.seconds:g} seconds; ask again later.")
+            return Refusal(504, "too_slow", f"The answer took over {self.seconds:g} seconds; try again later.")
         return Refusal(500, "failed", ERRORS[500])

@@ -53,7 +53,7 @@ class Watch:
         self.prometheus = prometheus
         self.alertmanager = alertmanager
 
-    def ask(self, path: str, **parameters: str) -> Any:
+    def request(self, path: str, **parameters: str) -> Any:
         """Return the data that Prometheus' API answers."""
         answer = httpx.get(f"{self.prometheus}/api/v1/{path}", params=parameters, timeout=30).json()
         assert answer["status"] == "success", answer
@@ -61,7 +61,7 @@ class Watch:
 
     def values(self, query: str) -> list[float]:
         """Return the finite values of an instant query."""
-        samples = self.ask("query", query=query)["result"]
+        samples = self.request("query", query=query)["result"]
         return [value for value in (float(sample["value"][1]) for sample in samples) if math.isfinite(value)]
 
 
@@ -134,7 +134,7 @@ def traffic(url: str) -> Iterator[Callable[[], None]]:
     """Ask for predictions again and again until the block ends, or the function is called that it gives."""
     enough = threading.Event()
 
-    def ask() -> None:
+    def request() -> None:
         starts = itertools.cycle(range(0, len(DIGITS), 5))
         while not enough.wait(PAUSE):
             ask_for_predictions(url, DIGITS[(start := next(starts)) : start + 5])
@@ -143,7 +143,7 @@ def traffic(url: str) -> Iterator[Callable[[], None]]:
         enough.set()
         asking.join()
 
-    asking = threading.Thread(target=ask)
+    asking = threading.Thread(target=request)
     asking.start()
     try:
         yield rest
@@ -205,11 +205,11 @@ def test_every_variable_has_values(watch: Watch) -> None:
     variables = itertools.chain.from_iterable(read(path)["templating"]["list"] for path in DASHBOARDS)
     for variable in variables:
         series, _, label = variable["definition"].removeprefix("label_values(").removesuffix(")").partition(", ")
-        assert watch.ask(f"label/{label}/values", **{"match[]": series}) == ["mnist"]
+        assert watch.request(f"label/{label}/values", **{"match[]": series}) == ["mnist"]
 
 
 def test_every_rule_can_be_evaluated(watch: Watch) -> None:
-    found = [rule for group in watch.ask("rules")["groups"] for rule in group["rules"]]
+    found = [rule for group in watch.request("rules")["groups"] for rule in group["rules"]]
     assert len(found) == len([*rules("alert"), *rules("record")])
     assert {(rule["name"], rule["health"]) for rule in found} == {(rule["name"], "ok") for rule in found}
 
@@ -218,7 +218,7 @@ def test_the_down_alert_reaches_alertmanager(watch: Watch) -> None:
     """The last test here: there is no service after it."""
 
     def firing() -> list[dict[str, Any]]:
-        alerts = watch.ask("alerts")["alerts"]
+        alerts = watch.request("alerts")["alerts"]
         return [
             alert for alert in alerts if alert["labels"]["alertname"] == "ClustnetDown" and alert["state"] == "firing"
         ]

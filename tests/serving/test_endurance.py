@@ -109,9 +109,9 @@ def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bun
         # It waits for the request.
         assert server.process.poll() is None
         # New clients get an answer at once, and do not stay in a queue.
-        for ask in (httpx.get, httpx.post):
-            told = ask(f"{server.url}/readyz", timeout=20)
-            assert (told.status_code, told.json()["error"]) == (503, "The service is stopping; ask again in 1 second.")
+        for call in (httpx.get, httpx.post):
+            told = call(f"{server.url}/readyz", timeout=20)
+            assert (told.status_code, told.json()["error"]) == (503, "The service is stopping; try again in 1 second.")
         answer = finish(connection)
         assert answer.startswith(b"HTTP/1.1 200 ")
         assert b'"predictions":[{' in answer
@@ -124,6 +124,7 @@ def test_a_stalled_client_cannot_delay_the_end(synthetic_bundle: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{}, {"BENTOML_CONTAINERIZED": "true"}], ids=["plain", "container"])
 def test_a_worker_that_is_killed_comes_back(synthetic_bundle: Path, environment: dict[str, str]) -> None:
     with running_server(synthetic_bundle, **environment) as server:

@@ -474,9 +474,9 @@ def test_another_model_is_chosen_with_the_keyboard(browser: Browser, tmp_path: P
         # This is for the first model, and must not count.
         httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 50})
         page.get_by_role("tab", name="Draw").click()
-        for ask in (lambda: page.get_by_role("button", name="Test digit 7").first.click(), lambda: draw(page, SEVEN)):
+        for call in (lambda: page.get_by_role("button", name="Test digit 7").first.click(), lambda: draw(page, SEVEN)):
             with page.expect_response(re.compile("/predict")) as asked:
-                ask()
+                call()
             assert asked.value.json()["model"] == {"name": "other", "version": "3"}
             expect(page.locator("#guess")).to_have_text(re.compile("c[0-9]"))
         page.get_by_role("tab", name="Live").click()

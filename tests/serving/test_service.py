@@ -186,12 +186,12 @@ def test_an_image_file_is_prepared_and_predicted(client: TestClient, predictor: 
 
 
 def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
-    def ask(i: int) -> Any:
+    def call(i: int) -> Any:
         return client.post("/predict", json={"images": IMAGES[i : i + 1].tolist()}).json()["predictions"][0]
 
     together = client.post("/predict", json={"images": IMAGES.tolist()}).json()["predictions"]
     with ThreadPoolExecutor(8) as pool:
-        alone = list(pool.map(ask, range(len(IMAGES))))
+        alone = list(pool.map(call, range(len(IMAGES))))
     for one, same in zip(alone, together, strict=True):
         np.testing.assert_allclose(one["class_probabilities"], same["class_probabilities"], rtol=1e-5)
 

@@ -27,7 +27,7 @@ async def settle() -> None:
 
 
 def test_turns_are_in_order_and_bounded() -> None:
-    async def ask() -> None:
+    async def call() -> None:
         turns, order = Turns(max_running=2, max_waiting=2), []
 
         async def take(name: int) -> None:
@@ -37,7 +37,7 @@ def test_turns_are_in_order_and_bounded() -> None:
         tasks = [asyncio.create_task(take(name)) for name in range(5)]
         await settle()
         assert order == [0, 1]
-        with pytest.raises(Refusal, match=r"^2 requests wait already; ask again in 1 second\.$") as caught:
+        with pytest.raises(Refusal, match=r"^2 requests wait already; try again in 1 second\.$") as caught:
             tasks[4].result()
         assert (caught.value.status, caught.value.reason) == (503, "overloaded")
         turns.end()
@@ -51,11 +51,11 @@ def test_turns_are_in_order_and_bounded() -> None:
         assert await turns.begin(never)
         await asyncio.gather(*tasks[:4])
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 def test_large_waiting_bodies_are_bounded() -> None:
-    async def ask() -> None:
+    async def call() -> None:
         turns = Turns(max_running=1, max_waiting=9, max_bytes=10)
         # It does not wait.
         assert await turns.begin(never, 99)
@@ -73,11 +73,11 @@ def test_large_waiting_bodies_are_bounded() -> None:
             turns.end()
         assert await asyncio.gather(*small) == [True, True]
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 def test_a_client_that_goes_away_leaves_the_queue() -> None:
-    async def ask() -> None:
+    async def call() -> None:
         turns = Turns(max_running=1, max_waiting=1)
         assert await turns.begin(never)
         assert not await turns.begin(at_once)
@@ -87,12 +87,12 @@ def test_a_client_that_goes_away_leaves_the_queue() -> None:
         turns.end()
         assert await patient
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 @pytest.mark.parametrize("in_the_same_round", [False, True])
 def test_a_wait_that_is_cancelled_loses_no_turn(in_the_same_round: bool) -> None:
-    async def ask() -> None:
+    async def call() -> None:
         turns = Turns(max_running=1, max_waiting=2)
         assert await turns.begin(never)
         late, patient = (asyncio.create_task(turns.begin(never)) for _ in range(2))
@@ -108,7 +108,7 @@ def test_a_wait_that_is_cancelled_loses_no_turn(in_the_same_round: bool) -> None
             await late
         assert await asyncio.wait_for(patient, 20)
 
-    asyncio.run(ask())
+    asyncio.run(call())
 
 
 class Connection:
@@ -168,7 +168,7 @@ def test_past_the_bound_the_answer_is_503() -> None:
         await settle()
         assert (first.status, second.status, third.status) == (None, None, 503)
         assert (b"retry-after", b"1") in third.sent[0]["headers"]
-        assert json.loads(third.sent[1]["body"]) == {"error": "1 requests wait already; ask again in 1 second."}
+        assert json.loads(third.sent[1]["body"]) == {"error": "1 requests wait already; try again in 1 second."}
         # The health check overtakes all that wait.
         assert desk.bodies == [b"1", b"x"]
         desk.open.set()

@@ -69,6 +69,7 @@ def kill_one(pid: int) -> None:
     assert not psutil.wait_procs(workers[:1], timeout=30)[1]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_loses_nothing(
     digits: str,
     tmp_path: Path,

@@ -117,7 +117,7 @@ def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     ("fault", "status", "says"),
     [
         (FileFullError("It is full."), 507, "It is full."),
-        (sqlite3.OperationalError("disk I/O error"), 503, "The feedback cannot be kept now; ask again later."),
+        (sqlite3.OperationalError("disk I/O error"), 503, "The feedback cannot be kept now; try again later."),
     ],
 )
 def test_a_file_that_takes_no_more(
@@ -174,6 +174,7 @@ def ask_and_tell(url: str) -> tuple[str, str]:
     return request_id, guess
 
 
+@pytest.mark.slow
 def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path: Path) -> None:
     path = tmp_path / "feedback.sqlite"
     environment = {"CLUSTNET_FEEDBACK": str(path), "CLUSTNET_WORKERS": "2", "CLUSTNET_FEEDBACK_ROWS": "21"}

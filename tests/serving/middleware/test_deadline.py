@@ -17,7 +17,7 @@ START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b"done"}
 
 
-def ask(application: Any, seconds: float) -> list[Message]:
+def call(application: Any, seconds: float) -> list[Message]:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -36,7 +36,7 @@ def test_an_answer_in_time_passes() -> None:
         await send(START)
         await send(END)
 
-    assert ask(answer, 20) == [START, END]
+    assert call(answer, 20) == [START, END]
 
 
 def test_past_the_deadline_the_answer_is_504() -> None:
@@ -48,9 +48,9 @@ def test_past_the_deadline_the_answer_is_504() -> None:
         finally:
             given_up.append(True)
 
-    start, body = ask(hang, 0.01)
+    start, body = call(hang, 0.01)
     assert (start["status"], given_up) == (504, [True])
-    assert json.loads(body["body"]) == {"error": "The answer took over 0.01 seconds; ask again later."}
+    assert json.loads(body["body"]) == {"error": "The answer took over 0.01 seconds; try again later."}
 
 
 def test_an_answer_that_has_begun_may_take_longer() -> None:
@@ -59,7 +59,7 @@ def test_an_answer_that_has_begun_may_take_longer() -> None:
         await asyncio.sleep(0.05)
         await send(END)
 
-    assert ask(trickle, 0.01) == [START, END]
+    assert call(trickle, 0.01) == [START, END]
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError("secret"), TimeoutError("secret")])
@@ -68,7 +68,7 @@ def test_a_failing_application_is_answered_at_once(fault: Exception, caplog: pyt
         raise fault
 
     with caplog.at_level(logging.ERROR, "bentoml.clustnet"):
-        start, body = ask(fail, 20)
+        start, body = call(fail, 20)
     assert (start["status"], list(json.loads(body["body"]))) == (500, ["error"])
     assert b"secret" not in body["body"]
     assert "secret" in caplog.text
@@ -81,7 +81,7 @@ def test_a_fault_after_the_beginning_is_raised() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        ask(break_off, 20)
+        call(break_off, 20)
 
 
 @pytest.mark.usefixtures("client")

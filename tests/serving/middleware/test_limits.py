@@ -89,7 +89,7 @@ def test_simultaneous_bodies_are_bounded_together() -> None:
         more = asyncio.Event()
         limits = BodyLimits(echo, max_bytes=10, reading=Reading(12))
 
-        async def ask(name: str, *bodies: bytes) -> None:
+        async def call(name: str, *bodies: bytes) -> None:
             parts = chunks(*bodies)
             held = [next(parts)]
 
@@ -105,13 +105,13 @@ def test_simultaneous_bodies_are_bounded_together() -> None:
             scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
             await limits(scope, receive, send)
 
-        first, second = (asyncio.create_task(ask(name, b"12345", b"12345")) for name in ("first", "second"))
+        first, second = (asyncio.create_task(call(name, b"12345", b"12345")) for name in ("first", "second"))
         await asyncio.sleep(0)
-        await ask("third", b"123", b"")
+        await call("third", b"123", b"")
         assert answers == {"third": 503}
         more.set()
         await asyncio.gather(first, second)
-        await ask("last", b"1234567890")
+        await call("last", b"1234567890")
         return list(answers.values())
 
     # One of the first two was one too many, as well.

@@ -36,7 +36,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return handler.documents
 
 
-def ask(
+def call(
     status: int | BaseException | None, which: Which = "all", headers: Headers | None = None, path: str = "/predict"
 ) -> Headers:
     """Ask an application that answers 10 bytes with this status, or fails, or answers nothing; return its headers."""
@@ -64,7 +64,7 @@ def ask(
 
 
 def test_a_line_tells_of_the_request(lines: list[dict[str, Any]]) -> None:
-    ask(200, headers=[(b"x-request-id", b"abc-1")])
+    call(200, headers=[(b"x-request-id", b"abc-1")])
     (line,) = lines
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", line.pop("time"))
     assert line.pop("milliseconds") >= 0
@@ -77,7 +77,7 @@ def test_a_line_tells_of_the_request(lines: list[dict[str, Any]]) -> None:
 )
 def test_the_setting_chooses_the_lines(lines: list[dict[str, Any]], which: Which, logged: list[int]) -> None:
     for status in (200, 304, 400, 503, None):
-        ask(status, which)
+        call(status, which)
     assert [line["status"] for line in lines] == logged
 
 
@@ -86,19 +86,19 @@ def test_the_setting_chooses_the_lines(lines: list[dict[str, Any]], which: Which
 )
 def test_requests_without_an_answer_are_logged(lines: list[dict[str, Any]], fault: BaseException, status: int) -> None:
     with pytest.raises(type(fault)):
-        ask(fault, "errors")
+        call(fault, "errors")
     assert [line["status"] for line in lines] == [status]
 
 
 @pytest.mark.parametrize("sent", [b"a", b"0af7651916cd43dd8448eb211c80319c", b"x" * 128, b"A-b_c.d:e/f=+"])
 def test_a_sane_id_is_kept_and_echoed(lines: list[dict[str, Any]], sent: bytes) -> None:
-    assert ask(200, headers=[(b"x-request-id", sent)]) == [(b"a", b"b"), (b"x-request-id", sent)]
+    assert call(200, headers=[(b"x-request-id", sent)]) == [(b"a", b"b"), (b"x-request-id", sent)]
     assert lines[0]["request_id"] == sent.decode()
 
 
 @pytest.mark.parametrize("sent", [b"", b"x" * 129, b"a b", b'"', b"a\nb", b"<script>", b"\xff"])
 def test_another_id_is_replaced(lines: list[dict[str, Any]], sent: bytes) -> None:
-    ids = [dict(ask(200, headers=[(b"x-request-id", sent)]))[b"x-request-id"].decode() for _ in range(2)]
+    ids = [dict(call(200, headers=[(b"x-request-id", sent)]))[b"x-request-id"].decode() for _ in range(2)]
     assert all(re.fullmatch("[0-9a-f]{32}", made) for made in ids)
     assert ids[0] != ids[1]
     assert [line["request_id"] for line in lines] == ids

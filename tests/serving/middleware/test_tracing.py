@@ -62,7 +62,7 @@ def family(spans: Sequence[ReadableSpan]) -> tuple[ReadableSpan, list[str]]:
     return request, [each.name for each in steps]
 
 
-def ask(client: TestClient | httpx.Client, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+def call(client: TestClient | httpx.Client, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
     if path == "/predict":
         return client.post(path, json={"images": IMAGES.tolist()}, headers=headers)
     if path == "/predict_image":
@@ -82,7 +82,7 @@ def ask(client: TestClient | httpx.Client, path: str, headers: dict[str, str] | 
 def test_a_request_and_its_steps_are_one_trace(
     traced: TestClient, spans: InMemorySpanExporter, path: str, route: str, images: int, steps: list[str]
 ) -> None:
-    answer = ask(traced, path, SAMPLED)
+    answer = call(traced, path, SAMPLED)
     request, names = family(spans.get_finished_spans())
     assert (answer.status_code, request.name, names) == (200, f"POST {route}", steps)
     assert request.context is not None
@@ -101,13 +101,13 @@ def test_a_request_and_its_steps_are_one_trace(
 
 def test_a_trace_may_begin_here(traced: TestClient, spans: InMemorySpanExporter) -> None:
     for headers in ({}, {"traceparent": "nonsense"}):
-        ask(traced, "/predict", headers)
+        call(traced, "/predict", headers)
         request, _ = family(spans.get_finished_spans()[-4:])
         assert request.parent is None
 
 
 def test_unsampled_requests_are_not_traced(traced: TestClient, spans: InMemorySpanExporter) -> None:
-    assert ask(traced, "/predict", {"traceparent": f"00-{TRACE}-{PARENT}-00"}).status_code == 200
+    assert call(traced, "/predict", {"traceparent": f"00-{TRACE}-{PARENT}-00"}).status_code == 200
     assert not spans.get_finished_spans()
 
 
@@ -222,9 +222,9 @@ def test_a_real_service_sends_its_traces(synthetic_bundle: Path) -> None:
         }
         with running_server(synthetic_bundle, **variables) as server:
             with httpx.Client(base_url=server.url, timeout=60) as client:
-                ask(client, "/predict")
+                call(client, "/predict")
                 for path in ("/predict", "/predict_image", "/v2/models/synthetic/infer"):
-                    assert ask(client, path, SAMPLED).status_code == 200
+                    assert call(client, path, SAMPLED).status_code == 200
             # The end exports what is left.
             assert server.stop() == 0
             assert "Traceback" not in server.log.read_text()

@@ -231,7 +231,7 @@ def test_only_a_key_of_an_admin_may(service: Service, keys: dict[str, str]) -> N
 
 
 def test_no_request_fails_while_models_are_loaded(service: Service) -> None:
-    """Four clients ask without pause through six reloads and three that are refused."""
+    """Four clients send requests without pause through six reloads and three that are refused."""
     expected = {seed: answers(service.repository, seed) for seed in range(7)}
     folder, done = service.repository / "one" / "1", Event()
     heard: list[list[NDArray[np.float64]]] = [[], [], [], []]

@@ -10,7 +10,7 @@ from serving.wire.farewell import Farewell
 GET = b"GET /readyz HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
-def ask(*packets: bytes, then: bytes = b"") -> bytes:
+def call(*packets: bytes, then: bytes = b"") -> bytes:
     """Send packets, read what comes till the service ends its side, and send more."""
 
     async def story(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
@@ -41,25 +41,25 @@ def met(story: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[
 
 @pytest.mark.parametrize("packets", [[GET], [GET[:10], GET[10:]]], ids=["whole", "in parts"])
 def test_who_comes_is_told_that_the_service_stops(packets: list[bytes]) -> None:
-    head, _, body = ask(*packets).partition(b"\r\n\r\n")
+    head, _, body = call(*packets).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert {b"retry-after: 1", b"connection: close"} <= set(head.split(b"\r\n"))
-    assert json.loads(body) == {"error": "The service is stopping; ask again in 1 second."}
+    assert json.loads(body) == {"error": "The service is stopping; try again in 1 second."}
 
 
 def test_by_head_nothing_follows_the_headers() -> None:
-    assert ask(GET.replace(b"GET", b"HEAD")).endswith(b"\r\n\r\n")
+    assert call(GET.replace(b"GET", b"HEAD")).endswith(b"\r\n\r\n")
 
 
 def test_the_rest_of_a_body_does_no_harm() -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n"
-    assert ask(head, 1000 * b"a", then=99_000 * b"a").startswith(b"HTTP/1.1 503 ")
+    assert call(head, 1000 * b"a", then=99_000 * b"a").startswith(b"HTTP/1.1 503 ")
 
 
 def test_headers_without_end_are_answered_too() -> None:
-    assert ask(b"GET / HTTP/1.1\r\n", 70_000 * b"a").startswith(b"HTTP/1.1 503 ")
+    assert call(b"GET / HTTP/1.1\r\n", 70_000 * b"a").startswith(b"HTTP/1.1 503 ")
 
 
 def test_a_silent_client_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farewell, "PATIENCE_SECONDS", 0.01)
-    assert ask() == b""
+    assert call() == b""

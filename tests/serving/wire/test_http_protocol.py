@@ -172,7 +172,7 @@ async def overload() -> None:
             third[1].write(request(more=b"X-Request-Id: mine\r\n"))
             status, fields, body = await answer_of(third[0])
             assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
-            assert json.loads(body) == {"error": "2 requests wait already; ask again in 1 second."}
+            assert json.loads(body) == {"error": "2 requests wait already; try again in 1 second."}
             # Requests that do not compute are always admitted.
             third[1].write(request("/livez", "GET", b""))
             assert (await answer_of(third[0]))[0] == 200
