@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from clustnet.errors import UserError
+
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
@@ -24,6 +26,36 @@ def stamp_of(path: Path) -> tuple[int, ...] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Check, before long work, that files can be written into a folder; one that is missing stays missing.
+
+    Args:
+        folder: where the work will write.
+        option: what names another folder, for the error.
+
+    Raises:
+        UserError: it cannot be written, or made.
+    """
+    there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        where = "" if there == folder else f", as {shown(there)} cannot"
+        raise UserError(
+            f"{shown(folder)} cannot be written{where} ({error.strerror}); name another folder by {option}."
+        ) from None
+
+
+def shown(name: str | Path) -> str:
+    r"""Return a file's name as it is shown: bytes that are no UTF-8 are escaped, as in ``caf\xe9.png``."""
+    try:
+        return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        # No bytes of a name, but a text that no encoding has.
+        return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 @contextmanager

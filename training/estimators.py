@@ -3,9 +3,7 @@
 DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train).predict(test)
 """
 
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
 from typing import Any, Literal
 
@@ -107,10 +105,9 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.recipe_ = self._recipe()
         self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
         images = self._images(rows)
-        with own_random_numbers():
-            method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
-            for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
-                pass
+        method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
+        for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
+            pass
         self.model_ = method.model
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
@@ -178,8 +175,12 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             found = read_architecture(described)
         elif isinstance(described, Mapping):
             found = parse_architecture(described, "architecture")
+        elif isinstance(described, Iterable):
+            found = fully_connected(self.n_features_in_, tuple(described))
         else:
-            found = fully_connected(self.n_features_in_, described)
+            raise UserError(
+                f"architecture is {described!r}, but must be widths, as in (500, 10), FILE:ENTRY or a mapping."
+            )
         features = int(np.prod(found.image_shape))
         if features != self.n_features_in_:
             raise UserError(
@@ -243,15 +244,3 @@ def without_labels(images: Floats) -> CoarseData:
     mean, spread = float(images.mean()) / MAX_PIXEL, float(images.std()) / MAX_PIXEL or 1.0
     coarse = torch.zeros(len(images), dtype=torch.int64)
     return CoarseData(torch.from_numpy(images), coarse, (ALL,), (mean,), (spread,))
-
-
-@contextmanager
-def own_random_numbers() -> Iterator[None]:
-    """Let the block seed Python, numpy and torch, and put back their random numbers afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

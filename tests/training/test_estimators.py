@@ -1,4 +1,6 @@
 import random
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -6,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from joblib import Parallel, delayed
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
@@ -126,7 +129,7 @@ def test_callers_random_numbers_are_left_alone() -> None:
         np.random.seed(1)
         torch.manual_seed(1)
         if fitted:
-            tiny().fit(rows)
+            tiny(settings={"clustering.start": "manifold", "clustering.neighbours": 5}).fit(rows).score(rows)
         drawn.append(
             (
                 random.random(),  # noqa: S311 - no secret
@@ -135,6 +138,45 @@ def test_callers_random_numbers_are_left_alone() -> None:
             )
         )
     assert drawn[0] == drawn[1]
+
+
+def test_threads_find_what_one_thread_finds() -> None:
+    rows, _ = blobs(90)
+    parameters = [
+        {"random_state": 0},
+        {"random_state": 1, "loss": "kmeans"},
+        {"random_state": 2, "settings": {"clustering.start": "manifold", "clustering.neighbours": 5}},
+    ]
+
+    def fit(given: dict[str, Any]) -> np.ndarray:
+        estimator: DeepClustering = tiny(**given).fit(rows)
+        return np.append(estimator.cluster_centers_.ravel(), [*estimator.labels_, estimator.score(rows)])
+
+    alone = [fit(given) for given in parameters]
+    threads = Parallel(n_jobs=4, prefer="threads")(delayed(fit)(given) for given in parameters * 3)
+    for number, found in enumerate(threads):
+        assert np.array_equal(found, alone[number % len(parameters)])
+
+
+def test_other_threads_draw_their_own_numbers() -> None:
+    rows, _ = blobs(60)
+    alone, fitted = tiny().fit(rows).cluster_centers_, threading.Event()
+    found: list[np.ndarray] = []
+
+    def fit() -> None:
+        found.append(tiny().fit(rows).cluster_centers_)
+        fitted.set()
+
+    thread, drawn = threading.Thread(target=fit), []
+    torch.manual_seed(1)
+    thread.start()
+    while not fitted.is_set() or len(drawn) < 100:
+        drawn.append(torch.rand(1).item())
+        time.sleep(1e-3)
+    thread.join()
+    assert np.array_equal(found[0], alone)
+    torch.manual_seed(1)
+    assert drawn == [torch.rand(1).item() for _ in drawn]
 
 
 def test_equal_rows_are_one_cluster() -> None:
@@ -157,7 +199,13 @@ def test_equal_rows_are_one_cluster() -> None:
         ({"architecture": COLOUR}, "The architecture colour reads images of 60 numbers, but rows have 5"),
         ({"architecture": ()}, "layers"),
         ({"architecture": "absent.json:0"}, "absent.json cannot be read"),
+        ({"architecture": 32}, r"architecture is 32, but must be widths, as in \(500, 10\), FILE:ENTRY or a mapping"),
+        ({"architecture": (np.int64(0),)}, "num_units is 0, but must be a whole number from 1"),
+        ({"batch_size": np.int64(0)}, "batch_size is 0, but must be a whole number from 1"),
+        ({"batch_size": 2.5}, "batch_size is 2.5, but must be a whole number from 1"),
+        ({"epochs": True}, "optimisation.epochs is 'true', but must be a whole number"),
         ({"random_state": -1}, "seed is -1"),
+        ({"random_state": 2**32}, "seed is 4294967296, but should be less than 4294967296"),
     ],
 )
 def test_wrong_parameter_is_one_sentence(parameters: dict[str, Any], sentence: str) -> None:
@@ -176,3 +224,22 @@ def test_batch_size_stands_for_architectures_own() -> None:
     rows = np.random.default_rng(0).random((30, 60))
     assert tiny(2, architecture=COLOUR).fit(rows).recipe_.model.architecture.batch_size == 20
     assert tiny(2, architecture=COLOUR, batch_size=7).fit(rows).recipe_.model.architecture.batch_size == 7
+
+
+def test_integers_of_numpy_are_integers() -> None:
+    rows, _ = blobs(30)
+    given = {"architecture": (64, 8), "batch_size": 64, "pretraining_epochs": 2, "epochs": 1, "random_state": 3}
+    settings = {"clustering.starts": 2}
+    numpy = {key: np.int64(value) if isinstance(value, int) else value for key, value in given.items()}
+    numpy |= {"architecture": np.array([64, 8]), "learning_rate": np.float64(1e-3)}
+    expected = tiny(3, **given, settings=settings).fit(rows)
+    found = tiny(np.int32(3), **numpy, settings={"clustering.starts": np.uint8(2)}).fit(rows)
+    assert found.recipe_.digest() == expected.recipe_.digest()
+    assert np.array_equal(found.cluster_centers_, expected.cluster_centers_)
+
+
+def test_largest_seed_is_taken() -> None:
+    rows, _ = blobs(30)
+    settings = {"clustering.start": "manifold", "clustering.neighbours": 5}
+    first, again = (tiny(random_state=2**32 - 1, settings=settings).fit(rows).cluster_centers_ for _ in range(2))
+    assert np.array_equal(first, again)

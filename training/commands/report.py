@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clustnet.files import check_writable
+
 
 def main(arguments: Sequence[str]) -> None:
     """Score and draw runs.
@@ -12,6 +14,7 @@ def main(arguments: Sequence[str]) -> None:
         UserError: a folder is no finished run of the method, or the runs do not fit into one table.
     """
     options = _parser().parse_args(arguments)
+    check_writable(options.out)
     # Imported here, so that --help does not load torch.
     from training.reports.clustering_report import describe, report
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from clustnet.errors import UserError
-from clustnet.files import write_table
-from training.recipe.reading import parse_overrides, parse_yaml, read_recipe
+from clustnet.files import check_writable, write_table
+from training.recipe.reading import check_data, parse_overrides, parse_value, read_recipe, takes_list
 from training.recipe.recipe import BaseRecipe
 
 SCORES = ("coarse_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
@@ -28,6 +28,9 @@ def main(arguments: Sequence[str]) -> None:
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})
     members = plan(options.config, parse_seeds(options.seeds), keys)
     out = options.out or Path("runs") / options.config.stem
+    for recipe in {str(recipe.data.path): recipe for _, _, recipe in members}.values():
+        check_data(recipe, None if "data.path" in keys else options.config.parent)
+    check_writable(out)
     # Imported here, so that --help does not load torch.
     from training.engine.processes import is_first, joined
 
@@ -151,9 +154,9 @@ def _folder(out: Path, name: str, seed: int) -> Path:
 
 def _values(key: str, text: Any) -> list[Any]:
     """Return the values that an override lists."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or takes_list(key):
         return [text]
-    return [parse_yaml(part, f"The value of --{key}") for part in dict.fromkeys(text.split(","))]
+    return [parse_value(key, part) for part in dict.fromkeys(text.split(","))]
 
 
 def _summary(name: str, group: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:

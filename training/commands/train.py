@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.recipe.reading import parse_overrides, read_recipe
+from clustnet.files import check_writable
+from training.recipe.reading import check_data, parse_overrides, read_recipe
 from training.recipe.recipe import BaseRecipe
 
 STAGES = ("pretrain", "cluster")
@@ -28,12 +29,15 @@ def main(arguments: Sequence[str]) -> None:
     if options.print_config:
         print(recipe.to_yaml(), end="")
         return
+    check_data(recipe, None if "data.path" in keys else options.config.parent)
+    out = options.out or default_folder(options.config, recipe)
+    check_writable(out)
     # Imported here, so that --help and --print_config do not load torch.
     from training.engine.processes import joined
 
     try:
         with joined():
-            _train(recipe, options.out or default_folder(options.config, recipe), options)
+            _train(recipe, out, options)
     except KeyboardInterrupt as stop:
         # Before the run has begun there is nothing to go on from.
         if not stop.args:

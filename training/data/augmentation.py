@@ -51,9 +51,16 @@ class View(NamedTuple):
         )
 
 
-def random_view(images: int, augmentation: Augmentation) -> View:
-    """Draw one random view of each of N images; what the augmentation leaves out draws no random number."""
-    return View(random_motions(images, augmentation), random_photographs(images, augmentation))
+def random_view(images: int, augmentation: Augmentation, generator: torch.Generator | None = None) -> View:
+    """Draw one random view of each of N images; what the augmentation leaves out draws no random number.
+
+    Args:
+        images: N, how many.
+        augmentation: how far each change may go.
+        generator: draws the numbers; torch's own by default.
+    """
+    motions = random_motions(images, augmentation, generator)
+    return View(motions, random_photographs(images, augmentation, generator))
 
 
 def viewed(normalise: Callable[[Tensor], Tensor], images: Tensor, view: View) -> Tensor:
@@ -67,7 +74,7 @@ def viewed(normalise: Callable[[Tensor], Tensor], images: Tensor, view: View) ->
     return moved(normalise(photographed(images, view.photographs)), view.motions)
 
 
-def random_motions(images: int, augmentation: Augmentation) -> Motions | None:
+def random_motions(images: int, augmentation: Augmentation, generator: torch.Generator | None = None) -> Motions | None:
     """Draw how images are rotated, scaled, sheared, shifted and bent.
 
     The elastic part follows Simard, Steinkraus, Platt, "Best Practices for Convolutional Neural Networks
@@ -76,14 +83,16 @@ def random_motions(images: int, augmentation: Augmentation) -> Motions | None:
     Args:
         images: N, how many.
         augmentation: how far each change may go.
+        generator: draws the numbers; torch's own by default.
 
     Returns:
         Of N images, or None if nothing may change, and then no random number is drawn.
     """
     if not any(getattr(augmentation, key) for key in MOTION_KEYS):
         return None
-    affine = _affine(images, augmentation)
-    return Motions(affine, torch.randn(images, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * augmentation.elastic)
+    affine = _affine(images, augmentation, generator)
+    knots = torch.randn(images, 2, ELASTIC_KNOTS, ELASTIC_KNOTS, generator=generator)
+    return Motions(affine, knots * augmentation.elastic)
 
 
 def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
@@ -103,12 +112,12 @@ def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
     return grid_sample(pixels, grid + _bend(pixels, motions.knots), padding_mode="border", align_corners=False)
 
 
-def _affine(images: int, augmentation: Augmentation) -> Tensor:
+def _affine(images: int, augmentation: Augmentation, generator: torch.Generator | None) -> Tensor:
     """Return random affine maps of the plane, float32 [N, 2, 3]."""
-    angle = _uniform(images) * math.radians(augmentation.rotation)
-    width, height = (_uniform(2, images) * augmentation.scale).exp()
-    shear = _uniform(images) * augmentation.shear
-    right, down = _uniform(2, images) * augmentation.shift
+    angle = _uniform(generator, images) * math.radians(augmentation.rotation)
+    width, height = (_uniform(generator, 2, images) * augmentation.scale).exp()
+    shear = _uniform(generator, images) * augmentation.shear
+    right, down = _uniform(generator, 2, images) * augmentation.shift
     cosine, sine = angle.cos(), angle.sin()
     rows = [cosine * width, shear * cosine - sine * height, right, sine * width, shear * sine + cosine * height, down]
     return torch.stack(rows, dim=1).view(images, 2, 3)
@@ -120,6 +129,6 @@ def _bend(pixels: Tensor, knots: Tensor) -> Tensor:
     return smooth.permute(0, 2, 3, 1)
 
 
-def _uniform(*shape: int) -> Tensor:
+def _uniform(generator: torch.Generator | None, *shape: int) -> Tensor:
     """Return float32 numbers from -1 to 1."""
-    return torch.rand(*shape) * 2 - 1
+    return torch.rand(*shape, generator=generator) * 2 - 1

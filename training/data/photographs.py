@@ -48,20 +48,24 @@ class Photographs(NamedTuple):
     blur: Tensor
 
 
-def random_photographs(images: int, augmentation: Augmentation) -> Photographs | None:
+def random_photographs(
+    images: int, augmentation: Augmentation, generator: torch.Generator | None = None
+) -> Photographs | None:
     """Draw how photographs are cropped, flipped, coloured and blurred.
 
     Args:
         images: N, how many.
         augmentation: how far each change may go.
+        generator: draws the numbers; torch's own by default.
 
     Returns:
         Of N images, or None if nothing may change, and then no random number is drawn.
     """
     if not any(getattr(augmentation, key) for key in KEYS):
         return None
-    boxes, mirrored = _boxes(torch.rand(4, images), augmentation.crop), torch.rand(images) < augmentation.flip
-    brightness, contrast, saturation, hue = torch.rand(4, images) * 2 - 1
+    boxes = _boxes(torch.rand(4, images, generator=generator), augmentation.crop)
+    mirrored = torch.rand(images, generator=generator) < augmentation.flip
+    brightness, contrast, saturation, hue = torch.rand(4, images, generator=generator) * 2 - 1
     return Photographs(
         boxes,
         mirrored,
@@ -69,7 +73,7 @@ def random_photographs(images: int, augmentation: Augmentation) -> Photographs |
         1 + contrast * augmentation.contrast,
         1 + saturation * augmentation.saturation,
         hue * augmentation.hue,
-        torch.rand(images) * augmentation.blur,
+        torch.rand(images, generator=generator) * augmentation.blur,
     )
 
 

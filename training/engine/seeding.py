@@ -1,8 +1,17 @@
 """Random numbers that a seed decides wholly."""
 
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from accelerate.utils import set_seed
+from torch.overrides import TorchFunctionMode
+
+# What draws random numbers without a keyword that says so.
+DRAWING = frozenset(
+    {torch.rand, torch.randn, torch.randint, torch.randperm, torch.Tensor.uniform_, torch.Tensor.normal_}
+)
 
 
 def seed_everything(seed: int) -> None:
@@ -16,6 +25,52 @@ def epoch_generator(seed: int, epoch: int) -> torch.Generator:
     The numbers depend on seed and epoch alone, so that a resumed run draws what an uninterrupted one
     would have drawn, without a generator's state in the checkpoint.
     """
-    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    mixed = _mixed(seed, epoch)
     seed_everything(mixed)
-    return torch.Generator().manual_seed(mixed)
+    return generator_of(mixed)
+
+
+def epoch_generators(seed: int, epoch: int) -> tuple[torch.Generator, torch.Generator]:
+    """Return one epoch's generators, for its order of images and for its random views; nothing else is reseeded.
+
+    They draw the numbers that ``epoch_generator`` and torch's own generator after it would draw.
+    """
+    mixed = _mixed(seed, epoch)
+    return generator_of(mixed), generator_of(mixed)
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """Return a generator that begins at a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+class DrawingFrom(TorchFunctionMode):
+    """Draws from a generator, what this thread would draw from torch's own within the block.
+
+    Layers initialise their weights from torch's own generator, which all threads share.
+
+    Args:
+        generator: what to draw from.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self._generator = generator
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Call a function of torch's, with the generator where it takes one."""
+        given = dict(kwargs or {})
+        if (func in DRAWING or "generator" in given) and given.get("generator") is None:
+            given["generator"] = self._generator
+        return func(*args, **given)
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """Return a seed that both numbers decide."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from clustnet.errors import UserError
+from training.recipe.parts import plain
 
 # Of each number; a larger one is a mistake.
 MAX_NUMBER = 65_536
@@ -324,6 +325,7 @@ def parse_architecture(content: Any, source: str) -> Architecture:
     Raises:
         UserError: the first fault, with layer, field and what is allowed.
     """
+    content = plain(content)
     if not isinstance(content, Mapping):
         raise UserError(f"{source} must be a mapping with the fields {', '.join(Architecture.model_fields)}.")
     try:

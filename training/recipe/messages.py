@@ -18,6 +18,7 @@ TYPES = {
     "list": "a list, as in [0, 1]",
     "dict": "a mapping, as in {ok: 3, defect: 5}",
     "model": "a group of keys",
+    "path": "a text; put it in quotes",
 }
 
 
@@ -31,18 +32,20 @@ def explain(error: ValidationError, recipe: type[Part], method: str) -> str:
     """
     faults = error.errors(include_url=False)
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
-    key, given = ".".join(str(part) for part in fault["loc"]), fault["input"]
+    key, given = ".".join(str(part) for part in fault["loc"]), shown_value(fault["input"])
     if fault["type"] == "extra_forbidden":
         return f"{method} has no key {key!r}{_nearest_key(key, recipe)}"
+    if fault["type"] == "invalid_key":
+        return f"the key {key} is no text; a recipe has {', '.join(recipe.model_fields)}."
     if fault["type"] == "missing":
         return f"{key} is missing{_example(key, recipe)}."
     if fault["type"] == "value_error":
         return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
     if fault["type"] == "literal_error":
         expected = fault["ctx"]["expected"].replace("True", "true").replace("False", "false")
-        return f"{key} is {given!r}, but must be {expected}{nearest(str(given), _choices(key, recipe))}"
+        return f"{key} is {given}, but must be {expected}{nearest(str(fault['input']), _choices(key, recipe))}"
     kind = TYPES.get(fault["type"].partition("_")[0])
-    return f"{key} is {given!r}, but {f'must be {kind}' if kind else fault['msg'].removeprefix('Input ').lower()}."
+    return f"{key} is {given}, but {f'must be {kind}' if kind else fault['msg'].removeprefix('Input ').lower()}."
 
 
 def nearest(given: str, choices: Sequence[str]) -> str:
@@ -76,7 +79,7 @@ def keys_of(recipe: type[Part], prefix: str = "") -> Iterator[str]:
 def _example(key: str, recipe: type[Part]) -> str:
     """Return what to give for a missing key, where its field has an example."""
     try:
-        examples = _field(key, recipe).examples
+        examples = field_of(key, recipe).examples
     except KeyError:
         # The key is an entry of a list.
         return ""
@@ -84,11 +87,20 @@ def _example(key: str, recipe: type[Part]) -> str:
 
 
 def _choices(key: str, recipe: type[Part]) -> list[str]:
-    return [str(choice) for choice in get_args(_field(key, recipe).annotation)]
+    return [str(choice) for choice in get_args(field_of(key, recipe).annotation)]
 
 
-def _field(key: str, recipe: type[Part]) -> Any:
-    """Return pydantic's description of a key's field."""
+def shown_value(value: Any) -> str:
+    """Return a value as a recipe has it."""
+    return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
+
+
+def field_of(key: str, recipe: type[Part]) -> Any:
+    """Return pydantic's description of a key's field.
+
+    Raises:
+        KeyError: there is no such key.
+    """
     *parents, last = key.split(".")
     part = recipe
     for parent in parents:

@@ -1,8 +1,11 @@
 """What recipes are made of: the types of their fields, and the base of their parts. Nothing here needs torch."""
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Epochs = Annotated[int, Field(ge=0)]
@@ -17,3 +20,64 @@ class Part(BaseModel):
     """Base of a recipe and its parts: an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, content: Any) -> Any:
+        """Take ``28,28`` for a list where one is expected, and true and false for texts where a number is."""
+        if not isinstance(content, Mapping):
+            return content
+        types = {name: field.annotation for name, field in cls.model_fields.items()}
+        return {key: _as_expected(value, types[key]) if key in types else value for key, value in content.items()}
+
+
+def is_list(annotation: Any) -> bool:
+    """Return whether a field holds a list, or nothing."""
+    (first, *others) = choices(annotation)
+    return not others and get_origin(first) in (tuple, list)
+
+
+def _as_expected(value: Any, annotation: Any) -> Any:
+    """Return a value that a field of a type should have, as ``Part`` describes it."""
+    if isinstance(value, str) and is_list(annotation):
+        return [item.strip() for item in value.split(",")]
+    kinds = set(_kinds(annotation))
+    if not kinds or not kinds <= {int, float}:
+        return value
+    # Python's true is a 1, which is no number of epochs; a text is refused.
+    if isinstance(value, list | tuple):
+        return [str(item).lower() if isinstance(item, bool) else item for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def plain(value: Any) -> Any:
+    """Return a value whose numbers and lists of numpy's are Python's, inside mappings and lists as well.
+
+    Raises:
+        RecursionError: it holds itself.
+    """
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else list(map(plain, value))
+    return value
+
+
+def choices(annotation: Any) -> list[Any]:
+    """Return the types of which a field has one, but for None."""
+    if get_origin(annotation) is Annotated:
+        return choices(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [choice for one in get_args(annotation) for choice in choices(one) if choice is not NoneType]
+    return [annotation]
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """Yield the types that a field's value, or each item of its list, may have."""
+    for choice in choices(annotation):
+        if get_origin(choice) in (tuple, list):
+            yield from (kind for item in get_args(choice) if item is not Ellipsis for kind in _kinds(item))
+        else:
+            yield choice

@@ -2,39 +2,109 @@
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from clustnet.datasets import classes_of
 from clustnet.errors import UserError
+from clustnet.files import shown
 from training import methods
-from training.recipe.messages import explain, nearest
-from training.recipe.parts import Part
+from training.recipe.messages import explain, field_of, nearest
+from training.recipe.parts import Part, choices, is_list, plain
 from training.recipe.recipe import FOLDER, BaseRecipe, Data
+from training.recipe.yaml_text import read_yaml
 
 DEFAULT_METHOD = "clustnet"
+# The keys that name files or folders.
+PATHS = (("data", "path"), ("model", "architecture"))
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> BaseRecipe:
     """Return the recipe in a file with ``overrides``, ``{"optimisation.epochs": 3}``, laid over it.
 
+    Files and folders that the recipe names are looked for beside it, then in the working directory; those of overrides
+    only there, as a shell has them.
+
     Raises:
         UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
+        content = read_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"The recipe {path} cannot be read ({error}); name a YAML file such as those in configs/."
         ) from None
     if not isinstance(content, dict):
         raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in configs/ are.")
+    if not _is_run(path.parent):
+        _look_beside(content, path.parent)
     for key, value in (overrides or {}).items():
         _lay_over(content, key, value)
     return validated(content, str(path))
+
+
+def check_data(recipe: BaseRecipe, folder: Path | None) -> None:
+    """Check that the recipe's data are there, before anything is loaded.
+
+    Args:
+        recipe: as it was read.
+        folder: the recipe's, in which relative paths were looked for; None where they were given elsewhere.
+
+    Raises:
+        UserError: says where they were looked for.
+    """
+    data = recipe.data.path
+    if data is None or _exists(data):
+        return
+    where = "" if data.is_absolute() else _looked(folder)
+    raise UserError(f"data.path is {shown(data)}, but there is no such file or folder{where}; correct it.")
+
+
+def _exists(path: Path | str) -> bool:
+    """Return whether there is a file or folder of a name, however long or odd it is."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _looked(folder: Path | None) -> str:
+    """Return where relative paths were looked for, as the end of a clause."""
+    beside = "" if folder is None else f"beside the recipe in {shown(folder.absolute())} or "
+    return f" {beside}in the working directory {shown(Path.cwd())}"
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is a run, whose recipe holds paths as they were found when it was begun."""
+    return any((folder / name).exists() for name in ("checkpoints", "tensorboard", "restarts.csv", "restart_0"))
+
+
+def _look_beside(content: Mapping[str, Any], folder: Path) -> None:
+    """Put what lies beside a recipe in the place of its relative paths.
+
+    Raises:
+        UserError: an architecture's file is neither there nor in the working directory.
+    """
+    for part, key in PATHS:
+        named = content[part].get(key) if isinstance(content.get(part), dict) else None
+        if not isinstance(named, str) or not named:
+            continue
+        file, entry = _file_and_entry(named) if key == "architecture" else (named, "")
+        if Path(file).is_absolute():
+            continue
+        if _exists(folder / file):
+            content[part][key] = f"{folder / file}{entry}"
+        elif key == "architecture" and not _exists(file):
+            raise UserError(f"{part}.{key} is {named!r}, but there is no {file}{_looked(folder)}; correct it.")
+
+
+def _file_and_entry(named: str) -> tuple[str, str]:
+    """Return the two parts of ``FILE:ENTRY``, the second with its colon; empty where there is none."""
+    file, colon, entry = named.rpartition(":")
+    return (file, colon + entry) if colon else (entry, "")
 
 
 def validated(content: Mapping[str, Any], source: str) -> BaseRecipe:
@@ -47,6 +117,10 @@ def validated(content: Mapping[str, Any], source: str) -> BaseRecipe:
     Raises:
         UserError: names the first wrong key and the nearest valid one, or what the value must be.
     """
+    try:
+        content = plain(content)
+    except RecursionError:
+        raise UserError(f"{source}: a value holds itself; write it out.") from None
     method = content.get("method", DEFAULT_METHOD)
     names = methods.names()
     if method not in names:
@@ -90,18 +164,6 @@ def set_keys(part: Part, prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def parse_yaml(text: str, source: str) -> Any:
-    """Return what YAML holds.
-
-    Raises:
-        UserError: no YAML, or a value such as 2020-13-45 that only looks like a date or number.
-    """
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
-
-
 def parse_overrides(words: Sequence[str], options: Iterable[str] = ()) -> dict[str, Any]:
     """Return the keys and values of ``--key.sub value`` and ``--key.sub=value`` pairs; values are read as YAML.
 
@@ -122,8 +184,36 @@ def parse_overrides(words: Sequence[str], options: Iterable[str] = ()) -> dict[s
         _check_option(key, options)
         if not equals and not rest:
             raise UserError(f"{word} needs a value, as in {word} VALUE.")
-        overrides[key] = parse_yaml(value if equals else rest.pop(0), f"The value of --{key}")
+        overrides[key] = parse_value(key, value if equals else rest.pop(0))
     return overrides
+
+
+def parse_value(key: str, text: str) -> Any:
+    """Return the value that a word of the command line gives a key; it is read as YAML without comments.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    # Quotes and brackets end what they begin; anything else goes on to the end of the word.
+    begun = text.lstrip()[:1]
+    if begun and begun not in "'\"[{":
+        if text.strip() not in ("null", "~") and any(field is Path for field in _annotations(key)):
+            return text
+        if " #" in text or begun == "#":
+            return text
+    return read_yaml(text, f"The value of --{key}")
+
+
+def takes_list(key: str) -> bool:
+    """Return whether the value of a key is a list."""
+    return any(map(is_list, _annotations(key)))
+
+
+def _annotations(key: str) -> Iterator[Any]:
+    """Yield the types that a key has in the recipes of the methods."""
+    for name in methods.names():
+        with suppress(KeyError):
+            yield from choices(field_of(key, methods.recipe_class(name)).annotation)
 
 
 def _check_option(key: str, options: Iterable[str]) -> None:

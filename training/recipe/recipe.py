@@ -5,11 +5,11 @@ A method adds its own parts in ``training/methods/NAME/config.py``. Nothing here
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
-import yaml
 from pydantic import AfterValidator, Field, PlainValidator
 
 from clustnet.bundles.groups import ALL, CoarseGrouping
@@ -17,14 +17,17 @@ from clustnet.bundles.preparation import MAX_SIDE_PIXELS
 from clustnet.datasets import DATA_SETS, GROUPINGS
 from clustnet.datasets.folder import REFERENCE, folder_names
 from clustnet.errors import UserError
-from training.recipe.messages import nearest
+from training.recipe.messages import nearest, shown_value
 from training.recipe.parts import BelowOne, Count, Epochs, NotNegative, Part, Positive, Share
+from training.recipe.yaml_text import write_yaml
 
 FOLDER = "folder"
 GIVEN: Final = "given"
 # What only images of a folder are prepared by.
 PREPARATION_KEYS = ("data.size", "data.colour", "data.preparation", "data.aspect")
 
+# As many as numpy and scikit-learn take.
+SEEDS = 2**32
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PIXELS)]
 CoarseChoice = Literal["given"] | dict[str, list[int | str]] | None
 
@@ -34,6 +37,11 @@ def _data_set(name: str) -> str:
     if name not in DATA_SETS:
         raise ValueError(f"it is {name!r}, but must be one of {', '.join(DATA_SETS)}{nearest(name, list(DATA_SETS))}")
     return name
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with the user's home in the place of ~, which a shell leaves in quotes."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails where there is no home
 
 
 def _coarse(value: Any) -> CoarseChoice:
@@ -46,7 +54,7 @@ def _coarse(value: Any) -> CoarseChoice:
         raise ValueError(f"it is {value!r}, but must be given, null or a mapping, as in {{low: [0, 1], high: [2, 3]}}.")
     for label, group in value.items():
         if not isinstance(label, str):
-            raise ValueError(f"the label {label!r} is no text; put it in quotes.")
+            raise ValueError(f"the label {shown_value(label)} is no text; put it in quotes.")
         if not isinstance(group, list | tuple) or not all(type(named) in (int, str) for named in group):
             raise ValueError(f"{label!r} is {group!r}, but must be a list of classes, by name or number.")
     return {label: list(group) for label, group in value.items()}
@@ -72,7 +80,7 @@ class Data(Part):
     """
 
     name: Annotated[str, AfterValidator(_data_set)] = "mnist"
-    path: Path | None = None
+    path: Annotated[Path, AfterValidator(_expanded)] | None = None
     size: tuple[Side, Side] = (160, 160)
     colour: Literal["auto", True, False] = "auto"
     preparation: Literal["fit", "resize"] = "fit"
@@ -195,6 +203,20 @@ class Reference(Part):
     seed: int = 0
 
 
+class EncoderChoice(NamedTuple):
+    """The encoder whose embeddings a method reads in the place of images.
+
+    Args:
+        name: as of ``clustnet.encoders.open_encoder``.
+        size: height and width of the images; None for what the encoder reads.
+        views: how many random views of each training image are embedded, too.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    views: int
+
+
 class BaseRecipe(Part):
     """Everything that decides a run, as far as all methods share it.
 
@@ -209,7 +231,7 @@ class BaseRecipe(Part):
 
     # A method names itself as a Literal, which tells the recipes apart.
     method: str
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     restarts: Annotated[int, Field(ge=1, le=100)] = 1
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
@@ -219,6 +241,16 @@ class BaseRecipe(Part):
     def hard(self) -> bool:
         """Whether one expert alone decides about an image, instead of all by their routing."""
         return False
+
+    @property
+    def uses_manifold(self) -> bool:
+        """Whether UMAP is needed, which is looked for before the training."""
+        return False
+
+    @property
+    def encoder(self) -> EncoderChoice | None:
+        """The encoder whose embeddings the method reads; None where it reads images."""
+        return None
 
     def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have.
@@ -249,8 +281,7 @@ class BaseRecipe(Part):
 
     def to_yaml(self) -> str:
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
-        return text
+        return write_yaml(self.model_dump(mode="json"))
 
     def digest(self) -> str:
         """Return the SHA-256 of the resolved recipe."""

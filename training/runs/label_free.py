@@ -17,6 +17,7 @@ from torch import Tensor
 from training.data.augmentation import View, random_view, viewed
 from training.data.data import CoarseData
 from training.engine.collectives import in_shares
+from training.engine.seeding import generator_of
 from training.losses.mutual_information import joint_routing, mutual_information
 from training.models.inference import BATCH, evaluating, route
 from training.models.mixture import GatedExperts
@@ -147,9 +148,8 @@ def describe(found: LabelFree, labels: Sequence[str], clusters: Sequence[int], h
 
 def _route_views(model: GatedExperts, images: Tensor, augmentation: Augmentation) -> Tensor:
     """Return the routing of one random view of each image, float32 [N, E]."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        parts = [(part, random_view(len(part), augmentation)) for part in torch.split(images, BATCH)]
+    generator = generator_of(0)
+    parts = [(part, random_view(len(part), augmentation, generator)) for part in torch.split(images, BATCH)]
 
     def route_view(part: tuple[Tensor, View]) -> Tensor:
         return model.route(viewed(model.normalise, part[0].to(device), part[1])).log_routing.exp()

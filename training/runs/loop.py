@@ -17,6 +17,7 @@ from clustnet.scores.scores import idle_experts, routing_scores
 from training import methods
 from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
 from training.engine.processes import agreed, is_first, on_first, print_once
+from training.clustering.manifold import check_manifold
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
 from training.recipe.recipe import BaseRecipe
@@ -47,6 +48,8 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
     folder = RunFolder(out)
     torch.use_deterministic_algorithms(True, warn_only=True)
     with folder.begun(recipe, resume):
+    if recipe.uses_manifold:
+        agreed(check_manifold)
         # No mixed precision of the accelerator's own, as the recipe decides.
         method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
         start = on_first(folder.last_epoch)

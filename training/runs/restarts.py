@@ -13,7 +13,7 @@ from pathlib import Path
 from clustnet.files import write_table
 from training.engine.processes import is_first, on_first, print_once
 from training.methods.method import DivergedError
-from training.recipe.recipe import BaseRecipe
+from training.recipe.recipe import SEEDS, BaseRecipe
 from training.runs.loop import train
 from training.runs.run_folder import RESTARTS, Row, RunFolder
 
@@ -75,7 +75,7 @@ def train_seconds(run: Path) -> float:
 
 def restart_recipe(recipe: BaseRecipe, number: int) -> BaseRecipe:
     """Return the recipe of one restart; the first is the recipe's own single run."""
-    return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % 2**31, "restarts": 1})
+    return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % SEEDS, "restarts": 1})
 
 
 def _table(runs: list[list[Row]], best: int) -> list[Row]:

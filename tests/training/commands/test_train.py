@@ -64,7 +64,12 @@ def test_default_folder_is_named_by_recipe_and_seed(tmp_path: Path, monkeypatch:
         ([SOFT, "--out", "{run}"], "already holds a run; add --resume to go on or choose another --out."),
         ([SOFT, "--out", "{run}", "--resume"], "was begun with another recipe: "),
         ([SOFT, "--out", "{run}2", "--resume"], "holds no run to resume; leave out --resume to begin one."),
-        ([SOFT, "--data.path", "absent"], "absent/train-images-idx3-ubyte.gz is missing"),
+        (
+            [SOFT, "--data.path", "absent"],
+            "data.path is absent, but there is no such file or folder in the working dir",
+        ),
+        ([SOFT, "--data.path", str(CONFIGS)], "configs/train-images-idx3-ubyte.gz is missing"),
+        ([SOFT, "--out", "/proc/none/run"], "/proc/none/run cannot be written, as /proc cannot ("),
     ],
 )
 def test_wrong_input_is_one_line_and_code_two(

@@ -33,14 +33,14 @@ def test_two_views_of_an_image_differ() -> None:
 
 
 def test_a_rotation_is_torchvisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmentation, "_uniform", lambda *shape: torch.ones(*shape))
+    monkeypatch.setattr(augmentation, "_uniform", lambda _, *shape: torch.ones(*shape))
     inside = torch.nn.functional.pad(SMOOTH[:, :, 6:14, 6:14], (6, 6, 6, 6))  # nothing is turned out of the frame
     expected = affine(inside, -20.0, [0, 0], 1.0, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR)
     torch.testing.assert_close(random_views(inside, Augmentation(rotation=20)), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_shift_moves_by_half_sides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(augmentation, "_uniform", lambda *shape: torch.ones(*shape))
+    monkeypatch.setattr(augmentation, "_uniform", lambda _, *shape: torch.ones(*shape))
     right = random_views(SMOOTH, Augmentation(shift=0.2))  # 0.2 of 10 pixels
     torch.testing.assert_close(right[:, :, :-2, :-2], SMOOTH[:, :, 2:, 2:], atol=1e-5, rtol=1e-5)
 

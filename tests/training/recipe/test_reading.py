@@ -3,6 +3,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -10,9 +11,22 @@ from hypothesis import strategies as st
 
 from clustnet.errors import UserError
 from tests.image_folder import write_coarse_folder, write_folder
-from training.recipe.reading import parse_overrides, read_recipe, set_keys, validated
+from training.methods.deep_clustering.config import DeepClusteringRecipe
+from training.models.architecture import read_architecture
+from training.recipe.reading import check_data, parse_overrides, read_recipe, set_keys, validated
 from training.recipe.recipe import BaseRecipe
+from training.recipe.yaml_text import read_yaml
 
+# Of the recipes as they were before YAML 1.2; a run that was begun with one goes on with it.
+DIGESTS = {
+    "coil20_dec": "2e2c190f3c88105e",
+    "folder_dec": "63ca13a8c4972ed7",
+    "mnist_collapse": "9df2bc050debbca1",
+    "mnist_dcn": "99be7e3135fb1cc1",
+    "mnist_dec": "2733ee640f813355",
+    "mnist_hard": "0c962b24e615698d",
+    "mnist_soft": "6a261e6068cb2c66",
+}
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "configs").glob("*.yaml"))
 
 
@@ -43,13 +57,16 @@ recipes = st.fixed_dictionaries(
             {"coarse": coarse_labels()},
             optional={
                 "name": st.sampled_from(["mnist", "cifar10"]),
-                "path": st.none() | st.sampled_from(["data", "/a folder/ü.npz", "null", "1e-3"]),
+                "path": st.none()
+                | st.sampled_from(
+                    ["data", "/a folder/ü.npz", "null", "1e-3", "yes", "010", "1:30", "dog #1", "2020-01-02", "0o7"]
+                ),
                 "train_images": st.none() | counts,
             },
         )
     },
     optional={
-        "seed": st.integers(0, 2**31 - 1),
+        "seed": st.integers(0, 2**32 - 1),
         "routing": st.sampled_from(["soft", "hard"]),
         "model": st.fixed_dictionaries(
             {},
@@ -70,8 +87,12 @@ recipes = st.fixed_dictionaries(
 
 @given(recipes)
 def test_recipe_survives_yaml(recipe: BaseRecipe) -> None:
-    back = validated(yaml.safe_load(recipe.to_yaml()), "written")
+    back = validated(read_yaml(recipe.to_yaml(), "written"), "written")
     assert back == recipe
+    # Readers of YAML 1.1 are told the same, and what they wrote is read alike.
+    older = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
+    assert validated(yaml.safe_load(recipe.to_yaml()), "read by 1.1") == recipe
+    assert validated(read_yaml(older, "written by 1.1"), "older").digest() == recipe.digest()
     assert back.digest() == recipe.digest()
     assert back.data.known_labels() == recipe.data.known_labels()
 
@@ -91,7 +112,15 @@ def test_digest_keeps_the_order_of_labels() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_recipe_is_valid_and_survives_yaml(path: Path) -> None:
     recipe = read_recipe(path)
-    assert validated(yaml.safe_load(recipe.to_yaml()), "resolved") == recipe
+    assert validated(read_yaml(recipe.to_yaml(), "resolved"), "resolved") == recipe
+    # As an earlier version read it.
+    older = yaml.safe_load(path.read_text())
+    assert validated(older | {"model": read_yaml(path.read_text(), "here").get("model", {})}, "older") == recipe
+
+
+@pytest.mark.parametrize(("name", "digest"), DIGESTS.items())
+def test_shipped_recipe_keeps_its_digest(name: str, digest: str) -> None:
+    assert read_recipe(CONFIGS[0].with_name(f"{name}.yaml")).digest().startswith(digest)
 
 
 def test_there_are_recipes_to_check() -> None:
@@ -124,7 +153,7 @@ def test_there_are_recipes_to_check() -> None:
         ({"data": {"name": "minst"}}, "did you mean 'mnist'?"),
         ({"data": {"colour": "grey"}}, "data.colour is 'grey', but must be 'auto', true or false"),
         ({"seed": -1}, "seed is -1, but should be greater than or equal to 0."),
-        ({"seed": 2**31}, f"seed is {2**31}, but should be less than {2**31}."),
+        ({"seed": 2**32}, f"seed is {2**32}, but should be less than {2**32}."),
         ({"seed": "one"}, "seed is 'one', but must be a whole number."),
         ({"model": {"experts": 0}}, "model.experts is 0, but should be greater than or equal to 1."),
         ({"model": {"channels": [4]}}, "model.channels.1 is missing."),
@@ -134,6 +163,14 @@ def test_there_are_recipes_to_check() -> None:
         ({"data": {"coarse": "0-4"}}, "data.coarse: it is '0-4', but must be given, null or a mapping, as in {low: "),
         ({"data": {"coarse": {"a": 3}}}, "data.coarse: 'a' is 3, but must be a list of classes, by name or number."),
         ({"data": {"coarse": {3: [1]}}}, "data.coarse: the label 3 is no text; put it in quotes."),
+        ({"data": {"coarse": {True: [1]}}}, "data.coarse: the label true is no text; put it in quotes."),
+        ({"data": {"path": 2024}}, "data.path is 2024, but must be a text; put it in quotes."),
+        ({1: 2}, "the key 1 is no text; a recipe has method, seed, "),
+        ({"optimisation": {"epochs": True}}, "optimisation.epochs is 'true', but must be a whole number."),
+        ({"optimisation": {"epochs": None}}, "optimisation.epochs is null, but must be a whole number."),
+        ({"optimisation": {"learning_rate": False}}, "optimisation.learning_rate is 'false', but must be a number."),
+        ({"model": {"channels": [True, 4]}}, "model.channels.0 is 'true', but must be a whole number."),
+        ({"data": {"size": "28;28"}}, "data.size.0 is '28;28', but must be a whole number."),
         ({"model": 3}, "model is 3, but must be a group of keys."),
         ({"optimisation": {"learning_rate": 0}}, "optimisation.learning_rate is 0, but should be greater than 0."),
         ({"optimisation": {"learning_rate": math.inf}}, "learning_rate is inf, but should be a finite number."),
@@ -195,7 +232,9 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         read_recipe(tmp_path / "absent.yaml")
 
 
-@pytest.mark.parametrize("text", ["seed: [1", "a: b: c", "seed: 2020-13-45", "seed: 0b_", "\0", "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["seed: [1", "a: b: c", "seed: !!int x", "seed: &a [*a]", "a: !!python/name:os", "\0", "[" * 5000]
+)
 def test_broken_yaml_is_one_sentence(write: Any, text: str) -> None:
     with pytest.raises(UserError, match=r"^The recipe .*recipe.yaml is not YAML: [^\n]*\.$"):
         read_recipe(write(text))
@@ -254,3 +293,142 @@ def test_override_below_a_single_value_is_refused(write: Any) -> None:
 def test_misspelt_override_suggests_the_key(write: Any) -> None:
     with pytest.raises(UserError, match=r"did you mean 'optimisation.learning_rate'\?"):
         read_recipe(write("seed: 1"), {"optimisation.learning_rte": 1e-3})
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a: 010", 10),
+        ("a: yes", "yes"),
+        ("a: 1:30", "1:30"),
+        ("a: 2020-01-02", "2020-01-02"),
+        ("a: 1e3", "1e3"),
+        ("a: 0o10", 8),
+        ("a: 0x1F", 31),
+        ("a: -1.5e-3", -0.0015),
+        ("a: .inf", math.inf),
+        ("a: ~", None),
+        ("a:", None),
+        ("a: {no: 1, yes: 2}", {"no": 1, "yes": 2}),
+    ],
+)
+def test_words_mean_what_yaml_1_2_says(text: str, read: Any) -> None:
+    assert read_yaml(text, "a text") == {"a": read}
+
+
+@pytest.mark.parametrize(
+    "text", ["seed: 1\nseed: 2", "seed: 1\n'seed': 1", "model: {experts: 2,\n experts: 3}", "data:\n  a: 1\n  a: 1"]
+)
+def test_key_that_is_there_twice_is_refused(write: Any, text: str) -> None:
+    with pytest.raises(
+        UserError, match=r"^The recipe .* has '(seed|experts|a)' twice, the second time in line [23]; leave"
+    ):
+        read_recipe(write(text))
+
+
+def test_yes_is_no_number_of_epochs(write: Any) -> None:
+    with pytest.raises(UserError, match=r"optimisation.epochs is 'yes', but must be a whole number"):
+        read_recipe(write("optimisation: {epochs: yes}"))
+
+
+def test_yes_and_no_are_coarse_labels(write: Any) -> None:
+    recipe = read_recipe(write("data: {coarse: {no: [0, 1, 2, 3, 4], yes: [5, 6, 7, 8, 9]}}"))
+    assert recipe.data.known_labels() == ("no", "yes")
+
+
+@pytest.mark.parametrize(
+    "path", ["dog #1", "#1", "010", "1:30", "2024", "2024-01-02", "yes", "a: b", "[x", "1e3", "a,b"]
+)
+def test_path_on_the_command_line_is_whole(path: str) -> None:
+    (value,) = parse_overrides(["--data.path", path]).values() if path[0] != "[" else [path]
+    assert validated({"data": {"path": value}}, "a").data.path == Path(path)
+
+
+def test_null_and_quotes_are_no_paths() -> None:
+    assert parse_overrides(["--data.path", "null"]) == {"data.path": None}
+    assert parse_overrides(["--data.path", "'null'"]) == {"data.path": "null"}
+
+
+@pytest.mark.parametrize("text", ["28,32", "28, 32", "[28, 32]", " [28,32]"])
+def test_lists_need_no_brackets(text: str) -> None:
+    content = {"data": {"name": "folder"} | {"size": parse_overrides(["--data.size", text])["data.size"]}}
+    assert validated(content, "a").data.size == (28, 32)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 99), st.floats(0.125, 1, width=32))
+def test_numbers_of_numpy_are_numbers(seed: int, epochs: int, rate: float) -> None:
+    content = {
+        "seed": np.uint64(seed),
+        "optimisation": {"epochs": np.int16(epochs), "learning_rate": np.float32(rate)},
+        "model": {"channels": np.array([4, 8]), "experts": np.int64(3)},
+    }
+    recipe = validated(content, "a")
+    expected = {
+        "seed": seed,
+        "optimisation": {"epochs": epochs, "learning_rate": rate},
+        "model": {"channels": [4, 8], "experts": 3},
+    }
+    assert recipe.digest() == validated(expected, "a").digest()
+
+
+def test_value_that_holds_itself_is_refused() -> None:
+    content: dict[str, Any] = {}
+    content["data"] = content
+    with pytest.raises(UserError, match="a: a value holds itself; write it out"):
+        validated(content, "a")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory that has photos, and beside it a folder for recipes."""
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "work" / "photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "recipes"
+
+
+FOLDER = "data: {name: folder, path: photos, coarse: null}\nloss: {mutual_information: 1}\n"
+
+
+def test_data_are_looked_for_beside_the_recipe(elsewhere: Path) -> None:
+    recipe = elsewhere / "a.yaml"
+    recipe.write_text(FOLDER)
+    assert read_recipe(recipe).data.path == Path("photos")
+    (elsewhere / "photos").mkdir()
+    assert read_recipe(recipe).data.path == elsewhere / "photos"
+    # A shell's paths are those of the working directory.
+    assert read_recipe(recipe, {"data.path": "photos"}).data.path == Path("photos")
+
+
+def test_missing_data_say_where_they_were_looked_for(elsewhere: Path) -> None:
+    recipe = elsewhere / "a.yaml"
+    recipe.write_text(FOLDER.replace("photos", "pictures"))
+    with pytest.raises(
+        UserError, match=r"data.path is pictures, .*beside the recipe in .*/recipes nor in .*/work; corr"
+    ):
+        check_data(read_recipe(recipe), elsewhere)
+    recipe.write_text(FOLDER)
+    check_data(read_recipe(recipe), elsewhere)
+
+
+def test_recipe_of_a_run_keeps_its_paths(elsewhere: Path) -> None:
+    (elsewhere / "recipe.yaml").write_text(FOLDER)
+    (elsewhere / "photos").mkdir()
+    (elsewhere / "tensorboard").mkdir()
+    assert read_recipe(elsewhere / "recipe.yaml").data.path == Path("photos")
+
+
+def test_architecture_is_looked_for_beside_the_recipe(elsewhere: Path) -> None:
+    recipe = elsewhere / "a.yaml"
+    recipe.write_text("method: deep_clustering\ndata: {coarse: null}\nmodel: {architecture: 'nets.json:0'}\n")
+    with pytest.raises(UserError, match=r"model.architecture is 'nets.json:0', .* no nets.json beside the recipe in "):
+        read_recipe(recipe)
+    (elsewhere / "nets.json").write_text((CONFIGS[0].parent / "architectures" / "mnist.json").read_text())
+    found = read_recipe(recipe)
+    assert isinstance(found, DeepClusteringRecipe)
+    assert found.model.architecture == read_architecture(str(elsewhere / "nets.json"))
+
+
+def test_home_is_read_in_quotes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert validated({"data": {"path": "~/digits"}}, "a").data.path == tmp_path / "digits"

@@ -85,6 +85,11 @@ class ClustNetRecipe(BaseRecipe):
         """Whether one expert alone decides about an image, instead of all by their routing."""
         return self.routing == "hard"
 
+    @property
+    def uses_manifold(self) -> bool:
+        """Whether UMAP is needed, which is looked for before the training."""
+        return self.partition.epochs > 0
+
     def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have, by default as many as there are experts."""
         return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)

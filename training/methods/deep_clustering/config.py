@@ -99,6 +99,11 @@ class DeepClusteringRecipe(BaseRecipe):
     optimisation: Optimisation = Optimisation()
     pretraining: Pretraining = Pretraining()
 
+    @property
+    def uses_manifold(self) -> bool:
+        """Whether UMAP is needed, which is looked for before the training."""
+        return self.clustering.start == "manifold"
+
     def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have, one in all until ``auto`` is estimated."""
         if self.model.experts == AUTO:

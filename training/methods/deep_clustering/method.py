@@ -28,7 +28,7 @@ from training.clustering.cluster_count import describe, most_likely, silhouettes
 from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.processes import processes
-from training.engine.seeding import epoch_generator, seed_everything
+from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 from training.losses.centroid_distance import centroid_distance
 from training.losses.reconstruction import reconstruction_error
 from training.losses.student_t import clustering_divergence, soft_assignment, target_distribution
@@ -77,11 +77,11 @@ class DeepClusteringMethod:
             clusters=recipe.clusters(data.labels),
         )
         self._check_images()
-        seed_everything(recipe.seed)
-        self.model: DeepClusters = accelerator.prepare_model(build_network(self.spec))
-        self.decoder: Decoder = accelerator.prepare_model(
-            Decoder(self.architecture).to(memory_format=torch.channels_last)
-        )
+        # A generator of its own, as torch's is shared with other threads and with the caller.
+        with DrawingFrom(generator_of(recipe.seed)):
+            network, decoder = build_network(self.spec), Decoder(self.architecture)
+        self.model: DeepClusters = accelerator.prepare_model(network)
+        self.decoder: Decoder = accelerator.prepare_model(decoder.to(memory_format=torch.channels_last))
         autoencoder = [*self.model.encoder.parameters(), *self.decoder.parameters()]
         self.optimizers: dict[str, Optimizer] = {
             PRETRAIN: Adam(autoencoder, recipe.pretraining.learning_rate, fused=True),
@@ -162,8 +162,8 @@ class DeepClusteringMethod:
         stage, first, count = (
             (PRETRAIN, 1, before) if epoch <= before else (CLUSTER, before + 1, self.recipe.optimisation.epochs)
         )
-        generator = epoch_generator(self.recipe.seed, epoch)
-        batches = self.data.batches(self.architecture.batch_size, generator)
+        order, views = epoch_generators(self.recipe.seed, epoch)
+        batches = self.data.batches(self.architecture.batch_size, order)
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
             if stage == CLUSTER and index % self.recipe.clustering.refresh == 0:
@@ -172,18 +172,18 @@ class DeepClusteringMethod:
                 if self.settled and seen:
                     break
             self._schedule(stage, (epoch - first + index / len(batches)) / count)
-            total += self._step(stage, chosen) * len(chosen)
+            total += self._step(stage, chosen, views) * len(chosen)
             seen += len(chosen)
         return EpochLosses(epoch, stage, float(total) / seen)
 
-    def _step(self, stage: str, chosen: Tensor) -> Tensor:
+    def _step(self, stage: str, chosen: Tensor, generator: torch.Generator) -> Tensor:
         """Step on one batch and return the loss: the reconstruction error, and when clustering the weighted rest.
 
         Raises:
             DivergedError: the weights have diverged.
         """
         pixels = self.model.normalise(self.data.images[chosen])
-        view = random_view(len(chosen), self.recipe.augmentation)
+        view = random_view(len(chosen), self.recipe.augmentation, generator)
         views = viewed(self.model.normalise, self.data.images[chosen], view)
         low = self.recipe.optimisation.precision == "bfloat16"
         self.model.train()
