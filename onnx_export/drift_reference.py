@@ -1,5 +1,7 @@
 """The reference that live traffic is compared with, from images of the training split; no label is used."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +13,11 @@ from onnx_export.graphs import Mixture, predict
 
 
 def fit_drift_reference(
-    mixture: Mixture, membership: NDArray[np.bool_], validation_images: int, train: LabelledImages
+    mixture: Mixture,
+    membership: NDArray[np.bool_],
+    validation_images: int,
+    train: LabelledImages,
+    pixels: Callable[[LabelledImages], Iterable[NDArray[np.uint8]]],
 ) -> DriftReference:
     """Return counts of the model's answers for images that it was trained without.
 
@@ -23,10 +29,11 @@ def fit_drift_reference(
         membership: bool [K, C] whether each subtype belongs to each coarse label.
         validation_images: how many the training held out; they are the last of the training split.
         train: the training split.
+        pixels: returns the images of a part of it, some at a time; those of embeddings are behind them.
     """
     indices, held_out = np.arange(len(train)), validation_images > 0
     some = spread(train.take(indices[-validation_images:])) if held_out else spread(train)
-    images = some.images if held_out else some.images[1::2]
-    observed = Observed.of([predict(mixture, images)], [images], membership)
+    seen = some if held_out else some.take(np.arange(len(some))[1::2])
+    observed = Observed.of([predict(mixture, seen.images)], pixels(seen), membership)
     data = f"{train.name}:{train.split}"
     return reference_of(observed, len(mixture.class_map), len(membership[0]), data, held_out)

@@ -11,11 +11,9 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from clustnet.bundles.bundle import (
-    DIGIT_SHAPE,
     MANIFEST,
     SCHEMA_VERSION,
     DriftReference,
-    InputSpec,
     Manifest,
     Name,
     Score,
@@ -30,16 +28,19 @@ from clustnet.scores.registry import definition
 from clustnet.scores.scores import reliability, routing_scores
 from onnx_export.drift_reference import fit_drift_reference
 from onnx_export.fitting import Fitted, fit, spread
+from onnx_export.front import Front
 from onnx_export.graph_files import OPSET
 from onnx_export.graphs import predict, write_graphs
+from onnx_export.inputs import Inputs, load_inputs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.tables import evaluate
-from training.data.data import load_reference, load_split
-from training.recipe.recipe import FOLDER, BaseRecipe, Data
+from training.recipe.recipe import BaseRecipe
 from training.runs.run_folder import RunFolder
 
 CLASS_MAPPINGS = "class_mappings.json"
+# Compared of a bundle with an encoder.
+EMBEDDED_IMAGES = 32
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -59,7 +60,7 @@ class Exported:
 def export(run: Path, out: Path, name: str | None = None, version: str = "1") -> Exported:
     """Turn the last epoch of a run into a bundle, which appears whole or not at all.
 
-    Parity is checked on the test split, or on training images of data without one.
+    Parity is checked on the test split, or on training images of data without one; with an encoder on a few of them.
 
     Args:
         run: the run's folder.
@@ -76,27 +77,33 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
     _check_options(out, name, version)
     folder = RunFolder.kept(run)
     recipe, model = folder.recipe(), folder.load_network()
-    train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
-    named = load_reference(recipe.data, train)
+    inputs = load_inputs(recipe, folder)
+    train, test, named = inputs.train, inputs.test, inputs.named
     fitted = fit(model, recipe.hard, recipe.reference, train, named)
     mixture = fitted.mixture(model, recipe.hard)
-    images = spread(train).images if test is None else test.images
-    found = predict(mixture, images)
+    shown = spread(train) if test is None else test
+    found = predict(mixture, shown.images)
     membership = fitted.subtypes.membership()
-    drift = fit_drift_reference(mixture, membership, recipe.data.validation_images, train)
+    drift = fit_drift_reference(mixture, membership, recipe.data.validation_images, train, inputs.pixels)
     scores = [] if test is None else score_test(found, recipe, test, fitted)
     evaluation = None
     if test is not None and test.labelled and named is not None:
         evaluation = evaluate(found, test, model, recipe, named, membership)
     with replacing_folder(out) as bundle:
-        write_graphs(bundle, model, mixture, train.images.shape[1:])
-        parity = check_parity(bundle, mixture, images, found)
+        front = None if inputs.encoder is None else Front.of(inputs.encoder)
+        write_graphs(bundle, model, mixture, train.images.shape[1:], front)
+        if inputs.encoder is None:
+            parity = check_parity(bundle, mixture, shown.images, found)
+        else:
+            # Every graph embeds every image again, which takes long.
+            images = next(inputs.pixels(shown.first(EMBEDDED_IMAGES)))
+            parity = check_parity(bundle, mixture, images, predict(mixture, inputs.encoder.embed(images)))
         if evaluation is not None:
             _write(bundle / EVALUATION, evaluation.model_dump_json())
         if named is not None and len(train.coarse_labels) == 1:
             mapping = class_mapping(fitted.subtypes.class_map.array()[:, 0], named.classes)
             _write(bundle / CLASS_MAPPINGS, json.dumps(mapping, indent=1))
-        manifest = _manifest(name, version, recipe, train, fitted, drift, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, inputs, fitted, drift, scores, _hashes(bundle))
         card = model_card(manifest, recipe, test, model.experts_learn, parity)
         (bundle / "README.md").write_text(card, encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
@@ -126,7 +133,7 @@ def _manifest(
     name: str,
     version: str,
     recipe: BaseRecipe,
-    train: LabelledImages,
+    inputs: Inputs,
     fitted: Fitted,
     drift: DriftReference,
     scores: list[Score],
@@ -142,13 +149,14 @@ def _manifest(
         source_commit=_source_commit(),
         config_hash=recipe.digest(),
         opset=OPSET,
-        input=_input_spec(recipe.data, train),
-        coarse_labels=train.coarse_labels,
+        input=inputs.input,
+        coarse_labels=inputs.train.coarse_labels,
         experts=len(fitted.subtypes.class_map.values),
         subtypes=fitted.subtypes.subtypes,
         class_map=fitted.subtypes.class_map,
         calibration=fitted.calibration,
         abstention=fitted.abstention,
+        encoder=inputs.source(),
         drift=drift,
         scores=scores,
         files=dict(files),
@@ -188,17 +196,6 @@ def _protocol(name: str, fitted: Fitted) -> str:
         how = "fitted on coarse labels of training images" if fitted.calibration.images else "1"
         return f"{protocol}; temperature {how}"
     return protocol
-
-
-def _input_spec(data: Data, train: LabelledImages) -> InputSpec:
-    """Return what the graphs read; an image file is prepared as those of the training data were."""
-    if data.name == "mnist":
-        return InputSpec(shape=DIGIT_SHAPE, meaning="0 = paper, 255 = ink", preparation="mnist")
-    meaning = "grey, 0 to 255" if train.images.ndim == 3 else "RGB, 0 to 255"
-    prepared = (
-        {"preparation": data.preparation, "aspect": data.aspect} if data.name == FOLDER else {"preparation": "fit"}
-    )
-    return InputSpec.model_validate({"shape": train.images.shape[1:], "meaning": meaning, **prepared})
 
 
 def _hashes(bundle: Path) -> dict[str, str]:

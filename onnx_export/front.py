@@ -1,10 +1,11 @@
 """The encoder before the bundle's graphs: composed into each of them, its weights stored once.
 
-Every graph reads images, as without an encoder. The encoder's weights are the external data of all of them, in
-``experts/encoder.bin``: a graph may read what lies beside or below it, so gate and experts meet there.
+Every graph reads images, as without an encoder. All larger weights are external data that the graphs share, in
+``experts/weights.bin``: a graph may read what lies beside or below it, so gate and experts meet there.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, checker, compose, external_data_helper, helper, numpy_helper, version_converter
 
-from clustnet.bundles.bundle import ENCODER_WEIGHTS
+from clustnet.bundles.bundle import SHARED_WEIGHTS
 from clustnet.encoders import Concatenated, Embeds, Encoder
 from clustnet.encoders.encoder import SMALLEST_LENGTH
 from clustnet.errors import UserError
@@ -56,8 +57,7 @@ class Front:
         Args:
             folder: of a bundle.
         """
-        places, content = _weights(self.model)
-        (folder / ENCODER_WEIGHTS).write_bytes(content)
+        weights = _Weights()
         for path in sorted(folder.rglob("*.onnx")):
             head = onnx.load(path)
             front = onnx.ModelProto()
@@ -65,9 +65,49 @@ class Front:
             # Composing compares them, though a graph of a later one holds those of an earlier.
             front.ir_version = head.ir_version = max(front.ir_version, head.ir_version)
             whole = compose.merge_models(front, head, io_map=[("embedding", "embedding")])
-            _share(whole, places, (folder / ENCODER_WEIGHTS).relative_to(path.parent).as_posix())
+            weights.take_from(whole, (folder / SHARED_WEIGHTS).relative_to(path.parent).as_posix())
             path.write_bytes(whole.SerializeToString(deterministic=True))
+        (folder / SHARED_WEIGHTS).write_bytes(weights.content)
+        for path in folder.rglob("*.onnx"):
             checker.check_model(path, full_check=True)
+
+
+class _Weights:
+    """The larger tensors of several graphs, each content once, for one file."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self._places: dict[bytes, Place] = {}
+
+    def take_from(self, model: onnx.ModelProto, location: str) -> None:
+        """Replace the larger tensors of a graph by their places in the file.
+
+        Args:
+            model: the graph.
+            location: of the file, relative to the graph's folder.
+        """
+        for tensor in model.graph.initializer:
+            raw = numpy_helper.to_array(tensor).tobytes()
+            if len(raw) < SMALLEST_SHARED_BYTES:
+                continue
+            kind, shape, name = tensor.data_type, list(tensor.dims), tensor.name
+            tensor.Clear()
+            tensor.name, tensor.data_type = name, kind
+            tensor.dims.extend(shape)
+            # onnx sets a place only where there are raw bytes, which are then taken away.
+            tensor.raw_data = b""
+            external_data_helper.set_external_data(tensor, location, *self._place(raw))
+            tensor.ClearField("raw_data")
+            tensor.data_location = TensorProto.EXTERNAL
+
+    def _place(self, raw: bytes) -> Place:
+        """Return where some bytes lie in the file, offset and length."""
+        digest = hashlib.sha256(raw).digest()
+        if digest not in self._places:
+            self.content += b"\0" * (-len(self.content) % ALIGNMENT_BYTES)
+            self._places[digest] = len(self.content), len(raw)
+            self.content += raw
+        return self._places[digest]
 
 
 def _side_by_side(encoder: Concatenated) -> onnx.ModelProto:
@@ -187,33 +227,3 @@ def _preparation(
 
 def _port(name: str, kind: int, shape: Sequence[str | int | None]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
-
-
-def _weights(model: onnx.ModelProto) -> tuple[dict[str, Place], bytes]:
-    """Return where each larger tensor of a graph lies in one file, offset and length, and the file's content."""
-    places: dict[str, Place] = {}
-    content = bytearray()
-    for tensor in model.graph.initializer:
-        raw = numpy_helper.to_array(tensor).tobytes()
-        if len(raw) >= SMALLEST_SHARED_BYTES:
-            content += b"\0" * (-len(content) % ALIGNMENT_BYTES)
-            places[tensor.name] = len(content), len(raw)
-            content += raw
-    return places, bytes(content)
-
-
-def _share(model: onnx.ModelProto, places: Mapping[str, Place], location: str) -> None:
-    """Replace tensors of a graph by their places in the file of weights, relative to the graph's folder."""
-    for tensor in model.graph.initializer:
-        if tensor.name not in places:
-            continue
-        kind, shape = tensor.data_type, list(tensor.dims)
-        name = tensor.name
-        tensor.Clear()
-        tensor.name, tensor.data_type = name, kind
-        tensor.dims.extend(shape)
-        # It is written only where there are raw bytes, which are then taken away.
-        tensor.raw_data = b""
-        external_data_helper.set_external_data(tensor, location, *places[name])
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL

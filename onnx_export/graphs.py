@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clustnet.bundles.bundle import CONDITIONAL, GATE, MIXTURE, expert_graph
@@ -14,7 +12,7 @@ from onnx_export.confidence import Confidence, chosen_expert, deciding_logits, f
 from onnx_export.front import Front
 from onnx_export.graph_files import BATCH, save_graph
 from training.models.experts import free_logits
-from training.models.inference import batches
+from training.models.inference import Images, batches
 from training.models.mixture import GatedExperts, MixtureOfExperts, coarse_probability
 
 
@@ -136,8 +134,8 @@ def one_hot(chosen: Tensor, experts: int) -> Tensor:
 
 
 @torch.no_grad()
-def predict(mixture: Mixture, images: NDArray[np.uint8]) -> Predictions:
-    """Return torch's predictions for images uint8 [N, ...]; the mixture is in evaluation mode."""
+def predict(mixture: Mixture, images: Images) -> Predictions:
+    """Return torch's predictions for images uint8 [N, ...] or embeddings; the mixture is in evaluation mode."""
     parts = [mixture(part) for part in batches(images)]
     return Predictions(*(torch.cat(arrays).numpy() for arrays in zip(*parts, strict=True)))
 

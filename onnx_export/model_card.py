@@ -65,8 +65,18 @@ def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> st
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. {class_map}\n\n"
-        f"{_calibration(manifest)} {_confidence(manifest, experts_learn)}{_drift(manifest)}"
+        f"{_encoder(manifest)}{_calibration(manifest)} {_confidence(manifest, experts_learn)}{_drift(manifest)}"
         f"\n\n```yaml\n{recipe.to_yaml()}```"
+    )
+
+
+def _encoder(manifest: Manifest) -> str:
+    encoder = manifest.encoder
+    if encoder is None:
+        return ""
+    return (
+        f"Gate and experts read the embeddings of the frozen encoder {encoder.name} (licence: {encoder.licence}). It "
+        f"was trained on: {encoder.trained_on}. Scores on such data are too good, because the encoder has seen them.\n\n"
     )
 
 

@@ -18,8 +18,8 @@ MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 CONDITIONAL = "conditional.onnx"
-# The weights of an encoder, which all graphs share; beside the experts, as a graph reads what is beside or below it.
-ENCODER_WEIGHTS = "experts/encoder.bin"
+# What graphs with an encoder share; beside the experts, as a graph reads what is beside or below it.
+SHARED_WEIGHTS = "experts/weights.bin"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_NAME_CHARACTERS = 200
 # What the preparation mnist makes of any drawing.

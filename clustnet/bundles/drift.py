@@ -69,15 +69,15 @@ class Observed:
 
         Args:
             outputs: of one batch of images or more.
-            images: uint8 [N, ...] of the same batches.
+            images: uint8 [N, ...] of the same images, in batches of any size.
             membership: bool [K, C] whether each subtype belongs to each coarse label.
         """
-        parts, pixels = list(outputs), np.concatenate([part.reshape(len(part), -1) for part in images])
+        parts = list(outputs)
         return cls(
             np.concatenate([part.routing for part in parts]).argmax(axis=1),
             np.concatenate([guesses(part.coarse_probability, part.class_probability, membership) for part in parts]),
             np.concatenate([part.confidence for part in parts]),
-            pixels.sum(axis=1, dtype=np.uint64) / (255 * pixels.shape[1]),
+            np.concatenate([_brightness(part) for part in images]),
         )
 
     def bins(self, reference: DriftReference) -> NDArray[np.intp]:
@@ -85,6 +85,13 @@ class Observed:
         confidence = np.searchsorted(reference.confidence.edges, self.confidence, side="right")
         brightness = np.searchsorted(reference.brightness.edges, self.brightness, side="right")
         return np.stack([self.expert, self.guess, confidence, brightness], axis=1)
+
+
+def _brightness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the mean pixel of images uint8 [N, ...], float64 [N], 0 to 1."""
+    pixels = images.reshape(len(images), -1)
+    brightness: NDArray[np.float64] = pixels.sum(axis=1, dtype=np.uint64) / (255 * pixels.shape[1])
+    return brightness
 
 
 def reference_of(observed: Observed, experts: int, classes: int, data: str, held_out: bool) -> DriftReference:

@@ -1,8 +1,8 @@
 """Folders of images of any size, grey or colour; ``clustnet.datasets.folder_layout`` says how they are laid out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ __all__ = [
     "folder_names",
     "has_split",
     "load_folder",
+    "read_file",
 ]
 
 MAX_FILE_BYTES = 64 * 2**20
@@ -42,11 +43,14 @@ FAULTS = {
     "not_an_image": "is not a PNG, JPEG, WebP or BMP image; convert or remove it.",
     "truncated_image": "is cut short or damaged; fix or remove it.",
     "image_too_large": f"has over {MAX_SIDE_PIXELS} pixels a side; make it smaller or remove it.",
-    "blank_image": "has one flat colour; fix or remove it.",
+    "blank_image": "has nothing but paper or one flat colour; fix or remove it.",
+    "several_digits": "shows several digits; crop it to one or remove it.",
 }
 DEFAULT_SIZE = (160, 160)
 
 T = TypeVar("T")
+# Makes one row of a whole array of each file.
+Reader = Callable[[Sequence[Path]], NDArray[Any]]
 
 
 def folder_input(
@@ -72,14 +76,19 @@ def folder_input(
     if colour is None:
         path = existing(path)
         split = next(split for split in SPLITS if has_split(path, split))
-        colour = any(_reading(file, has_colour) for file in split_files(path, split))
+        colour = any(read_file(file, has_colour) for file in split_files(path, split))
     shape: tuple[int, int] | tuple[int, int, Literal[3]] = (*size, 3) if colour else size
     meaning = f"{'RGB' if colour else 'grey'}, 0 to 255"
     return InputSpec(shape=shape, meaning=meaning, preparation=preparation, aspect=aspect)
 
 
 def load_folder(
-    split: str, path: Path | None = None, spec: InputSpec | None = None, names: FolderNames | None = None
+    split: str,
+    path: Path | None = None,
+    spec: InputSpec | None = None,
+    names: FolderNames | None = None,
+    count: int | None = None,
+    reader: Reader | None = None,
 ) -> LabelledImages:
     """Load the images of one split, each prepared as one that is sent to a service.
 
@@ -91,6 +100,8 @@ def load_folder(
         path: the folder.
         spec: the model input; ``folder_input(path)`` by default.
         names: what the sub-folders stand for; ``folder_names(path)`` by default.
+        count: of the first images, which alone are read; all by default.
+        reader: makes something else of the files than images, such as embeddings, which then stand in their place.
 
     Returns:
         Images uint8 [N, *spec.shape] with the coarse labels and classes of their folders. Outside ``train`` a coarse
@@ -102,16 +113,13 @@ def load_folder(
     """
     path = existing(path)
     names = folder_names(path) if names is None else names
-    files = _ordered_files(path, split, names)
-    spec = folder_input(path) if spec is None else spec
-    images = np.empty((len(files), *spec.shape), np.uint8)
-    for image, file in zip(images, files, strict=True):
-        image[:] = _reading(file, lambda content: prepare(content, spec))
+    files = _ordered_files(path, split, names)[:count]
+    images = _prepared(files, spec or folder_input(path)) if reader is None else reader(files)
     root = split_folder(path, split)
     folders = [file.relative_to(root).parts[:-1] for file in files]
     named = {parts: names.labels_of(parts) for parts in set(folders)}
     labels = np.array([named[parts] for parts in folders], np.int64)
-    mean, std = channel_statistics(images)
+    mean, std = channel_statistics(images) if reader is None else ((0.0,), (1.0,))
     return LabelledImages(
         name="folder",
         split=split,
@@ -146,6 +154,14 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tu
     return tuple(means), tuple(deviations)
 
 
+def _prepared(files: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
+    """Return the model input made from each file, uint8 [N, *spec.shape]."""
+    images = np.empty((len(files), *spec.shape), np.uint8)
+    for image, file in zip(images, files, strict=True):
+        image[:] = read_file(file, lambda content: prepare(content, spec))
+    return images
+
+
 def _ordered_files(path: Path, split: str, names: FolderNames) -> list[Path]:
     """Return the image files of a split in the order in which they are loaded."""
     root = split_folder(path, split)
@@ -160,8 +176,8 @@ def _ordered_files(path: Path, split: str, names: FolderNames) -> list[Path]:
     return [files[place] for place in np.random.default_rng(0).permutation(len(files))]
 
 
-def _reading(file: Path, read: Callable[[bytes], T]) -> T:
-    """Return what ``read`` makes of a file's content.
+def read_file(file: Path, read: Callable[[bytes], T]) -> T:
+    """Return what ``read`` makes of the content of an image file.
 
     Raises:
         UserError: the file cannot be read, or is not an image.

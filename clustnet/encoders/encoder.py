@@ -187,8 +187,9 @@ def centre(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
 def normalised(images: NDArray[np.uint8], spec: EncoderSpec) -> Floats:
     """Return images uint8 [N, H, W, 3] as a graph of floats reads them, float32 [N, 3, H, W]."""
     pixels = images.astype(np.float32) / np.float32(255)
-    scaled: Floats = (pixels - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+    mean, std = (np.array(values, np.float32) for values in (spec.mean, spec.std))
+    scaled = (pixels - mean) / std
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
 def _open(graph: Path, spec: EncoderSpec, device: Device, threads: int) -> Any:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.drift import Observed
 from clustnet.bundles.predictor import Predictor
+from clustnet.datasets import LabelledImages
 from onnx_export.drift_reference import fit_drift_reference
 from onnx_export.fitting import fit
 from tests.onnx_export.conftest import KINDS
@@ -17,6 +19,10 @@ from training.data.data import load_split
 from training.runs.run_folder import RunFolder
 
 Run = Callable[[str], Path]
+
+
+def of_split(labelled: LabelledImages) -> list[NDArray[np.uint8]]:
+    return [labelled.images]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,10 +54,10 @@ def test_validation_images_are_the_reference(run: Run) -> None:
     train = load_split(recipe.data, "train")
     fitted = fit(model, recipe.hard, recipe.reference, train, train)
     mixture, membership = fitted.mixture(model, recipe.hard), fitted.subtypes.membership()
-    drift = fit_drift_reference(mixture, membership, 40, train)
+    drift = fit_drift_reference(mixture, membership, 40, train, of_split)
     assert (drift.images, drift.held_out) == (40, True)
     brightness = train.images[-40:].reshape(40, -1).sum(axis=1) / (255 * 784)
     observed = Observed(*(np.zeros(40, int) for _ in range(2)), np.zeros(40, np.float32), brightness)
     assert np.bincount(observed.bins(drift)[:, 3], minlength=10).tolist() == drift.brightness.counts
     unlabelled = replace(train, fine=train.fine[::-1], coarse=train.coarse[::-1])
-    assert fit_drift_reference(mixture, membership, 40, unlabelled) == drift
+    assert fit_drift_reference(mixture, membership, 40, unlabelled, of_split) == drift

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustnet.datasets import LabelledImages, load_folder, load_named
-from clustnet.datasets.folder import folder_input
+from clustnet.datasets.folder import Reader, folder_input
 from clustnet.datasets.folder_layout import REFERENCE, folder_names, has_split
 from clustnet.errors import UserError
 from training.recipe.recipe import Data
@@ -20,11 +20,15 @@ class CoarseData:
     """All that a method learns from; fine classes are not in it.
 
     Args:
-        images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or float32 for rows of numbers that are no images.
+        images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or float32 for rows of numbers that are no images;
+            or an encoder's embeddings, float32 [N, D].
         coarse: int64 [N], coarse labels 0 to K - 1.
         labels: the names of the K coarse labels.
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
+        views: float32 [N, V, D], embeddings of V random views of each image; None for images, whose views are made
+            while they are trained on.
+        encoder_sha256: of the encoder's graph, where there is one.
     """
 
     images: Tensor
@@ -32,6 +36,8 @@ class CoarseData:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    views: Tensor | None = None
+    encoder_sha256: str | None = None
 
     @property
     def label_count(self) -> int:
@@ -40,7 +46,13 @@ class CoarseData:
 
     def to(self, device: torch.device) -> "CoarseData":
         """Return the data on a device."""
-        return replace(self, images=self.images.to(device), coarse=self.coarse.to(device))
+        views = None if self.views is None else self.views.to(device)
+        return replace(self, images=self.images.to(device), coarse=self.coarse.to(device), views=views)
+
+    def take(self, chosen: slice) -> "CoarseData":
+        """Return some of the images with their coarse labels and views."""
+        views = None if self.views is None else self.views[chosen]
+        return replace(self, images=self.images[chosen], coarse=self.coarse[chosen], views=views)
 
     def batches(
         self, size: int, generator: torch.Generator, among: NDArray[np.int64] | None = None
@@ -62,27 +74,32 @@ class CoarseData:
 
 
 @overload
-def load_split(data: Data, split: Literal["train"]) -> LabelledImages: ...
+def load_split(data: Data, split: Literal["train"], reader: Reader | None = None) -> LabelledImages: ...
 
 
 @overload
-def load_split(data: Data, split: Literal["test"]) -> LabelledImages | None: ...
+def load_split(data: Data, split: Literal["test"], reader: Reader | None = None) -> LabelledImages | None: ...
 
 
-def load_split(data: Data, split: Literal["train", "test"]) -> LabelledImages | None:
+def load_split(data: Data, split: Literal["train", "test"], reader: Reader | None = None) -> LabelledImages | None:
     """Load one split of a recipe's data, with the coarse labels that the recipe names; None for no test split.
+
+    Args:
+        data: the recipe's.
+        split: which.
+        reader: of a folder, what is made of its files instead of images, such as embeddings.
 
     Raises:
         UserError: files that are missing or damaged, fewer images than the recipe requests, or coarse labels that the
             data do not have.
     """
+    wanted = data.train_images if split == "train" else data.test_images
     if data.name != "folder":
         labelled = load_named(data.name, split, data.path)
     elif split == "test" and not has_split(data.path, split):
         return None
     else:
-        labelled = _load_folder(data, split)
-    wanted = data.train_images if split == "train" else data.test_images
+        labelled = _load_folder(data, split, wanted, reader)
     if wanted is not None and wanted > len(labelled):
         raise UserError(
             f"data.{split}_images is {wanted}, but {data.name} has {len(labelled)}; lower it, or leave it out for all."
@@ -90,12 +107,13 @@ def load_split(data: Data, split: Literal["train", "test"]) -> LabelledImages | 
     return _grouped(data, labelled.first(wanted))
 
 
-def load_reference(data: Data, train: LabelledImages) -> LabelledImages | None:
+def load_reference(data: Data, train: LabelledImages, reader: Reader | None = None) -> LabelledImages | None:
     """Return the labelled images that may name subtypes: ``reference/`` of a folder, else the training images.
 
     Args:
         data: the recipe's.
         train: its training split.
+        reader: as of ``load_split``.
 
     Returns:
         None where there is no ``reference/``, or where the classes of the training images are not known.
@@ -105,7 +123,7 @@ def load_reference(data: Data, train: LabelledImages) -> LabelledImages | None:
     """
     if data.name != "folder":
         return train if train.labelled else None
-    return _grouped(data, _load_folder(data, REFERENCE)) if has_split(data.path, REFERENCE) else None
+    return _grouped(data, _load_folder(data, REFERENCE, reader=reader)) if has_split(data.path, REFERENCE) else None
 
 
 def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
@@ -129,10 +147,7 @@ def hold_out(data: CoarseData, images: int) -> tuple[CoarseData, CoarseData]:
                 f"data.validation_images is {images}, but the last {images} training images or those before them have "
                 f"none of the coarse label {data.labels[label]!r}; hold out another number, or none."
             )
-    return (
-        replace(data, images=data.images[:kept], coarse=parts[0]),
-        replace(data, images=data.images[kept:], coarse=parts[1]),
-    )
+    return data.take(slice(kept)), data.take(slice(kept, None))
 
 
 def hide_fine_labels(labelled: LabelledImages) -> CoarseData:
@@ -146,11 +161,13 @@ def hide_fine_labels(labelled: LabelledImages) -> CoarseData:
     )
 
 
-def _load_folder(data: Data, split: str) -> LabelledImages:
+def _load_folder(data: Data, split: str, count: int | None = None, reader: Reader | None = None) -> LabelledImages:
     """Load a split of a folder of images in the size and with the channels that the recipe requests."""
     colour = None if data.colour == "auto" else data.colour
-    spec = folder_input(data.path, data.size, colour, data.preparation, data.aspect)
-    return load_folder(split, data.path, spec, folder_names(data.path, given=data.coarse == "given"))
+    # Whether there is any colour is found by reading every file.
+    spec = None if reader else folder_input(data.path, data.size, colour, data.preparation, data.aspect)
+    names = folder_names(data.path, given=data.coarse == "given")
+    return load_folder(split, data.path, spec, names, count, reader)
 
 
 def _grouped(data: Data, labelled: LabelledImages) -> LabelledImages:

@@ -5,8 +5,9 @@ from typing import overload
 
 from clustnet.errors import UserError
 from training.models.deep_clusters import DeepClusters
+from training.models.embedding_mixture import EmbeddingMixture
 from training.models.mixture import GatedExperts, MixtureOfExperts
-from training.models.spec import DeepClustersSpec, MixtureSpec, NetworkSpec
+from training.models.spec import DeepClustersSpec, EmbeddingMixtureSpec, MixtureSpec, NetworkSpec
 
 
 @overload
@@ -15,6 +16,10 @@ def build_network(spec: MixtureSpec) -> MixtureOfExperts: ...
 
 @overload
 def build_network(spec: DeepClustersSpec) -> DeepClusters: ...
+
+
+@overload
+def build_network(spec: EmbeddingMixtureSpec) -> EmbeddingMixture: ...
 
 
 @overload
@@ -29,6 +34,8 @@ def build_network(spec: NetworkSpec) -> GatedExperts:
     """
     if isinstance(spec, MixtureSpec):
         return MixtureOfExperts(spec.model, spec.image_shape, spec.mean, spec.std, len(spec.coarse_labels))
+    if isinstance(spec, EmbeddingMixtureSpec):
+        return EmbeddingMixture(spec.model, spec.features, spec.components, len(spec.coarse_labels))
     if not isinstance(spec, DeepClustersSpec):
         raise TypeError(f"no network is known for {type(spec).__name__}")
     height, width, *channels = spec.image_shape

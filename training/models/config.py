@@ -4,9 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from training.recipe.parts import Count, Part
+from clustnet.bundles.preparation import MAX_SIDE_PIXELS
+from training.recipe.parts import Count, Epochs, Part
 
 MAX_EXPERTS = 1000
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PIXELS)]
 
 
 class MixtureModel(Part):
@@ -29,3 +32,28 @@ class MixtureModel(Part):
     channels: tuple[Count, Count] = (16, 32)
     embedding: Count = 64
     batch_norm: bool = False
+
+
+class EmbeddingModel(Part):
+    """A frozen encoder, and the gate and its experts that read its embeddings.
+
+    Args:
+        encoder: a name, a folder or FILE.onnx, see ``clustnet.encoders.open_encoder``; ``a,b`` for two side by side.
+        size: height and width of the images that are embedded; what the encoder reads by default.
+        views: random crops of each training image that are embedded, too.
+        experts: number of experts, E.
+        expert: ``linear``: one linear layer on the components; ``projection``: one on a few random projections of
+            them, which are not trained.
+        expert_inputs: how many random projections.
+        components: principal components of the embeddings that gate and experts read, at most.
+        hidden: width of the gate's first layer.
+    """
+
+    encoder: str = "lite0"
+    size: tuple[Side, Side] | None = None
+    views: Epochs = 4
+    experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)] = 5
+    expert: Literal["linear", "projection"] = "linear"
+    expert_inputs: Count = 8
+    components: Count = 64
+    hidden: Count = 128

@@ -28,6 +28,7 @@ class DeepClusters(GatedExperts):
         std: per channel, likewise.
     """
 
+    normalise: Normalise
     encoder: Encoder
     cluster_labels: Tensor
     experts_learn = False

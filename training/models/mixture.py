@@ -49,7 +49,7 @@ class GatedExperts(nn.Module):
     """
 
     label_count: int  # K
-    normalise: Normalise  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
+    normalise: nn.Module  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
     encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
     experts_learn = True  # False for experts whose answer is the same for every image
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from training.models.architecture import Architecture
-from training.models.config import MixtureModel
+from training.models.config import EmbeddingModel, MixtureModel
 from training.recipe.parts import Count, Part
 
 
@@ -14,19 +14,27 @@ class NetworkSpec(Part):
     """What every network is rebuilt from.
 
     Args:
+        coarse_labels: the names of the K coarse labels.
+    """
+
+    coarse_labels: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class ImageSpec(NetworkSpec):
+    """What every network that reads images is rebuilt from.
+
+    Args:
         image_shape: shape of one raw image, (H, W) or (H, W, C).
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
-        coarse_labels: the names of the K coarse labels.
     """
 
     image_shape: tuple[Count, Count] | tuple[Count, Count, Count]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    coarse_labels: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class MixtureSpec(NetworkSpec):
+class MixtureSpec(ImageSpec):
     """A gate over experts that learn, see ``training.models.mixture``.
 
     Args:
@@ -37,7 +45,7 @@ class MixtureSpec(NetworkSpec):
     model: MixtureModel
 
 
-class DeepClustersSpec(NetworkSpec):
+class DeepClustersSpec(ImageSpec):
     """Clusters in an autoencoder's embedding, see ``training.models.deep_clusters``.
 
     Args:
@@ -50,9 +58,25 @@ class DeepClustersSpec(NetworkSpec):
     clusters: tuple[Count, ...]
 
 
-_SPECS: TypeAdapter[MixtureSpec | DeepClustersSpec] = TypeAdapter(
-    Annotated[MixtureSpec | DeepClustersSpec, Field(discriminator="kind")]
-)
+class EmbeddingMixtureSpec(NetworkSpec):
+    """A gate over experts that read embeddings, see ``training.models.embedding_mixture``.
+
+    Args:
+        features: D, length of an embedding.
+        components: P, how many principal components are read.
+        model: encoder, gate and experts.
+        sha256: of the encoder's graph, where it is known.
+    """
+
+    kind: Literal["embedding_mixture"] = "embedding_mixture"
+    features: Count
+    components: Count
+    model: EmbeddingModel
+    sha256: str | None = None
+
+
+AnySpec = MixtureSpec | DeepClustersSpec | EmbeddingMixtureSpec
+_SPECS: TypeAdapter[AnySpec] = TypeAdapter(Annotated[AnySpec, Field(discriminator="kind")])
 
 
 def read_spec(content: Mapping[str, Any]) -> NetworkSpec:

@@ -108,7 +108,10 @@ def label_free(model: GatedExperts, data: CoarseData, augmentation: Augmentation
     chosen = torch.linspace(0, len(data.images) - 1, min(MAX_IMAGES, len(data.images))).long()
     images, coarse = data.images[chosen].cpu(), data.coarse[chosen].cpu().numpy()
     routed = route(model, images.numpy(), hard)
-    other = _route_views(model, images, augmentation)
+    if data.views is None:
+        other = _route_views(model, images, augmentation)
+    else:
+        other = torch.from_numpy(route(model, data.views[chosen, 0].cpu().numpy(), hard).routing)
     members = [coarse == label for label in range(data.label_count)]
     groups = [(torch.from_numpy(routed.routing[member]), other[member]) for member in members]
     probability = routed.coarse_probability

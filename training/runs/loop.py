@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from clustnet.datasets import UNKNOWN, LabelledImages
+from clustnet.datasets.folder import Reader
 from clustnet.scores.scores import idle_experts, routing_scores
 from training import methods
-from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
-from training.engine.processes import agreed, is_first, on_first, print_once
 from training.clustering.manifold import check_manifold
+from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
+from training.data.embedded import EmbeddedFiles
+from training.engine.processes import agreed, is_first, on_first, print_once, processes
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
 from training.recipe.recipe import BaseRecipe
@@ -41,15 +44,14 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
             where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
-    splits = agreed(lambda: _load_splits(recipe))
-    data = hide_fine_labels(splits[0])
+    splits, data = _load(recipe, out)
     recipe.check(data.labels)
     seen, validation = hold_out(data, recipe.data.validation_images)
     folder = RunFolder(out)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    with folder.begun(recipe, resume):
     if recipe.uses_manifold:
         agreed(check_manifold)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    with folder.begun(recipe, resume):
         # No mixed precision of the accelerator's own, as the recipe decides.
         method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
         start = on_first(folder.last_epoch)
@@ -67,11 +69,35 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
     return rows
 
 
-def _load_splits(recipe: BaseRecipe) -> list[LabelledImages]:
+def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], CoarseData]:
+    """Return the training split and the test split where there is one, and what a method may see of the former.
+
+    Raises:
+        UserError: data or an encoder that cannot be read.
+    """
+    if recipe.encoder is None:
+        splits = agreed(lambda: _load_splits(recipe))
+        return splits, hide_fine_labels(splits[0])
+    name, size, views = recipe.encoder
+
+    def load() -> tuple[list[LabelledImages], CoarseData]:
+        embedded = EmbeddedFiles.of(name, size, RunFolder(out).embeddings)
+        splits = _load_splits(recipe, embedded.images)
+        seen = embedded.views_of(splits[0], recipe.data.path, views)
+        sha256 = embedded.encoder.spec.sha256
+        return splits, replace(hide_fine_labels(splits[0]), views=seen, encoder_sha256=sha256)
+
+    if processes() > 1:
+        # The others then find all that the first has embedded.
+        on_first(lambda: bool(load()))
+    return agreed(load)
+
+
+def _load_splits(recipe: BaseRecipe, reader: Reader | None = None) -> list[LabelledImages]:
     """Return the training split, and the test split where there is one."""
-    train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
+    train, test = load_split(recipe.data, "train", reader), load_split(recipe.data, "test", reader)
     # Reference images that cannot be used are refused before the training.
-    load_reference(recipe.data, train)
+    load_reference(recipe.data, train, reader)
     return [train] if test is None else [train, test]
 
 

@@ -8,6 +8,7 @@
     images/epoch_001_train.csv    file, fine class, coarse label, log-probability of each coarse label, routing
     images/epoch_001_test.csv     the same for the test split, where there is one
     tensorboard/
+    embeddings/                   of an encoder, where the method reads them
 
 ``file`` is there where images came from files; ``class`` is empty where it is not known.
 
@@ -68,6 +69,12 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def embeddings(self) -> Path:
+        """The folder of the embeddings, where the method reads those of an encoder; all restarts share it."""
+        restart = self.path.name.startswith("restart_") and (self.path.parent / "recipe.yaml").is_file()
+        return (self.path.parent if restart else self.path) / "embeddings"
 
     def exists(self) -> bool:
         """Return whether the folder holds a run, finished or not."""

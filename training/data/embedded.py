@@ -1,0 +1,115 @@
+"""Embeddings in the place of images: each file is embedded once and kept in the run's folder."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from clustnet.bundles.preparation import decode
+from clustnet.datasets import LabelledImages
+from clustnet.datasets.folder import read_file
+from clustnet.encoders import Embeds, open_encoder
+from clustnet.encoders.cache import EmbeddingCache, Key
+from clustnet.encoders.views import view_of
+from training.engine.processes import is_first
+
+# Images in memory at once, and embeddings in one write.
+BLOCK_IMAGES = 256
+
+Floats = NDArray[np.float32]
+
+
+class EmbeddedFiles:
+    """The embeddings of image files, made where they are missing.
+
+    Args:
+        encoder: what embeds; see ``clustnet.encoders.open_encoder``.
+        folder: where embeddings are kept.
+
+    Raises:
+        UserError: a file in the folder is damaged.
+    """
+
+    def __init__(self, encoder: Embeds, folder: Path) -> None:
+        self.encoder = encoder
+        self._cache = EmbeddingCache(folder, encoder.spec)
+        self._digests: dict[Path, bytes] = {}
+
+    @classmethod
+    def of(cls, name: str, size: tuple[int, int] | None, folder: Path) -> "EmbeddedFiles":
+        """Return those of an encoder by its name, on all cores or on a GPU.
+
+        Raises:
+            UserError: there is no such encoder, or it does not read images of the size.
+        """
+        return cls(open_encoder(name, threads=0, size=size), folder)
+
+    def images(self, files: Sequence[Path]) -> Floats:
+        """Return the embedding of each file's image, float32 [N, D].
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        return self._rows(files, (0,))
+
+    def views(self, files: Sequence[Path], views: int) -> Floats:
+        """Return the embeddings of random views of each file's image, float32 [N, views, D].
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        rows = self._rows(files, range(1, views + 1))
+        return rows.reshape(len(files), views, -1)
+
+    def views_of(self, labelled: LabelledImages, folder: Path | None, views: int) -> Tensor | None:
+        """Return the embeddings of random views of the images of a split, float32 [N, views, D]; None for no views.
+
+        Args:
+            labelled: images that came from files.
+            folder: of the data.
+            views: how many of each image.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        if views == 0 or folder is None or labelled.files is None:
+            return None
+        return torch.from_numpy(self.views([folder / file for file in labelled.files], views))
+
+    def _rows(self, files: Sequence[Path], views: Sequence[int]) -> Floats:
+        """Return the embeddings of the views of each file, one file after the other, float32 [N V, D]."""
+        self._cache.refresh()
+        hidden = None if is_first() else True
+        with tqdm(total=len(files), desc="embed", unit="image", leave=False, disable=hidden) as bar:
+            for start in range(0, len(files), BLOCK_IMAGES):
+                block = files[start : start + BLOCK_IMAGES]
+                self._embed(block, views)
+                bar.update(len(block))
+        return self._cache.rows([Key(self._digests[file], view) for file in files for view in views])
+
+    def _embed(self, files: Sequence[Path], views: Sequence[int]) -> None:
+        """Embed the views of files that are missing, and keep them."""
+        found = dict(self._missing(files, views))
+        if found:
+            self._cache.add(list(found), self.encoder.embed(np.stack(list(found.values()))))
+
+    def _missing(self, files: Sequence[Path], views: Sequence[int]) -> Iterator[tuple[Key, NDArray[np.uint8]]]:
+        """Yield the views that have no embedding yet, prepared; a file without one is not decoded."""
+        for file in files:
+            keys: list[Key] = []
+
+            def decoded(content: bytes, file: Path = file, keys: list[Key] = keys) -> Image.Image | None:
+                self._digests[file] = hashlib.sha256(content).digest()
+                keys += self._cache.missing(Key(self._digests[file], view) for view in views)
+                return decode(content) if keys else None
+
+            image = read_file(file, decoded)
+            if image is not None:
+                for key in keys:
+                    yield key, view_of(image, self.encoder.input, key.view, key.digest)

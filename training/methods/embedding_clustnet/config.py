@@ -1,0 +1,121 @@
+"""The recipe of the method ``embedding_clustnet``. Nothing here needs torch."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from clustnet.errors import UserError
+from training.methods.clustnet.config import LossWeights
+from training.models.config import EmbeddingModel
+from training.recipe.parts import Count, Part, Positive
+from training.recipe.recipe import FOLDER, PREPARATION_KEYS, BaseRecipe, EncoderChoice, Optimisation
+
+
+class HeadsOptimisation(Optimisation):
+    """How gate and experts are optimised.
+
+    Args:
+        epochs: after those of the partition. Each is one pass over the training images, or several over few images.
+        learning_rate: step size of Adam.
+        schedule: ``cosine`` lowers the step size to 0 over all epochs.
+        batch_size: images a step.
+    """
+
+    epochs: Count = 4
+    learning_rate: Positive = 1e-3
+    schedule: Literal["constant", "cosine"] = "cosine"
+    batch_size: Count = 128
+
+
+class EmbeddingPartition(Part):
+    """The initial partition, which the gate imitates before it is trained.
+
+    Args:
+        epochs: of the imitation.
+        images: images of each coarse label that are partitioned, where there is no file.
+        clusters: of each coarse label, ``{label: number}``, at most E; E by default.
+        file: a partition that was made before: a table with the columns ``file``, relative to the folder of the data,
+            and ``cluster``, numbered from 0 within each coarse label.
+    """
+
+    epochs: Count = 6
+    images: Count = 8000
+    clusters: dict[str, Count] | None = None
+    file: Path | None = None
+
+
+class EmbeddingClustNetRecipe(BaseRecipe):
+    """Everything that decides a run of ``embedding_clustnet``.
+
+    Args:
+        routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
+        model: the encoder, the gate and its experts.
+        loss: the weights of the loss's terms.
+        optimisation: of gate and experts.
+        partition: what the gate imitates first.
+    """
+
+    method: Literal["embedding_clustnet"] = "embedding_clustnet"
+    routing: Literal["soft", "hard"] = "soft"
+    model: EmbeddingModel = EmbeddingModel()
+    loss: LossWeights = LossWeights()
+    optimisation: HeadsOptimisation = HeadsOptimisation()
+    partition: EmbeddingPartition = EmbeddingPartition()
+
+    @property
+    def hard(self) -> bool:
+        """Whether one expert alone decides about an image, instead of all by their routing."""
+        return self.routing == "hard"
+
+    @property
+    def uses_manifold(self) -> bool:
+        """Whether UMAP is needed, which is looked for before the training."""
+        return self.partition.file is None
+
+    @property
+    def encoder(self) -> EncoderChoice | None:
+        """The encoder whose embeddings are trained on."""
+        return EncoderChoice(self.model.encoder, self.model.size, self.model.views)
+
+    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
+        """Return how many clusters each coarse label should have, by default as many as there are experts."""
+        return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)
+
+    def check(self, labels: Sequence[str] | None) -> None:
+        """Refuse data that are no folder, and clusters that have no label or too few experts.
+
+        Raises:
+            UserError: says which key is wrong.
+        """
+        if self.data.name != FOLDER:
+            raise UserError(
+                f"data.name is {self.data.name}, but the method embedding_clustnet embeds image files; set data.name "
+                f"to {FOLDER} and data.path to a folder of images."
+            )
+        for label, count in (self.partition.clusters or {}).items():
+            if count > self.model.experts:
+                raise UserError(
+                    f"partition.clusters gives {label!r} {count} clusters, but there are only {self.model.experts} "
+                    "experts; set model.experts to the largest."
+                )
+            if labels is not None and label not in labels:
+                raise UserError(
+                    f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
+                )
+
+    def unused(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that other choices leave without use, each with the choice."""
+        yield from super().unused()
+        yield from ((key, "an encoder, which decides it") for key in PREPARATION_KEYS)
+        yield from (
+            (f"augmentation.{key}", "an encoder, whose views are random crops")
+            for key in type(self.augmentation).model_fields
+        )
+        yield "optimisation.precision", "an encoder, behind which little is computed"
+        if self.model.expert != "projection":
+            yield "model.expert_inputs", f"model.expert {self.model.expert}"
+        if self.partition.file is not None:
+            yield "partition.images", "partition.file"
+
+
+RECIPE = EmbeddingClustNetRecipe

@@ -1,0 +1,242 @@
+"""The method ``embedding_clustnet``: gate and experts that read the embeddings of a frozen encoder.
+
+What is trained is small: a gate of two layers and one linear layer an expert. The gate imitates an initial partition,
+as in ``clustnet``, and is then trained with the experts; the mutual information of two views, which are embedded
+random crops, may be added.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.nn.functional import nll_loss
+from torch.optim import Adam
+
+from clustnet.errors import UserError
+from training.data.data import CoarseData
+from training.data.partition_file import NONE, read_partition, training_files
+from training.engine.collectives import average_gradients, gathered, share
+from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
+from training.engine.seeding import epoch_generator, seed_everything
+from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
+from training.losses.mutual_information import group_mutual_information
+from training.losses.routing_terms import routing_diversity, routing_entropy
+from training.methods.clustnet.candidates import candidates
+from training.methods.clustnet.pairing import paired
+from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
+from training.methods.method import DivergedError, EpochLosses, Progress, State
+from training.models.build import build_network
+from training.models.embedding_mixture import fit_projection, unit
+from training.models.mixture import MixtureOutput, straight_through
+from training.models.spec import EmbeddingMixtureSpec
+
+# In each cluster of a partition that is made here.
+LEAST_IMAGES = 10
+# In an epoch: a pass over few images would teach nothing, and a step takes a millisecond.
+LEAST_STEPS = 100
+
+
+class EmbeddingClustNetMethod:
+    """A mixture of experts on embeddings, in training.
+
+    Args:
+        data: embeddings with those of random views, and coarse labels.
+        recipe: the hyper-parameters.
+        accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
+
+    Raises:
+        UserError: the processes cannot share a batch evenly.
+    """
+
+    def __init__(self, data: CoarseData, recipe: EmbeddingClustNetRecipe, accelerator: Accelerator) -> None:
+        check_batch_size(recipe.optimisation.batch_size)
+        self.recipe, self.accelerator = recipe, accelerator
+        self.data = data.to(accelerator.device)
+        self.spec = EmbeddingMixtureSpec(
+            features=data.images.shape[1],
+            components=min(recipe.model.components, *data.images.shape),
+            coarse_labels=data.labels,
+            model=recipe.model,
+            sha256=data.encoder_sha256,
+        )
+        seed_everything(recipe.seed)
+        self.model = build_network(self.spec)
+        fit_projection(self.model.normalise, data.images)
+        self.model.to(accelerator.device)
+        self.optimizer = Adam(self.model.parameters(), recipe.optimisation.learning_rate)
+        # int64 [N], the expert of each image; -1 outside the partition. It is made when it is first needed.
+        self.experts: Tensor | None = None
+
+    @property
+    def epochs(self) -> int:
+        """All epochs of the method."""
+        return self.recipe.partition.epochs + self.recipe.optimisation.epochs
+
+    def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
+        """Train from epoch ``start + 1`` to the last and yield each epoch's mean losses."""
+        for epoch in range(start + 1, self.epochs + 1):
+            yield self._epoch(epoch, progress)
+
+    def state(self) -> State:
+        """Return everything that training goes on from; ``model`` is what is scored and exported."""
+        state: State = {
+            "network": self.spec.model_dump(mode="json"),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        return state if self.experts is None else state | {"experts": self.experts}
+
+    def restore(self, state: State) -> None:
+        """Go on from what ``state`` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.experts = state["experts"].to(self.accelerator.device)
+
+    def _epoch(self, epoch: int, progress: Progress) -> EpochLosses:
+        """Run one epoch whose random numbers depend on the seed and the epoch alone."""
+        imitates = epoch <= self.recipe.partition.epochs
+        images, size = np.arange(len(self.data.images)), self.recipe.optimisation.batch_size
+        if imitates:
+            if self.experts is None:
+                self.experts = on_first(self._partition).to(self.accelerator.device)
+            images = (self.experts != NONE).nonzero().squeeze(1).cpu().numpy()
+        images = np.resize(images, max(len(self.data.images), LEAST_STEPS * size))
+        batches = self.data.batches(size, epoch_generator(self.recipe.seed, epoch), images)
+        self.model.train()
+        total, seen = torch.zeros((), device=self.accelerator.device), 0
+        for index, chosen in enumerate(progress(batches, len(batches))):
+            stop_if_requested()
+            self._schedule(epoch - 1 + index / len(batches))
+            loss = self._imitate(chosen) if imitates else self._route(chosen)
+            total += self._step(loss) * len(chosen)
+            seen += len(chosen)
+        return EpochLosses(epoch, "imitate" if imitates else "train", float(total) / seen)
+
+    def _imitate(self, chosen: Tensor) -> Tensor:
+        """Return the loss of a batch with the partition, to which each image's expert is given."""
+        assert self.experts is not None  # noqa: S101 - the epoch made it
+        output = self._output([self._view(chosen)], len(chosen))
+        return self._loss(output, self.data.coarse[chosen]) + nll_loss(output.log_routing, self.experts[chosen])
+
+    def _route(self, chosen: Tensor) -> Tensor:
+        """Return the loss of a batch of which the coarse labels alone are given."""
+        coarse, weight = self.data.coarse[chosen], self.recipe.loss.mutual_information
+        views = [self._view(chosen) for _ in range(2 if weight else 1)]
+        output = self._output(views, len(chosen))
+        loss = self._loss(output, coarse.repeat(len(views)))
+        if weight:
+            first, second = output.log_routing.exp().chunk(2)
+            loss = loss - weight * group_mutual_information(first, second, coarse)
+        return loss
+
+    def _view(self, chosen: Tensor) -> Tensor:
+        """Return this process's share of the chosen images, each itself or one of its views at random."""
+        images = self.data.images[share(chosen)]
+        if self.data.views is None:
+            return images
+        number = torch.randint(self.data.views.shape[1] + 1, (len(chosen),)).to(images.device)
+        number = share(number)
+        views = self.data.views[share(chosen), (number - 1).clamp(min=0)]
+        return torch.where((number == 0)[:, None], images, views)
+
+    def _output(self, views: list[Tensor], images: int) -> MixtureOutput:
+        """Route the views of a batch of so many images, of which each process has its share.
+
+        Raises:
+            DivergedError: the weights have diverged.
+        """
+        output = MixtureOutput(*(gathered(part, images, len(views)) for part in self.model(torch.cat(views))))
+        if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
+            raise DivergedError(
+                "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
+            )
+        return output
+
+    def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
+        """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
+        weights = self.recipe.loss
+        if self.recipe.hard:
+            loss = hard_mixture_nll(straight_through(output.log_routing), output.expert_logit, coarse)
+        else:
+            loss = soft_mixture_nll(output.log_routing, output.expert_logit, coarse)
+        if weights.routing_entropy:
+            loss = loss + weights.routing_entropy * routing_entropy(output.log_routing)
+        if weights.routing_diversity:
+            loss = loss - weights.routing_diversity * routing_diversity(output.log_routing)
+        return loss
+
+    def _step(self, loss: Tensor) -> Tensor:
+        """Step down the gradient of a loss and return it."""
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        average_gradients(part for group in self.optimizer.param_groups for part in group["params"])
+        self.optimizer.step()
+        return loss.detach()
+
+    def _schedule(self, position: float) -> None:
+        """Set the step size at a position counted in epochs from the first."""
+        if self.recipe.optimisation.schedule == "constant":
+            return
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.optimisation.learning_rate * (1 + math.cos(math.pi * position / self.epochs)) / 2
+
+    def _partition(self) -> Tensor:
+        """Return the expert that should see each image, int64 [N], -1 for images outside the partition."""
+        clusters = self._clusters_of_file() if self.recipe.partition.file else self._clusters_found()
+        coarse, rows = self.data.coarse.cpu().numpy(), self._rows()
+        members = [np.flatnonzero((coarse == label) & (clusters != NONE)) for label in range(self.data.label_count)]
+        counts = [int(clusters[member].max(initial=0)) + 1 for member in members]
+        if max(counts) > self.recipe.model.experts:
+            raise UserError(
+                f"The partition has {max(counts)} clusters of one coarse label, but model.experts is "
+                f"{self.recipe.model.experts}; raise it."
+            )
+        generator = np.random.default_rng(self.recipe.seed)
+        found = paired(
+            [rows[member] for member in members], [clusters[member] for member in members], counts, generator
+        )
+        experts = torch.full((len(coarse),), NONE)
+        for member, expert in zip(members, found, strict=True):
+            experts[torch.from_numpy(member)] = torch.from_numpy(expert)
+        return experts
+
+    def _clusters_of_file(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the cluster of each image that the recipe's file gives it."""
+        recipe = self.recipe
+        assert recipe.partition.file is not None  # noqa: S101 - the caller looked
+        assert recipe.data.path is not None  # noqa: S101 - the images were read from it
+        return read_partition(recipe.partition.file, training_files(recipe.data.path)[: len(self.data.images)])
+
+    def _clusters_found(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Return the cluster of each image of a sample, which agrees best with other clusterings."""
+        recipe, labels = self.recipe, self.data.labels
+        generator = np.random.default_rng(recipe.seed)
+        coarse, embeddings = self.data.coarse.cpu().numpy(), unit(self.data.images).cpu().numpy()
+        clusters = np.full(len(coarse), NONE)
+        for label, count in enumerate(recipe.clusters(labels)):
+            members = np.flatnonzero(coarse == label)
+            sample = np.sort(generator.permutation(members)[: recipe.partition.images])
+            if len(sample) < LEAST_IMAGES * count:
+                raise UserError(
+                    f"The coarse label {labels[label]!r} has {len(sample)} training images for the initial partition, "
+                    f"too few for {count} clusters; give it at least {LEAST_IMAGES * count}, or lower "
+                    "partition.clusters."
+                )
+            best = candidates(
+                {recipe.model.encoder: embeddings[sample]}, {recipe.model.encoder: 1.0}, count, recipe.seed
+            )
+            print_once(f"partition of {labels[label]}: {best[0].name} {best[0].agreement:.3f}")
+            clusters[sample] = best[0].clusters
+        return clusters
+
+    @torch.no_grad()
+    def _rows(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+        """Return what gate and experts see of each image, float32 [N, P]."""
+        rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = self.model.normalise(self.data.images).cpu().numpy()
+        return rows
+
+
+METHOD = EmbeddingClustNetMethod
