@@ -1,6 +1,6 @@
 """Folders of images of any size, grey or colour; ``clustnet.datasets.folder_layout`` says how they are laid out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,11 +20,13 @@ from clustnet.datasets.folder_layout import (
     existing,
     folder_names,
     has_split,
+    listed,
     split_files,
     split_folder,
 )
 from clustnet.datasets.labelled import LabelledImages
 from clustnet.errors import UserError
+from clustnet.files import shown
 
 __all__ = [
     "REFERENCE",
@@ -71,12 +73,12 @@ def folder_input(
         aspect: see ``InputSpec``.
 
     Raises:
-        UserError: no path, or a training image that cannot be read.
+        UserError: no path, or images that cannot be read and no colour before them.
     """
     if colour is None:
         path = existing(path)
         split = next(split for split in SPLITS if has_split(path, split))
-        colour = any(read_file(file, has_colour) for file in split_files(path, split))
+        colour = any(read_files(split_files(path, split), has_colour))
     shape: tuple[int, int] | tuple[int, int, Literal[3]] = (*size, 3) if colour else size
     meaning = f"{'RGB' if colour else 'grey'}, 0 to 255"
     return InputSpec(shape=shape, meaning=meaning, preparation=preparation, aspect=aspect)
@@ -157,8 +159,8 @@ def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tu
 def _prepared(files: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
     """Return the model input made from each file, uint8 [N, *spec.shape]."""
     images = np.empty((len(files), *spec.shape), np.uint8)
-    for image, file in zip(images, files, strict=True):
-        image[:] = read_file(file, lambda content: prepare(content, spec))
+    for place, prepared in enumerate(read_files(files, lambda content: prepare(content, spec))):
+        images[place] = prepared
     return images
 
 
@@ -170,10 +172,31 @@ def _ordered_files(path: Path, split: str, names: FolderNames) -> list[Path]:
         check_folders(path, split, names)
     files = split_files(path, split)
     if not files:
-        raise UserError(f"{root} holds no images; put some in.")
+        raise UserError(f"{shown(root)} holds no images; put some in.")
     if split != TRAIN:
         return files
     return [files[place] for place in np.random.default_rng(0).permutation(len(files))]
+
+
+def read_files(files: Iterable[Path], read: Callable[[bytes], T]) -> Iterator[T]:
+    """Yield what ``read`` makes of the content of each image file.
+
+    Raises:
+        UserError: files cannot be read, or are no images. It is raised after the last one, so that it names them all.
+    """
+    faults: dict[Path, str] = {}
+    for file in files:
+        try:
+            found = read_file(file, read)
+        except UserError as error:
+            faults[file] = str(error)
+        else:
+            yield found
+    if len(faults) == 1:
+        raise UserError(*faults.values())
+    if faults:
+        first = listed([faults[file].removesuffix(".") for file in sorted(faults)])
+        raise UserError(f"{len(faults)} files cannot be used: {first}.")
 
 
 def read_file(file: Path, read: Callable[[bytes], T]) -> T:
@@ -182,20 +205,23 @@ def read_file(file: Path, read: Callable[[bytes], T]) -> T:
     Raises:
         UserError: the file cannot be read, or is not an image.
     """
+    name = shown(file)
     try:
+        if file.is_symlink() and not file.exists():
+            raise UserError(f"The file {name} is a link to nothing; fix or remove it.")
         # A pipe would never end.
         if file.exists() and not file.is_file():
-            raise UserError(f"{file} is not a file; remove it.")
+            raise UserError(f"{name} is not a file; remove it.")
         with file.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             limit = MAX_FILE_BYTES >> 20
-            raise UserError(f"The file {file} is larger than {limit} MiB; make it smaller or remove it.")
+            raise UserError(f"The file {name} is larger than {limit} MiB; make it smaller or remove it.")
         return read(content)
     except ImageError as error:
-        raise UserError(f"The file {file} {FAULTS[error.reason]}") from None
+        raise UserError(f"The file {name} {FAULTS[error.reason]}") from None
     except OSError as error:
-        raise UserError(f"The file {file} cannot be read ({error.strerror}); fix or remove it.") from None
+        raise UserError(f"The file {name} cannot be read ({error.strerror}); fix or remove it.") from None
 
 
 DATA_SET = DataSet(load_folder)

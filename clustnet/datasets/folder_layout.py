@@ -10,7 +10,8 @@ A folder has one sub-folder per coarse label, or such folders in ``train/`` and 
 Images that lie in no sub-folder have the one coarse label ``all``, and then the classes are ``reference/CLASS/``.
 """
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,15 @@ import numpy as np
 from clustnet.bundles.bundle import MAX_NAME_CHARACTERS, Manifest
 from clustnet.bundles.groups import ALL, UNKNOWN, CoarseGrouping
 from clustnet.errors import UserError
+from clustnet.files import shown
 
 TRAIN, TEST, REFERENCE = "train", "test", "reference"
 SPLITS = (TRAIN, TEST, REFERENCE)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
+# How the formats of images begin; a file without a suffix is told by them. "RIFF" is followed by a length and "WEBP".
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM")
+# Of many faults, those that a message names.
+MAX_NAMED_FAULTS = 10
 # What file managers, archivers and file systems leave beside images, in lower case.
 SYSTEM_NAMES = {
     "thumbs.db",
@@ -76,6 +82,7 @@ class FolderNames:
         Args:
             folders: the names of the folders between the split and the image's file, the outermost first.
         """
+        folders = tuple(map(label_name, folders))
         if self.divided and folders and folders[0] in self.coarse_labels:
             coarse = self.coarse_labels.index(folders[0])
             names = ("/".join(folders[:2]), *folders[1:2])
@@ -88,6 +95,15 @@ class FolderNames:
     def folders(self) -> tuple[str, ...]:
         """Return the names that a sub-folder of ``test/`` may have."""
         return (*(self.coarse_labels if self.divided else ()), *self.classes)
+
+
+def label_name(folder: str) -> str:
+    """Return the label that a folder's name stands for.
+
+    One name that is written in two forms of Unicode, as macOS and Linux do, is one label. Bytes that are not UTF-8 are
+    escaped, because tables and manifests are written in it.
+    """
+    return unicodedata.normalize("NFC", shown(folder))
 
 
 def folder_names(path: Path | None, given: bool = True) -> FolderNames:
@@ -110,7 +126,7 @@ def folder_names(path: Path | None, given: bool = True) -> FolderNames:
         classes = _classes(path / REFERENCE)
     elif not given and has_split(path, TRAIN):
         # Images beside the classes are allowed here: their class is unknown.
-        classes = tuple(entry.name for entry in _split_entries(path, TRAIN) if is_folder(entry))
+        classes = _label_names([entry for entry in _split_entries(path, TRAIN) if is_folder(entry)])
     return FolderNames(CoarseGrouping.whole(len(classes)), classes)
 
 
@@ -130,7 +146,7 @@ def has_split(path: Path | None, split: str) -> bool:
     if not any(is_folder(path / name) for name in SPLITS):
         return True
     # A note or a table beside test/ is no training image.
-    return any(is_folder(entry) or entry.suffix.lower() in SUFFIXES for entry in _beside_splits(path))
+    return any(is_folder(entry) or _is_image(entry) for entry in _beside_splits(path))
 
 
 def split_folder(path: Path, split: str) -> Path:
@@ -141,7 +157,7 @@ def split_folder(path: Path, split: str) -> Path:
     """
     if not has_split(path, split):
         raise UserError(
-            f"{path} has no folder {split}/; a folder of images has one sub-folder for each coarse label, "
+            f"{shown(path)} has no folder {split}/; a folder of images has one sub-folder for each coarse label, "
             f"or {TRAIN}/, {TEST}/ and {REFERENCE}/ with such sub-folders."
         )
     inner = path / split
@@ -162,11 +178,11 @@ def check_folders(path: Path, split: str, names: FolderNames) -> None:
     """Raise where a sub-folder of a split is neither a coarse label nor a class."""
     known = names.folders()
     for folder in _split_folders(path, split):
-        if folder.name not in known:
+        if label_name(folder.name) not in known:
             what = f"among {', '.join(known)}" if known else f"a class, as {REFERENCE}/ names none"
             raise UserError(
-                f"{folder.parent} holds the folder {folder.name!r}, which is not {what}; rename or remove it, or put "
-                f"its images into {folder.parent} itself."
+                f"{shown(folder.parent)} holds the folder '{shown(folder.name)}', which is not {what}; rename or "
+                f"remove it, or put its images into {shown(folder.parent)} itself."
             )
 
 
@@ -179,7 +195,9 @@ def existing(path: Path | None) -> Path:
     if path is None:
         raise UserError("A folder of images has no default place; name it with --data folder:PATH.")
     if not is_folder(path):
-        raise UserError(f"There is no folder {path}; name one with a sub-folder of images for each coarse label.")
+        raise UserError(
+            f"There is no folder {shown(path)}; name one with a sub-folder of images for each coarse label."
+        )
     return path
 
 
@@ -192,7 +210,13 @@ def is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); fix or remove it.") from None
+        raise UserError(f"{shown(path)} cannot be read ({error.strerror}); fix or remove it.") from None
+
+
+def listed(faults: Sequence[str]) -> str:
+    """Return the first of several faults in one line, and how many more there are."""
+    more = len(faults) - MAX_NAMED_FAULTS
+    return ", ".join(faults[:MAX_NAMED_FAULTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _coarse_labels(path: Path) -> tuple[str, ...]:
@@ -201,9 +225,9 @@ def _coarse_labels(path: Path) -> tuple[str, ...]:
         folders = _split_folders(path, TRAIN)
         if not folders:
             _check_no_other_folders(path)
-        return tuple(folder.name for folder in folders)
+        return _label_names(folders)
     if has_split(path, TEST) and not has_split(path, REFERENCE):
-        return tuple(folder.name for folder in _split_folders(path, TEST))
+        return _label_names(_split_folders(path, TEST))
     return ()
 
 
@@ -212,8 +236,9 @@ def _check_no_other_folders(path: Path) -> None:
     others = [entry for entry in _beside_splits(path) if is_folder(entry)]
     if others:
         raise UserError(
-            f"{path} holds {others[0].name}/ beside {TRAIN}/, which has no sub-folders; sort the images of {TRAIN}/ "
-            f"into {TRAIN}/LABEL/, move {others[0].name}/ elsewhere, or rename {TRAIN}/ where it is a coarse label."
+            f"{shown(path)} holds {shown(others[0].name)}/ beside {TRAIN}/, which has no sub-folders; sort the images "
+            f"of {TRAIN}/ into {TRAIN}/LABEL/, move {shown(others[0].name)}/ elsewhere, or rename {TRAIN}/ where it is "
+            "a coarse label."
         )
 
 
@@ -221,11 +246,15 @@ def _divided_names(path: Path, labels: tuple[str, ...]) -> FolderNames:
     """Return the names of a folder with coarse labels, whose classes are ``reference/LABEL/CLASS/``."""
     if not has_split(path, REFERENCE):
         return FolderNames(CoarseGrouping(labels, ((),) * len(labels)))
-    found = {folder.name: _classes(folder) for folder in _split_folders(path, REFERENCE)}
+    folders = _split_folders(path, REFERENCE)
+    found = {
+        label: _classes(*(folder for folder in folders if label_name(folder.name) == label))
+        for label in _label_names(folders)
+    }
     for name in found:
         if name not in labels:
             raise UserError(
-                f"{path / REFERENCE} holds {name!r}, which is not a coarse label ({', '.join(labels)}); "
+                f"{shown(path / REFERENCE)} holds {name!r}, which is not a coarse label ({', '.join(labels)}); "
                 f"sort the reference images into {REFERENCE}/LABEL/CLASS/."
             )
     classes: list[str] = []
@@ -233,20 +262,40 @@ def _divided_names(path: Path, labels: tuple[str, ...]) -> FolderNames:
     for label in labels:
         if label not in found:
             raise UserError(
-                f"{path / REFERENCE} names no class of the coarse label {label!r}; add {REFERENCE}/{label}/CLASS/, "
-                f"or remove {REFERENCE}/ to have the subtypes numbered."
+                f"{shown(path / REFERENCE)} names no class of the coarse label {label!r}; add "
+                f"{REFERENCE}/{label}/CLASS/, or remove {REFERENCE}/ to have the subtypes numbered."
             )
         groups.append(tuple(range(len(classes), len(classes) + len(found[label]))))
         classes += [_checked_name(f"{label}/{name}") for name in found[label]]
     return FolderNames(CoarseGrouping(labels, tuple(groups)), tuple(classes))
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    """Return the names of the class folders in ``reference/`` or ``reference/LABEL/``."""
-    found = tuple(inner.name for inner in _checked_folders(folder, list(_visible(folder))))
+def _classes(*folders: Path) -> tuple[str, ...]:
+    """Return the names of the class folders in ``reference/`` or in the folders of one label in it."""
+    found = [inner for folder in folders for inner in _checked_folders(folder, list(_visible(folder)))]
     if not found:
-        raise UserError(f"{folder} holds no class; give it a folder of images for each class, named after it.")
-    return found
+        raise UserError(
+            f"{shown(folders[0])} holds no class; give it a folder of images for each class, named after it."
+        )
+    return _label_names(found)
+
+
+def _label_names(folders: Sequence[Path]) -> tuple[str, ...]:
+    """Return the labels of folders, sorted, each once.
+
+    Raises:
+        UserError: an escaped name is also the name of another folder.
+    """
+    names: dict[str, str] = {}
+    for folder in folders:
+        label = label_name(folder.name)
+        name = unicodedata.normalize("NFC", folder.name)
+        if names.setdefault(label, name) != name:
+            raise UserError(
+                f"{shown(folder.parent)} holds two folders that are shown as '{label}', as the name of one is not "
+                "UTF-8; rename it."
+            )
+    return tuple(sorted(names))
 
 
 def _checked_name(name: str) -> str:
@@ -269,11 +318,17 @@ def _checked_folders(folder: Path, entries: list[Path]) -> list[Path]:
     folders = [entry for entry in entries if is_folder(entry)]
     loose = [entry for entry in entries if not is_folder(entry)]
     if folders and loose:
-        raise UserError(f"{folder} holds {loose[0].name} beside its folders; move it into one of them, or remove it.")
+        them, these = ("it", "them") if len(loose) == 1 else ("them", "these")
+        names = listed([shown(entry.name) for entry in loose])
+        raise UserError(
+            f"{shown(folder)} holds {names} beside its folders; move {them} into one of {these}, or remove {them}."
+        )
     for inner in folders:
-        _checked_name(inner.name)
-        if next(_files_of(inner), None) is None:
-            raise UserError(f"{inner} is empty; put images into it, or remove it.")
+        _checked_name(label_name(inner.name))
+    empty = [shown(inner) for inner in folders if next(_files_of(inner), None) is None]
+    if empty:
+        is_empty, it = ("is empty", "it") if len(empty) == 1 else ("are empty", "them")
+        raise UserError(f"{listed(empty)} {is_empty}; put images into {it}, or remove {it}.")
     return folders
 
 
@@ -299,18 +354,26 @@ def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pat
             yield from _files_of(inner, above | {resolved})
 
 
+def _is_image(file: Path) -> bool:
+    """Return whether a file is an image, by its suffix or else by its first bytes; a link to nothing is none."""
+    if file.suffix:
+        return file.suffix.lower() in SUFFIXES
+    try:
+        # A pipe would never answer.
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            return stream.read(len(SIGNATURES[0])).startswith(SIGNATURES)
+    except OSError:
+        return False
+
+
 def _visible(folder: Path) -> Iterator[Path]:
     """Yield the entries of a folder, sorted, without hidden and system files."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(f"The folder {folder} cannot be read ({error.strerror}); fix or remove it.") from None
+        raise UserError(f"The folder {shown(folder)} cannot be read ({error.strerror}); fix or remove it.") from None
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in SYSTEM_NAMES:
-            continue
-        try:
-            entry.name.encode()
-        except UnicodeEncodeError:
-            # Tables and manifests name files and folders in UTF-8.
-            raise UserError(f"{folder} holds {entry.name!r}, whose name is not UTF-8; rename it.") from None
-        yield entry
+        if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
+            yield entry

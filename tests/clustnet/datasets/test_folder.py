@@ -244,7 +244,7 @@ def _broken_link(file: Path) -> None:
         (_bomb, "has over 4096 pixels a side; make it smaller or remove it"),
         (_huge, "is larger than 64 MiB; make it smaller or remove it"),
         (_pipe, "is not a file; remove it"),
-        (_broken_link, r"cannot be read \(No such file or directory\); fix or remove it"),
+        (_broken_link, "is a link to nothing; fix or remove it"),
     ],
 )
 def test_a_bad_file_is_named(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
@@ -254,7 +254,55 @@ def test_a_bad_file_is_named(folder: Path, spoil: Callable[[Path], None], messag
         load_folder("test", folder, GREY)
 
 
-def test_a_bad_training_file_is_named(folder: Path) -> None:
+def test_all_bad_files_are_counted(folder: Path) -> None:
+    for number in range(12):
+        (folder / "train" / "ok" / f"bad_{number:02}.png").write_text("no image")
+    (folder / "train" / "defect" / "cut.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError) as error:
+        load_folder("train", folder, GREY)
+    message = str(error.value)
+    assert message.startswith(f"13 files cannot be used: The file {folder}/train/defect/cut.png is a link to nothing;")
+    assert f"{folder}/train/ok/bad_08.png is not a PNG" in message
+    assert "bad_09" not in message
+    assert message.endswith(" and 3 more.")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.JPG", "a", "a.tmp.png"])
+def test_names_of_images_may_end_in_anything(tmp_path: Path, name: str) -> None:
+    folder = write_images(tmp_path, {"test/ok": 1})
+    Image.new("RGB", (9, 9), "red").save(folder / name, "JPEG")
+    # Beside the folders of splits only what is an image is trained on.
+    data = load_folder("train", folder, GREY)
+    assert data.files == (name,)
+
+
+def test_folders_that_are_not_utf_8_are_loaded(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"ok": 1, os.fsdecode(b"caf\xe9"): 2})
+    data = load_folder("train", folder, GREY)
+    assert data.coarse_labels == ("caf\\xe9", "ok")
+    assert sorted(data.coarse.tolist()) == [0, 0, 1]
+    data.coarse_labels[0].encode()
+
+
+def test_bad_files_are_named_in_ascii(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"ok": 1})
+    (folder / "ok" / os.fsdecode(b"caf\xe9.png")).write_text("no image")
+    with pytest.raises(UserError, match=r"ok/caf\\xe9\.png is not a PNG") as error:
+        load_folder("train", folder, GREY)
+    str(error.value).encode()
+
+
+def test_both_forms_of_unicode_are_one_label(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"train/caf\u00e9": 2, "train/cafe\u0301": 1, "train/ok": 1, "test/cafe\u0301": 1})
+    data = load_folder("train", folder, GREY)
+    assert data.coarse_labels == ("caf\u00e9", "ok")
+    assert sorted(data.coarse.tolist()) == [0, 0, 0, 1]
+    assert load_folder("test", folder, GREY).coarse.tolist() == [0]
+
+
+def test_a_bad_training_file_is_named(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"train/defect/may": 2}, colour=False)
     file = folder / "train" / "defect" / "may" / "0.png"
     _text(file)
     with pytest.raises(UserError, match=f"{file} is not a PNG"):

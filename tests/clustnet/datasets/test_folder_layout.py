@@ -311,8 +311,45 @@ def test_a_path_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
         folder_names(folder)
 
 
-def test_a_name_outside_utf_8_is_refused(tmp_path: Path) -> None:
+def test_a_file_outside_utf_8_is_listed(tmp_path: Path) -> None:
     folder = write_images(tmp_path, {"ok": 1})
-    (folder / "ok" / "0.png").rename(folder / "ok" / os.fsdecode(b"\xff.png"))
-    with pytest.raises(UserError, match=r"ok holds '.*', whose name is not UTF-8; rename it"):
-        split_files(folder, "train")
+    file = (folder / "ok" / "0.png").rename(folder / "ok" / os.fsdecode(b"\xff.png"))
+    assert split_files(folder, "train") == [file]
+
+
+def test_names_shown_alike_are_refused(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {os.fsdecode(b"caf\xe9"): 1, "caf\\xe9": 1})
+    with pytest.raises(UserError, match=r"two folders that are shown as 'caf\\xe9', as the name of one is not UTF-8"):
+        folder_names(folder)
+
+
+@pytest.mark.parametrize("label", ["caf\u00e9", "cafe\u0301"])
+def test_references_in_either_form_name_classes(tmp_path: Path, label: str) -> None:
+    folder = write_images(tmp_path, {"caf\u00e9": 1, "ok": 1, f"reference/{label}/a": 1, "reference/ok/b": 1})
+    write_images(folder, {"reference/caf\u00e9/c": 1})
+    names = folder_names(folder)
+    assert (names.coarse_labels, names.classes) == (("caf\u00e9", "ok"), ("caf\u00e9/a", "caf\u00e9/c", "ok/b"))
+    assert names.labels_of((label, "a")) == (0, 0)
+    write_images(folder, {f"test/{label}": 1})
+    check_folders(folder, "test", names)
+
+
+def test_a_dangling_link_is_listed(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"ok": 1})
+    link = folder / "ok" / "gone.png"
+    link.symlink_to("nowhere.png")
+    assert link in split_files(folder, "train")
+
+
+def test_loose_files_are_named_together(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"": 12, "ok": 1})
+    with pytest.raises(UserError, match=r"holds 0\.png, 1\.png, 10\.png, .* and 2 more beside its folders; move them"):
+        folder_names(folder)
+
+
+def test_empty_folders_are_named_together(tmp_path: Path) -> None:
+    folder = write_images(tmp_path, {"ok": 1})
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    with pytest.raises(UserError, match=r"/a, .*/b are empty; put images into them, or remove them\.$"):
+        folder_names(folder)
