@@ -86,7 +86,7 @@ def test_images_beside_classes_have_none(tmp_path: Path) -> None:
     names = folder_names(folder, given=False)
     assert names.classes == ("cat", "dog")
     assert names.labels_of(()) == (0, UNKNOWN)
-    with pytest.raises(UserError, match=r"train holds 0\.png beside its folders; move it into one of them, or remove"):
+    with pytest.raises(UserError, match=r"train holds 0\.png, 1\.png beside its folders; move them into one of"):
         folder_names(folder)
 
 
