@@ -2,12 +2,14 @@
 
 import errno
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from clustnet import __version__
 from clustnet.errors import UserError
+from clustnet.files import shown
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -40,6 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     try:
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without UTF-8 shows the other characters escaped.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
         importlib.import_module(COMMANDS[command][0]).main(arguments)
         sys.stdout.flush()
     except UserError as error:
@@ -66,7 +72,7 @@ def _run(command: str, arguments: list[str]) -> int:
 def _fail(message: str, code: int = WRONG_INPUT) -> int:
     # The first process of each machine reports, because what is wrong may be wrong on one machine alone.
     if _is_first("LOCAL_RANK"):
-        print(f"clustnet: {message}", file=sys.stderr)
+        print(f"clustnet: {shown(message)}", file=sys.stderr)
     return code
 
 

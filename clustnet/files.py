@@ -49,6 +49,11 @@ def check_writable(folder: Path, option: str = "--out") -> None:
         ) from None
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the user's home in the place of ~, which a shell leaves in quotes."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails where there is no home
+
+
 def shown(name: str | Path) -> str:
     r"""Return a file's name as it is shown: bytes that are no UTF-8 are escaped, as in ``caf\xe9.png``."""
     try:

@@ -43,12 +43,15 @@ def main(arguments: list[str]) -> None:
         return
     options = _parser().parse_args(arguments)
     _check_combination(options)
-    evaluation = _evaluate_files(options) if names_files(options.data) else _evaluate(options)
+    files = _evaluate_files(options) if names_files(options.data) else None
+    evaluation = files or _evaluate(options)
     from evaluation.report.summary import summary
 
     for line in summary(evaluation):
         print(line)
     print(f"report: {options.out / 'report.html'}")
+    if options.strict and files is not None and files.unread.total:
+        raise UserError(f"{files.unread.total:,} files or images were not read, and --strict was given; see above.")
 
 
 def _check_combination(options: argparse.Namespace) -> None:
@@ -233,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DATA",
         help="mnist:test; cifar10:PATH:test with its files' path; folder:PATH, whose test/ has images in folders named "
         "for their coarse labels, their classes, or LABEL/CLASS; or, with --bundle, files: images in such folders "
-        "('digits/*/*.png'), or Parquet with the column image, and label or coarse where the truth is known "
+        "('digits/*/*'), or Parquet with the column image, and label or coarse where the truth is known "
         "('s3://bucket/*.parquet')",
     )
     parser.add_argument(
@@ -254,6 +257,9 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="the report's folder; an earlier report is replaced",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="end with exit code 2 where any of the files could not be read"
     )
     parser.add_argument("--limit", type=_at_least_one, metavar="N", help="score the first N images, and outliers, only")
     parser.add_argument(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustnet.errors import UserError
+from clustnet.files import shown
 
 if TYPE_CHECKING:
     from clustnet.bundles.answers import Answers
@@ -51,9 +52,9 @@ def _readable(files: list[Path], spec: "InputSpec") -> tuple[list[Path], list[ND
             images.append(prepare(file.read_bytes(), spec))
             good.append(file)
         except UserError as error:
-            print(f"{file}: {error}", file=sys.stderr)
+            print(f"{shown(file)}: {error}", file=sys.stderr)
         except OSError as error:
-            print(f"{file}: {error.strerror}; name image files.", file=sys.stderr)
+            print(f"{shown(file)}: {error.strerror}; name image files.", file=sys.stderr)
     return good, images
 
 
@@ -67,7 +68,7 @@ def csv_rows(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) 
     ]
     for i, file in enumerate(files):
         yield [
-            *(file, answers.coarse_label[i], answers.coarse_probability[i].max()),
+            *(shown(file), answers.coarse_label[i], answers.coarse_probability[i].max()),
             *(classes[answers.guess[i]], answers.guess_probability[i], answers.expert[i], answers.confidence[i]),
             int(answers.abstain[i]),
             *answers.coarse_probability[i],
@@ -83,7 +84,7 @@ def _table(files: Sequence[Path], answers: "Answers", classes: Sequence[str]) ->
     for i, file in enumerate(files):
         cells = (str(answers.coarse_label[i]), f"{answers.coarse_probability[i].max():.4f}") if divided else ()
         yield (
-            str(file),
+            shown(file),
             *cells,
             classes[answers.guess[i]],
             f"{answers.guess_probability[i]:.4f}",

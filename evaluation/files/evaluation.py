@@ -11,6 +11,7 @@ from pyarrow import fs
 
 from clustnet.bundles.predictor import Device
 from clustnet.errors import UserError
+from clustnet.files import shown
 from clustnet.scores.tally import Tally, scores_of, tally
 from evaluation.files.reading import Batch, Reader
 from evaluation.files.units import Unit, list_units
@@ -157,7 +158,7 @@ def evaluate_files(
     total = sum(progress(parts, listing.images, lambda part: part.images), Part(0, None, listing.unread))
     if total.tally is None:
         raise UserError(_nothing_read(pattern, total.unread))
-    data = FileImages(pattern, len(total.tally))
+    data = FileImages(shown(pattern), len(total.tally))
     return FileEvaluation(data, source.info, total.tally, source.description(), total.unread)
 
 

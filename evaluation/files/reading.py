@@ -18,11 +18,12 @@ from clustnet.bundles.preparation import prepare
 from clustnet.datasets.folder import MAX_FILE_BYTES
 from clustnet.datasets.folder_layout import FolderNames
 from clustnet.errors import UserError
-from evaluation.files.units import Unit, first_line
+from clustnet.files import shown
+from evaluation.files.opening import opened
+from evaluation.files.units import COARSE, IMAGE, LABEL, Unit, first_line
 from evaluation.files.unread import Fault
 from evaluation.sources.sources import BATCH, ModelInfo
 
-IMAGE, LABEL, COARSE = "image", "label", "coarse"
 # A file of as many bytes as an image has pixels is still a file.
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
@@ -87,7 +88,7 @@ class TruthNames:
                 return found
         # A model without any names says nothing of folders.
         if wild and self._names.folders():
-            raise self._unknown(f"folder {folders[-1]!r}")
+            raise self._unknown(f"folder '{shown(folders[-1])}'")
         return Truth()
 
     def of_columns(self, label: Any, coarse: Any) -> Truth:
@@ -157,18 +158,18 @@ class Reader:
     def _image_file(self, file: str, folders: int) -> Row:
         """Return the image of a file; the folders above it name its truth."""
         truth = self._names.of_folders(PurePosixPath(file).parts[:-1], folders)
-        with self._filesystem.open_input_file(file) as content:
+        with opened(self._filesystem, file) as content:
             return Row(prepare(content.read(MAX_FILE_BYTES), self._spec), truth)
 
     def _row_group(self, unit: Unit) -> Iterator[Batch]:
         """Yield the images of a row group."""
         done = 0
         try:
-            with self._filesystem.open_input_file(unit.files[0]) as content:
-                for table in _tables(pq.ParquetFile(content), unit):
+            with opened(self._filesystem, unit.files[0]) as content:
+                for table in _tables(content, unit):
                     yield self._batch(unit, done, table)
                     done += len(table)
-        except (UserError, OSError, pa.ArrowException) as error:
+        except Exception as error:  # noqa: BLE001 - of odd files Arrow raises a dozen types
             rows = f"{unit.row + done} to {unit.row + unit.images - 1}"
             fault = Fault(unit.first + done, unit.files[0], rows, first_line(error))
             yield Batch(unit.first + done, faults=[fault])
@@ -176,31 +177,57 @@ class Reader:
     def _batch(self, unit: Unit, done: int, table: pa.RecordBatch) -> Batch:
         """Return the images of some rows, which are the unit's from ``done`` on."""
         batch = Batch(unit.first + done)
-        images = table.column(IMAGE)
-        # The Hugging Face hub has them as {bytes, path}.
-        if pa.types.is_struct(images.type):
-            images = images.field("bytes")
+        images, tensors = self._image_column(table.column(IMAGE))
         names = [name for name in (LABEL, COARSE) if name in table.schema.names]
-        truths = table.select(names).to_pylist() if names else [{}] * len(table)
-        for row, truth in enumerate(truths):
+        for row in range(len(table)):
             try:
+                # One value at a time, as a long one may be there many times over.
+                truth = {name: table.column(name)[row].as_py() for name in names}
                 named = self._names.of_columns(truth.get(LABEL), truth.get(COARSE))
-                batch.rows.append(Row(self._image(images[row]), named))
+                batch.rows.append(Row(self._image(images[row], tensors), named))
             except UserError as error:
                 fault = Fault(batch.first + row, unit.files[0], str(unit.row + done + row), str(error))
                 batch.faults.append(fault)
         return batch
 
-    def _image(self, value: pa.Scalar) -> NDArray[np.uint8]:
+    def _image_column(self, images: pa.Array) -> tuple[pa.Array, pa.BaseExtensionType | None]:
+        """Return the column of images as bytes or lists, and the type of tensors where they are some.
+
+        Raises:
+            UserError: they have no such form, or their shape is another.
+        """
+        tensors = None
+        # Ray knows more kinds of tensors than Arrow, and brings both to lists.
+        if isinstance(images.type, pa.BaseExtensionType):
+            tensors, images = images.type, images.storage
+        # The Hugging Face hub has them as {bytes, path}.
+        if pa.types.is_struct(images.type):
+            if "bytes" not in images.type.names:
+                raise UserError(f"The column {IMAGE!r} is of type {images.type}; expected a struct with bytes.")
+            images = images.field("bytes")
+        if not isinstance(tensors, pa.FixedShapeTensorType):
+            return images, None
+        shape = [tensors.shape[place] for place in tensors.permutation or range(len(tensors.shape))]
+        # A grey image may have a side of one channel.
+        if [side for side in shape if side != 1] != [side for side in self._spec.shape if side != 1]:
+            raise UserError(f"The images are tensors of {_by(shape)}; expected {_by(self._spec.shape)}.")
+        return images, tensors
+
+    def _image(self, value: pa.Scalar, tensors: pa.BaseExtensionType | None) -> NDArray[np.uint8]:
         """Return an image from its pixels, as bytes or lists of numbers, or from the bytes of an image file."""
+        if isinstance(value, pa.DictionaryScalar):
+            value = value.value
         if not value.is_valid:
             raise UserError("There is no image.")
         # Large lists and lists of a fixed size are such scalars as well.
         if isinstance(value, pa.ListScalar):
-            return self._shaped(_numbers(value.values))
-        content = value.as_py()
-        if not isinstance(content, bytes):
+            return self._shaped(_logical(_numbers(value.values), tensors))
+        if not isinstance(value, pa.BinaryScalar) or isinstance(value, pa.StringScalar):
             raise UserError(f"The image is of type {value.type}; expected bytes or lists of whole numbers.")
+        if value.as_buffer().size > MAX_FILE_BYTES:
+            size, limit = value.as_buffer().size >> 20, MAX_FILE_BYTES >> 20
+            raise UserError(f"The image has {size} MiB; at most {limit} MiB are read.")
+        content = value.as_py()
         if len(content) != self._pixels or content.startswith(SIGNATURES):
             return prepare(content, self._spec)
         return self._shaped(np.frombuffer(content, np.uint8))
@@ -208,27 +235,51 @@ class Reader:
     def _shaped(self, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         """Return an image of the model's input shape from its pixels."""
         if pixels.dtype.kind not in "iu" or pixels.size != self._pixels:
-            expected = " x ".join(map(str, self._spec.shape))
+            expected = _by(self._spec.shape)
             raise UserError(f"The image is {pixels.size} values of {pixels.dtype}; expected {expected} whole numbers.")
         if pixels.dtype != np.uint8 and not 0 <= pixels.min() <= pixels.max() <= 255:
             raise UserError(f"The image has values from {pixels.min()} to {pixels.max()}; expected 0 to 255.")
         return pixels.astype(np.uint8).reshape(self._spec.shape)
 
 
-def _tables(file: pq.ParquetFile, unit: Unit) -> Iterator[pa.RecordBatch]:
-    """Yield the unit's rows, ``BATCH`` at a time."""
-    names = file.schema_arrow.names
+def _tables(content: Any, unit: Unit) -> Iterator[pa.RecordBatch]:
+    """Yield the unit's rows, ``BATCH`` at a time.
+
+    Raises:
+        UserError: a column is missing, or there twice.
+    """
+    schema = pq.ParquetFile(content).schema
+    names = schema.to_arrow_schema().names
     if IMAGE not in names:
         raise UserError(
             f"There is no column {IMAGE!r}, but {', '.join(names)}; expected {IMAGE!r}, and {LABEL!r} or {COARSE!r} "
             "where the truth is known."
         )
     columns = [name for name in (IMAGE, LABEL, COARSE) if name in names]
+    for name in columns:
+        if names.count(name) > 1:
+            raise UserError(f"There are {names.count(name)} columns {name!r}; leave one.")
+    # What is there many times over is kept once.
+    paths = {schema.column(index).path: schema.column(index) for index in range(len(schema))}
+    once = [path for path, column in paths.items() if column.physical_type == "BYTE_ARRAY"]
+    file = pq.ParquetFile(content, read_dictionary=[path for path in once if path.partition(".")[0] in columns])
     left = unit.images
     for table in file.iter_batches(BATCH, row_groups=[unit.row_group], columns=columns):
         if left:
             yield table.slice(0, left)
         left -= min(left, len(table))
+
+
+def _logical(pixels: NDArray[Any], tensors: pa.BaseExtensionType | None) -> NDArray[Any]:
+    """Return the numbers of a tensor in the order of its sides, which may lie in memory in another."""
+    if tensors is None or not tensors.permutation:
+        return pixels
+    return pixels.reshape(tensors.shape).transpose(tensors.permutation).ravel()
+
+
+def _by(sides: Sequence[int]) -> str:
+    """Return a shape in words."""
+    return " x ".join(map(str, sides))
 
 
 def _numbers(values: pa.Array) -> NDArray[Any]:

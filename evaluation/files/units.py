@@ -4,19 +4,23 @@ A unit is scored as a whole by one worker, in batches that begin at its first im
 depend on its batch, so the batches must not depend on how many workers there are or on who is done first.
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from clustnet.errors import UserError
-from evaluation.files.patterns import PARQUET
+from clustnet.files import expanded, shown
+from evaluation.files.opening import opened
+from evaluation.files.patterns import PARQUET, WILD
 from evaluation.files.unread import Fault, UnreadImages
 from evaluation.sources.sources import BATCH
 
@@ -24,7 +28,13 @@ from evaluation.sources.sources import BATCH
 IMAGES_PER_UNIT = 4 * BATCH
 # On object storage nearly all of the time of each is waiting.
 FOOTERS_AT_ONCE = 16
-WILD = frozenset("*?[")
+# The columns that are read.
+IMAGE, LABEL, COARSE = "image", "label", "coarse"
+# Of a row group's columns in memory. Arrow reads a row group's column as a whole.
+MAX_ROW_GROUP_BYTES = 2**30
+# Of a number in memory, where Parquet keeps it in more.
+SMALL_BYTES = {"INT_8": 1, "UINT_8": 1, "INT_16": 2, "UINT_16": 2}
+PHYSICAL_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Listing:
     Args:
         filesystem: where the files are.
         units: in the order of their images.
-        unread: the Parquet files whose footer cannot be read.
+        unread: the Parquet files whose footer cannot be read, and row groups that are too large.
     """
 
     filesystem: fs.FileSystem
@@ -76,11 +86,11 @@ class Listing:
 
 
 def list_units(pattern: str) -> Listing:
-    """Return the files of a pattern, in the order of their names, in units.
+    """Return the files of a pattern, in the order of their names, in units; those that end in .parquet are Parquet.
 
     Args:
         pattern: a path or an address such as ``s3://bucket/digits/*.parquet``, in which ``*``, ``?`` and ``[...]``
-            stand for anything within one part of the path; its ending says what the files are.
+            stand for anything within one part of the path; ~ is the user's home.
 
     Raises:
         UserError: no such files, or a place that cannot be reached.
@@ -90,51 +100,89 @@ def list_units(pattern: str) -> Listing:
         raise UserError(
             f"No files match {pattern!r}; check the pattern, and put it in quotes so that no shell expands it."
         )
-    if PurePosixPath(pattern).suffix.lower() != PARQUET:
-        return Listing(filesystem, list(_image_units(files, folders)), UnreadImages())
-    return _row_groups(filesystem, files)
-
-
-def _image_units(files: list[str], folders: int) -> Iterator[Unit]:
-    """Yield units of image files."""
-    for first in range(0, len(files), IMAGES_PER_UNIT):
-        some = tuple(files[first : first + IMAGES_PER_UNIT])
-        yield Unit(some, first, len(some), folders=folders)
-
-
-class _Footer(NamedTuple):
-    """The rows of each row group of a Parquet file, or why they are not known."""
-
-    file: str
-    rows: list[int]
-    fault: str | None = None
-
-
-def _row_groups(filesystem: fs.FileSystem, files: list[str]) -> Listing:
-    """Return the row groups of Parquet files as units."""
     units: list[Unit] = []
     faults: list[Fault] = []
     first = 0
+    for parquet, group in groupby(files, lambda file: PurePosixPath(file).suffix.lower() == PARQUET):
+        some = list(group)
+        if parquet:
+            first = _add_row_groups(units, faults, filesystem, some, first)
+        else:
+            units += _image_units(some, first, folders)
+            first += len(some)
+    return Listing(filesystem, units, UnreadImages.of(faults))
+
+
+def _image_units(files: list[str], first: int, folders: int) -> Iterator[Unit]:
+    """Yield units of image files, the first of which has a place among all images."""
+    for start in range(0, len(files), IMAGES_PER_UNIT):
+        some = tuple(files[start : start + IMAGES_PER_UNIT])
+        yield Unit(some, first + start, len(some), folders=folders)
+
+
+class _RowGroup(NamedTuple):
+    """How many rows a row group has, and how many bytes of memory its columns take at least."""
+
+    rows: int
+    size: int
+
+
+class _Footer(NamedTuple):
+    """The row groups of a Parquet file, or why they are not known."""
+
+    file: str
+    groups: list[_RowGroup]
+    fault: str | None = None
+
+
+def _add_row_groups(
+    units: list[Unit], faults: list[Fault], filesystem: fs.FileSystem, files: list[str], first: int
+) -> int:
+    """Add the row groups of Parquet files, the first of which has a place among all images; return the next place."""
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         for footer in pool.map(lambda file: _footer(filesystem, file), files):
             if footer.fault is not None:
                 faults.append(Fault(first, footer.file, "", footer.fault))
             row = 0
-            for group, rows in enumerate(footer.rows):
-                if rows:
+            for group, (rows, size) in enumerate(footer.groups):
+                if size > MAX_ROW_GROUP_BYTES:
+                    faults.append(Fault(first, footer.file, f"{row} to {row + rows - 1}", _too_large(size)))
+                elif rows:
                     units.append(Unit((footer.file,), first, rows, group, row))
                 first, row = first + rows, row + rows
-    return Listing(filesystem, units, UnreadImages.of(faults))
+    return first
 
 
 def _footer(filesystem: fs.FileSystem, file: str) -> _Footer:
     """Return the footer of a Parquet file, or why it cannot be read."""
     try:
-        with filesystem.open_input_file(file) as content:
+        with opened(filesystem, file) as content:
             metadata = pq.ParquetFile(content).metadata
-            return _Footer(file, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-    except (OSError, pa.ArrowException) as error:
+            groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+            return _Footer(file, [_RowGroup(group.num_rows, _size(group, metadata.schema)) for group in groups])
+    except Exception as error:  # noqa: BLE001 - of odd files Arrow raises a dozen types
         return _Footer(file, [], first_line(error))
+
+
+def _size(group: Any, schema: Any) -> int:
+    """Return how many bytes of memory the columns of a row group take that are read, as far as its footer tells."""
+    total = 0
+    for index in range(group.num_columns):
+        chunk, column = group.column(index), schema.column(index)
+        if chunk.path_in_schema.partition(".")[0] not in (IMAGE, LABEL, COARSE):
+            continue
+        # Of equal numbers a file holds one, and how often it comes.
+        width = SMALL_BYTES.get(column.converted_type) or PHYSICAL_BYTES.get(column.physical_type, column.length)
+        total += max(chunk.total_uncompressed_size, chunk.num_values * max(width, 0))
+    return total
+
+
+def _too_large(size: int) -> str:
+    """Return why a row group is not read."""
+    return (
+        f"The row group takes {size / 2**30:.1f} GiB of memory, and at most {MAX_ROW_GROUP_BYTES / 2**30:g} GiB are "
+        "read; write smaller ones, as by row_group_size."
+    )
 
 
 def _matching(pattern: str) -> tuple[fs.FileSystem, list[str], int]:
@@ -144,12 +192,36 @@ def _matching(pattern: str) -> tuple[fs.FileSystem, list[str], int]:
     base, rest = "/".join(parts[:fixed]) or pattern[: pattern.startswith("/")], parts[fixed:]
     try:
         filesystem, root = _opened(base)
+        if isinstance(filesystem, fs.LocalFileSystem):
+            return filesystem, sorted(_local_files(root, rest)), len(rest) - 1
         selector = fs.FileSelector(root, allow_not_found=True, recursive=len(rest) > 1)
         found = [info.path for info in filesystem.get_file_info(selector) if info.type != fs.FileType.Directory]
     except (OSError, pa.ArrowException) as error:
-        raise UserError(f"The files {pattern!r} cannot be listed ({first_line(error)}); check the address.") from None
+        reason = shown(first_line(error))
+        raise UserError(f"The files {pattern!r} cannot be listed ({reason}); check the address.") from None
     depth = len(PurePosixPath(root).parts)
     return filesystem, sorted(path for path in found if _fits(PurePosixPath(path).parts[depth:], rest)), len(rest) - 1
+
+
+def _local_files(folder: str, patterns: list[str]) -> Iterator[str]:
+    """Yield the files of this machine whose parts below a folder fit the patterns, and links that lead nowhere.
+
+    Arrow lists neither such links nor a folder in which a name is no UTF-8.
+    """
+    try:
+        entries = list(os.scandir(folder or "/"))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if not _fits((entry.name,), patterns[:1]):
+            continue
+        path = f"{folder.rstrip('/')}/{entry.name}"
+        # A link to a folder counts as one.
+        if not entry.is_dir():
+            if len(patterns) == 1 or (entry.is_symlink() and not Path(path).exists()):
+                yield path
+        elif len(patterns) > 1:
+            yield from _local_files(path, patterns[1:])
 
 
 def _opened(base: str) -> tuple[fs.FileSystem, str]:
@@ -158,7 +230,7 @@ def _opened(base: str) -> tuple[fs.FileSystem, str]:
         filesystem, root = fs.FileSystem.from_uri(base)
         return filesystem, root
     # Workers may have another working directory.
-    return fs.LocalFileSystem(), str(Path(base).absolute())
+    return fs.LocalFileSystem(), str(expanded(base).absolute())
 
 
 def _fits(names: tuple[str, ...], patterns: list[str]) -> bool:

@@ -4,6 +4,8 @@ import heapq
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from clustnet.files import shown
+
 MAX_LISTED = 1000
 # The table in the report's folder that lists them.
 UNREAD = "unread.csv"
@@ -14,7 +16,7 @@ class Fault(NamedTuple):
 
     Args:
         place: of its first image among all images.
-        file: where it is.
+        file: where it is; listed as it is shown.
         rows: of a Parquet file, such as ``7`` or ``7 to 12``; empty for a whole file.
         reason: why it could not be read.
     """
@@ -40,7 +42,8 @@ class UnreadImages:
     @classmethod
     def of(cls, faults: list[Fault]) -> "UnreadImages":
         """Return the number of the faults and the first of them."""
-        return cls(len(faults), tuple(heapq.nsmallest(MAX_LISTED, faults)))
+        readable = [fault._replace(file=shown(fault.file), reason=shown(fault.reason)) for fault in faults]
+        return cls(len(faults), tuple(heapq.nsmallest(MAX_LISTED, readable)))
 
     def __add__(self, other: "UnreadImages") -> "UnreadImages":
         listed = heapq.nsmallest(MAX_LISTED, [*self.listed, *other.listed])

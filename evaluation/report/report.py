@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from clustnet.bundles.groups import UNKNOWN
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.files import write_table
+from clustnet.files import check_writable, write_table
 from clustnet.scores.left_out import left_out, partly_known
 from clustnet.scores.reference_budget import ReferenceBudget
 from clustnet.scores.registry import definition, shown, title
@@ -35,7 +35,7 @@ def check_replaceable(folder: Path) -> None:
     """Raise where the folder is anything but an earlier report.
 
     Raises:
-        UserError: the path is a file, or a folder that holds anything else.
+        UserError: the path is a file, or a folder that holds anything else, or it cannot be written.
     """
     for place in (folder, *folder.resolve().parents):
         if place.exists() and not place.is_dir():
@@ -47,6 +47,8 @@ def check_replaceable(folder: Path) -> None:
             f"{folder} is not an earlier report, as it holds {min(others)}, so it is not replaced; "
             "name a new folder with --out."
         )
+    # The report is written beside the folder and then renamed.
+    check_writable(folder.resolve().parent)
 
 
 def write_report(evaluation: Evaluated, folder: Path) -> None:

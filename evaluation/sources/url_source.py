@@ -5,6 +5,8 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import numpy as np
@@ -26,6 +28,13 @@ RETRIES = 5
 MAX_WAIT_SECONDS = 60.0
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 LOCKED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+# What a proxy answers in a service's place.
+OF_A_PROXY = (
+    HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
 # Of an error page, what is worth showing.
 MAX_REASON_CHARACTERS = 300
 
@@ -167,7 +176,8 @@ class UrlSource:
             time.sleep(_wait(response.headers.get("Retry-After"), retry))
         if response.status_code != HTTPStatus.OK:
             reason = f"{_refusal(method, path, response)}{_key_hint(response.status_code)}"
-            raise UserError(f"The service at {self._url} {reason}")
+            through = _proxy(self._url) if response.status_code in OF_A_PROXY else ""
+            raise UserError(f"The service at {self._url}{through} {reason}")
         return response.content
 
     def _request(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
@@ -176,11 +186,12 @@ class UrlSource:
             return self._client.request(method, f"{self._url}{path}", json=body)
         except httpx.TimeoutException:
             raise UserError(
-                f"The service at {self._url} did not answer in time; see whether it is overloaded."
+                f"The service at {self._url} did not answer in time{_proxy(self._url)}; see whether it is overloaded."
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UserError(
-                f"The service at {self._url} cannot be reached ({error}); start it with 'make serve' or check --url."
+                f"The service at {self._url} cannot be reached{_proxy(self._url)} ({error}); start it with "
+                "'make serve' or check --url."
             ) from None
 
     def _unexpected(self, method: str, path: str, error: Exception) -> UserError:
@@ -269,6 +280,23 @@ def _refusal(method: str, path: str, response: httpx.Response) -> str:
     if reason in ("", response.reason_phrase) or reason.startswith("<"):
         return f"answered {method} {path} with {status}; check --url and the service's log."
     return f"answered {method} {path} with {status}: {reason[:MAX_REASON_CHARACTERS]}"
+
+
+def _proxy(url: str) -> str:
+    """Return which proxy of the environment requests go through, without its password; empty for none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    for scheme in (parts.scheme, "all"):
+        proxy = getproxies().get(scheme)
+        if proxy and not proxy_bypass(parts.netloc):
+            shown = proxy.rpartition("@")[2].rpartition("//")[2]
+            return (
+                f" through the proxy {shown}, which {scheme.upper()}_PROXY names (set NO_PROXY={parts.hostname} to go "
+                "without it)"
+            )
+    return ""
 
 
 def _key_hint(status: int) -> str:

@@ -100,3 +100,13 @@ def test_a_closed_pipe_gives_no_traceback() -> None:
         process.stdout.close()
         process.stdin.close()
         assert (process.stderr.read(), process.wait(timeout=60)) == (b"", cli.FAILED)
+
+
+def test_names_of_any_bytes_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(arguments: list[str]) -> None:
+        print("caf\udce9.png")
+        raise UserError("The file caf\udce9.png is missing.")
+
+    assert run_command(monkeypatch, work) == cli.WRONG_INPUT
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("caf\\udce9.png\n", "clustnet: The file caf\\xe9.png is missing.\n")

@@ -1,11 +1,25 @@
 import csv
 import hashlib
+import os
 import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from clustnet.files import replacing, replacing_folder, sha256_of, stamp_of, write_table, write_text
+from clustnet.errors import UserError
+from clustnet.files import (
+    check_writable,
+    expanded,
+    replacing,
+    replacing_folder,
+    sha256_of,
+    shown,
+    stamp_of,
+    write_table,
+    write_text,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -96,3 +110,45 @@ def test_a_failed_move_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest
         (temporary / "new").touch()
     assert names(tmp_path) == ["folder"]
     assert names(tmp_path / "folder") == ["old"]
+
+
+@pytest.mark.parametrize("folder", [".", "new", "new/deep"])
+def test_what_can_be_written_is_left_alone(tmp_path: Path, folder: str) -> None:
+    check_writable(tmp_path / folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        (
+            "/proc/none/deep",
+            r"^/proc/none/deep cannot be written, as /proc cannot \(.*\); name another folder by --to\.$",
+        ),
+        ("/proc", r"^/proc cannot be written \(.*\); name another folder by --to\.$"),
+        ("file/deep", r"file/deep cannot be written, as .*file cannot \(Not a directory\)"),
+        ("link", r"link cannot be written \("),
+    ],
+)
+def test_what_cannot_be_written_is_one_sentence(tmp_path: Path, folder: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere/at/all")
+    with pytest.raises(UserError, match=said):
+        check_writable(tmp_path / folder, "--to")
+
+
+@given(st.binary(min_size=1, max_size=20))
+def test_every_name_is_shown(name: bytes) -> None:
+    found = shown(os.fsdecode(name))
+    assert found.encode() == name.decode("utf-8", "backslashreplace").encode()
+
+
+def test_ascii_and_other_letters_stay() -> None:
+    assert shown(Path("digits/\u00fc \\.png")) == "digits/\u00fc \\.png"
+    assert shown("\ud800") == "\\ud800"
+
+
+def test_home_is_put_for_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/a") == tmp_path / "a"
+    assert expanded("a/~") == Path("a/~")

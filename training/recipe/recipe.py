@@ -5,7 +5,6 @@ A method adds its own parts in ``training/methods/NAME/config.py``. Nothing here
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -17,6 +16,7 @@ from clustnet.bundles.preparation import MAX_SIDE_PIXELS
 from clustnet.datasets import DATA_SETS, GROUPINGS
 from clustnet.datasets.folder import REFERENCE, folder_names
 from clustnet.errors import UserError
+from clustnet.files import expanded
 from training.recipe.messages import nearest, shown_value
 from training.recipe.parts import BelowOne, Count, Epochs, NotNegative, Part, Positive, Share
 from training.recipe.yaml_text import write_yaml
@@ -37,11 +37,6 @@ def _data_set(name: str) -> str:
     if name not in DATA_SETS:
         raise ValueError(f"it is {name!r}, but must be one of {', '.join(DATA_SETS)}{nearest(name, list(DATA_SETS))}")
     return name
-
-
-def _expanded(path: Path) -> Path:
-    """Return a path with the user's home in the place of ~, which a shell leaves in quotes."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails where there is no home
 
 
 def _coarse(value: Any) -> CoarseChoice:
@@ -80,7 +75,7 @@ class Data(Part):
     """
 
     name: Annotated[str, AfterValidator(_data_set)] = "mnist"
-    path: Annotated[Path, AfterValidator(_expanded)] | None = None
+    path: Annotated[Path, AfterValidator(expanded)] | None = None
     size: tuple[Side, Side] = (160, 160)
     colour: Literal["auto", True, False] = "auto"
     preparation: Literal["fit", "resize"] = "fit"

@@ -1,5 +1,8 @@
 import csv
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -101,3 +104,23 @@ def test_a_file_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["predict", "--bundle", "models/mnist"])
     assert "required: FILE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+@pytest.mark.parametrize("more", [[], ["--csv"]])
+def test_odd_names_lose_no_row(synthetic_bundle: Path, files: list[Path], encoding: str, more: list[str]) -> None:
+    folder = os.fsencode(files[0].parent)
+    names = [b"caf\xe9.png", "\u00fc.png".encode(), b"z.png"]
+    for name in names:
+        Path(os.fsdecode(folder + b"/" + name)).write_bytes(files[0].read_bytes())
+    (files[0].parent / "torn.png").write_bytes(b"torn")
+    paths = [folder + b"/" + name for name in (names[0], b"torn.png", *names[1:])]
+    command = [sys.executable, "-m", "clustnet", "predict", "--bundle", str(synthetic_bundle), *more]
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    done = subprocess.run([*map(os.fsencode, command), *paths], env=environment, capture_output=True)
+    assert done.returncode == WRONG_INPUT
+    assert b"Traceback" not in done.stderr
+    second = "\\xfc.png" if encoding == "ascii" else "\u00fc.png"
+    rows = done.stdout.decode(encoding).splitlines()[1:]
+    found = [row.split("/")[-1].partition(".png")[0] + ".png" for row in rows]
+    assert found == ["caf\\xe9.png", second, "z.png"]

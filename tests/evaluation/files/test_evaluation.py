@@ -1,7 +1,10 @@
+import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -113,3 +116,36 @@ def test_options_that_disagree_cost_no_work(
 ) -> None:
     assert main(["evaluate", "--out", str(tmp_path / "report"), *arguments]) == WRONG_INPUT
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("quick_plots")
+def test_strict_ends_with_a_code(
+    synthetic_bundle: Path, tmp_path: Path, mnist_test: LabelledImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "digits", tmp_path / "report"
+    write_parquet(folder / "a.parquet", mnist_test.first(60))
+    table = pq.read_table(folder / "a.parquet")
+    pq.write_table(table.append_column("label", table["label"]), folder / "b.parquet")
+    odd = Path(os.fsdecode(os.fsencode(folder) + b"/c\xe9.parquet"))
+    odd.write_bytes(b"torn")
+    words = ["evaluate", "--bundle", str(synthetic_bundle), "--data", f"{folder}/*", "--out", str(out)]
+    assert main(words) == DONE
+    heading, first, second = csv.reader((out / "unread.csv").read_text().splitlines())
+    assert heading == ["file", "rows", "reason"]
+    assert first == [f"{folder}/b.parquet", "0 to 59", "There are 2 columns 'label'; leave one."]
+    assert second[0] == f"{folder}/c\\xe9.parquet"
+    capsys.readouterr()
+    assert main([*words, "--strict"]) == WRONG_INPUT
+    assert capsys.readouterr().err.endswith("2 files or images were not read, and --strict was given; see above.\n")
+    assert json.loads((out / "scores.json").read_text())["images"] == 60
+    (folder / "b.parquet").unlink()
+    odd.unlink()
+    assert main([*words, "--strict"]) == DONE
+
+
+def test_a_folder_that_cannot_be_written_costs_no_work(
+    synthetic_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["evaluate", "--bundle", str(synthetic_bundle), "--data", "mnist:test", "--out", "/proc/none/report"]
+    assert main(words) == WRONG_INPUT
+    assert capsys.readouterr().err.startswith("clustnet: /proc/none cannot be written, as /proc cannot (")

@@ -1,4 +1,6 @@
 import io
+import os
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,10 @@ from PIL import Image
 from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
 from clustnet.bundles.preparation import prepare
 from clustnet.datasets import LabelledImages
+from evaluation.files import reading
 from evaluation.files.reading import Batch, Reader, Truth
 from evaluation.files.units import list_units
+from evaluation.files.unread import UnreadImages
 from evaluation.sources.sources import ModelInfo
 from tests.evaluation.image_files import write_columns, write_parquet, write_pictures
 from tests.evaluation.made_up import info
@@ -209,3 +213,89 @@ def test_a_model_without_names_has_no_truth(read: Any, tmp_path: Path) -> None:
     for pattern in ("*/*.png", "*.parquet"):
         (batch,) = read(f"{tmp_path}/{pattern}", model)
         assert [row.truth for row in batch.rows] == [Truth(UNKNOWN, UNKNOWN)]
+
+
+CASES = Path(__file__).resolve().parents[4] / "shared" / "cases" / "parquet"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="../shared/cases is not here.")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("raw_int", None),
+        ("tensor_ext", None),
+        ("hf_nobytes", "There is no image."),
+        ("dup_label", "There are 2 columns 'label'; leave one."),
+    ],
+)
+def test_odd_parquet_is_read_or_listed(read: Any, name: str, said: str | None) -> None:
+    found = read(str(CASES / f"{name}.parquet"))
+    faults = {fault.reason for batch in found for fault in batch.faults}
+    assert faults == ({said} if said else set())
+    assert sum(len(batch.rows) for batch in found) == (0 if said else 20)
+
+
+def tensors(pixels: np.ndarray, permutation: Sequence[int] | None = None) -> pa.Array:
+    kind = pa.fixed_shape_tensor(pa.uint8(), pixels.shape, permutation=permutation)
+    return pa.ExtensionArray.from_storage(kind, pa.array([pixels.ravel()], kind.storage_type))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [tensors(PIXELS), tensors(PIXELS[None]), tensors(PIXELS[:, :, None]), tensors(PIXELS.T.copy(), (1, 0))],
+    ids=["plain", "channel first", "channel last", "turned"],
+)
+def test_tensors_are_read_in_their_logical_shape(read: Any, tmp_path: Path, image: pa.Array) -> None:
+    (batch,) = read(str(write_columns(tmp_path / "one.parquet", image, [7])))
+    assert not batch.faults
+    np.testing.assert_array_equal(batch.rows[0].image, PIXELS)
+
+
+def test_tensors_of_another_shape_are_refused(read: Any, tmp_path: Path) -> None:
+    path = write_columns(tmp_path / "one.parquet", tensors(PIXELS.reshape(14, 56)), [7])
+    (batch,) = read(str(path))
+    assert [fault.reason for fault in batch.faults] == ["The images are tensors of 14 x 56; expected 28 x 28."]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"image": pa.array([{"path": "a.png"}])}, "expected a struct with bytes"),
+        ({"picture": pa.array([b"x"])}, "There is no column 'image', but picture"),
+        ({"image": pa.array([None], pa.null())}, "There is no image."),
+        ({"image": pa.array([[b"x"]])}, "expected 28 x 28 whole numbers"),
+        ({"image": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8()))}, "expected"),
+    ],
+)
+def test_odd_columns_are_faults(read: Any, tmp_path: Path, columns: dict[str, pa.Array], said: str) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "odd.parquet")
+    (batch,) = read(str(tmp_path / "odd.parquet"))
+    assert not batch.rows
+    assert said in batch.faults[0].reason
+
+
+def test_long_images_are_held_once(read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_FILE_BYTES", 2**22)
+    # Two gibibytes in memory, were each of them held.
+    path = write_columns(tmp_path / "long.parquet", [bytes(2**23)] * 256, [7] * 256)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (batch,) = read(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+    assert {fault.reason for fault in batch.faults} == {"The image has 8 MiB; at most 4 MiB are read."}
+
+
+def test_odd_names_and_links_are_faults(read: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "7"
+    folder.mkdir()
+    for name, content in ((b"caf\xe9.png", png(PIXELS)), (b"b\xe9d.png", b"torn"), (b"z.png", png(PIXELS))):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    (folder / "link.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
+    (batch,) = read(f"{tmp_path}/*/*.png")
+    assert labels([batch]) == [7, 7]
+    listed = UnreadImages.of(batch.faults).listed
+    assert [(Path(fault.file).name, fault.reason[:21]) for fault in listed] == [
+        ("b\\xe9d.png", "The file is not a PNG"),
+        ("link.png", "The link leads to no "),
+        ("pipe.png", "It is no regular file"),
+    ]

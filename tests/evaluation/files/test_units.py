@@ -1,9 +1,13 @@
+import os
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
+from evaluation.files import units
 from evaluation.files.patterns import names_files
 from evaluation.files.units import IMAGES_PER_UNIT, Unit, list_units
 from tests.evaluation.image_files import write_columns, write_parquet
@@ -23,10 +27,22 @@ def touched(folder: Path, *names: str) -> Path:
         ("cifar10:cifar10.npz:test", False),
         ("s3://bucket/digits/*.parquet", True),
         ("digits/*/*.PNG", True),
-        ("digits/*", False),
+        ("digits/*", True),
+        ("*/*", True),
+        ("~/digits/*/*", True),
+        ("digits/7/scan", True),
+        ("a.jfif", True),
+        ("a.JPE", True),
+        ("there", True),
+        ("missing", False),
+        ("folder:digits/photos", False),
+        ("folder:digits/*:test", False),
+        ("minst:digits/photos:test", False),
     ],
 )
-def test_files_are_known_by_their_ending(data: str, files: bool) -> None:
+def test_files_are_told_from_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: str, files: bool) -> None:
+    (tmp_path / "there").touch()
+    monkeypatch.chdir(tmp_path)
     assert names_files(data) is files
 
 
@@ -84,3 +100,53 @@ def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledI
 def test_nothing_to_read_is_reported(pattern: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         list_units(pattern)
+
+
+def test_home_is_read_in_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(touched(tmp_path, "digits/1/a.png")))
+    assert list_units("~/digits/*/*.png").units == [Unit((f"{tmp_path}/digits/1/a.png",), 0, 1, folders=1)]
+
+
+def test_files_need_no_ending(tmp_path: Path, mnist_test: LabelledImages) -> None:
+    touched(tmp_path, "7/a", "7/b.jfif", "8/c.jpe", "9/e.txt")
+    parquet = write_parquet(tmp_path / "8" / "d.parquet", mnist_test.first(5))
+    assert list_units(f"{tmp_path}/*/*").units == [
+        Unit((f"{tmp_path}/7/a", f"{tmp_path}/7/b.jfif", f"{tmp_path}/8/c.jpe"), 0, 3, folders=1),
+        Unit((str(parquet),), 3, 5, 0),
+        Unit((f"{tmp_path}/9/e.txt",), 8, 1, folders=1),
+    ]
+
+
+def test_names_may_be_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    for name in (b"caf\xe9.png", b"z.png", b"\xff.txt"):
+        Path(os.fsdecode(os.fsencode(tmp_path / "7") + b"/" + name)).touch()
+    (unit,) = list_units(f"{tmp_path}/*/*.png").units
+    assert [os.fsencode(Path(file).name) for file in unit.files] == [b"caf\xe9.png", b"z.png"]
+
+
+def test_links_that_lead_nowhere_are_listed(tmp_path: Path) -> None:
+    touched(tmp_path, "7/b.png")
+    (tmp_path / "7" / "a.png").symlink_to("nowhere")
+    (tmp_path / "8").symlink_to("nowhere")
+    (tmp_path / "7" / "c.parquet").symlink_to("nowhere")
+    (unit,) = list_units(f"{tmp_path}/*/*.png").units
+    assert unit.files == (f"{tmp_path}/7/a.png", f"{tmp_path}/7/b.png", f"{tmp_path}/8")
+    listing = list_units(f"{tmp_path}/7/*.parquet")
+    assert [fault.reason for fault in listing.unread.listed] == ["The link leads to no file."]
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_large_row_groups_are_refused_by_footer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: bool
+) -> None:
+    monkeypatch.setattr(units, "MAX_ROW_GROUP_BYTES", 100_000)
+    # Parquet keeps equal numbers in a few bytes.
+    equal = pa.array([[0] * 2000] * 100, pa.list_(pa.uint8()))
+    image = equal if repeated else [np.random.default_rng(row).bytes(2000) for row in range(100)]
+    path = write_columns(tmp_path / "a.parquet", image, [0] * 100, 80)
+    listing = list_units(str(path))
+    (fault,) = listing.unread.listed
+    assert (fault.place, fault.rows) == (0, "0 to 79")
+    assert "GiB of memory, and at most" in fault.reason
+    assert listing.units == [Unit((str(path),), 80, 20, 1, 80)]

@@ -2,7 +2,9 @@ import json
 import socket
 from collections.abc import Callable
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -200,3 +202,41 @@ def test_a_refused_key_says_how_to_give_one(stub: Stub, status: int) -> None:
     said = rf"with {status} \w+: No key\. \(set the environment variable CLUSTNET_API_KEY to a key with the scope"
     with pytest.raises(UserError, match=said):
         UrlSource(stub.url).answer(IMAGES)
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://me:secret@127.0.0.1:1")
+    said = (
+        rf"cannot be reached through the proxy 127.0.0.1:1, which {variable.upper()} names \(set NO_PROXY=digits.test"
+    )
+    with pytest.raises(UserError, match=said) as caught:
+        _ = UrlSource("http://digits.test:3000").info
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "digits.test")
+    with pytest.raises(UserError, match="cannot be reached") as caught:
+        _ = UrlSource("http://digits.test:3000").info
+    assert "proxy" not in str(caught.value)
+
+
+class BadGateway(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_error(502)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_answer_of_a_proxy_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BadGateway) as server:
+        Thread(target=server.serve_forever).start()
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{server.server_port}")
+        said = r"at http://digits.test through the proxy .* answered GET /model.json with 502"
+        try:
+            with pytest.raises(UserError, match=said):
+                _ = UrlSource("http://digits.test").info
+        finally:
+            server.shutdown()
