@@ -76,7 +76,7 @@ def _encoder(manifest: Manifest) -> str:
         return ""
     return (
         f"Gate and experts read the embeddings of the frozen encoder {encoder.name} (licence: {encoder.licence}). It "
-        f"was trained on: {encoder.trained_on}. Scores on such data are too good, because the encoder has seen them.\n\n"
+        f"was trained on: {encoder.trained_on}. Scores on such data are too good, as the encoder has seen them.\n\n"
     )
 
 

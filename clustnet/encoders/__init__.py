@@ -10,7 +10,18 @@ from clustnet.encoders.encoder import Concatenated, Embeds, Encoder
 from clustnet.encoders.spec import EncoderSpec, read_spec
 from clustnet.errors import UserError
 
-__all__ = ["ENCODERS", "Concatenated", "Embeds", "Encoder", "EncoderSpec", "find_encoder", "open_encoder", "read_spec"]
+__all__ = [
+    "DESCRIPTION",
+    "ENCODERS",
+    "GRAPH",
+    "Concatenated",
+    "Embeds",
+    "Encoder",
+    "EncoderSpec",
+    "find_encoder",
+    "open_encoder",
+    "read_spec",
+]
 
 GRAPH, DESCRIPTION = "encoder.onnx", "encoder.json"
 # What comes with the project.

@@ -1,0 +1,60 @@
+"""``clustnet encoder``: a model of timm -> an encoder that recipes and ``--encoder`` name."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from clustnet.errors import UserError
+
+TIMM = "timm:"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make an encoder and print what it reads and writes.
+
+    Raises:
+        UserError: timm is not installed or has no such model, or its weights cannot be had.
+        ParityError: the graph computes something else than the model.
+    """
+    options = _parser().parse_args(arguments)
+    if not options.model.startswith(TIMM) or options.model == TIMM:
+        raise UserError(
+            f"The model {options.model!r} must be named as {TIMM}NAME, as in {TIMM}vit_small_patch14_dinov2."
+        )
+    # Here, so that --help does not load torch.
+    try:
+        from onnx_export.timm_encoder import make_encoder
+    except ModuleNotFoundError as error:
+        if error.name != "timm":
+            raise
+        raise UserError(
+            "'clustnet encoder' needs timm; install it with: pip install '.[encoders]' in the repository"
+        ) from None
+
+    spec = make_encoder(
+        options.model.removeprefix(TIMM),
+        options.out,
+        options.weights,
+        options.size,
+        options.licence,
+        options.trained_on,
+    )
+    print(f"{options.out}: {spec.name}, {spec.size[0]}x{spec.size[1]} pixels -> {spec.features} features")
+    print(f"licence: {spec.licence}; trained on: {spec.trained_on}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "clustnet encoder",
+        description="Make an encoder of a model: a folder with encoder.onnx and encoder.json.",
+        epilog="Scores on data that the weights were trained with are too good; say so beside them.",
+    )
+    parser.add_argument("model", metavar="timm:NAME", help="a model of timm, as in timm:vit_small_patch14_dinov2")
+    parser.add_argument("--out", type=Path, required=True, help="the encoder's folder")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="its weights (default: timm downloads them)")
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="of both sides (default: what the model is made for)"
+    )
+    parser.add_argument("--licence", help="of the weights (default: what timm says)")
+    parser.add_argument("--trained-on", help="the data and labels that the weights were trained with")
+    return parser

@@ -1,0 +1,168 @@
+"""Encoders of timm's models, whose weights timm downloads or a file holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.data.config import resolve_model_data_config
+from torch import Tensor, nn
+
+from clustnet.encoders import DESCRIPTION, GRAPH, Encoder, EncoderSpec
+from clustnet.errors import UserError
+from clustnet.files import replacing_folder, sha256_of, write_text
+from onnx_export.encoders import write_encoder
+from onnx_export.parity import ParityError
+
+# Of the largest number in an embedding.
+TOLERANCE = 1e-4
+NOT_STATED = "not stated"
+
+
+class Normalised(nn.Module):
+    """``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D].
+
+    Args:
+        network: normalised pixels float32 [N, 3, H, W] -> float32 [N, D].
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the embeddings of images."""
+        embedding: Tensor = self.network((image.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std)
+        return embedding
+
+
+def make_encoder(
+    name: str,
+    out: Path,
+    weights: Path | None = None,
+    size: int | None = None,
+    licence: str | None = None,
+    trained_on: str | None = None,
+) -> EncoderSpec:
+    """Write a folder with the encoder of one timm model, whole or not at all, and return its description.
+
+    Args:
+        name: of the model, as timm knows it.
+        out: the folder; an earlier encoder there is replaced.
+        weights: a file with the model's weights; None lets timm download those that it knows.
+        size: height and width of the images, in pixels; by default what the model was made for.
+        licence: of the weights; by default what timm says of those that it downloads.
+        trained_on: the data and labels that the weights were trained with.
+
+    Raises:
+        UserError: timm has no such model, its weights cannot be had or do not fit, or ``out`` is no encoder.
+        ParityError: the graph computes something else than the model.
+    """
+    if out.exists() and not (out / DESCRIPTION).is_file():
+        raise UserError(f"{out} exists and is not an encoder; choose another --out or remove it.")
+    network = _network(name, weights, size)
+    config: dict[str, Any] = resolve_model_data_config(network)  # type: ignore[no-untyped-call]
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise UserError(f"The model {name} reads {channels} channels, but an encoder reads 3; choose another.")
+    known = network.pretrained_cfg if weights is None else {}
+    module = Normalised(network, config["mean"], config["std"]).eval()
+    with replacing_folder(out) as folder:
+        write_encoder(folder / GRAPH, module, (height, width))
+        spec = EncoderSpec(
+            name=name,
+            sha256=sha256_of(folder / GRAPH),
+            licence=licence or known.get("license") or NOT_STATED,
+            source=f"timm {timm.__version__}, {'its own weights' if weights is None else weights.name}",
+            trained_on=trained_on or (known.get("tag") and f"timm's tag {known['tag']}") or NOT_STATED,
+            size=(height, width),
+            mean=config["mean"],
+            std=config["std"],
+            crop=config["crop_pct"] if config.get("crop_mode", "center") == "center" else 1.0,
+        )
+        write_text(folder / DESCRIPTION, spec.model_dump_json(indent=1, exclude_none=True) + "\n")
+        encoder = Encoder(folder / GRAPH, folder / DESCRIPTION, device="cpu")
+        _check_parity(module, encoder)
+        write_text(folder / DESCRIPTION, encoder.spec.model_dump_json(indent=1, exclude_none=True) + "\n")
+    return encoder.spec
+
+
+def _network(name: str, weights: Path | None, size: int | None) -> Any:
+    """Return timm's model without its classifier."""
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0]}*")[:3]
+        hint = f"; did you mean {' or '.join(near)}" if near else "; timm.list_models() has all names"
+        raise UserError(f"timm has no model {name!r}{hint}.")
+    options: dict[str, Any] = {"num_classes": 0} | ({"img_size": size} if size and _has_fixed_size(name) else {})
+    if weights is None:
+        network = _downloaded(name, options)
+    else:
+        network = timm.create_model(name, pretrained=False, **options)
+        _load(network, name, weights)
+    if size:
+        network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size, size)}
+    return network.eval()
+
+
+def _has_fixed_size(name: str) -> bool:
+    """Return whether the model's layers depend on the size, as those of transformers do."""
+    config = timm.get_pretrained_cfg(name)
+    return bool(config is not None and config.fixed_input_size)
+
+
+def _downloaded(name: str, options: dict[str, Any]) -> Any:
+    """Return a model with the weights that timm knows of."""
+    try:
+        return timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # noqa: BLE001 - of timm, its hub and the network, a dozen types
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"timm cannot get the weights of {name} ({reason}); name a file of them by --weights."
+        ) from None
+
+
+def _load(network: Any, name: str, path: Path) -> None:
+    """Load the weights in a file; those of a classifier are left out.
+
+    Raises:
+        UserError: the file holds none, or those of another model.
+    """
+    from timm.models import load_state_dict
+
+    try:
+        state = load_state_dict(str(path), device="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch and safetensors raise a dozen types
+        reason = str(error).splitlines()[0]
+        raise UserError(f"The weights {path} cannot be read ({reason}); name a state dict without code.") from None
+    classifiers = network.pretrained_cfg.get("classifier") or ()
+    prefixes = tuple(f"{prefix}." for prefix in ((classifiers,) if isinstance(classifiers, str) else classifiers))
+    kept = {key: value for key, value in state.items() if not (prefixes and key.startswith(prefixes))}
+    wanted = network.state_dict()
+    wrong = [key for key in {**wanted, **kept} if key not in wanted or np.shape(kept.get(key)) != wanted[key].shape]
+    if wrong:
+        raise UserError(
+            f"The weights {path} are not those of {name}: {len(wrong)} tensors do not fit, the first is {wrong[0]}."
+        )
+    network.load_state_dict(kept)
+
+
+@torch.no_grad()
+def _check_parity(module: nn.Module, encoder: Encoder) -> None:
+    """Raise unless the graph computes what the model does."""
+    images = np.random.default_rng(0).integers(0, 256, (3, *encoder.input.shape), np.uint8)
+    found = encoder.embed(images)
+    height, width = encoder.size
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    cropped = torch.from_numpy(images[:, top : top + height, left : left + width].copy())
+    wanted = module(cropped).numpy()
+    difference = float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))
+    if not difference <= TOLERANCE:
+        raise ParityError(f"The graph differs from the model by {difference:.2g}, more than {TOLERANCE:g}.")
