@@ -20,6 +20,7 @@ COMMANDS = {
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
     "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
+    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "key": ("serving.keys.command", "make an API key for the service"),
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: list[str]) -> int:
-    try:
     for stream in (sys.stdout, sys.stderr):
         # A terminal without UTF-8 shows the other characters escaped.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    try:
         importlib.import_module(COMMANDS[command][0]).main(arguments)
         sys.stdout.flush()
     except UserError as error:

@@ -146,7 +146,11 @@ def _load(network: Any, name: str, path: Path) -> None:
     prefixes = tuple(f"{prefix}." for prefix in ((classifiers,) if isinstance(classifiers, str) else classifiers))
     kept = {key: value for key, value in state.items() if not (prefixes and key.startswith(prefixes))}
     wanted = network.state_dict()
-    wrong = [key for key in {**wanted, **kept} if key not in wanted or np.shape(kept.get(key)) != wanted[key].shape]
+    wrong = [
+        key
+        for key in {**wanted, **kept}
+        if key not in wanted or key not in kept or kept[key].shape != wanted[key].shape
+    ]
     if wrong:
         raise UserError(
             f"The weights {path} are not those of {name}: {len(wrong)} tensors do not fit, the first is {wrong[0]}."
