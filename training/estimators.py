@@ -18,6 +18,7 @@ from torch import Tensor
 
 from clustnet.bundles.groups import ALL
 from clustnet.errors import UserError
+from training.clustering.manifold import check_manifold
 from training.data.data import CoarseData
 from training.methods.deep_clustering.config import DeepClusteringRecipe
 from training.methods.deep_clustering.method import DeepClusteringMethod
@@ -105,6 +106,8 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.recipe_ = self._recipe()
         self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
         images = self._images(rows)
+        if self.recipe_.uses_manifold:
+            check_manifold()
         method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
         for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
             pass

@@ -64,6 +64,11 @@ def test_value_that_is_given_twice_is_trained_once(config: Path) -> None:
     assert len(plan(config, [1], {"model.experts": "3,3,4"})) == 2
 
 
+def test_list_without_brackets_is_one_value(config: Path) -> None:
+    ((name, _, recipe),) = plan(config, [1], {"model.channels": "4,8"})
+    assert (name, recipe.model.channels) == ("tiny", (4, 8))
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -201,3 +206,17 @@ def test_ctrl_c_says_that_same_command_goes_on(
     assert capsys.readouterr().err == told
     monkeypatch.undo()
     assert cli.main(words) == cli.DONE
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--out", "/proc/none/sweep"], "/proc/none/sweep cannot be written, as /proc cannot"),
+        (["--data.path", "absent"], "data.path is absent, but there is no such file or folder in the working dir"),
+    ],
+)
+def test_what_must_fail_costs_no_work(
+    config: Path, words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["sweep", str(config), *words]) == cli.WRONG_INPUT
+    assert sentence in capsys.readouterr().err

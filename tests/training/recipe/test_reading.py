@@ -403,10 +403,11 @@ def test_data_are_looked_for_beside_the_recipe(elsewhere: Path) -> None:
 def test_missing_data_say_where_they_were_looked_for(elsewhere: Path) -> None:
     recipe = elsewhere / "a.yaml"
     recipe.write_text(FOLDER.replace("photos", "pictures"))
-    with pytest.raises(
-        UserError, match=r"data.path is pictures, .*beside the recipe in .*/recipes nor in .*/work; corr"
-    ):
+    said = r"data.path is pictures, .* beside the recipe in .*/recipes or in the working directory .*/work; correct it"
+    with pytest.raises(UserError, match=said):
         check_data(read_recipe(recipe), elsewhere)
+    with pytest.raises(UserError, match=r"no such file or folder in the working directory .*/work; correct it"):
+        check_data(read_recipe(recipe), None)
     recipe.write_text(FOLDER)
     check_data(read_recipe(recipe), elsewhere)
 

@@ -13,9 +13,11 @@ from clustnet.datasets import CLASSES, LabelledImages
 from clustnet.errors import UserError
 from clustnet.scores.scores import routing_scores
 from tests.image_folder import COLOURS, write_coarse_folder
+from tests.training.deep import deep_recipe
 from tests.training.tiny import same_state, tiny_recipe
 from training.data.data import load_split
 from training.models.inference import route
+from training.recipe.recipe import BaseRecipe
 from training.runs import loop
 from training.runs.label_free import LabelFree, label_free
 from training.runs.loop import train
@@ -268,3 +270,20 @@ def test_gpu_run_learns_and_resumes(tmp_path: Path) -> None:
     assert all(
         tensor.device.type == "cpu" for tensor in RunFolder(tmp_path / "run").load_checkpoint(3)["model"].values()
     )
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [tiny_recipe({"partition.epochs": 1}), deep_recipe(clustering={"start": "manifold"})],
+    ids=lambda recipe: recipe.method,
+)
+def test_missing_umap_is_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: BaseRecipe
+) -> None:
+    def refuse() -> None:
+        raise UserError("UMAP needs a folder.")
+
+    monkeypatch.setattr(loop, "check_manifold", refuse)
+    with pytest.raises(UserError, match="UMAP needs a folder"):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
