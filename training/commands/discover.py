@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
-from training.discover.arguments import AUTO, Arguments, Columns, parse_subtypes
+from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -21,6 +22,7 @@ def main(arguments: Sequence[str]) -> None:
     found = _arguments(options)
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
+    _check_encoders(found.encoder)
     # Imported here, so that --help does not load torch.
     from training.discover.steps import Discovery
 
@@ -44,6 +46,15 @@ def _arguments(options: argparse.Namespace) -> Arguments:
     except ValidationError as error:
         fault = error.errors()[0]
         raise UserError(f"--{fault['loc'][0]} is {fault['input']!r}: {fault['msg']}.") from None
+
+
+def _check_encoders(names: Sequence[str]) -> None:
+    """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
+    for name in names:
+        if name in (AUTO, NONE) and len(names) > 1:
+            raise UserError(f"--encoder {name} stands alone; name encoders beside each other, as in lite0,edges.")
+        if name not in (AUTO, NONE, *OWN):
+            find_encoder(name)
 
 
 def _parser() -> argparse.ArgumentParser:

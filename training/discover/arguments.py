@@ -12,7 +12,10 @@ from clustnet.files import write_text
 from training.recipe.parts import Count, Part
 
 ARGUMENTS = "discover.json"
-AUTO = "auto"
+AUTO, NONE = "auto", "none"
+# Representations that need no encoder.
+PIXELS, EDGES, PATCHES = "pixels", "edges", "patches"
+OWN = (PIXELS, EDGES, PATCHES)
 NUMBER = re.compile("[1-9][0-9]{0,3}")
 
 

@@ -1,8 +1,9 @@
 """The step ``cluster``: the images of each coarse label in subtypes, by candidates and a choice without labels.
 
-A candidate is UMAP (McInnes, Healy, Melville, arXiv:1802.03426) with some size of neighbourhood and a Gaussian mixture
-in its coordinates. The candidate is chosen that has the best mean of two ranks: that of its mean adjusted Rand index to
-the others, and that of its silhouette in one UMAP that all share.
+A candidate is UMAP (McInnes, Healy, Melville, arXiv:1802.03426) with some size of neighbourhood, and in its coordinates
+a Gaussian mixture of full, diagonal or spherical covariances, or k-means: of few images a full covariance follows every
+accident. The candidate is chosen that has the best mean of two ranks: that of its mean adjusted Rand index to the
+others, and that of its silhouette in one UMAP that all share.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
@@ -20,9 +22,9 @@ from training.clustering.manifold import manifold
 
 # The first is that of the UMAP in which all candidates are compared.
 NEIGHBOURS = (20, 10, 15, 30)
-# Mixtures of each UMAP, which differ in their seed.
-MIXTURES = 2
-MIXTURE_STARTS = 3
+COVARIANCES = ("full", "diag", "spherical")
+K_MEANS = "k-means"
+STARTS = 3
 # Images of a coarse label that are clustered; the others take the subtype of most of their neighbours.
 SAMPLE_IMAGES = 10_000
 VOTERS = 10
@@ -39,7 +41,7 @@ class Candidate:
     """A clustering of the images of one coarse label.
 
     Args:
-        name: of its neighbourhood and mixture, as in ``umap 20, mixture 1``.
+        name: its neighbourhood and its model, as in ``umap 20, diag``.
         clusters: int64 [N].
         agreement: mean adjusted Rand index to the others.
         silhouette: in the shared UMAP.
@@ -80,9 +82,9 @@ def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Ca
     if count == 1:
         return np.zeros(len(rows), np.int64), []
     found = {
-        f"umap {neighbours}, mixture {start + 1}": _mixture(places, count, seed + start)
+        f"umap {neighbours}, {model}": _modelled(places, model, count, seed)
         for neighbours, places in coordinates.items()
-        for start in range(MIXTURES)
+        for model in (*COVARIANCES, K_MEANS)
     }
     candidates = _ranked(found, shared, seed)
     clusters = np.empty(len(rows), np.int64)
@@ -123,10 +125,14 @@ def _manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
     return manifold(rows, neighbours, seed) if len(rows) > neighbours + 5 else rows
 
 
-def _mixture(rows: Floats, count: int, seed: int) -> Labels:
-    # A little is added to the variances, so that equal rows are no error.
-    mixture = GaussianMixture(count, n_init=MIXTURE_STARTS, random_state=seed, reg_covar=1e-4)
-    found: Labels = mixture.fit_predict(rows.astype(np.float64)).astype(np.int64)
+def _modelled(rows: Floats, model: str, count: int, seed: int) -> Labels:
+    """Return the cluster of each row by k-means or a mixture, int64 [N], numbered from 0 without gaps."""
+    if model == K_MEANS:
+        found = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(rows)
+    else:
+        # A little is added to the variances, so that equal rows are no error.
+        mixture = GaussianMixture(count, covariance_type=model, n_init=STARTS, random_state=seed, reg_covar=1e-4)
+        found = mixture.fit_predict(rows.astype(np.float64))
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
 
 

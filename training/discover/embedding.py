@@ -31,15 +31,14 @@ from clustnet.encoders.encoder import unit
 from clustnet.encoders.views import view_of
 from clustnet.errors import UserError
 from clustnet.files import replacing, replacing_folder
+from training.discover.arguments import AUTO, EDGES, NONE, OWN, PATCHES, PIXELS
 from training.discover.glance import content_of
 from training.discover.progress import show
 from training.discover.reading import IMAGES, Image, batches
 from training.methods.clustnet.representations import PRINCIPAL_COMPONENTS, SMALLEST_SIDE, edges, patches
 
 EMBEDDINGS, SMALL, ROWS = "embeddings", "small", "rows"
-PIXELS, EDGES, PATCHES = "pixels", "edges", "patches"
-OWN = (PIXELS, EDGES, PATCHES)
-AUTO, NONE, LITE0 = "auto", "none", "lite0"
+LITE0 = "lite0"
 # Images that one thread decodes and embeds at once, and those of a shard, which is written when all are done.
 BATCH, SHARD = 16, 512
 # Pixels a side, at most, of what pixels, edges and patches are computed from.
@@ -89,7 +88,7 @@ def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice
 
 
 def small_input(images: Sequence[Image]) -> InputSpec:
-    """Return how images are made small: square with the median side, of 64 pixels at most, in colour if one in ten is."""
+    """Return how images are made small: square with the median side, 64 pixels at most, in colour if one in ten is."""
     side = int(np.clip(_median_side(images), 2 * SMALLEST_SIDE, SMALL_SIDE))
     return folder_input(None, (side, side), bool(np.mean([image.colour for image in images]) >= 0.1))
 

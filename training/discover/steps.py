@@ -30,8 +30,10 @@ from training.discover.sources import entries
 from training.discover.weighting import joined, weigh
 from training.discover.writing import REPORT, SUMMARY, has_images, write
 
-TOO_MANY = "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says "
-    "which are nearest."
+TOO_MANY = (
+    "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says which are "
+    "nearest."
+)
 LISTING, EMBEDDED, REPRESENTATIONS = ".listing", "embedding", "representations.csv"
 
 

@@ -17,7 +17,7 @@ def test_clear_clusters_are_found() -> None:
     rows, truth = _blobs([60, 40, 30])
     found, candidates = cluster(rows, 3, 0)
     assert adjusted_rand_score(found, truth) > 0.95
-    assert len(candidates) == 8
+    assert len(candidates) == 16
     assert candidates[0].rank == min(candidate.rank for candidate in candidates)
     assert "3 subtypes of 60, 40, 30 images" in describe("ok", largest_first(found), candidates)
 
