@@ -1,6 +1,7 @@
 """YAML 1.2 as recipes are written in: no yes that is true, no 010 that is 8, no 1:30 that is 90, and no key twice.
 
-Numbers such as 1e-3 stay texts where a text is expected, so that recipes that earlier versions wrote are read alike.
+Numbers such as 1e-3 are texts, which a key of a number takes too, and 0o7 is no number, so that recipes that earlier
+versions wrote are read alike.
 Nothing here needs torch.
 """
 
@@ -21,7 +22,7 @@ from clustnet.errors import UserError
 PLAIN = {
     "null": (r"~|null|Null|NULL|", "~nN"),
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "int": (r"[-+]?[0-9]+|0x[0-9a-fA-F]+", "-+0123456789"),
     "float": (
         r"[-+]?(\.[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
         "-+.0123456789",
