@@ -1,4 +1,4 @@
-"""Contact sheets: the most typical images of a subtype, those on the border to another, and its outliers."""
+"""Contact sheets: the most typical images of a subtype, those on the border to another, and the odd ones."""
 
 import io
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from clustnet.errors import UserError
 from training.discover.glance import content_of
 from training.discover.subtypes import Row
 
-COLUMNS, MOST_ROWS = 10, {"typical": 2, "borderline": 1, "outliers": 1}
+COLUMNS, MOST_ROWS = 10, {"typical": 2, "borderline": 1, "odd": 1}
 TILE, GAP, TITLE, HEADING = 96, 4, 22, 18
 PAPER, INK, MUTED = "white", "#1f2430", "#5b6475"
-TITLES = {"typical": "most typical", "borderline": "borderline", "outliers": "outliers"}
+TITLES = {"typical": "most typical", "borderline": "borderline", "odd": "outliers and least typical"}
 
 
 class Selection(NamedTuple):
@@ -26,12 +26,12 @@ class Selection(NamedTuple):
     Args:
         typical: the most typical first.
         borderline: the least sure first; none of those above.
-        outliers: the least typical first; none of those above.
+        odd: outliers first, then the least typical; none of those above.
     """
 
     typical: list[int]
     borderline: list[int]
-    outliers: list[int]
+    odd: list[int]
 
 
 def select(rows: Sequence[Row], members: NDArray[np.int64]) -> Selection:
@@ -45,10 +45,13 @@ def select(rows: Sequence[Row], members: NDArray[np.int64]) -> Selection:
     typical = sorted((place for place in left if not rows[place].outlier), key=lambda place: -rows[place].typicality)
     typical = typical[: COLUMNS * MOST_ROWS["typical"]]
     rest = [place for place in left if place not in set(typical)]
-    odd = sorted(rest, key=lambda place: (-rows[place].outlier, rows[place].typicality))
-    odd = [place for place in odd if rows[place].outlier][: COLUMNS * MOST_ROWS["outliers"]]
-    unsure = sorted((place for place in rest if place not in set(odd)), key=lambda place: rows[place].confidence)
-    return Selection(typical, unsure[: COLUMNS * MOST_ROWS["borderline"]], odd)
+    by_confidence = sorted(
+        (place for place in rest if not rows[place].outlier), key=lambda place: rows[place].confidence
+    )
+    borderline = by_confidence[: COLUMNS * MOST_ROWS["borderline"]]
+    odd = [place for place in rest if place not in set(borderline)]
+    odd.sort(key=lambda place: (-rows[place].outlier, rows[place].typicality))
+    return Selection(typical, borderline, odd[: COLUMNS * MOST_ROWS["odd"]])
 
 
 def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Image:
@@ -67,7 +70,7 @@ def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Imag
     draw.text((GAP, GAP), title, INK, ImageFont.load_default(15))
     top = TITLE
     for name, places in parts:
-        draw.text((GAP, top + GAP), TITLES[name], MUTED, ImageFont.load_default(11))
+        draw.text((GAP, top + GAP), TITLES[name], MUTED, ImageFont.load_default(13))
         top += HEADING
         for number, place in enumerate(places):
             row, column = divmod(number, COLUMNS)

@@ -18,8 +18,8 @@ from clustnet.files import replacing
 SUBTYPES = "subtypes.csv"
 # Of a coarse label's training images, for a cell to be in use; and the images by which cells are counted at export.
 MIN_CELL_SHARE, COUNTED_IMAGES = 0.01, 10_000
-# Of the interquartile range above the upper quartile (Tukey, "Exploratory Data Analysis", 1977: far out).
-FAR_OUT = 3.0
+# Of the interquartile range above the upper quartile (Tukey, "Exploratory Data Analysis", 1977).
+FAR_OUT = 1.5
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -174,7 +174,7 @@ def typicality(rows: Floats, subtype: Labels) -> Floats:
 
 
 def outliers(distance: Floats) -> NDArray[np.bool_]:
-    """Return whether each image lies far out, bool [N].
+    """Return whether each image lies far from all others, bool [N].
 
     Args:
         distance: float32 [N], of an image to its fifth nearest.

@@ -52,7 +52,8 @@ def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) 
 def confidences(probability: NDArray[np.float64], coarse: Labels) -> NDArray[np.float64]:
     """Return for each coarse label the mean probability that its own images give to it, in bounds, float64 [K]."""
     means = [probability[coarse == label, label].mean() for label in range(probability.shape[1])]
-    return np.clip(means, LEAST_CONFIDENCE, MOST_CONFIDENCE)
+    found: NDArray[np.float64] = np.clip(means, LEAST_CONFIDENCE, MOST_CONFIDENCE)
+    return found
 
 
 def suggested(probability: NDArray[np.float64], coarse: Labels, least: NDArray[np.float64]) -> Labels:

@@ -39,14 +39,14 @@ def forest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_methods_are_found_by_their_folders() -> None:
-    assert methods.names() == ("clustnet", "deep_clustering")
+    assert {"clustnet", "deep_clustering", "discovered", "embedding_clustnet"} <= set(methods.names())
     assert methods.recipe_class("clustnet") is ClustNetRecipe
     assert methods.method_class("clustnet") is ClustNetMethod
 
 
 @pytest.mark.usefixtures("forest")
 def test_new_folder_is_a_new_method() -> None:
-    assert methods.names() == ("clustnet", "deep_clustering", "forest")
+    assert "forest" in methods.names()
     recipe = validated({"method": "forest", "tree": {"depth": 4}}, "a")
     assert recipe.model_dump()["tree"] == {"depth": 4}
     assert methods.method_class("forest") is print
