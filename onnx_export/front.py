@@ -123,16 +123,16 @@ def _side_by_side(encoder: Concatenated) -> onnx.ModelProto:
     _merge_opsets(whole, parts)
     outputs, nodes = [part.graph.output[0].name for part in parts], []
     for output in outputs:
-        least = f"{output}/least"
+        own = f"beside/{output}"
+        least, axis = f"{own}/least", f"{own}/axis"
         whole.graph.initializer.append(numpy_helper.from_array(np.array(SMALLEST_LENGTH, np.float32), least))
-        axis = f"{output}/axis"
         whole.graph.initializer.append(numpy_helper.from_array(np.array([1]), axis))
         nodes += [
-            helper.make_node("ReduceL2", [output, axis], [f"{output}/length"], keepdims=1),
-            helper.make_node("Max", [f"{output}/length", least], [f"{output}/divisor"]),
-            helper.make_node("Div", [output, f"{output}/divisor"], [f"{output}/unit"]),
+            helper.make_node("ReduceL2", [output, axis], [f"{own}/length"], keepdims=1),
+            helper.make_node("Max", [f"{own}/length", least], [f"{own}/divisor"]),
+            helper.make_node("Div", [output, f"{own}/divisor"], [f"{own}/unit"]),
         ]
-    nodes.append(helper.make_node("Concat", [f"{output}/unit" for output in outputs], ["embedding"], axis=1))
+    nodes.append(helper.make_node("Concat", [f"beside/{output}/unit" for output in outputs], ["embedding"], axis=1))
     whole.graph.node.extend(nodes)
     del whole.graph.output[:]
     whole.graph.output.append(_port("embedding", TensorProto.FLOAT, ["N", encoder.spec.features]))
@@ -197,6 +197,8 @@ def _preparation(
 ) -> tuple[list[onnx.NodeProto], list[int]]:
     """Return the nodes from ``image`` to what the encoder's graph reads, and the image's shape."""
     spec, shape = encoder.spec, list(encoder.input.shape)
+    # Outside the encoder's own names, which may be any.
+    prefix = f"preparation/{prefix}"
     constants: dict[str, Any] = {}
     nodes: list[onnx.NodeProto] = []
     last = "image"

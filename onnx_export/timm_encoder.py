@@ -101,27 +101,33 @@ def _network(name: str, weights: Path | None, size: int | None) -> Any:
         near = timm.list_models(f"*{name.split('.')[0]}*")[:3]
         hint = f"; did you mean {' or '.join(near)}" if near else "; timm.list_models() has all names"
         raise UserError(f"timm has no model {name!r}{hint}.")
-    options: dict[str, Any] = {"num_classes": 0} | ({"img_size": size} if size and _has_fixed_size(name) else {})
     if weights is None:
-        network = _downloaded(name, options)
+        network = _downloaded(name)
     else:
-        network = timm.create_model(name, pretrained=False, **options)
+        network = timm.create_model(name, pretrained=False, num_classes=0)
         _load(network, name, weights)
     if size:
-        network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size, size)}
+        _resize(network, name, size)
     return network.eval()
 
 
-def _has_fixed_size(name: str) -> bool:
-    """Return whether the model's layers depend on the size, as those of transformers do."""
-    config = timm.get_pretrained_cfg(name)
-    return bool(config is not None and config.fixed_input_size)
+def _resize(network: Any, name: str, size: int) -> None:
+    """Let a model read images of another size.
+
+    Raises:
+        UserError: it reads one size alone.
+    """
+    if hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=(size, size))
+    elif network.pretrained_cfg.get("fixed_input_size"):
+        raise UserError(f"The model {name} reads one size of images alone; leave out --size.")
+    network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size, size)}
 
 
-def _downloaded(name: str, options: dict[str, Any]) -> Any:
+def _downloaded(name: str) -> Any:
     """Return a model with the weights that timm knows of."""
     try:
-        return timm.create_model(name, pretrained=True, **options)
+        return timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # noqa: BLE001 - of timm, its hub and the network, a dozen types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

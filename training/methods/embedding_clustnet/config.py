@@ -58,7 +58,7 @@ class EmbeddingClustNetRecipe(BaseRecipe):
     method: Literal["embedding_clustnet"] = "embedding_clustnet"
     routing: Literal["soft", "hard"] = "soft"
     model: EmbeddingModel = EmbeddingModel()
-    loss: LossWeights = LossWeights()
+    loss: LossWeights = LossWeights(mutual_information=0.3)
     optimisation: HeadsOptimisation = HeadsOptimisation()
     partition: EmbeddingPartition = EmbeddingPartition()
 
