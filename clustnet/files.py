@@ -91,13 +91,17 @@ def write_text(path: Path, text: str) -> None:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV to ``path``, whole or not at all.
 
-    The columns are those of all rows, in the order in which they first occur; what a row lacks stays empty.
+    The columns are those of all rows, in the order in which they first occur; what a row lacks stays empty. Texts are
+    written as ``shown`` returns them.
     """
     columns = dict.fromkeys(key for row in rows for key in row)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns))
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow(
+                {key: shown(value) if isinstance(value, str | Path) else value for key, value in row.items()}
+            )
 
 
 @contextmanager

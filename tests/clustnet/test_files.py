@@ -152,3 +152,8 @@ def test_home_is_put_for_tilde(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setenv("HOME", str(tmp_path))
     assert expanded("~/a") == tmp_path / "a"
     assert expanded("a/~") == Path("a/~")
+
+
+def test_a_table_shows_names_of_any_bytes(tmp_path: Path) -> None:
+    write_table(tmp_path / "table.csv", [{"file": os.fsdecode(b"caf\xe9.png"), "folder": Path("a"), "images": 1}])
+    assert (tmp_path / "table.csv").read_text() == "file,folder,images\ncaf\\xe9.png,a,1\n"

@@ -30,7 +30,7 @@ import torch
 
 from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
-from clustnet.files import replacing, write_table, write_text
+from clustnet.files import replacing, shown, write_table, write_text
 from training.engine.processes import is_first, on_first
 from training.models.build import build_network
 from training.models.inference import Routed
@@ -203,7 +203,10 @@ class RunFolder:
         rows = [[*labels, *row] for *labels, row in zip(classes, coarse, numbers, strict=True)]
         header = ["class", "coarse", *columns]
         if images.files is not None:
-            header, rows = ["file", *header], [[file, *row] for file, row in zip(images.files, rows, strict=True)]
+            header, rows = (
+                ["file", *header],
+                [[shown(file), *row] for file, row in zip(images.files, rows, strict=True)],
+            )
         path = self.path / "images" / f"epoch_{epoch:03}_{images.split}.csv"
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *rows])
