@@ -10,6 +10,7 @@ EVALUATED = (
     "coarse_accuracy",
     "group_accuracy/LABEL",
     "cell_accuracy",
+    "purity",
     "nmi",
     "ari",
     "negative_log_likelihood",

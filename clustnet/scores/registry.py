@@ -9,7 +9,7 @@ from typing import Literal
 
 from clustnet.bundles.routing import routing_entropy
 from clustnet.scores.scores import RoutingCounts, reliability
-from clustnet.scores.tables import ari, matched_share, nmi
+from clustnet.scores.tables import ari, matched_share, nmi, purity
 
 Truth = Literal["nothing", "fine", "coarse"]
 
@@ -26,6 +26,7 @@ class ScoreDefinition:
         needs: what truth it is measured against: ``fine`` classes, ``coarse`` labels, or ``nothing``.
         divided: whether it says something only where there are several coarse labels.
         percent: whether it is a share of images, shown in percent.
+        whole: whether it is a whole number.
         formula: the function that computes it, or that says where it is computed.
     """
 
@@ -37,6 +38,7 @@ class ScoreDefinition:
     formula: Callable[..., object] | str
     divided: bool = False
     percent: bool = False
+    whole: bool = False
 
 
 CALIBRATION = (
@@ -49,8 +51,8 @@ DEFINITIONS = (
     ScoreDefinition(
         "class_accuracy",
         "Class accuracy",
-        "The share of images whose guess is the true class. The class map behind the guess was fitted on reference "
-        "images, never on these images.",
+        "The share of images whose guess is the true class. The class map behind the guess may give several cells one "
+        "class; it was fitted on reference images, never on these images.",
         "guess against true class",
         "fine",
         "clustnet.scores.tally.scores_of",
@@ -79,11 +81,31 @@ DEFINITIONS = (
     ScoreDefinition(
         "cell_accuracy",
         "Cell accuracy",
-        f"The share of all images in {MATCHING} their cell, one expert with one predicted coarse label.",
+        f"The share of all images in {MATCHING} their cell, one expert with one predicted coarse label; cells "
+        "beyond the classes count as wrong.",
         "Hungarian matching of cells to fine classes",
         "fine",
         matched_share,
         percent=True,
+    ),
+    ScoreDefinition(
+        "purity",
+        "Purity",
+        "The share of images in the most frequent class of their cell: how good a class map could be, where several "
+        "cells may share a class. It rises with the number of cells.",
+        "many cells to one class, by the scored images themselves",
+        "fine",
+        purity,
+        percent=True,
+    ),
+    ScoreDefinition(
+        "cells_in_use",
+        "Cells in use",
+        "The number of cells with at least 1 % of the images of their predicted coarse label.",
+        "most probable expert and coarse label",
+        "nothing",
+        RoutingCounts.scores,
+        whole=True,
     ),
     ScoreDefinition(
         "nmi",
@@ -218,5 +240,6 @@ def title(score: str) -> str:
 
 
 def shown(score: str, value: float) -> str:
-    """Return a score's value as reports show it: a percentage, or four decimals."""
-    return f"{value:.2%}" if definition(score).percent else f"{value:.4f}"
+    """Return a score's value as reports show it: a percentage, a whole number, or four decimals."""
+    found = definition(score)
+    return f"{value:.2%}" if found.percent else f"{value:.{0 if found.whole else 4}f}"

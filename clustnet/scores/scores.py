@@ -11,11 +11,13 @@ from sklearn.metrics.cluster import contingency_matrix
 
 from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.routing import Floats, routing_entropy
-from clustnet.scores.tables import Table, ari, matched_share, nmi
+from clustnet.scores.tables import Table, ari, matched_share, nmi, purity
 
 Integers = NDArray[np.integer]
 
 CALIBRATION_BINS = 15
+# Of the images of its predicted coarse label, for a cell to be in use.
+LEAST_CELL_SHARE = 0.01
 
 
 def clustering_accuracy(clusters: Integers, classes: Integers) -> float:
@@ -66,7 +68,7 @@ class RoutingCounts:
         groups: for each of the K coarse labels int64 [classes, E], its images by true class and most probable expert,
             of those whose class is known.
         cells: int64 [classes, E * K] images by true class and cell, of those whose class is known.
-        load: int64 [E] images by most probable expert.
+        load: int64 [E, K] images by most probable expert and predicted coarse label.
         mean_entropy: of the routing distributions, in nats.
     """
 
@@ -87,8 +89,15 @@ class RoutingCounts:
                     scores[f"group_accuracy/{label}"] = matched_share(table)
         if self.cells.any():
             table = self.cells
-            scores |= {"cell_accuracy": matched_share(table), "nmi": nmi(table), "ari": ari(table)}
-        loads = self.load / self.load.sum()
+            scores |= {
+                "cell_accuracy": matched_share(table),
+                "purity": purity(table),
+                "nmi": nmi(table),
+                "ari": ari(table),
+            }
+        loads = self.load.sum(axis=1) / self.load.sum()
+        least = np.maximum(1, LEAST_CELL_SHARE * self.load.sum(axis=0))
+        scores["cells_in_use"] = float((self.load >= least).sum())
         scores |= {f"expert_load/{expert}": float(share) for expert, share in enumerate(loads)}
         return scores | {"routing_entropy": self.mean_entropy}
 
@@ -107,9 +116,10 @@ def routing_scores(
 
     Returns:
         ``coarse_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the images of one
-        true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``nmi`` (arithmetic mean) and ``ari``
-        of the cells against the fine classes; ``expert_load/E``; and ``routing_entropy``, the mean in nats. The first
-        two are left out where there is one coarse label. A score whose truth is known for no image is left out as well.
+        true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``purity``, ``nmi`` (arithmetic mean)
+        and ``ari`` of the cells against the fine classes; ``cells_in_use``, those with 1 % of the images of their
+        predicted coarse label; ``expert_load/E``; and ``routing_entropy``, the mean in nats. The first two are left out
+        where there is one coarse label. A score whose truth is known for no image is left out as well.
     """
     expert, predicted = routing.argmax(axis=1), coarse_probability.argmax(axis=1)
     experts, labels = routing.shape[1], coarse_probability.shape[1]
@@ -120,7 +130,7 @@ def routing_scores(
         coarse=count_table((coarse[known_coarse], predicted[known_coarse]), (labels, labels)),
         groups=tuple(count_table((fine[group], expert[group]), (classes, experts)) for group in groups),
         cells=count_table((fine[known], cells(routing, coarse_probability)[known]), (classes, experts * labels)),
-        load=np.bincount(expert, minlength=experts),
+        load=count_table((expert, predicted), (experts, labels)),
         mean_entropy=float(routing_entropy(routing).mean()),
     )
     return counts.scores(coarse_labels)

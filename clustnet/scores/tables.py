@@ -20,6 +20,15 @@ def matched_share(table: Table) -> float:
     return float(table[rows, columns].sum() / table.sum())
 
 
+def purity(table: Table) -> float:
+    """Return the share of images in the most frequent class of their cluster, 0 to 1.
+
+    Args:
+        table: int64 [classes, clusters] images, at least one.
+    """
+    return float(table.max(axis=0).sum() / table.sum())
+
+
 def nmi(table: Table) -> float:
     """Return the mutual information over the arithmetic mean of both entropies, 0 to 1, as scikit-learn does.
 

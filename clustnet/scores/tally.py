@@ -160,7 +160,7 @@ class Tally:
             coarse=self.coarse_confusion,
             groups=tuple(self.class_experts[list(group)] for group in self.grouping.groups),
             cells=self.routed[: self.classes].reshape(self.classes, -1),
-            load=self.routed.sum(axis=(0, 2)),
+            load=self.routed.sum(axis=0),
             mean_entropy=self.entropy / STEPS / len(self),
         )
 

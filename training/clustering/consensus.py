@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics import adjusted_rand_score
 
 # Starts of k-means.
-STARTS = 20
+STARTS = 10
 
 Labels = NDArray[np.int64]
 
@@ -27,7 +27,26 @@ def consensus(members: list[Labels], weights: NDArray[np.float64], clusters: int
 
 
 def agreement(labels: Labels, members: list[Labels], weights: NDArray[np.float64]) -> float:
-    """Return the weighted mean normalised mutual information of a clustering with the members other than itself."""
+    """Return the weighted mean adjusted Rand index of a clustering with the members other than itself."""
     others = [index for index, member in enumerate(members) if member is not labels]
-    shared = [normalized_mutual_info_score(labels, members[index]) for index in others]
+    shared = [adjusted_rand_score(labels, members[index]) for index in others]
     return float(np.average(shared, weights=weights[others]))
+
+
+def left_out_agreement(members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int) -> float:
+    """Return the weighted mean adjusted Rand index of each member with the consensus of the others.
+
+    It is how well a consensus agrees with a clustering that it was not made of.
+
+    Args:
+        members: two or more clusterings, each int64 [N].
+        weights: [members], how much each counts.
+        clusters: how many clusters there are.
+        seed: of k-means' starts.
+    """
+    shared = []
+    for left in range(len(members)):
+        others = [index for index in range(len(members)) if index != left]
+        common = consensus([members[index] for index in others], weights[others], clusters, seed)
+        shared.append(adjusted_rand_score(common, members[left]))
+    return float(np.average(shared, weights=weights))

@@ -12,7 +12,7 @@ from clustnet.files import check_writable, write_table
 from training.recipe.reading import check_data, parse_overrides, parse_value, read_recipe, takes_list
 from training.recipe.recipe import BaseRecipe
 
-SCORES = ("coarse_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
+SCORES = ("coarse_accuracy", "class_accuracy", "purity", "cell_accuracy", "nmi", "ari", "label_free/score")
 Member = tuple[str, int, BaseRecipe]
 Run = tuple[str, int, list[dict[str, Any]]]
 

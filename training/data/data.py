@@ -1,5 +1,6 @@
 """Training data in two halves: what a method may see, and the fine classes that only scoring sees."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, overload
 
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clustnet.datasets import LabelledImages, load_folder, load_named
+from clustnet.datasets import UNKNOWN, LabelledImages, load_folder, load_named
 from clustnet.datasets.folder import Reader, folder_input
 from clustnet.datasets.folder_layout import REFERENCE, folder_names, has_split
 from clustnet.errors import UserError
@@ -43,6 +44,11 @@ class CoarseData:
     def label_count(self) -> int:
         """K, how many coarse labels there are."""
         return len(self.labels)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many images each of the K coarse labels has."""
+        return tuple(torch.bincount(self.coarse, minlength=self.label_count).tolist())
 
     def to(self, device: torch.device) -> "CoarseData":
         """Return the data on a device."""
@@ -104,7 +110,24 @@ def load_split(data: Data, split: Literal["train", "test"], reader: Reader | Non
         raise UserError(
             f"data.{split}_images is {wanted}, but {data.name} has {len(labelled)}; lower it, or leave it out for all."
         )
-    return _grouped(data, labelled.first(wanted))
+    first = labelled.first(wanted)
+    return _grouped(data, _counted(first, data.train_counts) if split == "train" and data.train_counts else first)
+
+
+def _counted(labelled: LabelledImages, counts: Sequence[int]) -> LabelledImages:
+    """Return the first ``counts[c]`` images of each fine class c, in their order.
+
+    Raises:
+        UserError: there are other classes than counts, or fewer images of a class.
+    """
+    found = np.bincount(labelled.fine[labelled.fine != UNKNOWN], minlength=len(labelled.classes))
+    if len(counts) != len(labelled.classes) or (found < counts).any():
+        raise UserError(
+            f"data.train_counts is {', '.join(map(str, counts))}, but {labelled.name} has classes of "
+            f"{', '.join(map(str, found.tolist()))} training images; give as many numbers, none of them larger."
+        )
+    members = [np.flatnonzero(labelled.fine == fine)[:count] for fine, count in enumerate(counts)]
+    return labelled.take(np.sort(np.concatenate(members)))
 
 
 def load_reference(data: Data, train: LabelledImages, reader: Reader | None = None) -> LabelledImages | None:

@@ -20,31 +20,43 @@ def joint_routing(first: Tensor, second: Tensor) -> Tensor:
     return (joint + joint.T) / 2
 
 
-def mutual_information(first: Tensor, second: Tensor) -> Tensor:
+def mutual_information(first: Tensor, second: Tensor, shares: Tensor | None = None) -> Tensor:
     """Return the mutual information of the symmetrised joint distribution of two routings.
+
+    It is the entropy of the experts' shares less that of an expert given the other view's, so it is the largest for
+    even shares. With expected shares their negative divergence, ``-KL(found || expected)``, takes the place of the
+    entropy, so it is the largest for these.
 
     Args:
         first: float32 [N, E], routing distribution of one view of each image.
         second: float32 [N, E], of another view of the same images.
+        shares: float32 [E], the expected shares of the experts, none of them 0; None for the mutual information itself.
 
     Returns:
-        float32 scalar in nats, 0 to ln E.
+        float32 scalar in nats, 0 to ln E; with expected shares 0 at most.
     """
     joint = joint_routing(first, second).clamp_min(SMALLEST_PROBABILITY)
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
-    return (joint * (joint.log() - independent.log())).sum()
+    information = (joint * (joint.log() - independent.log())).sum()
+    return information if shares is None else information + (joint.sum(dim=1) * shares.log()).sum()
 
 
-def group_mutual_information(first: Tensor, second: Tensor, coarse: Tensor) -> Tensor:
+def group_mutual_information(first: Tensor, second: Tensor, coarse: Tensor, shares: Tensor | None = None) -> Tensor:
     """Return the sum over the K coarse groups of the mutual information within each.
 
     Args:
         first: float32 [N, E], routing distribution of one view of each image.
         second: float32 [N, E], of another view of the same images.
         coarse: int64 [N], coarse labels 0 to K - 1.
+        shares: float32 [K, E], the expected shares of the experts in each group, see ``mutual_information``.
 
     Returns:
         float32 scalar in nats, 0 to K ln E; a group without images counts 0.
     """
-    groups = [coarse == label for label in range(int(coarse.max()) + 1)]
-    return torch.stack([mutual_information(first[group], second[group]) for group in groups if group.any()]).sum()
+    groups = {label: coarse == label for label in range(int(coarse.max()) + 1)}
+    found = [
+        mutual_information(first[group], second[group], None if shares is None else shares[label])
+        for label, group in groups.items()
+        if group.any()
+    ]
+    return torch.stack(found).sum()

@@ -69,6 +69,8 @@ class Data(Part):
             MNIST. ``{label: [fine class, ...]}`` groups fine classes, by name or number. null is one coarse label for
             all images.
         train_images: use only the first so many training images.
+        train_counts: of these, use only the first so many of each fine class, in the order of the classes; to measure
+            what unbalanced classes cost.
         test_images: use only the first so many test images.
         validation_images: train without the last so many training images and measure the label-free figures on
             them instead of on training images; to compare hyper-parameters.
@@ -82,6 +84,7 @@ class Data(Part):
     aspect: Literal["crop", "pad"] = "crop"
     coarse: Annotated[CoarseChoice, PlainValidator(_coarse)] = GIVEN
     train_images: Count | None = None
+    train_counts: tuple[Count, ...] | None = None
     test_images: Count | None = None
     validation_images: Annotated[int, Field(ge=0)] = 0
 
@@ -247,11 +250,12 @@ class BaseRecipe(Part):
         """The encoder whose embeddings the method reads; None where it reads images."""
         return None
 
-    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
+    def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have.
 
         Args:
             labels: the names of the K coarse labels.
+            images: how many training images each of them has; nothing while that is not known.
         """
         raise NotImplementedError
 

@@ -17,7 +17,13 @@ from training.reports.figures import save
 Runs = Sequence[tuple[str, int, list[dict[str, Any]]]]
 
 DPI = 150
-PANELS = {"coarse_accuracy": "Coarse accuracy", "cell_accuracy": "Clustering accuracy over cells"}
+PANELS = {
+    "coarse_accuracy": "Coarse accuracy",
+    "class_accuracy": "Class accuracy",
+    "cell_accuracy": "Clustering accuracy over cells",
+}
+# What the label-free score is compared with: the first that every run has.
+COMPARED = ("class_accuracy", "cell_accuracy")
 
 
 def plot_evolution(runs: Runs, path: Path) -> bool:
@@ -33,7 +39,7 @@ def plot_evolution(runs: Runs, path: Path) -> bool:
     scores = {score: title for score, title in PANELS.items() if any(score in rows[-1] for _, _, rows in runs)}
     if not scores:
         return False
-    figure, panels = _figure((12, 4), len(scores))
+    figure, panels = _figure((5 + 3.5 * len(scores), 4), len(scores))
     colours = _colours([name for name, _, _ in runs])
     for axes, (score, title) in zip(panels, scores.items(), strict=True):
         for name, _, rows in runs:
@@ -59,7 +65,9 @@ def plot_evolution(runs: Runs, path: Path) -> bool:
 
 
 def plot_label_free(runs: Runs, path: Path) -> bool:
-    """Draw each run's final accuracy over cells against its label-free score, with their rank correlation.
+    """Draw each run's final class accuracy against its label-free score, with their rank correlation.
+
+    Without reference images it is the accuracy over cells.
 
     Args:
         runs: name of the setting, seed and score rows of each run; the last split is drawn.
@@ -68,16 +76,17 @@ def plot_label_free(runs: Runs, path: Path) -> bool:
     Returns:
         Whether every run has these scores, so that there was something to draw.
     """
-    if not all("cell_accuracy" in rows[-1] for _, _, rows in runs):
+    compared = [score for score in COMPARED if all(score in rows[-1] for _, _, rows in runs)]
+    if not compared:
         return False
     figure, (axes,) = _figure((6.5, 4.5), 1)
     colours = _colours([name for name, _, _ in runs])
     for name, seed, rows in runs:
-        point = rows[-1]["label_free/score"], rows[-1]["cell_accuracy"]
+        point = rows[-1]["label_free/score"], rows[-1][compared[0]]
         axes.scatter(*point, color=colours[name], label=name)
         axes.annotate(str(seed), point, textcoords="offset points", xytext=(5, 4), fontsize=8, color="dimgrey")
-    accuracy = f"Clustering accuracy over cells, {_split(runs)} split"
-    axes.set(xlabel="Label-free score (nats)", ylabel=accuracy, title=_ranks(runs))
+    accuracy = f"{PANELS[compared[0]]}, {_split(runs)} split"
+    axes.set(xlabel="Label-free score (nats)", ylabel=accuracy, title=_ranks(runs, compared[0]))
     points = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     axes.legend(points.values(), points.keys(), frameon=False, fontsize=8)
     save(figure, path, DPI)
@@ -89,10 +98,10 @@ def _split(runs: Runs) -> str:
     return str(runs[0][2][-1]["split"])
 
 
-def _ranks(runs: Runs) -> str:
+def _ranks(runs: Runs, score: str) -> str:
     """Return a title with the rank correlation, from three runs on."""
     finals = [rows[-1] for _, _, rows in runs]
-    pairs = np.array([[row["label_free/score"], row["cell_accuracy"]] for row in finals])
+    pairs = np.array([[row["label_free/score"], row[score]] for row in finals])
     if len(pairs) < 3 or (pairs == pairs[0]).all(axis=0).any():
         return f"{len(finals)} runs (numbers: seeds)"
     return f"{len(finals)} runs (numbers: seeds), Spearman's rank correlation {spearmanr(pairs).statistic:.2f}"

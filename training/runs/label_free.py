@@ -26,10 +26,10 @@ from training.recipe.recipe import Augmentation
 # Images, enough for three digits.
 MAX_IMAGES = 10_000
 SMALLEST_PROBABILITY = 1e-7
-# Of the images, for an expert to be in use.
-LEAST_SHARE = 0.01
-# Of an image and its view; an arbitrary border through one class lies below it.
-LEAST_AGREEMENT = 0.8
+# Of the cells that a coarse label should have. Its images are spread over fewer where most experts stand idle.
+LEAST_SPREAD = 0.5
+# Of an image and its view, on the average of a coarse label.
+LEAST_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,26 @@ class LabelFree:
         return self.log_likelihood + sum(self.mutual_information)
 
     def collapse(self, labels: Sequence[str], clusters: Sequence[int]) -> list[str]:
-        """Return what has collapsed as sentences, none if every expert is in use and every cluster apart.
+        """Return what has collapsed as sentences, none if the images of every label are spread over stable cells.
+
+        Several cells may share a class, so neither an empty one nor a border between two is a fault by itself.
 
         Args:
             labels: the names of the coarse labels.
-            clusters: how many each should have; where it has as many, the other experts may be empty.
+            clusters: how many each should have.
         """
-        shares = self.joint.sum(axis=2)
-        idle = shares.max(axis=0) < LEAST_SHARE
-        divided = len(labels) > 1
-        whose = " of every group" if divided else ""
-        words = [f"under 1 % of the images{whose} go to {_listed(idle)}"] if idle.any() else []
-        for label, share, joint, count in zip(labels, shares, self.joint, clusters, strict=True):
-            place = f"in group {label} " if divided else ""
-            used, agreement = share >= LEAST_SHARE, joint.diagonal() / share.clip(LEAST_SHARE)
-            empty, torn = ~used & ~idle, used & (agreement < LEAST_AGREEMENT)
-            if empty.any() and used.sum() < count:
-                words.append(f"{place}under 1 % go to {_listed(empty)}, so classes are merged there")
-            if torn.any():
+        words = []
+        for label, joint, count in zip(labels, self.joint, clusters, strict=True):
+            place = f"in group {label} " if len(labels) > 1 else ""
+            spread, agreement = _spread(joint.sum(axis=1)), float(joint.trace())
+            if spread <= LEAST_SPREAD * count:
                 words.append(
-                    f"{place}an image and its view meet at one expert with a probability of only "
-                    f"{agreement[torn].min():.0%} at worst ({_listed(torn)}), so classes may be split or merged there"
+                    f"{place}the images are spread as over {spread:.1f} of {count} cells, so classes are merged"
+                )
+            elif agreement < LEAST_AGREEMENT:
+                words.append(
+                    f"{place}an image and its view meet at one expert with a probability of only {agreement:.0%}, so "
+                    "cells hold several classes"
                 )
         return words
 
@@ -91,9 +90,10 @@ class LabelFree:
         return {"label_free/score": self.score} | information | accuracy
 
 
-def _listed(experts: NDArray[np.bool_]) -> str:
-    numbers = [str(expert) for expert in np.flatnonzero(experts)]
-    return f"expert{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+def _spread(shares: NDArray[np.float32]) -> float:
+    """Return how many even cells have the entropy of the shares of cells, 0 where there are no images."""
+    present = shares[shares > 0]
+    return float(np.exp(-(present * np.log(present)).sum())) if len(present) else 0.0
 
 
 def label_free(model: GatedExperts, data: CoarseData, augmentation: Augmentation, hard: bool) -> LabelFree:
@@ -137,14 +137,14 @@ def describe(found: LabelFree, labels: Sequence[str], clusters: Sequence[int], h
     most = len(labels) * math.log(found.joint.shape[1])
     coarse = "" if found.coarse_accuracy is None else f", coarse accuracy {found.coarse_accuracy:.4f}"
     likelihood = f", log-likelihood {found.log_likelihood:z.4f}" if coarse else ""
-    collapsed = [f"collapse: {words}" for words in found.collapse(labels, clusters)]
     places = " in every group" if len(labels) > 1 else ""
+    collapsed = [f"collapse: {words}" for words in found.collapse(labels, clusters)]
     return "\n".join(
         [
             f"label-free score {found.score:z.4f}: mutual information {sum(found.mutual_information):z.4f} of at most "
             f"{most:.2f} nats{likelihood}{coarse} "
             f"({found.images:,} {'validation' if held_out else 'training'} images)",
-            *(collapsed or [f"no collapse: every expert is in use{places}"]),
+            *(collapsed or [f"no collapse: the images are spread over stable cells{places}"]),
         ]
     )
 

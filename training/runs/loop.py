@@ -18,13 +18,14 @@ from clustnet.datasets.folder import Reader
 from clustnet.scores.scores import idle_experts, routing_scores
 from training import methods
 from training.clustering.manifold import check_manifold
-from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
+from training.data.data import CoarseData, hide_fine_labels, hold_out, load_split
 from training.data.embedded import EmbeddedFiles
 from training.engine.processes import agreed, is_first, on_first, print_once, processes
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
 from training.recipe.recipe import BaseRecipe
 from training.runs.label_free import LabelFree, describe, label_free
+from training.runs.references import class_accuracy, references
 from training.runs.run_folder import Row, RunFolder
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
             where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
-    splits, data = _load(recipe, out)
+    splits, named, data = _load(recipe, out)
     recipe.check(data.labels)
     seen, validation = hold_out(data, recipe.data.validation_images)
     folder = RunFolder(out)
@@ -58,34 +59,36 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
         if start:
             method.restore(on_first(lambda: folder.load_checkpoint(start)))
         try:
-            rows, found = _epochs(method, recipe, folder, splits, validation, start, last or method.epochs)
+            rows, found = _epochs(method, recipe, folder, splits, named, validation, start, last or method.epochs)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
     # A run that was finished before has trained no epoch here.
     found = found or label_free(method.model, validation, recipe.augmentation, recipe.hard)
-    print_once(describe(found, data.labels, recipe.clusters(data.labels), recipe.data.validation_images > 0))
+    print_once(
+        describe(found, data.labels, recipe.clusters(data.labels, seen.sizes), recipe.data.validation_images > 0)
+    )
     for sentence in left_out(splits):
         print_once(sentence)
     return rows
 
 
-def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], CoarseData]:
-    """Return the training split and the test split where there is one, and what a method may see of the former.
+def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], LabelledImages | None, CoarseData]:
+    """Return the splits, the reference images, and what a method may see of the training split.
 
     Raises:
         UserError: data or an encoder that cannot be read.
     """
     if recipe.encoder is None:
-        splits = agreed(lambda: _load_splits(recipe))
-        return splits, hide_fine_labels(splits[0])
+        splits, named = agreed(lambda: _load_splits(recipe))
+        return splits, named, hide_fine_labels(splits[0])
     name, size, views = recipe.encoder
 
-    def load() -> tuple[list[LabelledImages], CoarseData]:
+    def load() -> tuple[list[LabelledImages], LabelledImages | None, CoarseData]:
         embedded = EmbeddedFiles.of(name, size, RunFolder(out).embeddings)
-        splits = _load_splits(recipe, embedded.images)
+        splits, named = _load_splits(recipe, embedded.images)
         seen = embedded.views_of(splits[0], recipe.data.path, views)
         sha256 = embedded.encoder.spec.sha256
-        return splits, replace(hide_fine_labels(splits[0]), views=seen, encoder_sha256=sha256)
+        return splits, named, replace(hide_fine_labels(splits[0]), views=seen, encoder_sha256=sha256)
 
     if processes() > 1:
         # The others then find all that the first has embedded.
@@ -93,12 +96,14 @@ def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], CoarseDa
     return agreed(load)
 
 
-def _load_splits(recipe: BaseRecipe, reader: Reader | None = None) -> list[LabelledImages]:
-    """Return the training split, and the test split where there is one."""
+def _load_splits(
+    recipe: BaseRecipe, reader: Reader | None = None
+) -> tuple[list[LabelledImages], LabelledImages | None]:
+    """Return the training split, with the test split where there is one, and the reference images."""
     train, test = load_split(recipe.data, "train", reader), load_split(recipe.data, "test", reader)
     # Reference images that cannot be used are refused before the training.
-    load_reference(recipe.data, train, reader)
-    return [train] if test is None else [train, test]
+    named = references(recipe, train, reader)
+    return [train] if test is None else [train, test], named
 
 
 def left_out(splits: Sequence[LabelledImages]) -> list[str]:
@@ -120,6 +125,7 @@ def _epochs(
     recipe: BaseRecipe,
     folder: RunFolder,
     splits: Sequence[LabelledImages],
+    named: LabelledImages | None,
     validation: CoarseData,
     start: int,
     last: int,
@@ -134,7 +140,8 @@ def _epochs(
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
-            new = [_score(method, recipe, folder, split, losses, seconds) | found.row() for split in splits]
+            figures: Row = {"train_loss": losses.loss, "train_seconds": round(seconds, 2)}
+            new = [_score(method, recipe, folder, split, named, losses, figures | found.row()) for split in splits]
             rows += new
             if board:
                 folder.write_scores(rows)
@@ -152,16 +159,21 @@ def _score(
     recipe: BaseRecipe,
     folder: RunFolder,
     split: LabelledImages,
+    named: LabelledImages | None,
     losses: EpochLosses,
-    seconds: float,
+    figures: Row,
 ) -> Row:
-    """Score one split after an epoch; the only place in training where fine classes are read."""
+    """Score one split after an epoch, beside figures of all; the only place in training where fine classes are read."""
     routed = route(method.model, split.images, recipe.hard)
     if is_first():
         folder.write_images(losses.epoch, split, routed)
     scores = routing_scores(routed.routing, routed.coarse_probability, split.coarse, split.fine, split.coarse_labels)
     head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
-    return head | {"train_loss": losses.loss, "train_seconds": round(seconds, 2)} | scores
+    row: Row = head | figures | scores
+    # It comes last, as tables take their columns from the first row.
+    if named is not None and split.labelled and split.split != "train":
+        row["class_accuracy"] = class_accuracy(method.model, recipe.hard, named, routed, split)
+    return row
 
 
 def _write_board(board: SummaryWriter, rows: Sequence[Row]) -> None:
@@ -180,6 +192,7 @@ def _report(row: Row, epochs: int) -> None:
         f"loss {row['train_loss']:.4f}",
         *(f"coarse {row[key]:.4f}" for key in row if key == "coarse_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
+        *(f"classes {row[key]:.3f}" for key in row if key == "class_accuracy"),
         *(f"cells {row[key]:.3f}" for key in row if key == "cell_accuracy"),
         f"load {load}",
         f"{row['train_seconds']:.0f} s",

@@ -48,6 +48,7 @@ def test_titles_and_values_as_a_person_reads_them() -> None:
     assert title("group_accuracy/a/{}") == "Group accuracy a/{}"
     assert title("label_free/score") == "Label-free score"
     assert (shown("class_accuracy", 0.12345), shown("nmi", 0.12345)) == ("12.35%", "0.1235")
+    assert shown("cells_in_use", 23.0) == "23"
 
 
 def test_nothing_is_left_out_of_complete_scores() -> None:
@@ -56,8 +57,8 @@ def test_nothing_is_left_out_of_complete_scores() -> None:
 
 def test_what_is_left_out_has_its_reason() -> None:
     assert list(left_out(evaluation(known="coarse").scores, LABELS)) == [
-        "Class accuracy, group accuracy, cell accuracy, NMI, ARI, negative log-likelihood and calibration error are "
-        "left out, because the true class of no image is known."
+        "Class accuracy, group accuracy, cell accuracy, purity, NMI, ARI, negative log-likelihood and calibration "
+        "error are left out, because the true class of no image is known."
     ]
     coarse, fine = left_out(evaluation(known="nothing").scores, LABELS)
     assert coarse == (

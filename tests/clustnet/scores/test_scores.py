@@ -58,7 +58,8 @@ def test_a_perfect_routing_scores_one() -> None:
     scores = scores_of(one_hot([0, 1, 1, 0] * 5, 2), fine // 2, fine)
     assert scores.pop("routing_entropy") == pytest.approx(0, abs=1e-9)
     assert [scores.pop(f"expert_load/{e}") for e in (0, 1)] == [0.5, 0.5]
-    names = ["coarse_accuracy", "group_accuracy/low", "group_accuracy/high", "cell_accuracy", "nmi", "ari"]
+    assert scores.pop("cells_in_use") == 4
+    names = ["coarse_accuracy", "group_accuracy/low", "group_accuracy/high", "cell_accuracy", "purity", "nmi", "ari"]
     assert scores == pytest.approx(dict.fromkeys(names, 1))
 
 
@@ -69,6 +70,15 @@ def test_a_single_expert_scores_the_largest_class() -> None:
     assert scores["group_accuracy/high"] == 0.5
     assert scores["cell_accuracy"] == pytest.approx(4 / 6)
     assert idle_experts(scores) == [0, 2]
+
+
+def test_cells_that_share_classes_stay_pure() -> None:
+    fine = np.repeat([0, 0, 1, 2], 50)
+    scores = scores_of(one_hot(np.repeat([0, 1, 2, 0], 50).tolist(), 4), fine // 2, fine)
+    assert (scores["cell_accuracy"], scores["purity"], scores["cells_in_use"]) == (0.75, 1.0, 4)
+    # One image of 150 is less than 1 % of its coarse label.
+    scores = scores_of(one_hot([0] * 149 + [1] + [2] * 50, 4), fine // 2, fine)
+    assert scores["cells_in_use"] == 2
 
 
 def test_agreement_scores_have_their_textbook_values() -> None:
@@ -155,7 +165,7 @@ def test_images_of_unknown_class_count_for_the_load() -> None:
     fine = np.array([0, 1, UNKNOWN, UNKNOWN])
     found = routing_scores(routing, probability, zeros, fine, ("all",))
     known = routing_scores(routing[:2], probability[:2], zeros[:2], fine[:2], ("all",))
-    for score in ("cell_accuracy", "nmi", "ari"):
+    for score in ("cell_accuracy", "purity", "nmi", "ari"):
         assert found[score] == known[score] == 1
     assert (found["expert_load/0"], found["expert_load/1"]) == (0.5, 0.5)
     assert found["routing_entropy"] != known["routing_entropy"]
@@ -167,7 +177,7 @@ def test_scores_without_their_truth_are_left_out(coarse_known: bool) -> None:
     coarse = np.array([0, 1, 1, 1]) if coarse_known else np.full(4, UNKNOWN)
     found = routing_scores(routing, probability, coarse, np.full(4, UNKNOWN), ("a", "b"))
     assert found.pop("coarse_accuracy", None) == (0.75 if coarse_known else None)
-    assert list(found) == ["expert_load/0", "expert_load/1", "routing_entropy"]
+    assert list(found) == ["cells_in_use", "expert_load/0", "expert_load/1", "routing_entropy"]
 
 
 def test_clusters_of_unknown_classes_have_no_scores() -> None:

@@ -106,10 +106,12 @@ def _rows_of_one(probability: np.ndarray) -> np.ndarray:
 @each_truth
 def test_only_allowed_scores_are_there(grouping: CoarseGrouping, known: Known) -> None:
     scores = evaluation(300, grouping=grouping, known=known).scores
-    of_classes = {"class_accuracy", "cell_accuracy", "nmi", "ari", "negative_log_likelihood", "calibration_error"}
+    of_classes = {"class_accuracy", "cell_accuracy", "purity", "nmi", "ari"}
+    of_classes |= {"negative_log_likelihood", "calibration_error"}
     of_groups = {f"group_accuracy/{label}" for label in grouping.labels} if grouping.divided else set()
     of_coarse = {"coarse_accuracy", "coarse_calibration_error"} if grouping.divided else set()
-    always = {*(f"expert_load/{e}" for e in range(5)), "routing_entropy", "mean_class_probability", "abstained"}
+    always = {*(f"expert_load/{e}" for e in range(5)), "cells_in_use", "routing_entropy"}
+    always |= {"mean_class_probability", "abstained"}
     fine = of_classes | of_groups if known in ("fine", "some") else set()
     assert set(scores) == always | fine | (of_coarse if known != "nothing" else set())
 

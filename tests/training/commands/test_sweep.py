@@ -13,7 +13,7 @@ from training.commands.sweep import format_table, parse_seeds, plan, write_table
 from training.reports.sweep_plot import plot_evolution, plot_label_free
 from training.runs.run_folder import RunFolder
 
-SCORES = ("coarse_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
+SCORES = ("coarse_accuracy", "class_accuracy", "purity", "cell_accuracy", "nmi", "ari", "label_free/score")
 
 
 @pytest.fixture

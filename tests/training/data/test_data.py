@@ -58,6 +58,22 @@ def test_a_split_is_cut_to_its_first_images() -> None:
         load_split(Data(test_images=10_001), "test")
 
 
+def test_each_class_is_cut_to_its_count() -> None:
+    counts = (5, 1, 2, 3, 4, 5, 1, 2, 3, 4)
+    train = load_split(Data(train_counts=counts), "train")
+    np.testing.assert_array_equal(np.bincount(train.fine), counts)
+    np.testing.assert_array_equal(train.images[0], load("mnist:train").images[0])
+    test = load_split(Data(train_counts=counts, test_images=20), "test")
+    assert test is not None
+    assert len(test) == 20
+
+
+@pytest.mark.parametrize("counts", [(1, 2), (9000, *[1] * 9)])
+def test_impossible_counts_are_named(counts: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"^data\.train_counts is .*, but mnist has classes of 5923, 6742"):
+        load_split(Data(train_counts=counts), "train")
+
+
 def test_training_data_have_coarse_labels_alone(mnist_train: LabelledImages) -> None:
     data = hide_fine_labels(mnist_train)
     assert {field.name for field in dataclasses.fields(data)} == {"images", "coarse", "labels", "mean", "std"}

@@ -150,7 +150,7 @@ DISCOVERY = VIEWS | {
     "model.expert": "small_cnn",
     "optimisation.optimizer": "sgd",
     "optimisation.schedule": "cosine",
-    "optimisation.averaging": 0.9,
+    "optimisation.average_over": 0.5,
 }
 HARD = {"routing": "hard", "loss.routing_diversity": 0.5, "loss.routing_entropy": 0.1, "pretraining.epochs": 1}
 

@@ -59,3 +59,27 @@ def test_a_missing_group_counts_nothing() -> None:
     torch.testing.assert_close(
         group_mutual_information(first, second, torch.full((20,), 2)), mutual_information(first, second)
     )
+
+
+@given(routings())
+def test_even_shares_only_shift_it(views: tuple[Tensor, Tensor]) -> None:
+    experts = views[0].shape[1]
+    shifted = mutual_information(*views, torch.full((experts,), 1 / experts))
+    assert math.isclose(float(shifted), float(mutual_information(*views)) - math.log(experts), abs_tol=1e-5)
+
+
+def test_expected_shares_are_the_best_shares() -> None:
+    expected = torch.tensor([0.7, 0.2, 0.1])
+    found = []
+    for counts in ([7, 2, 1], [4, 3, 3], [8, 1, 1]):
+        certain = torch.eye(3).repeat_interleave(torch.tensor(counts), dim=0)
+        found.append(float(mutual_information(certain, certain, expected)))
+    assert math.isclose(found[0], 0, abs_tol=1e-5)
+    assert max(found[1:]) < -0.01
+
+
+def test_each_group_has_its_own_shares() -> None:
+    first, second = torch.rand(2, 20, 4).softmax(dim=2)
+    coarse, shares = torch.arange(20) % 2, torch.rand(2, 4).softmax(dim=1)
+    each = [mutual_information(first[coarse == k], second[coarse == k], shares[k]) for k in range(2)]
+    torch.testing.assert_close(group_mutual_information(first, second, coarse, shares), sum(each))

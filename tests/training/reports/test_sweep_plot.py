@@ -62,7 +62,7 @@ def test_label_free_scores_are_drawn_against_accuracy(tmp_path: Path) -> None:
 
 def test_title_says_how_alike_rankings_are() -> None:
     runs = evolution(3, 1, 2)
-    assert _ranks(runs) == "3 runs (numbers: seeds), Spearman's rank correlation 1.00"
+    assert _ranks(runs, "cell_accuracy") == "3 runs (numbers: seeds), Spearman's rank correlation 1.00"
     runs[0][2][-1]["cell_accuracy"] = 0.0
-    assert _ranks(runs).endswith("-0.50")
-    assert _ranks(runs[:1]) == "1 runs (numbers: seeds)"
+    assert _ranks(runs, "cell_accuracy").endswith("-0.50")
+    assert _ranks(runs[:1], "cell_accuracy") == "1 runs (numbers: seeds)"

@@ -15,8 +15,10 @@ from training.recipe.recipe import Augmentation
 from training.runs.label_free import LabelFree, describe, label_free
 
 APART = np.eye(3, dtype=np.float32) / 3
-IDLE = np.diag([0.5, 0.5, 0.0])
+ONE_IDLE = np.diag([0.5, 0.5, 0.0])
 SPLIT = np.array([[0.2, 0.1, 0], [0.1, 0.2, 0], [0, 0, 0.4]])
+ONE_CELL = np.diag([1.0, 0.0, 0.0])
+UNSTABLE = np.array([[0.1, 0.1, 0.1], [0.1, 0.1, 0.1], [0.1, 0.1, 0.2]])
 NAMES = ("low", "high", "top")
 
 
@@ -105,28 +107,31 @@ def test_a_group_without_images_counts_nothing() -> None:
 
 
 @pytest.mark.parametrize(("labels", "where"), [(1, ""), (2, " in every group"), (3, " in every group")])
-def test_nothing_has_collapsed_with_clusters_apart(labels: int, where: str) -> None:
-    found = figures(*[APART] * labels)
+@pytest.mark.parametrize("joint", [APART, ONE_IDLE, SPLIT], ids=["apart", "one idle", "split"])
+def test_cells_may_be_idle_or_share_classes(joint: np.ndarray, labels: int, where: str) -> None:
+    found = figures(*[joint] * labels)
     assert found.collapse(NAMES[:labels], (3,) * labels) == []
     text = describe(found, NAMES[:labels], (3,) * labels, held_out=False)
-    assert text.splitlines()[-1] == f"no collapse: every expert is in use{where}"
+    assert text.splitlines()[-1] == f"no collapse: the images are spread over stable cells{where}"
 
 
 @pytest.mark.parametrize(
     ("joint", "clusters", "expected"),
     [
-        ([IDLE, IDLE], (3, 3), "under 1 % of the images of every group go to expert 2"),
-        ([IDLE], (3,), "under 1 % of the images go to expert 2"),
-        ([APART, IDLE], (3, 3), "in group high under 1 % go to expert 2, so classes are merged there"),
-        ([APART, APART, IDLE], (3, 3, 3), "in group top under 1 % go to expert 2, so classes are merged there"),
+        ([ONE_CELL], (3,), "the images are spread as over 1.0 of 3 cells, so classes are merged"),
         (
-            [SPLIT, APART],
+            [APART, ONE_CELL],
             (3, 3),
-            "in group low an image and its view meet at one expert with a probability of only 67% at worst "
-            "(experts 0, 1), so classes may be split or merged there",
+            "in group high the images are spread as over 1.0 of 3 cells, so classes are merged",
+        ),
+        (
+            [UNSTABLE, APART, APART],
+            (3, 3, 3),
+            "in group low an image and its view meet at one expert with a probability of only 40%, so cells hold "
+            "several classes",
         ),
         # As many clusters as were requested.
-        ([APART, IDLE], (3, 2), None),
+        ([APART, ONE_CELL], (3, 1), None),
     ],
 )
 def test_collapse_is_described_in_words(

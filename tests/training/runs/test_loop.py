@@ -55,6 +55,8 @@ def test_scores_are_those_of_checkpointed_model(finished_run: Path) -> None:
     plain = routing_scores(routed.routing, routed.coarse_probability, data.coarse, data.fine, data.coarse_labels)
     row = folder.read_scores(2)[-1]
     assert (row["epoch"], row["split"], row["images"], row["stage"]) == (2, "test", 100, "train")
+    assert "class_accuracy" in row
+    assert "class_accuracy" not in folder.read_scores(2)[-2]
     assert {key: row[key] for key in plain} == pytest.approx(plain)
 
 
@@ -173,7 +175,7 @@ def test_three_colours_train_without_fine_classes(colour_run: Path) -> None:
     assert rows[-1]["coarse_accuracy"] > 0.9
     wanted = {"epoch", "stage", "split", "images", "train_loss", "train_seconds", "coarse_accuracy", "routing_entropy"}
     figures = {f"label_free/{name}" for name in ("score", "mutual_information", "coarse_accuracy")}
-    assert set(rows[-1]) == wanted | {"expert_load/0", "expert_load/1"} | figures
+    assert set(rows[-1]) == wanted | {"cells_in_use", "expert_load/0", "expert_load/1"} | figures
     assert RunFolder(colour_run).load_network().label_count == 3
     assert RunFolder(colour_run).spec().coarse_labels == tuple(sorted(COLOURS))
 

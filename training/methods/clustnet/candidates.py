@@ -1,10 +1,13 @@
 """Candidate clusterings of the images of one coarse label, and the choice among them without labels.
 
 Each representation is clustered by UMAP (McInnes, Healy, Melville, arXiv:1802.03426) and a Gaussian mixture, for two
-sizes of neighbourhood. Their consensus is one candidate more. The one is chosen that agrees best with all of them: the
-highest mean normalised mutual information, see ``training.clustering.consensus``. In it a representation counts the
-more, the better its neighbourhoods keep the two coarse groups apart: colour and brightness do that badly on
-photographs, and clusterings by them agree with one another all the same.
+sizes of neighbourhood. Their consensus is one candidate more, see ``training.clustering.consensus``. The one is chosen
+that has the best sum of three ranks: by the mean adjusted Rand index with the other clusterings; by the silhouette in
+one manifold of all representations together, as silhouettes in a candidate's own space cannot be compared; and by how
+well its representation's neighbourhoods keep the coarse labels apart. The consensus agrees with what it was made of, so
+each clustering is compared with the consensus of the others. A representation also counts the more, the better its
+neighbourhoods keep the coarse labels apart: colour and brightness do that badly on photographs, and clusterings by them
+agree with one another all the same.
 
 How much it counts, which representations there are and the sizes of neighbourhood were compared by the label-free
 score of ``configs/mnist_discovery.yaml``, trained on 12,000 images of MNIST and scored on the 10,000 of the validation
@@ -23,19 +26,23 @@ than the seeds differ by, so both sizes stay. Earlier versions of rule and list 
 sight; this comparison is what they stand on now.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
+from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 
-from training.clustering.consensus import Labels, agreement, consensus
+from training.clustering.consensus import Labels, agreement, consensus, left_out_agreement
 from training.clustering.manifold import manifold
 from training.methods.clustnet.representations import Floats, reduced
 
 NEIGHBOURS = (10, 20)
 MIXTURE_STARTS = 5
 CONSENSUS = "consensus"
+# Images; the silhouette takes the square of their number.
+SILHOUETTE_IMAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -45,12 +52,16 @@ class Candidate:
     Args:
         name: representation and neighbours, as in ``edges/10``, or ``consensus``.
         clusters: int64 [N], cluster of each image.
-        agreement: weighted mean of its normalised mutual information with the others, 0 to 1.
+        agreement: weighted mean of its adjusted Rand index with the others, 1 at most.
+        silhouette: in the manifold of all representations together, -1 to 1.
+        weight: how much its representation counts; of a consensus the mean of all.
     """
 
     name: str
     clusters: Labels
     agreement: float
+    silhouette: float
+    weight: float
 
 
 def candidates(
@@ -64,19 +75,42 @@ def candidates(
         clusters: how many clusters there are.
         seed: of everything random.
     """
-    names, members = [], []
-    for name, rows in representations.items():
-        components = reduced(rows, seed)
-        for neighbours in NEIGHBOURS:
-            names.append((name, f"{name}/{neighbours}"))
-            members.append(_clustered(components, neighbours, clusters, seed))
-    counts = np.array([weights[name] for name, _ in names])
-    named = [
-        *zip([title for _, title in names], members, strict=True),
-        (CONSENSUS, consensus(members, counts, clusters, seed)),
+    rows = {name: reduced(features, seed) for name, features in representations.items()}
+    titles = [(name, neighbours) for name in rows for neighbours in NEIGHBOURS]
+    members = [_clustered(rows[name], neighbours, clusters, seed) for name, neighbours in titles]
+    counts = np.array([weights[name] for name, _ in titles])
+    together = manifold(_joined(rows, weights), NEIGHBOURS[-1], seed)
+    agreements = [agreement(member, members, counts) for member in members]
+    found = [
+        Candidate(f"{name}/{neighbours}", member, shared, _silhouette(together, member, seed), weights[name])
+        for (name, neighbours), member, shared in zip(titles, members, agreements, strict=True)
     ]
-    found = [Candidate(title, labels, agreement(labels, members, counts)) for title, labels in named]
-    return sorted(found, key=lambda candidate: -candidate.agreement)
+    common = consensus(members, counts, clusters, seed)
+    shared = left_out_agreement(members, counts, clusters, seed)
+    silhouette, weight = _silhouette(together, common, seed), float(np.mean(list(weights.values())))
+    return ranked([*found, Candidate(CONSENSUS, common, shared, silhouette, weight)])
+
+
+def ranked(found: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates by the sum of their ranks in agreement, silhouette and weight, the best first.
+
+    Of equals the one of the higher agreement comes first.
+    """
+    ranks = rankdata([-candidate.agreement for candidate in found])
+    ranks += rankdata([-candidate.silhouette for candidate in found])
+    ranks += rankdata([-candidate.weight for candidate in found])
+    order = sorted(range(len(found)), key=lambda index: (ranks[index], -found[index].agreement))
+    return [found[index] for index in order]
+
+
+def _joined(rows: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+    """Return all representations side by side, the variance of each its weight, float32 [N, features]."""
+    least = np.finfo(np.float32).tiny
+    scaled = [
+        features * np.sqrt(weights[name] / np.maximum(features.var(axis=0).sum(), least))
+        for name, features in rows.items()
+    ]
+    return np.concatenate(scaled, axis=1).astype(np.float32)
 
 
 def _clustered(rows: Floats, neighbours: int, clusters: int, seed: int) -> Labels:
@@ -84,3 +118,10 @@ def _clustered(rows: Floats, neighbours: int, clusters: int, seed: int) -> Label
     mixture = GaussianMixture(clusters, n_init=MIXTURE_STARTS, random_state=seed)
     found: Labels = mixture.fit_predict(manifold(rows, neighbours, seed).astype(np.float64)).astype(np.int64)
     return found
+
+
+def _silhouette(rows: Floats, clusters: Labels, seed: int) -> float:
+    """Return the mean silhouette of a sample of the images, 0 where they are all in one cluster."""
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:SILHOUETTE_IMAGES]
+    few = len(np.unique(clusters[chosen])) < 2
+    return 0.0 if few else float(silhouette_score(rows[chosen], clusters[chosen]))

@@ -7,8 +7,11 @@ from pydantic import Field
 
 from clustnet.errors import UserError
 from training.models.config import MixtureModel
-from training.recipe.parts import BelowOne, Count, Epochs, Part
+from training.recipe.parts import BelowOne, Count, Epochs, Part, Share
 from training.recipe.recipe import BaseRecipe, Optimisation, Pretraining
+
+# In the mean of a coarse label's clusters, where their number is not told.
+ENOUGH_IMAGES = 25
 
 
 class LossWeights(Part):
@@ -19,11 +22,16 @@ class LossWeights(Part):
         routing_diversity: weight of the entropy of a batch's mean routing; positive rewards diversity.
         mutual_information: weight of the mutual information, within each coarse label, between the experts
             of two random views of an image; positive rewards it.
+        shares: how large the mutual information expects the experts' shares of a coarse label to be: ``even``, or as
+            in the initial ``partition``.
+        routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
     """
 
     routing_entropy: float = 0.0
     routing_diversity: float = 0.0
     mutual_information: float = 0.0
+    shares: Literal["even", "partition"] = "even"
+    routing_gradient: Share = 1.0
 
 
 class MixtureOptimisation(Optimisation):
@@ -35,24 +43,27 @@ class MixtureOptimisation(Optimisation):
         momentum: of ``sgd``.
         batch_period: 0 steps gate and experts together; otherwise so many batches step the gate alone,
             then as many the experts, and so on.
-        averaging: decay of the exponential moving average of the weights that is scored and exported; 0 takes
-            the weights as they are.
+        epoch_steps: steps of an epoch at least; it takes images again where they are few.
+        average_over: the share of the steps of gate and experts that the exponential moving average of the weights
+            spans, which is scored and exported; 0 takes the weights as they are.
     """
 
     batch_size: Count = 64
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: BelowOne = 0.0
     batch_period: Annotated[int, Field(ge=0)] = 0
-    averaging: BelowOne = 0.0
+    epoch_steps: Count = 1
+    average_over: Share = 0.0
 
 
 class PartitionConfig(Part):
     """The initial partition, which the gate imitates before it is trained; 0 epochs leave it out.
 
     Args:
-        epochs: each of as many images as the training set has, drawn from those of the partition.
+        epochs: each of as many steps as another epoch, of the images of the partition.
         images: images of each coarse label that are partitioned.
-        clusters: of each coarse label, ``{label: number}``, at most E; E by default.
+        clusters: of each coarse label, ``{label: number}``, at most E; by default E, or one for every
+            ``ENOUGH_IMAGES`` images where these are fewer.
     """
 
     epochs: Epochs = 0
@@ -90,8 +101,14 @@ class ClustNetRecipe(BaseRecipe):
         """Whether UMAP is needed, which is looked for before the training."""
         return self.partition.epochs > 0
 
-    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
-        """Return how many clusters each coarse label should have, by default as many as there are experts."""
+    def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
+        """Return how many clusters each coarse label should have, by default as many as there are experts.
+
+        A partition that is told no number has fewer clusters of a label with under ``ENOUGH_IMAGES`` for each.
+        """
+        if images and self.partition.clusters is None and self.partition.epochs:
+            enough = (min(count, self.partition.images) // ENOUGH_IMAGES for count in images)
+            return tuple(max(1, min(count, self.model.experts)) for count in enough)
         return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)
 
     def check(self, labels: Sequence[str] | None) -> None:
@@ -110,6 +127,11 @@ class ClustNetRecipe(BaseRecipe):
                 raise UserError(
                     f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
                 )
+        if self.loss.shares == "partition" and self.loss.mutual_information and self.partition.epochs == 0:
+            raise UserError(
+                "loss.shares is partition, but there is no initial partition; set partition.epochs above 0, or "
+                "loss.shares to even."
+            )
         learns = self.loss.mutual_information or self.partition.epochs
         if labels is not None and len(labels) == 1 and not learns:
             raise UserError(
@@ -126,6 +148,8 @@ class ClustNetRecipe(BaseRecipe):
             yield "model.expert_channels", f"model.expert {self.model.expert}"
         if self.partition.epochs == 0:
             yield from ((f"partition.{key}", "partition.epochs 0") for key in ("images", "clusters"))
+        if self.loss.mutual_information == 0:
+            yield "loss.shares", "loss.mutual_information 0"
         if self.pretraining.epochs == 0:
             yield "pretraining.learning_rate", "pretraining.epochs 0"
 

@@ -13,10 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, nll_loss
 from torch.optim import SGD, Adam, Optimizer
 
+from clustnet.scores.scores import count_table
 from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.collectives import average_gradients, gathered, share
@@ -73,7 +75,8 @@ class ClustNetMethod:
         )
         seed_everything(recipe.seed)
         self.network = build_network(self.spec).to(accelerator.device)
-        self.model = copy.deepcopy(self.network) if recipe.optimisation.averaging else self.network
+        self.model = copy.deepcopy(self.network) if recipe.optimisation.average_over else self.network
+        self._decay = _decay(recipe.optimisation, len(data.images))
         self.decoder: Decoder | None = None
         self.optimizers: dict[str, Optimizer] = {
             "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation)
@@ -87,6 +90,8 @@ class ClustNetMethod:
         self.partition: Partition | None = None
         # int64 [N], kept with the partition; -1 for images outside it.
         self._expert_of_image: Tensor
+        # float32 [K, E], likewise; None where the mutual information takes the shares of experts as even.
+        self._shares: Tensor | None = None
         self.stages = [
             Stage("pretrain", recipe.pretraining.epochs, self._reconstruct),
             Stage("imitate", recipe.partition.epochs, self._imitate),
@@ -137,11 +142,11 @@ class ClustNetMethod:
 
     def _epoch(self, epoch: int, stage: Stage, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
-        images = None
+        images = np.arange(len(self.data.images))
         if stage.step == self._imitate:
-            images = np.resize(self._initial_partition().indices, len(self.data.images))
+            images = np.resize(self._initial_partition().indices, len(images))
         generator = epoch_generator(self.recipe.seed, epoch)
-        batches = self.data.batches(self.recipe.optimisation.batch_size, generator, images)
+        batches = self._batches(images, generator)
         self.network.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
@@ -150,6 +155,15 @@ class ClustNetMethod:
             total += stage.step(index, chosen) * len(chosen)
             seen += len(chosen)
         return EpochLosses(epoch, stage.name, float(total) / seen)
+
+    def _batches(self, images: NDArray[np.int64], generator: torch.Generator) -> list[Tensor]:
+        """Return the batches of an epoch: each image once, and again where that would be too few steps."""
+        optimisation = self.recipe.optimisation
+        batches = list(self.data.batches(optimisation.batch_size, generator, images))
+        steps = max(len(batches), optimisation.epoch_steps)
+        while len(batches) < steps:
+            batches += self.data.batches(optimisation.batch_size, generator, images)
+        return batches[:steps]
 
     def _reconstruct(self, _: int, chosen: Tensor) -> Tensor:
         """Step the autoencoder on one batch and return its mean squared error."""
@@ -178,9 +192,9 @@ class ClustNetMethod:
         loss = self._loss(output, coarse.repeat(len(views)))
         if weight:
             first, second = output.log_routing.exp().chunk(2)
-            loss = loss - weight * group_mutual_information(first, second, coarse)
+            loss = loss - weight * group_mutual_information(first, second, coarse, self._shares)
         self._step(loss, self._turn(index))
-        self._average(self.recipe.optimisation.averaging)
+        self._average(self._decay)
         return loss.detach()
 
     def _view(self, chosen: Tensor) -> Tensor:
@@ -209,11 +223,13 @@ class ClustNetMethod:
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        weights = self.recipe.loss
+        weights, log_routing = self.recipe.loss, output.log_routing
+        if weights.routing_gradient < 1:
+            log_routing = weights.routing_gradient * log_routing + (1 - weights.routing_gradient) * log_routing.detach()
         if self.recipe.hard:
-            loss = hard_mixture_nll(straight_through(output.log_routing), output.expert_logit, coarse)
+            loss = hard_mixture_nll(straight_through(log_routing), output.expert_logit, coarse)
         else:
-            loss = soft_mixture_nll(output.log_routing, output.expert_logit, coarse)
+            loss = soft_mixture_nll(log_routing, output.expert_logit, coarse)
         if weights.routing_entropy:
             loss = loss + weights.routing_entropy * routing_entropy(output.log_routing)
         if weights.routing_diversity:
@@ -261,7 +277,8 @@ class ClustNetMethod:
     def _make_partition(self) -> dict[str, Tensor]:
         """Make the initial partition and print how it was chosen."""
         recipe, labels = self.recipe, self.data.labels
-        made, trial = partition(self.data, recipe.clusters(labels), recipe.partition.images, recipe.seed)
+        clusters = recipe.clusters(labels, self.data.sizes)
+        made, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
         print_once("\n".join(trial.lines(labels)))
         return _tensors(made)
 
@@ -271,12 +288,26 @@ class ClustNetMethod:
         experts[tensors["indices"]] = tensors["experts"]
         self._expert_of_image = experts.to(self.data.images.device)
         self.partition = Partition(**{name: part.numpy() for name, part in tensors.items()})
+        if self.recipe.loss.shares == "partition":
+            self._shares = self._shares_of(self.partition).to(self.data.images.device)
         return self.partition
+
+    def _shares_of(self, made: Partition) -> Tensor:
+        """Return each expert's share of the images of each coarse label, float32 [K, E], none of them 0."""
+        coarse = self.data.coarse.cpu().numpy()[made.indices]
+        counts = count_table((coarse, made.experts), (self.data.label_count, self.recipe.model.experts)) + 1
+        return torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)).float()
 
 
 def _tensors(made: Partition) -> dict[str, Tensor]:
     """Return a partition in the form of a checkpoint."""
     return {name: torch.from_numpy(part) for name, part in vars(made).items()}
+
+
+def _decay(optimisation: MixtureOptimisation, images: int) -> float:
+    """Return the decay of a moving average that spans the recipe's share of the steps of gate and experts."""
+    steps = optimisation.epochs * max(math.ceil(images / optimisation.batch_size), optimisation.epoch_steps)
+    return 1 - 1 / max(1.0, optimisation.average_over * steps)
 
 
 def _optimizer(parameters: list[nn.Parameter], optimisation: MixtureOptimisation) -> Optimizer:

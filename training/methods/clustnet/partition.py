@@ -54,7 +54,8 @@ class Trial:
         """
         errors = "  ".join(f"{name} {error:.3f}" for name, error in self.errors.items())
         return [f"partition: neighbours of another coarse label  {errors}"] * bool(errors) + [
-            f"partition of {label}: " + "  ".join(f"{found.name} {found.agreement:.3f}" for found in group)
+            f"partition of {label} in {group[0].clusters.max() + 1} clusters (agreement, silhouette): "
+            + "  ".join(f"{found.name} {found.agreement:.3f}, {found.silhouette:.3f}" for found in group)
             for label, group in zip(labels, self.candidates, strict=True)
         ]
 

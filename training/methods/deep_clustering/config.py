@@ -104,7 +104,7 @@ class DeepClusteringRecipe(BaseRecipe):
         """Whether UMAP is needed, which is looked for before the training."""
         return self.clustering.start == "manifold"
 
-    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
+    def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """Return how many clusters each coarse label should have, one in all until ``auto`` is estimated."""
         if self.model.experts == AUTO:
             return (1,)

@@ -77,7 +77,7 @@ class EmbeddingClustNetRecipe(BaseRecipe):
         """The encoder whose embeddings are trained on."""
         return EncoderChoice(self.model.encoder, self.model.size, self.model.views)
 
-    def clusters(self, labels: Sequence[str]) -> tuple[int, ...]:
+    def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """Return how many clusters each coarse label should have, by default as many as there are experts."""
         return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)
 

@@ -10,13 +10,19 @@ CIFAR10 = {"animals": [2, 3, 4, 5, 6, 7], "vehicles": [0, 1, 8, 9]}
 
 
 def test_each_label_has_a_cluster_per_expert() -> None:
-    assert tiny_recipe({"model.experts": 7}).clusters(("a", "b", "c")) == (7, 7, 7)
+    assert tiny_recipe({"model.experts": 7}).clusters(("a", "b", "c"), (9, 500, 9)) == (7, 7, 7)
+
+
+def test_few_images_make_fewer_clusters() -> None:
+    keys = {"model.experts": 7, "partition.epochs": 1, "partition.images": 150}
+    assert tiny_recipe(keys).clusters(("a", "b", "c"), (9, 60, 5000)) == (1, 2, 6)
+    assert tiny_recipe(keys | {"partition.clusters": {"0-4": 3}}).clusters(("0-4", "5-9"), (60, 60)) == (3, 7)
 
 
 def test_clusters_are_counted_by_label() -> None:
     keys = {"data.name": "cifar10", "data.coarse": CIFAR10, "model.experts": 6, "partition.epochs": 1}
     recipe = tiny_recipe(keys | {"partition.clusters": {"vehicles": 4}})
-    assert recipe.clusters(tuple(CIFAR10)) == (6, 4)
+    assert recipe.clusters(tuple(CIFAR10), (60, 60)) == (6, 4)
 
 
 @pytest.mark.parametrize(
@@ -40,11 +46,19 @@ def test_single_label_needs_something_to_learn(coarse: Any) -> None:
         assert tiny_recipe({"data.coarse": coarse, key: value}).data.coarse == coarse
 
 
+def test_shares_of_partition_need_partition() -> None:
+    keys = {"loss.shares": "partition", "loss.mutual_information": 0.3}
+    with pytest.raises(UserError, match=r"there is no initial partition; set partition\.epochs above 0"):
+        tiny_recipe(keys)
+    assert tiny_recipe(keys | {"partition.epochs": 1}).loss.shares == "partition"
+
+
 @pytest.mark.parametrize(
     ("keys", "key", "choice"),
     [
         ({"optimisation.momentum": 0.5}, "optimisation.momentum", "optimisation.optimizer adam"),
         ({"model.expert_channels": [8, 16]}, "model.expert_channels", "model.expert linear"),
+        ({"loss.shares": "partition"}, "loss.shares", "loss.mutual_information 0"),
         ({"partition.images": 10}, "partition.images", "partition.epochs 0"),
         ({"partition.clusters": {"0-4": 2}}, "partition.clusters", "partition.epochs 0"),
         ({"pretraining.learning_rate": 0.1}, "pretraining.learning_rate", "pretraining.epochs 0"),

@@ -57,9 +57,12 @@ DISCOVERY = {
     "partition.images": 60,
     "augmentation.rotation": 10,
     "loss.mutual_information": 1.0,
+    "loss.shares": "partition",
+    "loss.routing_gradient": 0.5,
     "model.batch_norm": True,
     "optimisation.schedule": "cosine",
-    "optimisation.averaging": 0.9,
+    "optimisation.average_over": 0.5,
+    "optimisation.epoch_steps": 6,
     "optimisation.precision": "bfloat16",
 }
 
@@ -250,7 +253,7 @@ def test_mutual_information_makes_two_views_agree(mnist_train: LabelledImages) -
 
 
 def test_average_is_moving_average_of_steps(mnist_train: LabelledImages) -> None:
-    trainee = method(mnist_train, {"optimisation.averaging": 0.75, "optimisation.epochs": 1})
+    trainee = method(mnist_train, {"optimisation.average_over": 1.0, "optimisation.epochs": 1})
     expected = {name: weight.clone() for name, weight in trainee.network.state_dict().items()}
     for chosen in trainee.data.batches(50, torch.Generator().manual_seed(0)):
         trainee._route(0, chosen)
@@ -258,6 +261,45 @@ def test_average_is_moving_average_of_steps(mnist_train: LabelledImages) -> None
             expected[name] = 0.75 * expected[name] + 0.25 * weight
     for name, weight in trainee.model.state_dict().items():
         torch.testing.assert_close(weight, expected[name])
+
+
+@pytest.mark.parametrize("images", [60, 200])
+def test_average_spans_share_of_steps(mnist_train: LabelledImages, images: int) -> None:
+    keys = {"optimisation.average_over": 0.25, "optimisation.epochs": 10, "optimisation.epoch_steps": 4}
+    assert method(mnist_train, keys, images)._decay == pytest.approx(1 - 1 / 10)
+
+
+@pytest.mark.parametrize(("images", "expected"), [(60, 7), (100, 7), (400, 8)])
+def test_few_images_make_as_many_steps(mnist_train: LabelledImages, images: int, expected: int) -> None:
+    keys = {"optimisation.epoch_steps": 7, "optimisation.epochs": 1, "partition.epochs": 1, "partition.images": 20}
+    trainee, steps = method(mnist_train, keys, images), list[int]()
+
+    def watch(batches: Iterable[T], total: int) -> Iterable[T]:
+        steps.append(total)
+        return batches
+
+    list(trainee.run(0, watch))
+    assert steps == [expected] * 2
+
+
+@pytest.mark.parametrize(("share", "parts"), [(0.0, {"experts"}), (0.5, {"encoder", "head", "experts"})])
+def test_routing_gradient_reaches_gate_by_share(mnist_train: LabelledImages, share: float, parts: set[str]) -> None:
+    trainee = method(mnist_train, {"loss.routing_gradient": share, "optimisation.epochs": 1})
+    before = snapshot(trainee)
+    list(trainee.run(0, show_progress))
+    assert moved(trainee, before) == parts
+
+
+def test_expected_shares_are_those_of_partition(mnist_train: LabelledImages) -> None:
+    keys = {"loss.shares": "partition", "loss.mutual_information": 0.3, "augmentation.shift": 0.1}
+    trainee = method(mnist_train, keys | {"partition.epochs": 1, "partition.images": 60})
+    next(trainee.run(0, show_progress))
+    assert trainee.partition is not None
+    assert trainee._shares is not None
+    coarse = trainee.data.coarse.numpy()[trainee.partition.indices]
+    for label, shares in enumerate(trainee._shares.numpy()):
+        counts = np.bincount(trainee.partition.experts[coarse == label], minlength=3)
+        np.testing.assert_allclose(shares, (counts + 1) / (counts.sum() + 3), rtol=1e-6)
 
 
 def test_cosine_schedule_ends_near_nothing(mnist_train: LabelledImages) -> None:
@@ -306,7 +348,7 @@ def test_single_label_trains_the_gate_alone(mnist_train: LabelledImages) -> None
 
 
 def test_spec_rebuilds_the_scored_model(mnist_train: LabelledImages) -> None:
-    state = trained(mnist_train, {"optimisation.averaging": 0.5}).state()
+    state = trained(mnist_train, {"optimisation.average_over": 0.5}).state()
     network = build_network(read_spec(state["network"]))
     network.load_state_dict(state["model"])
     assert not same_state(state["model"], state["trained"])

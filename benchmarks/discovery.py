@@ -1,0 +1,93 @@
+"""The discovery recipes on data that nobody tuned them for: MNIST whole, few and unbalanced, and other sets.
+
+Every set is trained by its ``configs/NAME_discovery.yaml`` with some seeds, into run folders that are kept, so that the
+same command goes on where it was stopped. The table has a row for each set: mean +- sample standard deviation (worst)
+of the final scores of the test split, and the minutes of training a seed.
+
+    python -m benchmarks.discovery mnist mnist_12000 mnist_unbalanced mnist_rare mnist_long_tail \
+        notmnist:FOLDER coil20:FILE cifar10_12000:FILE --seeds 0..2
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.inference import processor
+from clustnet.errors import UserError
+from training.commands.sweep import parse_seeds
+from training.recipe.reading import read_recipe
+from training.reports.clustering_report import over_seeds
+from training.runs.restarts import train_restarts, train_seconds
+from training.runs.run_folder import RunFolder
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+# Each set's recipe and what is laid over it.
+SETS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mnist": ("mnist", {}),
+    "mnist_12000": ("mnist", {"data.train_images": 12_000}),
+    "mnist_1000": ("mnist", {"data.train_images": 1000}),
+    # 12,000 images, classes of 2 % to 17 %.
+    "mnist_unbalanced": ("mnist", {"data.train_counts": [1937, 247, 1585, 1258, 2004, 697, 499, 2057, 307, 1409]}),
+    # One class of 1 % of its coarse label.
+    "mnist_rare": ("mnist", {"data.train_counts": [1485, 60, 1485, 1485, 1485, 1200, 1200, 1200, 1200, 1200]}),
+    # Each class of a coarse label has half the images of the one before.
+    "mnist_long_tail": ("mnist", {"data.train_counts": [3096, 1548, 774, 387, 195, 3096, 1548, 774, 387, 195]}),
+    "notmnist": ("notmnist", {}),
+    "coil20": ("coil20", {}),
+    "cifar10": ("cifar10", {}),
+    "cifar10_12000": ("cifar10", {"data.train_images": 12_000}),
+}
+SCORES = ("class_accuracy", "purity", "cells_in_use", "cell_accuracy", "coarse_accuracy", "label_free/score")
+
+
+def main() -> None:
+    """Train what is missing and print a row for each set."""
+    parser = argparse.ArgumentParser("benchmarks.discovery", description=__doc__)
+    parser.add_argument(
+        "sets", nargs="+", metavar="SET[:PATH]", help=f"{', '.join(SETS)}; PATH of other data than MNIST"
+    )
+    parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
+    parser.add_argument("--out", type=Path, default=Path("runs/discovery"), help="of the runs")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, 1 thread, seeds {options.seeds}, test split\n", flush=True)
+    print("| set | " + " | ".join(SCORES) + " | minutes | seeds |\n" + "|---" * (len(SCORES) + 3) + "|", flush=True)
+    for spec in options.sets:
+        name, _, path = spec.partition(":")
+        try:
+            print(_row(name, path, parse_seeds(options.seeds), options.out), flush=True)
+        except UserError as error:
+            parser.error(str(error))
+
+
+def keys_of(name: str, path: str, seed: int) -> tuple[Path, Mapping[str, Any]]:
+    """Return the recipe of a set, and the keys to lay over it.
+
+    Raises:
+        UserError: there is no such set.
+    """
+    if name not in SETS:
+        raise UserError(f"There is no set {name!r}; choose of {', '.join(SETS)}.")
+    recipe, keys = SETS[name]
+    return CONFIGS / f"{recipe}_discovery.yaml", keys | ({"data.path": path} if path else {}) | {"seed": seed}
+
+
+def _row(name: str, path: str, seeds: Sequence[int], out: Path) -> str:
+    """Train a set with all seeds and return its row."""
+    finals, minutes = [], []
+    for seed in seeds:
+        config, keys = keys_of(name, path, seed)
+        folder = out / f"{name}_seed{seed}"
+        finals.append(train_restarts(read_recipe(config, dict(keys)), folder, resume=RunFolder(folder).exists())[-1])
+        minutes.append(train_seconds(folder) / 60)
+    shown = [over_seeds([row[score] for row in finals]) for score in SCORES]
+    return f"| {name} | {' | '.join(shown)} | {np.mean(minutes):.1f} | {len(seeds)} |"
+
+
+if __name__ == "__main__":
+    main()
