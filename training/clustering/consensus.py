@@ -6,12 +6,14 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 # Starts of k-means.
-STARTS = 10
+STARTS = 20
 
 Labels = NDArray[np.int64]
 
 
-def consensus(members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int) -> Labels:
+def consensus(
+    members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int, starts: int = STARTS
+) -> Labels:
     """Return the clustering nearest to several: k-means on the images' memberships, each weighted.
 
     Args:
@@ -19,9 +21,10 @@ def consensus(members: list[Labels], weights: NDArray[np.float64], clusters: int
         weights: [members], how much each counts.
         clusters: how many clusters there are.
         seed: of k-means' starts.
+        starts: of k-means.
     """
     memberships = [np.eye(clusters)[member] * np.sqrt(weight) for member, weight in zip(members, weights, strict=True)]
-    means = KMeans(clusters, n_init=STARTS, random_state=seed)
+    means = KMeans(clusters, n_init=starts, random_state=seed)
     found: Labels = means.fit_predict(np.concatenate(memberships, axis=1)).astype(np.int64)
     return found
 
@@ -33,7 +36,9 @@ def agreement(labels: Labels, members: list[Labels], weights: NDArray[np.float64
     return float(np.average(shared, weights=weights[others]))
 
 
-def left_out_agreement(members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int) -> float:
+def left_out_agreement(
+    members: list[Labels], weights: NDArray[np.float64], clusters: int, seed: int, starts: int = STARTS
+) -> float:
     """Return the weighted mean adjusted Rand index of each member with the consensus of the others.
 
     It is how well a consensus agrees with a clustering that it was not made of.
@@ -43,10 +48,11 @@ def left_out_agreement(members: list[Labels], weights: NDArray[np.float64], clus
         weights: [members], how much each counts.
         clusters: how many clusters there are.
         seed: of k-means' starts.
+        starts: of k-means.
     """
     shared = []
     for left in range(len(members)):
         others = [index for index in range(len(members)) if index != left]
-        common = consensus([members[index] for index in others], weights[others], clusters, seed)
+        common = consensus([members[index] for index in others], weights[others], clusters, seed, starts)
         shared.append(adjusted_rand_score(common, members[left]))
     return float(np.average(shared, weights=weights))

@@ -40,6 +40,7 @@ from training.methods.clustnet.representations import Floats, reduced
 
 NEIGHBOURS = (10, 20)
 MIXTURE_STARTS = 5
+CONSENSUS_STARTS = 10
 CONSENSUS = "consensus"
 # Images; the silhouette takes the square of their number.
 SILHOUETTE_IMAGES = 2000
@@ -85,8 +86,8 @@ def candidates(
         Candidate(f"{name}/{neighbours}", member, shared, _silhouette(together, member, seed), weights[name])
         for (name, neighbours), member, shared in zip(titles, members, agreements, strict=True)
     ]
-    common = consensus(members, counts, clusters, seed)
-    shared = left_out_agreement(members, counts, clusters, seed)
+    common = consensus(members, counts, clusters, seed, CONSENSUS_STARTS)
+    shared = left_out_agreement(members, counts, clusters, seed, CONSENSUS_STARTS)
     silhouette, weight = _silhouette(together, common, seed), float(np.mean(list(weights.values())))
     return ranked([*found, Candidate(CONSENSUS, common, shared, silhouette, weight)])
 
