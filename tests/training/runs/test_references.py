@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ from training.runs.references import class_accuracy, references
 from training.runs.run_folder import RunFolder
 
 
-def test_references_are_those_of_an_export(finished_run, mnist_train: LabelledImages) -> None:  # type: ignore[no-untyped-def]
+def test_references_are_those_of_an_export(finished_run: Path, mnist_train: LabelledImages) -> None:
     recipe, model = tiny_recipe({"reference.per_class": 3}), RunFolder(finished_run).load_network()
     named = references(recipe, mnist_train)
     assert named is not None
@@ -23,7 +25,7 @@ def test_too_few_images_give_no_references(mnist_train: LabelledImages) -> None:
 
 
 @pytest.mark.parametrize("hard", [False, True])
-def test_class_accuracy_counts_right_guesses(finished_run, mnist_train: LabelledImages, hard: bool) -> None:  # type: ignore[no-untyped-def]
+def test_class_accuracy_counts_right_guesses(finished_run: Path, mnist_train: LabelledImages, hard: bool) -> None:
     model = RunFolder(finished_run).load_network()
     named, split = mnist_train.take(np.arange(200)), mnist_train.take(np.arange(200, 600))
     routed = route(model, split.images, hard)

@@ -22,14 +22,22 @@ class LossWeights(Part):
         routing_diversity: weight of the entropy of a batch's mean routing; positive rewards diversity.
         mutual_information: weight of the mutual information, within each coarse label, between the experts
             of two random views of an image; positive rewards it.
-        shares: how large the mutual information expects the experts' shares of a coarse label to be: ``even``, or as
-            in the initial ``partition``.
-        routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
     """
 
     routing_entropy: float = 0.0
     routing_diversity: float = 0.0
     mutual_information: float = 0.0
+
+
+class MixtureLoss(LossWeights):
+    """The loss of gate and experts.
+
+    Args:
+        shares: how large the mutual information expects the experts' shares of a coarse label to be: ``even``, or as
+            in the initial ``partition``.
+        routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
+    """
+
     shares: Literal["even", "partition"] = "even"
     routing_gradient: Share = 1.0
 
@@ -77,7 +85,7 @@ class ClustNetRecipe(BaseRecipe):
     Args:
         routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
         model: the gate and its experts.
-        loss: the weights of the loss's terms.
+        loss: of gate and experts.
         optimisation: of gate and experts.
         partition: what the gate imitates first.
         pretraining: of the gate's encoder.
@@ -86,7 +94,7 @@ class ClustNetRecipe(BaseRecipe):
     method: Literal["clustnet"] = "clustnet"
     routing: Literal["soft", "hard"] = "soft"
     model: MixtureModel = MixtureModel()
-    loss: LossWeights = LossWeights()
+    loss: MixtureLoss = MixtureLoss()
     optimisation: MixtureOptimisation = MixtureOptimisation()
     partition: PartitionConfig = PartitionConfig()
     pretraining: Pretraining = Pretraining()
