@@ -179,7 +179,8 @@ def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
     """
     with reading(path, FEEDBACK_FILE_ID) as connection:
         for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():
-            rows = connection.execute("SELECT * FROM labelled_answers WHERE model = ? ORDER BY number", (model,)).fetchall()
+            query = "SELECT * FROM labelled_answers WHERE model = ? ORDER BY number"
+            rows = connection.execute(query, (model,)).fetchall()
             yield _of_row(rows[0])[0], [_of_row(row)[1] for row in rows]
 
 
