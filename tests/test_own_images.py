@@ -11,7 +11,10 @@ from clustnet.cli import main
 from tests.image_folder import write_coarse_folder
 from tests.serving.server import running_service
 
-pytestmark = pytest.mark.slow
+# Of a machine that does other work, too.
+SECONDS = 1800
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(SECONDS)]
 
 
 def test_photographs_are_found_and_served(tmp_path: Path) -> None:
@@ -23,10 +26,10 @@ def test_photographs_are_found_and_served(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 300
     answers = defaultdict(list)
-    with running_service(bundle) as url:
+    with running_service(bundle) as url, httpx.Client(base_url=url, timeout=60) as client:
         for row in rows[::10]:
             upload = {"image": ("image.png", (photos / row["file"]).read_bytes())}
-            prediction = httpx.post(f"{url}/predict_image", files=upload, timeout=30).json()["prediction"]
+            prediction = client.post("/predict_image", files=upload).json()["prediction"]
             answers["coarse"].append(prediction["coarse"]["label"] == row["coarse"])
             answers["subtype"].append(prediction["guess"]["label"] == row["subtype"])
     assert sum(answers["coarse"]) >= 29

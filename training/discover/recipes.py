@@ -1,6 +1,5 @@
 """The recipe by which ``clustnet discover`` trains gate and experts."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,10 +12,11 @@ PARTITION = "partition.csv"
 ON_EMBEDDINGS, ON_PIXELS = "embedding_clustnet", "discovered"
 # Random views of each training image that are embedded for the training.
 VIEWS = 4
-BATCH, LEAST_STEPS = 64, 600
+# Without an encoder: images a step, and steps of an epoch at least, so that few images train as long.
+BATCH, EPOCH_STEPS = 128, 50
+EPOCHS, IMITATION_EPOCHS = 8, 4
 # Pixels a side, at most, of images that are trained on without an encoder.
 LARGEST_SIDE = 32
-LEAST_EPOCHS, MOST_EPOCHS = 6, 40
 # Of photographs, which may be mirrored, and of drawings, which may not.
 PHOTOGRAPHS = {"crop": 0.3, "flip": 0.5, "brightness": 0.2, "contrast": 0.2}
 COLOURS = {"saturation": 0.2, "hue": 0.02}
@@ -39,10 +39,9 @@ def recipe_of(
         clusters: how many subtypes each coarse label has.
         encoders: whose embeddings are trained on; none for pixels.
         seed: decides all random numbers.
-        epochs: passes over the training images; None for as many as give enough steps.
+        epochs: passes over the training images; None for the method's default.
     """
-    run, train = found.run, int(found.train.sum())
-    epochs = epochs or min(MOST_EPOCHS, max(LEAST_EPOCHS, math.ceil(LEAST_STEPS * BATCH / train)))
+    run = found.run
     content: dict[str, Any] = {
         "seed": seed,
         "data": {"name": "folder", "path": str(run / IMAGES)},
@@ -51,7 +50,10 @@ def recipe_of(
     if encoders:
         content |= _on_embeddings(clusters, encoders, content)
     else:
-        content |= _on_pixels(shape, clusters, epochs, content)
+        content |= _on_pixels(shape, clusters, content)
+    if epochs is not None:
+        content["optimisation"] = content.get("optimisation", {}) | {"epochs": epochs}
+        content["partition"] |= {"epochs": epochs}
     return validated(content, "the recipe of 'clustnet discover'")
 
 
@@ -61,9 +63,7 @@ def _on_embeddings(clusters: Mapping[str, int], encoders: Sequence[str], content
     return {"method": ON_EMBEDDINGS, "model": model, "partition": partition}
 
 
-def _on_pixels(
-    shape: Sequence[int], clusters: Mapping[str, int], epochs: int, content: Mapping[str, Any]
-) -> dict[str, Any]:
+def _on_pixels(shape: Sequence[int], clusters: Mapping[str, int], content: Mapping[str, Any]) -> dict[str, Any]:
     colour = len(shape) == 3
     model = {
         "experts": max(clusters.values()),
@@ -73,14 +73,21 @@ def _on_pixels(
         "embedding": 128,
         "batch_norm": True,
     }
-    optimisation = {"epochs": epochs, "batch_size": BATCH, "learning_rate": 0.002, "schedule": "cosine"}
+    optimisation = {
+        "epochs": EPOCHS,
+        "epoch_steps": EPOCH_STEPS,
+        "batch_size": BATCH,
+        "learning_rate": 0.002,
+        "schedule": "cosine",
+        "average_over": 0.1,
+    }
     views = PHOTOGRAPHS | COLOURS if colour else PHOTOGRAPHS if max(shape) >= 64 else DRAWINGS
     return {
         "method": ON_PIXELS,
         "data": content["data"] | {"size": [min(LARGEST_SIDE, side) for side in shape[:2]], "colour": colour},
         "model": model,
-        "partition": content["partition"] | {"epochs": max(2, epochs // 2), "clusters": dict(clusters)},
+        "partition": content["partition"] | {"epochs": IMITATION_EPOCHS, "clusters": dict(clusters)},
         "augmentation": views,
-        "loss": {"mutual_information": 0.3},
+        "loss": {"mutual_information": 0.3, "shares": "partition"},
         "optimisation": optimisation,
     }
