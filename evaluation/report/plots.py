@@ -105,7 +105,7 @@ def expert_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
     if not tally.known_classes:
         table, names, label = tally.experts[:-1].T, evaluation.info.grouping.labels, TRUE_COARSE
     share = share_of(table, axis=0)
-    loads = tally.routing_counts().load / len(tally)
+    loads = tally.routing_counts().load.sum(axis=1) / len(tally)
     rows = [f"{expert}  ({load:.0%})" for expert, load in enumerate(loads)]
     percent = np.rint(100 * share).astype(np.int64)
     return heatmap(percent, share, rows, names, ("expert (load)", label), theme)
