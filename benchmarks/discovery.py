@@ -5,7 +5,7 @@ same command goes on where it was stopped. The table has a row for each set: mea
 of the final scores of the test split, and the minutes of training a seed.
 
     python -m benchmarks.discovery mnist mnist_12000 mnist_unbalanced mnist_rare mnist_long_tail \
-        notmnist:FOLDER coil20:FILE cifar10_12000:FILE --seeds 0..2
+        notmnist:FOLDER coil20:FILE cifar10_5000:FILE --seeds 0..2
 """
 
 import argparse
@@ -40,7 +40,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "notmnist": ("notmnist", {}),
     "coil20": ("coil20", {}),
     "cifar10": ("cifar10", {}),
-    "cifar10_12000": ("cifar10", {"data.train_images": 12_000}),
+    "cifar10_5000": ("cifar10", {"data.train_images": 5000}),
 }
 SCORES = ("class_accuracy", "purity", "cells_in_use", "cell_accuracy", "coarse_accuracy", "label_free/score")
 
