@@ -76,7 +76,8 @@ def test_impossible_counts_are_named(counts: tuple[int, ...]) -> None:
 
 def test_training_data_have_coarse_labels_alone(mnist_train: LabelledImages) -> None:
     data = hide_fine_labels(mnist_train)
-    assert {field.name for field in dataclasses.fields(data)} == {"images", "coarse", "labels", "mean", "std"}
+    names = {"images", "coarse", "labels", "mean", "std", "views", "encoder_sha256"}
+    assert {field.name for field in dataclasses.fields(data)} == names
     np.testing.assert_array_equal(data.coarse.numpy(), mnist_train.fine >= 5)
     np.testing.assert_array_equal(data.images.numpy(), mnist_train.images)
     assert (data.labels, data.label_count) == (("0-4", "5-9"), 2)
