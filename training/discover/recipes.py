@@ -17,8 +17,8 @@ BATCH, EPOCH_STEPS = 128, 50
 EPOCHS, IMITATION_EPOCHS = 8, 4
 # Pixels a side, at most, of images that are trained on without an encoder.
 LARGEST_SIDE = 32
-# Of photographs, which may be mirrored, and of drawings, which may not.
-PHOTOGRAPHS = {"crop": 0.3, "flip": 0.5, "brightness": 0.2, "contrast": 0.2}
+# Of photographs and of drawings. Nothing is mirrored, as subtypes may differ by just that.
+PHOTOGRAPHS = {"crop": 0.3, "brightness": 0.2, "contrast": 0.2}
 COLOURS = {"saturation": 0.2, "hue": 0.02}
 DRAWINGS = {"rotation": 10.0, "scale": 0.1, "shear": 0.15, "shift": 0.1, "elastic": 0.035}
 
