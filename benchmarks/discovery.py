@@ -29,22 +29,17 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 # Each set's recipe and what is laid over it.
 # The recipe of MNIST has as many experts as classes; the other recipes have these.
 TWENTY = {"model.experts": 20, "optimisation.average_over": 0.1, "optimisation.epoch_steps": 100}
+# Training images of each digit: classes of 2 % to 17 %; one class of 1 %; each class half as large as the one before.
+UNBALANCED = [1937, 247, 1585, 1258, 2004, 697, 499, 2057, 307, 1409]
+RARE = [1485, 60, 1485, 1485, 1485, 1200, 1200, 1200, 1200, 1200]
+LONG_TAIL = [3096, 1548, 774, 387, 195, 3096, 1548, 774, 387, 195]
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mnist": ("mnist", TWENTY),
     "mnist_12000": ("mnist", TWENTY | {"data.train_images": 12_000}),
     "mnist_1000": ("mnist", TWENTY | {"data.train_images": 1000}),
-    # 12,000 images, classes of 2 % to 17 %.
-    "mnist_unbalanced": (
-        "mnist",
-        TWENTY | {"data.train_counts": [1937, 247, 1585, 1258, 2004, 697, 499, 2057, 307, 1409]},
-    ),
-    # One class of 1 % of its coarse label.
-    "mnist_rare": ("mnist", TWENTY | {"data.train_counts": [1485, 60, 1485, 1485, 1485, 1200, 1200, 1200, 1200, 1200]}),
-    # Each class of a coarse label has half the images of the one before.
-    "mnist_long_tail": (
-        "mnist",
-        TWENTY | {"data.train_counts": [3096, 1548, 774, 387, 195, 3096, 1548, 774, 387, 195]},
-    ),
+    "mnist_unbalanced": ("mnist", TWENTY | {"data.train_counts": UNBALANCED}),
+    "mnist_rare": ("mnist", TWENTY | {"data.train_counts": RARE}),
+    "mnist_long_tail": ("mnist", TWENTY | {"data.train_counts": LONG_TAIL}),
     "notmnist": ("notmnist", {}),
     "coil20": ("coil20", {}),
     "cifar10": ("cifar10", {}),
