@@ -114,7 +114,7 @@ def test_test_images_without_classes_are_not_scored(
     assert _train(recipe, folder) == 0
     manifest = json.loads((_export(recipe) / "manifest.json").read_text())
     names = {score["name"] for score in manifest["scores"]}
-    assert names == {"expert_load/0", "expert_load/1", "routing_entropy", "abstained"}
+    assert names == {"expert_load/0", "expert_load/1", "cells_in_use", "routing_entropy", "abstained"}
     assert "evaluation.json" not in manifest["files"]
     words = ["--data", f"folder:{folder}", "--out", str(recipe.parent / "report")]
     assert main(["evaluate", "--bundle", str(recipe.parent / "bundle"), *words]) == 0

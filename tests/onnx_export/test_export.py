@@ -113,7 +113,7 @@ def test_scores_without_images_are_left_out(bundle: Any, run: Run) -> None:
     unknown = replace(low, fine=np.full(len(low), UNKNOWN))
     scores = {score.name: score.value for score in score_test(found, recipe, unknown, fitted)}
     loads = {f"expert_load/{expert}" for expert in range(3)}
-    assert scores.keys() == {"coarse_accuracy", "routing_entropy", "abstained", *loads}
+    assert scores.keys() == {"coarse_accuracy", "cells_in_use", "routing_entropy", "abstained", *loads}
     assert scores["coarse_accuracy"] == (found.coarse_probability.argmax(axis=1) == 0).mean()
 
 
