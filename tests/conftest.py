@@ -47,15 +47,17 @@ HEAVY = (
     "test_image_folders.py",
     "test_no_coarse_labels.py",
     "test_other_data.py",
+    "test_own_images.py",
     "test_readme.py",
     "training/commands",
+    "training/discover",
     "training/engine/test_processes.py",
     "training/methods",
     "training/reports",
     "training/runs",
 )
-# Tests in one of these folders share trained runs, so one process runs them all.
-SHARING = ("onnx_export",)
+# Tests in one of these folders share trained runs or the service of the process, so one process runs them all.
+SHARING = ("onnx_export", "serving")
 TESTS = Path(__file__).parent
 
 

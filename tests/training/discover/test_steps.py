@@ -19,7 +19,6 @@ from training.discover.embedding import ROWS
 from training.discover.reading import FILES, load_problems
 from training.discover.subtypes import read_subtypes
 
-pytestmark = [pytest.mark.heavy, pytest.mark.xdist_group("discover")]
 
 WORDS = ["--encoder", "none", "--subtypes", "2", "--epochs", "2"]
 # What each step writes, in the order of the steps.
@@ -127,6 +126,7 @@ def test_other_images_are_refused(photos: Path, run: Path, capsys: pytest.Captur
     assert "has changed since" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", list(OUTPUTS))
 def test_a_killed_step_goes_on(photos: Path, run: Path, step: str) -> None:
     table = (run / "subtypes.csv").read_bytes()
