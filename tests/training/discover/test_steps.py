@@ -19,7 +19,6 @@ from training.discover.embedding import ROWS
 from training.discover.reading import FILES, load_problems
 from training.discover.subtypes import read_subtypes
 
-
 WORDS = ["--encoder", "none", "--subtypes", "2", "--epochs", "2"]
 # What each step writes, in the order of the steps.
 OUTPUTS = {
