@@ -30,6 +30,7 @@ def test_numbers_are_normalised_as_pixels_are() -> None:
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 30, 27), (3, 4, 4), (3, 7, 5), (1, 6, 61)])
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_the_decoder_returns_the_encoders_shape(shape: tuple[int, int, int], batch_norm: bool) -> None:
+    torch.manual_seed(1)
     pixels = torch.randn(5, *shape)
     embeddings = Encoder(shape, (4, 8), 16, batch_norm)(pixels)
     assert embeddings.shape == (5, 16)

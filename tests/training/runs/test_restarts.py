@@ -142,8 +142,8 @@ def test_resuming_trains_what_is_missing_only(tmp_path: Path, monkeypatch: pytes
     ("keys", "sentence"),
     [
         (
-            {"partition.epochs": 1, "partition.images": 20},
-            "has 20 training images for the initial partition, too few for 3 clusters",
+            {"partition.epochs": 1, "partition.images": 5},
+            "has 5 training images for the initial partition, too few for ",
         ),
         ({"optimisation.optimizer": "sgd", "optimisation.learning_rate": 1e30}, "diverged"),
         ({"data.path": "absent"}, "is missing"),
