@@ -42,6 +42,7 @@ def test_the_decoder_returns_the_encoders_shape(shape: tuple[int, int, int], bat
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 30, 27)])
 def test_every_decoded_pixel_depends_on_the_embedding(shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
     decoder = Decoder(shape, (4, 8), 16)
     one, other = decoder(torch.randn(2, 16))
     assert (one != other).all()
