@@ -1,6 +1,6 @@
 """The recipe of the method ``clustnet``. Nothing here needs torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -79,11 +79,48 @@ class PartitionConfig(Part):
     clusters: dict[str, Count] | None = None
 
 
-class ClustNetRecipe(BaseRecipe):
-    """Everything that decides a run of ``clustnet``.
+def check_clusters(clusters: Mapping[str, int], experts: int, labels: Sequence[str] | None) -> None:
+    """Raise unless each number of clusters is of a coarse label and not over the number of experts.
+
+    Args:
+        clusters: of coarse labels, as ``partition.clusters`` gives them.
+        experts: how many there are.
+        labels: the names of the K coarse labels; None while they are not known.
+
+    Raises:
+        UserError: says which number is wrong.
+    """
+    for label, count in clusters.items():
+        if count > experts:
+            raise UserError(
+                f"partition.clusters gives {label!r} {count} clusters, but there are only {experts} experts; "
+                "set model.experts to the largest."
+            )
+        if labels is not None and label not in labels:
+            raise UserError(
+                f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
+            )
+
+
+class MixtureRecipe(BaseRecipe):
+    """What the recipes of a gate over learning experts share.
 
     Args:
         routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
+    """
+
+    routing: Literal["soft", "hard"] = "soft"
+
+    @property
+    def hard(self) -> bool:
+        """Whether one expert alone decides about an image, instead of all by their routing."""
+        return self.routing == "hard"
+
+
+class ClustNetRecipe(MixtureRecipe):
+    """Everything that decides a run of ``clustnet``.
+
+    Args:
         model: the gate and its experts.
         loss: of gate and experts.
         optimisation: of gate and experts.
@@ -92,17 +129,11 @@ class ClustNetRecipe(BaseRecipe):
     """
 
     method: Literal["clustnet"] = "clustnet"
-    routing: Literal["soft", "hard"] = "soft"
     model: MixtureModel = MixtureModel()
     loss: MixtureLoss = MixtureLoss()
     optimisation: MixtureOptimisation = MixtureOptimisation()
     partition: PartitionConfig = PartitionConfig()
     pretraining: Pretraining = Pretraining()
-
-    @property
-    def hard(self) -> bool:
-        """Whether one expert alone decides about an image, instead of all by their routing."""
-        return self.routing == "hard"
 
     @property
     def uses_manifold(self) -> bool:
@@ -125,16 +156,7 @@ class ClustNetRecipe(BaseRecipe):
         Raises:
             UserError: says which key is wrong.
         """
-        for label, count in (self.partition.clusters or {}).items():
-            if count > self.model.experts:
-                raise UserError(
-                    f"partition.clusters gives {label!r} {count} clusters, but there are only {self.model.experts} "
-                    "experts; set model.experts to the largest."
-                )
-            if labels is not None and label not in labels:
-                raise UserError(
-                    f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
-                )
+        check_clusters(self.partition.clusters or {}, self.model.experts, labels)
         if self.loss.shares == "partition" and self.loss.mutual_information and self.partition.epochs == 0:
             raise UserError(
                 "loss.shares is partition, but there is no initial partition; set partition.epochs above 0, or "

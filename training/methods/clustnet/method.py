@@ -24,15 +24,14 @@ from training.data.data import CoarseData
 from training.engine.collectives import average_gradients, gathered, share
 from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
 from training.engine.seeding import epoch_generator, seed_everything
-from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
-from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet.config import ClustNetRecipe, MixtureOptimisation
+from training.methods.clustnet.objective import check_finite, coarse_loss
 from training.methods.clustnet.partition import Partition, partition
-from training.methods.method import DivergedError, EpochLosses, Progress, State
+from training.methods.method import EpochLosses, Progress, State
 from training.models.build import build_network
 from training.models.encoder import Decoder
-from training.models.mixture import MixtureOutput, straight_through
+from training.models.mixture import MixtureOutput
 from training.models.spec import MixtureSpec
 
 
@@ -214,27 +213,12 @@ class ClustNetMethod:
         pixels, low = torch.cat(views), self.recipe.optimisation.precision == "bfloat16"
         with torch.autocast(pixels.device.type, torch.bfloat16, enabled=low):
             parts = self.network.route(pixels)
-        output = MixtureOutput(*(gathered(part.float(), images, len(views)) for part in parts))
-        if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
-            raise DivergedError(
-                "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
-            )
-        return output
+        return check_finite(MixtureOutput(*(gathered(part.float(), images, len(views)) for part in parts)))
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        weights, log_routing = self.recipe.loss, output.log_routing
-        if weights.routing_gradient < 1:
-            log_routing = weights.routing_gradient * log_routing + (1 - weights.routing_gradient) * log_routing.detach()
-        if self.recipe.hard:
-            loss = hard_mixture_nll(straight_through(log_routing), output.expert_logit, coarse)
-        else:
-            loss = soft_mixture_nll(log_routing, output.expert_logit, coarse)
-        if weights.routing_entropy:
-            loss = loss + weights.routing_entropy * routing_entropy(output.log_routing)
-        if weights.routing_diversity:
-            loss = loss - weights.routing_diversity * routing_diversity(output.log_routing)
-        return loss
+        weights = self.recipe.loss
+        return coarse_loss(output, coarse, weights, self.recipe.hard, weights.routing_gradient)
 
     def _step(self, loss: Tensor, names: list[str]) -> None:
         """Step the named optimizers down the gradient of a loss."""

@@ -8,13 +8,15 @@ labels at a time are matched again with the others until nothing is gained (the 
 Gutin, "Local search heuristics for the multidimensional assignment problem", Journal of Heuristics 17, 2011).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from sklearn.linear_model import LogisticRegression
+
+from clustnet.errors import UserError
 
 # Images of each cluster, half of them to fit and half to score.
 PAIRING_IMAGES = 300
@@ -52,6 +54,33 @@ def paired(
     }
     experts = assigned(separability, counts)
     return [expert[found] for expert, found in zip(experts, clusters, strict=True)]
+
+
+def paired_clusters(
+    pixels: Callable[[Labels], Pixels], clusters: Labels, coarse: Labels, labels: int, experts: int, seed: int
+) -> tuple[Labels, Labels]:
+    """Return the images that have a cluster, label after label, and their experts, both int64 [M].
+
+    Args:
+        pixels: returns those of images, float32 [n, pixels], by their indices, int64 [n].
+        clusters: int64 [N], the cluster of each image within its coarse label; ``NO_CLUSTER`` for none.
+        coarse: int64 [N], coarse labels 0 to K - 1.
+        labels: K, how many coarse labels there are.
+        experts: E, how many experts there are.
+        seed: of the images that clusters are compared by.
+
+    Raises:
+        UserError: a coarse label has more clusters than there are experts.
+    """
+    members = [np.flatnonzero((coarse == label) & (clusters != NO_CLUSTER)) for label in range(labels)]
+    counts = [int(clusters[member].max(initial=0)) + 1 for member in members]
+    if max(counts) > experts:
+        raise UserError(
+            f"The partition has {max(counts)} clusters of one coarse label, but model.experts is {experts}; raise it."
+        )
+    generator = np.random.default_rng(seed)
+    found = paired([pixels(member) for member in members], [clusters[member] for member in members], counts, generator)
+    return np.concatenate(members), np.concatenate(found)
 
 
 def assigned(separability: Separability, counts: Sequence[int]) -> list[Labels]:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from clustnet.errors import UserError
-from training.methods.clustnet.config import LossWeights
+from training.methods.clustnet.config import LossWeights, MixtureRecipe, check_clusters
 from training.models.config import EmbeddingModel
 from training.recipe.parts import Count, Part, Positive
-from training.recipe.recipe import FOLDER, PREPARATION_KEYS, BaseRecipe, EncoderChoice, Optimisation
+from training.recipe.recipe import FOLDER, PREPARATION_KEYS, EncoderChoice, Optimisation
 
 
 class HeadsOptimisation(Optimisation):
@@ -44,11 +44,10 @@ class EmbeddingPartition(Part):
     file: Path | None = None
 
 
-class EmbeddingClustNetRecipe(BaseRecipe):
+class EmbeddingClustNetRecipe(MixtureRecipe):
     """Everything that decides a run of ``embedding_clustnet``.
 
     Args:
-        routing: ``soft`` combines the experts by the routing distribution, ``hard`` takes one an image.
         model: the encoder, the gate and its experts.
         loss: the weights of the loss's terms.
         optimisation: of gate and experts.
@@ -56,16 +55,10 @@ class EmbeddingClustNetRecipe(BaseRecipe):
     """
 
     method: Literal["embedding_clustnet"] = "embedding_clustnet"
-    routing: Literal["soft", "hard"] = "soft"
     model: EmbeddingModel = EmbeddingModel()
     loss: LossWeights = LossWeights(mutual_information=0.3)
     optimisation: HeadsOptimisation = HeadsOptimisation()
     partition: EmbeddingPartition = EmbeddingPartition()
-
-    @property
-    def hard(self) -> bool:
-        """Whether one expert alone decides about an image, instead of all by their routing."""
-        return self.routing == "hard"
 
     @property
     def uses_manifold(self) -> bool:
@@ -92,16 +85,7 @@ class EmbeddingClustNetRecipe(BaseRecipe):
                 f"data.name is {self.data.name}, but the method embedding_clustnet embeds image files; set data.name "
                 f"to {FOLDER} and data.path to a folder of images."
             )
-        for label, count in (self.partition.clusters or {}).items():
-            if count > self.model.experts:
-                raise UserError(
-                    f"partition.clusters gives {label!r} {count} clusters, but there are only {self.model.experts} "
-                    "experts; set model.experts to the largest."
-                )
-            if labels is not None and label not in labels:
-                raise UserError(
-                    f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
-                )
+        check_clusters(self.partition.clusters or {}, self.model.experts, labels)
 
     def unused(self) -> Iterator[tuple[str, str]]:
         """Yield the keys that other choices leave without use, each with the choice."""

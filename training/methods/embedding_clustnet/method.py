@@ -21,20 +21,18 @@ from training.data.partition_file import NONE, read_partition, training_files
 from training.engine.collectives import average_gradients, gathered, share
 from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
 from training.engine.seeding import epoch_generator, seed_everything
-from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
 from training.losses.mutual_information import group_mutual_information
-from training.losses.routing_terms import routing_diversity, routing_entropy
 from training.methods.clustnet.candidates import candidates
-from training.methods.clustnet.pairing import paired
+from training.methods.clustnet.objective import check_finite, coarse_loss
+from training.methods.clustnet.pairing import paired_clusters
+from training.methods.clustnet.partition import LEAST_IMAGES
 from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
-from training.methods.method import DivergedError, EpochLosses, Progress, State
+from training.methods.method import EpochLosses, Progress, State
 from training.models.build import build_network
 from training.models.embedding_mixture import fit_projection, unit
-from training.models.mixture import MixtureOutput, straight_through
+from training.models.mixture import MixtureOutput
 from training.models.spec import EmbeddingMixtureSpec
 
-# In each cluster of a partition that is made here.
-LEAST_IMAGES = 10
 # In an epoch: a pass over few images would teach nothing, and a step takes a millisecond.
 LEAST_STEPS = 100
 
@@ -148,25 +146,12 @@ class EmbeddingClustNetMethod:
         Raises:
             DivergedError: the weights have diverged.
         """
-        output = MixtureOutput(*(gathered(part, images, len(views)) for part in self.model(torch.cat(views))))
-        if not (output.log_routing.sum() + output.expert_logit.sum()).isfinite():
-            raise DivergedError(
-                "The training diverged: the model's outputs overflow; lower optimisation.learning_rate."
-            )
-        return output
+        parts = self.model(torch.cat(views))
+        return check_finite(MixtureOutput(*(gathered(part, images, len(views)) for part in parts)))
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        weights = self.recipe.loss
-        if self.recipe.hard:
-            loss = hard_mixture_nll(straight_through(output.log_routing), output.expert_logit, coarse)
-        else:
-            loss = soft_mixture_nll(output.log_routing, output.expert_logit, coarse)
-        if weights.routing_entropy:
-            loss = loss + weights.routing_entropy * routing_entropy(output.log_routing)
-        if weights.routing_diversity:
-            loss = loss - weights.routing_diversity * routing_diversity(output.log_routing)
-        return loss
+        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard)
 
     def _step(self, loss: Tensor) -> Tensor:
         """Step down the gradient of a loss and return it."""
@@ -186,21 +171,11 @@ class EmbeddingClustNetMethod:
     def _partition(self) -> Tensor:
         """Return the expert that should see each image, int64 [N], -1 for images outside the partition."""
         clusters = self._clusters_of_file() if self.recipe.partition.file else self._clusters_found()
-        coarse, rows = self.data.coarse.cpu().numpy(), self._rows()
-        members = [np.flatnonzero((coarse == label) & (clusters != NONE)) for label in range(self.data.label_count)]
-        counts = [int(clusters[member].max(initial=0)) + 1 for member in members]
-        if max(counts) > self.recipe.model.experts:
-            raise UserError(
-                f"The partition has {max(counts)} clusters of one coarse label, but model.experts is "
-                f"{self.recipe.model.experts}; raise it."
-            )
-        generator = np.random.default_rng(self.recipe.seed)
-        found = paired(
-            [rows[member] for member in members], [clusters[member] for member in members], counts, generator
-        )
-        experts = torch.full((len(coarse),), NONE)
-        for member, expert in zip(members, found, strict=True):
-            experts[torch.from_numpy(member)] = torch.from_numpy(expert)
+        recipe, rows = self.recipe, self._rows()
+        coarse, sizes = self.data.coarse.cpu().numpy(), (self.data.label_count, recipe.model.experts)
+        members, found = paired_clusters(rows.__getitem__, clusters, coarse, *sizes, recipe.seed)
+        experts = torch.full((len(clusters),), NONE)
+        experts[torch.from_numpy(members)] = torch.from_numpy(found)
         return experts
 
     def _clusters_of_file(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

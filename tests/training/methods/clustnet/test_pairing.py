@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.methods.clustnet.pairing import Separability, assigned, paired
+from clustnet.errors import UserError
+from training.methods.clustnet.pairing import NO_CLUSTER, Separability, assigned, paired, paired_clusters
 
 # Images of a cluster.
 COUNT = 60
@@ -97,3 +98,20 @@ def test_the_assignment_is_nearly_always_the_best(counts: list[int]) -> None:
     assert max(shares) <= 1 + 1e-9
     assert min(shares) > (1 - 1e-9 if len(counts) == 2 else 0.97)
     assert np.mean(np.array(shares) > 1 - 1e-9) >= 0.8
+
+
+def test_images_without_a_cluster_get_no_expert() -> None:
+    pixels, clusters = _images([0, 1, 0, 1]), np.repeat([0, 1, 0, 1], COUNT)
+    coarse = np.repeat([0, 0, 1, 1], COUNT)
+    clusters[[3, 200]] = NO_CLUSTER
+    indices, experts = paired_clusters(pixels.__getitem__, clusters, coarse, labels=2, experts=2, seed=0)
+    assert indices.tolist() == np.flatnonzero(clusters != NO_CLUSTER).tolist()
+    groups = [indices[coarse[indices] == label] for label in (0, 1)]
+    generator = np.random.default_rng(0)
+    wanted = paired([pixels[group] for group in groups], [clusters[group] for group in groups], [2, 2], generator)
+    np.testing.assert_array_equal(experts, np.concatenate(wanted))
+
+
+def test_more_clusters_than_experts_are_refused() -> None:
+    with pytest.raises(UserError, match=r"has 3 clusters of one coarse label, but model\.experts is 2; raise it\.$"):
+        paired_clusters(_images([0, 1, 2]).__getitem__, np.repeat([0, 1, 2], COUNT), np.zeros(180, np.int64), 1, 2, 0)
