@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from clustnet.pages import render
 from clustnet.scores.registry import shown, title
 from evaluation.feedback.scoring import NO_SAMPLE, ClassShare, FeedbackScores, Share
 from evaluation.report import plots
-from evaluation.report.pages import csv_text, render, replacing_report
+from evaluation.report.pages import csv_text, replacing_report
 from evaluation.report.report import IMAGES, PAGE, SCORES, check_replaceable, drawn
 from evaluation.report.report_plots import CONFUSION, RELIABILITY, Plot
 
@@ -113,7 +114,7 @@ def _class_json(row: ClassShare) -> dict[str, Any]:
 
 def _page(path: Path, scores: Sequence[FeedbackScores]) -> str:
     """Return the page."""
-    return render(TEMPLATE, path=path, models=[_shown(found) for found in scores], caution=NO_SAMPLE)
+    return render("evaluation", TEMPLATE, path=path, models=[_shown(found) for found in scores], caution=NO_SAMPLE)
 
 
 def _shown(found: FeedbackScores) -> dict[str, Any]:

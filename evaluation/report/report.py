@@ -12,6 +12,7 @@ from clustnet.bundles.groups import UNKNOWN
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import check_writable, write_table
+from clustnet.pages import data_url, render
 from clustnet.scores.left_out import left_out, partly_known
 from clustnet.scores.reference_budget import ReferenceBudget
 from clustnet.scores.registry import definition, shown, title
@@ -20,7 +21,7 @@ from evaluation.files.evaluation import FileEvaluation, FileImages
 from evaluation.files.unread import MAX_LISTED, UNREAD
 from evaluation.report import figures
 from evaluation.report.outliers import OUTLIER_SCORES, Outliers
-from evaluation.report.pages import csv_text, data_url, render, replacing_report
+from evaluation.report.pages import csv_text, replacing_report
 from evaluation.report.report_plots import Plot, is_plot, plots_of
 from evaluation.report.scoring import Evaluated, Evaluation
 from evaluation.sources.sources import BATCH
@@ -181,6 +182,7 @@ def _page(evaluation: Evaluated, shown_plots: list[dict[str, str]]) -> str:
         for key, value in evaluation.scores.items()
     }
     return render(
+        "evaluation",
         PAGE,
         model=evaluation.info.model,
         data=evaluation.data,

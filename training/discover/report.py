@@ -1,12 +1,10 @@
 """The report of ``clustnet discover``: one HTML page with the table, the contact sheets and the lists to look at."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jinja2
-
+from clustnet.pages import data_url, render
 from training.discover.merges import Merge
 from training.discover.reading import Problem
 from training.discover.subtypes import Row, Summary
@@ -44,14 +42,7 @@ class Report:
 
 def page(report: Report) -> str:
     """Return the page; it needs no other file and no network."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("training.discover"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html").render(**_values(report))
+    return render("training.discover", "report.html", **_values(report))
 
 
 def _values(report: Report) -> dict[str, Any]:
@@ -61,10 +52,7 @@ def _values(report: Report) -> dict[str, Any]:
         "report": report,
         "images": len(report.rows),
         "labels": list(dict.fromkeys(summary.label for summary in report.summaries)),
-        "sheets": {
-            name: f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
-            for name, content in report.sheets.items()
-        },
+        "sheets": {name: data_url(content, "jpeg") for name, content in report.sheets.items()},
         "suspects": suspects[:LISTED],
         "all_suspects": len(suspects),
         "duplicates": duplicates[:LISTED],

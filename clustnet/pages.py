@@ -1,0 +1,34 @@
+"""HTML pages that are one file: templates with escaping on, and pictures inside the page."""
+
+import base64
+from typing import Any
+
+import jinja2
+
+
+def render(package: str, template: str, **values: Any) -> str:
+    """Return a page made from a template; a value that the template lacks is an error.
+
+    Args:
+        package: the package whose folder ``templates`` holds the template.
+        template: its file name.
+        values: what the template shows.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def data_url(picture: bytes, kind: str = "png") -> str:
+    """Return a picture as an address, so that a page is one file.
+
+    Args:
+        picture: the content of an image file.
+        kind: its format as media types name it, such as ``png`` or ``jpeg``.
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
