@@ -1,4 +1,4 @@
-"""The discovery recipes on data that nobody tuned them for: MNIST whole, few and unbalanced, and other sets.
+"""The discovery recipes on data that they were not tuned for: all, few or unbalanced images of MNIST, and other sets.
 
 Every set is trained by its ``configs/NAME_discovery.yaml`` with some seeds, into run folders that are kept, so that the
 same command goes on where it was stopped. The table has a row for each set: mean +- sample standard deviation (worst)
@@ -26,7 +26,7 @@ from training.runs.restarts import train_restarts, train_seconds
 from training.runs.run_folder import RunFolder
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-# Each set's recipe and what is laid over it.
+# The recipe of each set, and the keys that are set on top of it.
 # The recipe of MNIST has as many experts as classes; the other recipes have these.
 TWENTY = {"model.experts": 20, "optimisation.average_over": 0.1, "optimisation.epoch_steps": 100}
 # Training images of each digit: classes of 2 % to 17 %; one class of 1 %; each class half as large as the one before.

@@ -19,7 +19,7 @@ from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages, load
 
 Bins = NDArray[np.intp]  # [N, 4]
-# Draws so many images.
+# Draws the given number of images.
 Traffic = Callable[[np.random.Generator, int], Bins]
 
 # To wait for an alarm, or for its end.

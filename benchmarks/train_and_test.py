@@ -1,7 +1,7 @@
 """Older papers' protocol: trained without labels on MNIST's training and test images together, scored on all 70,000.
 
-Its scores say nothing of new images, and stand beside those of the test split for comparison alone. Seeds that the
-folder has are not trained again.
+Its scores say nothing about new images; they are only for comparison with papers. Seeds that are in the folder already
+are not trained again.
 
     python -m benchmarks.train_and_test configs/mnist_dec.yaml --seeds 0 1 2 3 4
 """

@@ -39,10 +39,10 @@ class ImageError(UserError):
 
 
 def decode(content: bytes) -> Image.Image:
-    """Return the image in a file: RGB, upright, transparency laid over white, or over black where white hides all.
+    """Return the image in a file as RGB, upright and without transparency.
 
-    Its dimensions are checked before any pixel is decoded. Of an animation it is the first frame, or where that is
-    blank the first one that is not.
+    Transparent pixels become white, or black if the image would be blank on white. Its dimensions are checked before any
+    pixel is decoded. Of an animation it is the first frame, or if that is blank the first one that is not.
 
     Raises:
         ImageError: not a PNG, JPEG, WebP or BMP file, cut short, or over ``MAX_SIDE_PIXELS`` a side.
@@ -151,7 +151,7 @@ def _is_flat(image: Image.Image) -> bool:
 
 
 def _over_white(image: Image.Image, format: str | None) -> Image.Image:
-    """Return the image as RGB, its transparency laid over white, or over black where nothing shows on white."""
+    """Return the image as RGB on white, or on black if it would be blank on white."""
     # 16-bit grey, which Pillow would clip rather than scale.
     if image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(np.asarray(image)))

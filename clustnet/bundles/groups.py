@@ -10,7 +10,7 @@ from clustnet.errors import UserError
 
 # The one coarse label of data that have none of their own.
 ALL = "all"
-# The class or coarse label of an image where nobody has named it.
+# The class or coarse label of an image for which it is not known.
 UNKNOWN = -1
 
 

@@ -19,7 +19,7 @@ LIGHT_PIXELS = 48
 STRONG_INK, WEAK_INK = 0.5, 0.2
 # From the core of a stroke to its edge; fainter ink farther away is dirt or noise.
 EDGE_PIXELS = 3
-# Ink must stand out from the noise by so many standard deviations, and by so many grey levels.
+# The least contrast of ink: in standard deviations of the noise, and in grey levels.
 MIN_DEVIATIONS, MIN_CONTRAST_LEVELS = 8, 24
 # The slopes of ruled lines that are looked for: up to about six degrees.
 LINE_SLOPES = np.linspace(-0.1, 0.1, 27)
@@ -28,7 +28,7 @@ MIN_LINE_LEVELS = 2.0
 MAX_THUMBNAIL_PIXELS = 32
 # Shadows, noise and lines on a page without ink differ less from it than this.
 MIN_STROKE_LEVELS = 64
-# JPEG rings in blocks of so many pixels.
+# The side of the blocks in which JPEG leaves ringing.
 BLOCK_PIXELS = 8
 # Of the longer side: how far a blurred stroke fades out.
 SOFT_EDGE = 0.1

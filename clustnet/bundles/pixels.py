@@ -31,8 +31,8 @@ def check_scale(images: NDArray[Any]) -> None:
 def scale_fault(image: NDArray[Any]) -> str | None:
     """Return what is wrong with the scale of an image's pixels, for a sentence; None where they are from 0 to 255.
 
-    An image of 0 alone is right. One whose largest value is 1 is taken for one from 0 to 1, because an image of two
-    shades from 0 to 255 has a step that nobody sees.
+    An image of zeros is accepted. An image whose largest value is 1 counts as scaled from 0 to 1: on a scale from 0 to
+    255 it would be almost black.
 
     Args:
         image: numbers of any shape, at least one.

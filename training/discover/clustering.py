@@ -29,7 +29,7 @@ STARTS = 3
 SAMPLE_IMAGES = 10_000
 VOTERS = 10
 SILHOUETTE_IMAGES = 3000
-# ``auto`` takes twice the likely number within these bounds, and no more than leaves so many images a subtype.
+# ``auto`` takes twice the likely number, within these bounds, and leaves each subtype at least this many images.
 LEAST_SUBTYPES, MOST_SUBTYPES, IMAGES_A_SUBTYPE = 4, 12, 12
 
 Floats = NDArray[np.float32]
@@ -95,7 +95,7 @@ def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Ca
 
 
 def automatic(rows: Floats, seed: int) -> int:
-    """Return a number of clusters that is rather too large: twice the number with the highest silhouette, in bounds.
+    """Return a number of clusters that is probably too large: twice the number with the highest silhouette, in bounds.
 
     The number cannot be estimated reliably, and two clusters are easier merged than one is divided.
     """

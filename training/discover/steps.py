@@ -156,10 +156,10 @@ class Discovery:
     ) -> tuple[clustering.Labels, list[dict[str, object]]]:
         """Return the cluster of each image within its coarse label, and the candidates as rows of a table."""
         clusters, table = np.full(len(found.images), -1), []
-        told = self.arguments.subtypes
+        given = self.arguments.subtypes
         for label, name in enumerate(show(found.labels, len(found.labels), "cluster")):
             train, others = found.inside(label, True), found.inside(label, False)
-            made, candidates = clustering.cluster(space[train], told.get(name, told.get("")), self.arguments.seed)
+            made, candidates = clustering.cluster(space[train], given.get(name, given.get("")), self.arguments.seed)
             clusters[train] = clustering.largest_first(made)
             clusters[others] = clustering.voted(space[train], clusters[train], space[others])
             print(f"  {clustering.describe(name, clusters[train], candidates)}", flush=True)
@@ -208,11 +208,11 @@ class Discovery:
     def _notes(self) -> list[str]:
         """Return how the subtypes were found, in sentences."""
         weights = ", ".join(f"{name} {weight:.2f}" for name, weight in self._weights().items())
-        told = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
+        given = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
         return [
             f"Images were compared by {weights}; a weight says how well it keeps the coarse labels apart, and 0 leaves "
             "it out.",
-            f"Number of subtypes: {told}." if told else TOO_MANY,
+            f"Number of subtypes: {given}." if given else TOO_MANY,
         ]
 
     def _commands(self) -> list[str]:

@@ -37,7 +37,7 @@ class Row(NamedTuple):
         confidence: the probability of the subtype among those of its coarse label.
         typicality: the share of its subtype's images that are farther from the middle of the subtype.
         outlier: 1 if it lies far from all others.
-        suspect: the coarse label that it rather has; empty where its own seems right.
+        suspect: the coarse label that it probably has instead; empty where its own seems right.
         duplicate_of: the first image that it nearly equals; empty where there is none.
     """
 

@@ -24,7 +24,7 @@ Labels = NDArray[np.int64]
 
 
 def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) -> Labels:
-    """Return the coarse label that each image rather belongs to, int64 [N]; -1 where nothing is wrong with its own.
+    """Return the coarse label that each image probably has instead, int64 [N]; -1 where its own seems right.
 
     Training images are judged out of fold, the others by a model of all training images.
 
@@ -57,7 +57,7 @@ def confidences(probability: NDArray[np.float64], coarse: Labels) -> NDArray[np.
 
 
 def suggested(probability: NDArray[np.float64], coarse: Labels, least: NDArray[np.float64]) -> Labels:
-    """Return the label that an image rather has, int64 [N]; -1 where that is its own, or none is sure enough.
+    """Return the label that each image probably has instead, int64 [N]; -1 for its own, or if none is certain enough.
 
     Args:
         probability: float64 [N, K].

@@ -10,7 +10,7 @@ from training.models.config import MixtureModel
 from training.recipe.parts import BelowOne, Count, Epochs, Part, Share
 from training.recipe.recipe import BaseRecipe, Optimisation, Pretraining
 
-# In the mean of a coarse label's clusters, where their number is not told.
+# The mean number of images in the clusters of a coarse label, where the recipe does not set their number.
 ENOUGH_IMAGES = 25
 
 
@@ -143,7 +143,7 @@ class ClustNetRecipe(MixtureRecipe):
     def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have, by default as many as there are experts.
 
-        A partition that is told no number has fewer clusters of a label with under ``ENOUGH_IMAGES`` for each.
+        Where the recipe sets no number, a label has at most one cluster for every ``ENOUGH_IMAGES`` images.
         """
         if images and self.partition.clusters is None and self.partition.epochs:
             enough = (min(count, self.partition.images) // ENOUGH_IMAGES for count in images)
