@@ -61,6 +61,8 @@ SHARING = ("onnx_export", "serving")
 TESTS = Path(__file__).parent
 
 
+# Before pytest-xdist reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the heavy tests, and keep the tests of a file, or of a folder that shares runs, in one process."""
     for item in items:

@@ -41,8 +41,8 @@ class ImageError(UserError):
 def decode(content: bytes) -> Image.Image:
     """Return the image in a file as RGB, upright and without transparency.
 
-    Transparent pixels become white, or black if the image would be blank on white. Its dimensions are checked before any
-    pixel is decoded. Of an animation it is the first frame, or if that is blank the first one that is not.
+    Transparent pixels become white, or black if the image would be blank on white. Its dimensions are checked before
+    any pixel is decoded. Of an animation it is the first frame, or if that is blank the first one that is not.
 
     Raises:
         ImageError: not a PNG, JPEG, WebP or BMP file, cut short, or over ``MAX_SIDE_PIXELS`` a side.

@@ -61,6 +61,8 @@ def manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
         threads = torch.get_num_threads()
         # It warns that it could embed no further images, which is not needed.
         warnings.filterwarnings("ignore", "precomputed_knn")
+        # Equal rows have no spectrum to start from; UMAP then starts from random coordinates.
+        warnings.filterwarnings("ignore", "Spectral initialisation failed")
         embedded: Floats = umap.fit_transform(rows)
         # Numba sets it for the whole process, and sums depend on it to the last bit.
         torch.set_num_threads(threads)

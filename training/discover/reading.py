@@ -283,9 +283,9 @@ def describe(images: list[Image], problems: list[Problem]) -> list[str]:
     for problem in problems:
         kinds[problem.kind] += 1
     words = {"unreadable": "unreadable", "equal": "equal to another", "label": "without a usable coarse label"}
-    counts = [f"{kinds[kind]:,} {text}" for kind, text in words.items() if kinds[kind]]
-    if counts:
-        lines.append(f"left out: {', '.join(counts)}; {PROBLEMS} lists them")
+    parts = [f"{kinds[kind]:,} {text}" for kind, text in words.items() if kinds[kind]]
+    if parts:
+        lines.append(f"left out: {', '.join(parts)}; {PROBLEMS} lists them")
     contradictions = [problem for problem in problems if problem.kind == "contradiction"]
     if contradictions:
         lines.append(
