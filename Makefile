@@ -14,8 +14,8 @@ ALL := .venv/all
 # What runs the models: NVIDIA's onnxruntime with CUDA on a machine with its driver, 2.8 GB, else the plain one.
 RUNTIME ?= $(if $(wildcard /dev/nvidiactl),gpu,cpu)
 SERVING := .venv/serving-$(RUNTIME)
-# One test process per core; tests that share a server or a trained run stay in one process.
-PYTEST := OMP_NUM_THREADS=1 $(ALL)/bin/pytest --numprocesses auto --dist loadgroup
+# One test process per core; the tests of a file share its server or trained run, and so a process.
+PYTEST := OMP_NUM_THREADS=1 $(ALL)/bin/pytest --numprocesses auto --dist loadfile
 UV := .venv/uv/bin/uv
 PEERS := .venv/peers/litserve .venv/peers/mlserver .venv/peers/ray
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-emit-index-url \

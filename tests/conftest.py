@@ -56,22 +56,15 @@ HEAVY = (
     "training/reports",
     "training/runs",
 )
-# Tests in one of these folders share trained runs or the service of the process, so one process runs them all.
-SHARING = ("onnx_export", "serving")
 TESTS = Path(__file__).parent
 
 
-# Before pytest-xdist reads the groups.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the heavy tests, and keep the tests of a file, or of a folder that shares runs, in one process."""
+    """Mark the heavy tests."""
     for item in items:
         place = item.path.relative_to(TESTS)
-        below = {place.as_posix(), *(folder.as_posix() for folder in place.parents)}
-        if below & set(HEAVY):
+        if {place.as_posix(), *(folder.as_posix() for folder in place.parents)} & set(HEAVY):
             item.add_marker(pytest.mark.heavy)
-        group = next((folder for folder in SHARING if folder in below), place.as_posix())
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _silence_stderr() -> None:

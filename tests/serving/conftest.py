@@ -55,17 +55,17 @@ def client(synthetic_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def client_of_any(client: TestClient, any_predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     """The same service with the model of ``any_predictor``."""
+    from serving.api.pages import pages
     from serving.models.models import Models
     from serving.settings import Settings
     from serving.v2.routes import protocol
 
     service = protocol.state.answer.__self__
+    # Kept before the other model is shown, which replaces it.
+    monkeypatch.setitem(pages.state._state, "document", pages.state.document)
     models = Models(Settings(bundles=(any_predictor.bundle.folder,), device="cpu"), service._show)
     monkeypatch.setattr(service, "models", models)
     # Starlette's state has no attribute that setattr could restore.
     monkeypatch.setitem(protocol.state._state, "models", models)
-    from serving.api.pages import pages
-
     monkeypatch.setitem(pages.state._state, "models", models)
-    monkeypatch.setitem(pages.state._state, "document", pages.state.document)
     return client
