@@ -1,6 +1,8 @@
 # Each target does its own set-up: a virtual environment with hash-locked dependencies.
 export BENTOML_DO_NOT_TRACK = True
 export ORT_DISABLE_TELEMETRY = 1
+# Servers and tests start many processes, and without kept bytecode each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
 
 PORT ?= 3000
 # Seconds that accepted requests have after SIGTERM; a little more than the service's own deadline.

@@ -49,12 +49,14 @@ HEAVY = (
     "test_other_data.py",
     "test_own_images.py",
     "test_readme.py",
+    "training/clustering/test_manifold.py",
     "training/commands",
     "training/discover",
     "training/engine/test_processes.py",
     "training/methods",
     "training/reports",
     "training/runs",
+    "training/test_cifar10.py",
 )
 TESTS = Path(__file__).parent
 
