@@ -104,6 +104,6 @@ $(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
 	$(UV) venv --quiet --clear --python $(PYTHON) $(ALL)
-	$(UV) pip sync --quiet --require-hashes --python $(ALL) requirements/all.txt
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(ALL) --editable .
 	touch $@
