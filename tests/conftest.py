@@ -61,11 +61,20 @@ HEAVY = (
 TESTS = Path(__file__).parent
 
 
+def _heavy(path: Path) -> bool:
+    place = path.relative_to(TESTS)
+    return not {place.as_posix(), *(folder.as_posix() for folder in place.parents)}.isdisjoint(HEAVY)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave heavy files out where no heavy test is wanted, as some take seconds to import."""
+    return True if "not heavy" in config.option.markexpr and _heavy(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the heavy tests."""
     for item in items:
-        place = item.path.relative_to(TESTS)
-        if {place.as_posix(), *(folder.as_posix() for folder in place.parents)} & set(HEAVY):
+        if _heavy(item.path):
             item.add_marker(pytest.mark.heavy)
 
 
