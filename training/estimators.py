@@ -42,7 +42,9 @@ Clusters = NDArray[np.int64]
 class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
 
-    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1.
+    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1. Rows that all
+    lie within 1/255 of that range are refused later: pixels from 0 to 1 after a fit of pixels from 0 to 255 are the
+    usual reason.
 
     Args:
         n_clusters: number of clusters, E.
@@ -195,9 +197,19 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return parse_architecture(found.model_dump() | {"batch_size": self.batch_size}, "DeepClustering")
 
     def _checked(self, rows: ArrayLike) -> NDArray[np.floating]:
-        """Return rows [N, F] as scikit-learn checks them, once the estimator is fitted."""
+        """Return rows [N, F] as scikit-learn checks them, once the estimator is fitted.
+
+        Raises:
+            UserError: they are on another scale than the fitted ones.
+        """
         check_is_fitted(self)
         checked: NDArray[np.floating] = validate_data(self, rows, dtype=(np.float32, np.float64), reset=False)
+        least, most = float(checked.min()), float(checked.max())
+        if self.offset_ <= least < most <= self.offset_ + self.scale_ / MAX_PIXEL:
+            raise UserError(
+                f"X is on a scale from {least:g} to {most:g}, but the fitted rows were from {self.offset_:g} to "
+                f"{self.offset_ + self.scale_:g}; scale both alike."
+            )
         return checked
 
     def _images(self, rows: NDArray[np.floating]) -> Floats:

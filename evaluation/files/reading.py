@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from clustnet.bundles.groups import UNKNOWN
+from clustnet.bundles.pixels import unit_scale_fault
 from clustnet.bundles.preparation import prepare
 from clustnet.datasets.folder import MAX_FILE_BYTES
 from clustnet.datasets.folder_layout import FolderNames
@@ -239,6 +240,9 @@ class Reader:
             raise UserError(f"The image is {pixels.size} values of {pixels.dtype}; expected {expected} whole numbers.")
         if pixels.dtype != np.uint8 and not 0 <= pixels.min() <= pixels.max() <= 255:
             raise UserError(f"The image has values from {pixels.min()} to {pixels.max()}; expected 0 to 255.")
+        fault = unit_scale_fault(pixels[None])
+        if fault is not None:
+            raise UserError(f"The image is not read, because {fault[1]}")
         return pixels.astype(np.uint8).reshape(self._spec.shape)
 
 

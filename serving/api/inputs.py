@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from serving.api.pixels import PixelError, ShapeError, flat_values, pixels_of
+from serving.api.pixels import PixelError, ScaleError, ShapeError, flat_values, pixels_of, rounded
 from serving.refusals import Refusal, quote
 
 # Values of a request that are no pixels: names, parameters, outputs.
@@ -66,7 +66,11 @@ def images_from(images: Any, shape: tuple[int, ...], most: int) -> NDArray[np.ui
         raise Refusal(422, "wrong_shape", f"images: {quote(images)} is not a list of images.")
     if not 1 <= len(images) <= most:
         raise Refusal(422, "wrong_count", f"images: {len(images)} images; send 1 to {most} in one request.")
-    return np.stack([_read_image(f"images[{index}]", image, shape) for index, image in enumerate(images)])
+    pixels = np.stack([_read_image(f"images[{index}]", image, shape) for index, image in enumerate(images)])
+    try:
+        return rounded(pixels)
+    except ScaleError as error:
+        raise Refusal(422, "wrong_value", f"images[{error.index}]: {error.fault}") from None
 
 
 def check_json(content_type: str) -> None:
@@ -86,8 +90,8 @@ def _only_images(document: Any) -> Any:
     return document["images"]
 
 
-def _read_image(name: str, image: Any, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return one image, uint8 of ``shape``; its name is for the refusal.
+def _read_image(name: str, image: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Return one image, numbers from 0 to 255 of ``shape``; its name is for the refusal.
 
     Raises:
         Refusal: 422, naming the place.

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clustnet.bundles.pixels import unit_scale_fault
+
 MAX_PIXEL = 255
 
 
@@ -40,6 +42,19 @@ class PixelError(Exception):
         self.place, self.found = place, found
 
 
+class ScaleError(Exception):
+    """An image whose pixels are on another scale.
+
+    Args:
+        index: of the image.
+        fault: a sentence about it.
+    """
+
+    def __init__(self, index: int, fault: str) -> None:
+        super().__init__()
+        self.index, self.fault = index, fault
+
+
 def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
     """Return the values of lists that are nested as ``shape``, in row-major order.
 
@@ -55,8 +70,8 @@ def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
     return level
 
 
-def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return parsed numbers as the nearest whole ones, uint8 of ``shape``.
+def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]) -> NDArray[np.floating]:
+    """Return parsed numbers from 0 to 255, float64 of ``shape``.
 
     Args:
         values: as many as the shape has.
@@ -76,24 +91,36 @@ def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]
         faults = (i for i, value in enumerate(values) if type(value) not in types or not 0 <= value <= MAX_PIXEL)
         position = next(faults)
         raise PixelError(_place(position, shape), values[position])
-    return np.rint(numbers).astype(np.uint8).reshape(shape)
+    return numbers.reshape(shape)
 
 
-def rounded(numbers: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return numbers from 0 to 255 as the nearest whole ones, uint8 of the same shape.
+def check_range(numbers: NDArray[Any]) -> None:
+    """Raise where a number is not from 0 to 255.
 
     Raises:
         PixelError: a number outside, or NaN.
     """
-    if numbers.dtype == np.uint8:
-        return numbers
     # NaN compares false.
     if not (numbers.min() >= 0 and numbers.max() <= MAX_PIXEL):
         with np.errstate(invalid="ignore"):
             outside = ~((numbers >= 0) & (numbers <= MAX_PIXEL))
         position = int(outside.argmax())
         raise PixelError(_place(position, numbers.shape), numbers.flat[position].item())
-    whole: NDArray[np.uint8] = np.rint(numbers).astype(np.uint8)
+
+
+def rounded(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return images as the nearest whole numbers, uint8 of the same shape.
+
+    Args:
+        images: numbers from 0 to 255 [N, ...], N >= 1.
+
+    Raises:
+        ScaleError: an image's pixels are from 0 to 1.
+    """
+    fault = unit_scale_fault(images)
+    if fault is not None:
+        raise ScaleError(*fault)
+    whole: NDArray[np.uint8] = images if images.dtype == np.uint8 else np.rint(images).astype(np.uint8)
     return whole
 
 

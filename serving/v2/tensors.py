@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.api.pixels import PixelError, ShapeError, flat_values, pixels_of, rounded
+from serving.api.pixels import PixelError, ScaleError, ShapeError, check_range, flat_values, pixels_of, rounded
 from serving.headers import HEADER_LENGTH
 from serving.refusals import MAX_QUOTE_CHARACTERS, Reason, Refusal, quote
 
@@ -48,8 +48,10 @@ def read_tensor(tensor: Any, binary: memoryview, image_shape: tuple[int, ...], m
     size = parameters_of(tensor, INPUT).get(BINARY_SIZE)
     try:
         if size is None:
-            return _from_json(tensor, binary, datatype, shape)
+            return rounded(_from_json(tensor, binary, datatype, shape))
         return rounded(_from_binary(tensor, size, binary, datatype, shape))
+    except ScaleError as error:
+        raise refusal("wrong_value", f"{INPUT}: in image {error.index} {error.fault}") from None
     except PixelError as fault:
         message = f"{INPUT}: the value at {list(fault.place)} is {quote(fault.found)}; {datatype} pixels are "
         raise refusal("wrong_value", f"{message}{PIXELS[datatype]}.") from None
@@ -99,10 +101,13 @@ def _from_binary(
         message = f"{len(binary)} bytes follow the JSON, not the {expected} of '{INPUT}'; "
         message += f"set {HEADER_LENGTH} to the length of the JSON in bytes."
         raise refusal("wrong_bytes", message)
-    return np.frombuffer(binary, DTYPES[datatype]).reshape(shape)
+    images = np.frombuffer(binary, DTYPES[datatype]).reshape(shape)
+    if datatype != "UINT8":
+        check_range(images)
+    return images
 
 
-def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if "data" not in tensor:
         raise refusal("wrong_keys", f"{INPUT}: it has neither data nor the parameter {BINARY_SIZE}.")
     if binary:

@@ -119,6 +119,7 @@ def test_folders_name_the_classes(read: Any, tmp_path: Path, mnist_test: Labelle
         ([0] * 783, 0, "The image is 783 values of int64; expected 28 x 28 whole numbers."),
         ([0.5] * 784, 0, "784 values of float64"),
         ([256] * 784, 0, "values from 256 to 256; expected 0 to 255"),
+        ([1] * 784, 0, "its pixels are on a scale from 0 to 1"),
         ([-1] * 784, 0, "values from -1 to -1"),
         ([None] * 784, 0, "784 values of"),
         ("text", 0, "The image is of type string"),

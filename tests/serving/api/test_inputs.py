@@ -39,7 +39,17 @@ def test_images_arrive_as_they_were(shape: tuple[int, ...]) -> None:
 
 def test_fractions_are_rounded_to_the_nearest_whole_number() -> None:
     assert read_images(body(with_pixel(254.6)), SHAPE, 1)[0, 4, 5] == 255
-    assert read_images(body(with_pixel(0.4)), SHAPE, 1)[0, 4, 5] == 0
+    assert read_images(body(with_pixel(2.4)), SHAPE, 1)[0, 4, 5] == 2
+
+
+@pytest.mark.parametrize("largest", [1, 1.0, 0.4, 1e-9])
+def test_pixels_to_1_are_refused(largest: float) -> None:
+    fault = refusal(body(PAPER, with_pixel(largest)))
+    assert (fault.status, fault.reason) == (422, "wrong_value")
+    assert str(fault) == (
+        f"images[1]: its pixels are on a scale from 0 to 1 (the largest is {largest:g}), but 0 to 255 are expected; "
+        "multiply them by 255."
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from serving.refusals import Refusal
-from serving.v2.tensors import read_tensor
+from serving.v2.tensors import DTYPES, read_tensor
 from tests.serving.v2.bodies import described, outcome
 
 SHAPE = (2, 3)
@@ -16,13 +16,15 @@ IMAGES = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 FLOATS = IMAGES.astype(np.float32)
 SIZED = {"parameters": {"binary_data_size": 12}}
 NOTHING = memoryview(b"")
+# An image with no value over 1 but zeros counts as scaled from 0 to 1.
+PIXELS = st.just(0) | st.integers(2, 255)
 
 
 def read(tensor: Any, binary: bytes = b"") -> Any:
     return read_tensor(tensor, memoryview(binary), SHAPE, most=4)
 
 
-@given(images=arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(2), st.just(3))))
+@given(images=arrays(np.uint8, st.tuples(st.integers(1, 4), st.just(2), st.just(3)), elements=PIXELS))
 def test_every_way_to_send_images_gives_the_same(images: Any) -> None:
     floats = images.astype(np.float32)
     sent = [
@@ -110,6 +112,16 @@ def test_binary_data_have_the_tensors_length(length: int) -> None:
         read(described(IMAGES, **SIZED), bytes(length))
 
 
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+def test_pixels_to_1_are_refused(datatype: str) -> None:
+    images = np.array([[[0, 200, 0]] * 2, [[0, 1, 0]] * 2], DTYPES[datatype])
+    says = r"image: in image 1 its pixels are on a scale from 0 to 1 \(the largest is 1\)"
+    with pytest.raises(Refusal, match=says):
+        read(described(images, data=images.tolist()))
+    with pytest.raises(Refusal, match=says):
+        read(described(images, parameters={"binary_data_size": images.nbytes}), images.tobytes())
+
+
 def test_stray_binary_data_are_refused() -> None:
     with pytest.raises(Refusal, match="1 bytes follow the JSON, but no input"):
         read(described(IMAGES, data=IMAGES.tolist()), b"x")
@@ -118,7 +130,10 @@ def test_stray_binary_data_are_refused() -> None:
 @given(values=arrays(np.float32, (1, 2, 3), elements=st.floats(width=32)))
 def test_binary_floats_are_read_or_refused(values: Any) -> None:
     tensor = described(values, parameters={"binary_data_size": 24})
-    if np.all((values >= 0) & (values <= 255)):
+    if 0 < values.max() <= 1 and values.min() >= 0:
+        with pytest.raises(Refusal, match="in image 0 its pixels are on a scale from 0 to 1"):
+            read(tensor, values.tobytes())
+    elif np.all((values >= 0) & (values <= 255)):
         np.testing.assert_array_equal(read(tensor, values.tobytes()), np.rint(values))
     else:
         with pytest.raises(Refusal, match="FP32 pixels are numbers from 0 to 255"):
