@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import ClassMap, Subtype
-from clustnet.bundles.class_map import draw_reference, fit_class_map, identity_class_map
+from clustnet.bundles.class_map import cell_overlap, draw_reference, fit_class_map, identity_class_map
 from clustnet.bundles.routing import cell_probability
 from clustnet.datasets import LabelledImages
 from clustnet.datasets.folder import REFERENCE
@@ -39,7 +39,9 @@ class Subtypes:
         return membership
 
 
-def subtypes_of_references(model: GatedExperts, hard: bool, reference: Reference, named: LabelledImages) -> Subtypes:
+def subtypes_of_references(
+    model: GatedExperts, hard: bool, reference: Reference, train: Routed, named: LabelledImages
+) -> Subtypes:
     """Return the fine classes as subtypes, with the class map fitted on reference images.
 
     They are all images of ``reference/``, or some drawn from a training split. No other fine label is used.
@@ -48,6 +50,7 @@ def subtypes_of_references(model: GatedExperts, hard: bool, reference: Reference
         model: the trained model.
         hard: whether one expert alone decides.
         reference: how many images of a training split are drawn.
+        train: the model's predictions for training images, whose cells overlap.
         named: images of known fine class and coarse label.
 
     Raises:
@@ -58,7 +61,8 @@ def subtypes_of_references(model: GatedExperts, hard: bool, reference: Reference
     routed = route(model, drawn.images, hard)
     membership = np.zeros((len(named.coarse_labels), len(named.classes)), bool)
     membership[drawn.coarse, drawn.fine] = True
-    values = fit_class_map(routed.weights, routed.expert_probability, drawn.fine, len(named.classes))
+    overlap = cell_overlap(train.weights, train.expert_probability)
+    values = fit_class_map(routed.weights, routed.expert_probability, drawn.fine, len(named.classes), overlap)
     labels = [named.coarse_labels[label] for label in membership.argmax(axis=0)]
     return Subtypes(
         named.coarse_labels,

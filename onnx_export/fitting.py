@@ -60,7 +60,7 @@ def fit(
     if named is None:
         subtypes = subtypes_of_cells(routed, some)
     else:
-        subtypes = subtypes_of_references(model, hard, reference, named)
+        subtypes = subtypes_of_references(model, hard, reference, routed, named)
     confidence, abstention = fit_abstention(routed, features, f"{train.name}:{train.split}")
     return Fitted(subtypes, fit_calibration(routed, subtypes, some), confidence, abstention)
 

@@ -7,34 +7,68 @@ from numpy.typing import NDArray
 
 from clustnet.bundles.routing import Floats, cell_probability
 
-# A cell that few reference images reach stays near uniform instead of claiming a class.
-PRIOR_IMAGES = 0.1
+# The classes of overlapping cells are worth that many reference images in a cell. It was compared by the log-likelihood
+# of held-out reference images, see docs/discovery.md.
+PRIOR_IMAGES = 3.0
+# The share of a cell's spread counts that comes from overlapping cells, compared in the same way.
+NEIGHBOUR_SHARE = 0.9
+# A cell that hardly any reference image or neighbour reaches stays near uniform instead of claiming a class.
+UNIFORM_IMAGES = 0.02
 # A cluster is named after a class only if that class leads the mean by this much.
 MIN_LEAD = 0.05
 
 
+def cell_overlap(weights: Floats, expert_probability: Floats) -> NDArray[np.float64]:
+    """Return how far the cells of each coarse label share their images, without any class.
+
+    Two cells of one class share the images between them, which lie in both with some probability; under hard routing
+    none does.
+
+    Args:
+        weights: [N, E] the experts' weights of many images, such as the training split.
+        expert_probability: [N, E, K] each expert's distribution over the coarse labels.
+
+    Returns:
+        float64 [K, E, E], rows summing to 1: the share of a cell's images that each cell of its coarse label holds. A
+        cell without images overlaps with itself alone.
+    """
+    mass = cell_probability(weights, expert_probability).astype(np.float64)
+    shared: NDArray[np.float64] = np.einsum("nek,nfk->kef", mass, mass, optimize=True)
+    shared += np.finfo(np.float64).tiny * np.eye(mass.shape[1])
+    shared /= shared.sum(axis=2, keepdims=True)
+    return shared
+
+
 def fit_class_map(
-    weights: Floats, expert_probability: Floats, labels: NDArray[np.integer], classes: int
+    weights: Floats,
+    expert_probability: Floats,
+    labels: NDArray[np.integer],
+    classes: int,
+    overlap: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the class map fitted on labelled reference images: the expected class counts of each cell.
 
-    Each image counts in each cell by the cell's probability. A symmetric Dirichlet prior worth ``PRIOR_IMAGES`` per
-    entry keeps cells without images uniform, over the classes of every coarse label: so the temperature, which the
-    coarse labels fit, also removes what the prior adds within a coarse label.
+    Each image counts in each cell by the cell's probability. The Dirichlet prior of a cell is worth ``PRIOR_IMAGES``
+    and has the classes of overlapping cells, over which the counts spread (Zhou et al., "Learning with Local and Global
+    Consistency", 2004): so a cell without reference images has the class of its neighbours.
 
     Args:
         weights: [N, E] the experts' weights.
         expert_probability: [N, E, K] each expert's distribution over the coarse labels.
         labels: [N] classes of the reference images, 0 to C - 1.
         classes: C, how many there are.
+        overlap: [K, E, E] of the cells, from images that need no class.
 
     Returns:
         float64 [E, K, C], rows summing to 1.
     """
     mass = cell_probability(weights, expert_probability).astype(np.float64)
-    counts: NDArray[np.float64] = np.einsum("nek,nc->ekc", mass, np.eye(classes)[labels]) + PRIOR_IMAGES
-    counts /= counts.sum(axis=2, keepdims=True)
-    return counts
+    counts = np.einsum("nek,nc->kec", mass, np.eye(classes)[labels])
+    stay = np.eye(len(counts[0])) - NEIGHBOUR_SHARE * overlap
+    spread = (1 - NEIGHBOUR_SHARE) * np.linalg.solve(stay, counts) + UNIFORM_IMAGES / classes
+    counts += PRIOR_IMAGES * spread / spread.sum(axis=2, keepdims=True)
+    fitted: NDArray[np.float64] = np.swapaxes(counts / counts.sum(axis=2, keepdims=True), 0, 1)
+    return fitted
 
 
 def identity_class_map(used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:

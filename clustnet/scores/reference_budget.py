@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.class_map import cell_overlap, class_probability, draw_reference, fit_class_map, guesses
 from clustnet.bundles.routing import Floats, coarse_probability
 from clustnet.datasets import LabelledImages
 
@@ -115,7 +115,7 @@ class Draws:
         truth: NDArray[np.integer],
         membership: NDArray[np.bool_],
     ) -> ReferenceBudget:
-        """Return the class accuracy with a class map that is fitted on each draw.
+        """Return the class accuracy with a class map that is fitted on each draw, and on the overlap of the pool.
 
         Args:
             pooled: what the model answers for the P images of the pool.
@@ -123,10 +123,11 @@ class Draws:
             truth: [N] their fine classes, all known.
             membership: bool [K, C] whether each class belongs to each coarse label.
         """
+        overlap = cell_overlap(*pooled)
 
         def accuracy(draw: NDArray[np.int64]) -> float:
             some = pooled.take(np.searchsorted(self.pool, draw))
-            class_map = fit_class_map(*some, self.training.fine[draw], len(self.training.classes))
+            class_map = fit_class_map(*some, self.training.fine[draw], len(self.training.classes), overlap)
             return float((scored.guesses(class_map, membership) == truth).mean())
 
         measured = np.array([[accuracy(draw) for draw in draws] for draws in self.drawn])

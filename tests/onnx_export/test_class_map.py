@@ -16,7 +16,7 @@ from onnx_export.class_map import MIN_CELL_SHARE, subtypes_of_cells, subtypes_of
 from tests.onnx_export.conftest import HARD
 from tests.training.tiny import tiny_recipe
 from training.data.data import load_split
-from training.models.inference import Routed
+from training.models.inference import Routed, route
 from training.models.mixture import coarse_probability
 from training.runs.run_folder import RunFolder
 
@@ -24,21 +24,27 @@ Run = Callable[[str], Path]
 
 
 @pytest.mark.parametrize("kind", ["soft", "hard", "colour", "clusters"])
-def test_the_class_map_counts_reference_images(bundle: Any, run: Run, kind: str) -> None:
+def test_the_class_map_spreads_reference_counts(bundle: Any, run: Run, kind: str) -> None:
     manifest = bundle(kind)[1].manifest
-    class_map, members = manifest.class_map, manifest.membership()
     model, recipe = RunFolder(run(kind)).load_network(), RunFolder(run(kind)).recipe()
     train = load_split(recipe.data, "train")
-    counts = np.full((manifest.experts, *members.shape), 0.1)
-    for index in class_map.reference_indices:
-        with torch.no_grad():
-            output = model(torch.from_numpy(train.images[index : index + 1].copy()))
-        routing, probability = output.log_routing.exp()[0].numpy(), coarse_probability(output.expert_logit)[0].numpy()
-        weights = np.eye(len(routing))[routing.argmax()] if kind in HARD else routing
-        for e in range(manifest.experts):
-            for k in range(len(members)):
-                counts[e, k, train.fine[index]] += weights[e] * probability[e, k]
-    np.testing.assert_allclose(class_map.array(), counts / counts.sum(axis=2, keepdims=True), atol=1e-5)
+    with torch.no_grad():
+        output = model(torch.from_numpy(train.images.copy()))
+    routing = output.log_routing.exp().double()
+    weights = torch.eye(manifest.experts)[routing.argmax(dim=1)].double() if kind in HARD else routing
+    mass = weights[:, :, None] * coarse_probability(output.expert_logit)
+    drawn = manifest.class_map.reference_indices
+    classes = torch.eye(len(manifest.subtypes)).double()[torch.from_numpy(train.fine[drawn])]
+    expected = np.zeros((manifest.experts, len(manifest.coarse_labels), len(manifest.subtypes)))
+    for label in range(len(manifest.coarse_labels)):
+        shared = mass[:, :, label].T @ mass[:, :, label] + 1e-300 * torch.eye(manifest.experts).double()
+        overlap = shared / shared.sum(dim=1, keepdim=True)
+        counts = mass[drawn, :, label].T @ classes
+        spread = 0.1 * torch.linalg.inv(torch.eye(manifest.experts).double() - 0.9 * overlap) @ counts
+        spread += 0.02 / len(manifest.subtypes)
+        expected[:, label] = counts + 3 * spread / spread.sum(dim=1, keepdim=True)
+    expected /= expected.sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(manifest.class_map.array(), expected, atol=1e-4)
 
 
 def test_reference_images_are_drawn_from_each_class(bundle: Any) -> None:
@@ -52,24 +58,25 @@ def test_reference_images_are_drawn_from_each_class(bundle: Any) -> None:
 def test_labels_of_other_images_never_enter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     model, recipe = RunFolder(run("soft")).load_network(), RunFolder(run("soft")).recipe()
     train = load_split(recipe.data, "train")
-    plain = subtypes_of_references(model, False, recipe.reference, train)
+    routed = route(model, train.images, False)
+    plain = subtypes_of_references(model, False, recipe.reference, routed, train)
     drawn = np.array(plain.class_map.reference_indices)
     monkeypatch.setattr(room, "draw_reference", lambda *_: drawn)
     others = np.setdiff1d(np.arange(len(train)), drawn)
     fine = train.fine.copy()
     fine[others] = np.random.default_rng(0).permutation(fine[others])
-    assert subtypes_of_references(model, False, recipe.reference, replace(train, fine=fine)) == plain
+    assert subtypes_of_references(model, False, recipe.reference, routed, replace(train, fine=fine)) == plain
     fine[drawn[0]] = (fine[drawn[0]] + 1) % 5 + fine[drawn[0]] // 5 * 5
-    changed = subtypes_of_references(model, False, recipe.reference, replace(train, fine=fine))
+    changed = subtypes_of_references(model, False, recipe.reference, routed, replace(train, fine=fine))
     assert changed.class_map.values != plain.class_map.values
 
 
 def test_too_few_images_of_a_class_are_named(run: Run) -> None:
     model, recipe = RunFolder(run("soft")).load_network(), RunFolder(run("soft")).recipe()
     train = load_split(recipe.data, "train")
-    few = train.take(np.flatnonzero(train.fine != 7))
+    few, routed = train.take(np.flatnonzero(train.fine != 7)), route(model, train.images, False)
     with pytest.raises(UserError, match=r"The class '7' has 0 training images, but reference.per_class requests 5"):
-        subtypes_of_references(model, False, recipe.reference, few)
+        subtypes_of_references(model, False, recipe.reference, routed, few)
 
 
 def certain(cells: Sequence[tuple[int, int]], experts: int, labels: int) -> Routed:

@@ -141,7 +141,7 @@ def _epochs(
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
             figures: Row = {"train_loss": losses.loss, "train_seconds": round(seconds, 2)}
-            new = [_score(method, recipe, folder, split, named, losses, figures | found.row()) for split in splits]
+            new = _score(method, recipe, folder, splits, named, losses, figures | found.row())
             rows += new
             if board:
                 folder.write_scores(rows)
@@ -158,22 +158,30 @@ def _score(
     method: Method[Any],
     recipe: BaseRecipe,
     folder: RunFolder,
-    split: LabelledImages,
+    splits: Sequence[LabelledImages],
     named: LabelledImages | None,
     losses: EpochLosses,
     figures: Row,
-) -> Row:
-    """Score one split after an epoch, beside figures of all; the only place in training where fine classes are read."""
-    routed = route(method.model, split.images, recipe.hard)
-    if is_first():
-        folder.write_images(losses.epoch, split, routed)
-    scores = routing_scores(routed.routing, routed.coarse_probability, split.coarse, split.fine, split.coarse_labels)
-    head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
-    row: Row = head | figures | scores
+) -> list[Row]:
+    """Score the splits after an epoch, beside figures of all.
+
+    It is the only place in training where fine classes are read.
+    """
+    answers = [route(method.model, split.images, recipe.hard) for split in splits]
+    rows = []
+    for split, routed in zip(splits, answers, strict=True):
+        if is_first():
+            folder.write_images(losses.epoch, split, routed)
+        scores = routing_scores(
+            routed.routing, routed.coarse_probability, split.coarse, split.fine, split.coarse_labels
+        )
+        head = {"epoch": losses.epoch, "stage": losses.stage, "split": split.split, "images": len(split)}
+        rows.append(head | figures | scores)
     # It comes last, as tables take their columns from the first row.
-    if named is not None and split.labelled and split.split != "train":
-        row["class_accuracy"] = class_accuracy(method.model, recipe.hard, named, routed, split)
-    return row
+    if named is not None and splits[-1].labelled and splits[-1].split != "train":
+        accuracy = class_accuracy(method.model, recipe.hard, named, answers[0], answers[-1], splits[-1])
+        rows[-1]["class_accuracy"] = accuracy
+    return rows
 
 
 def _write_board(board: SummaryWriter, rows: Sequence[Row]) -> None:

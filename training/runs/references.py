@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clustnet.bundles.class_map import draw_reference, fit_class_map
+from clustnet.bundles.class_map import cell_overlap, draw_reference, fit_class_map
 from clustnet.datasets import LabelledImages
 from clustnet.datasets.folder import Reader
 from clustnet.datasets.folder_layout import REFERENCE
@@ -35,7 +35,7 @@ def references(recipe: BaseRecipe, train: LabelledImages, reader: Reader | None 
 
 
 def class_accuracy(
-    model: GatedExperts, hard: bool, named: LabelledImages, routed: Routed, split: LabelledImages
+    model: GatedExperts, hard: bool, named: LabelledImages, train: Routed, routed: Routed, split: LabelledImages
 ) -> float:
     """Return the share of a split's images whose guess is their class.
 
@@ -43,12 +43,14 @@ def class_accuracy(
         model: the model in training.
         hard: whether one expert alone decides on an image.
         named: the reference images, with at least one of each class.
+        train: what the model answers for the training images.
         routed: what the model answers for the split's images.
         split: images of known classes, none of them a reference image.
     """
     membership = np.zeros((len(named.coarse_labels), len(named.classes)), bool)
     membership[named.coarse, named.fine] = True
     answers = route(model, named.images, hard)
-    class_map = fit_class_map(answers.weights, answers.expert_probability, named.fine, len(named.classes))
+    overlap = cell_overlap(train.weights, train.expert_probability)
+    class_map = fit_class_map(answers.weights, answers.expert_probability, named.fine, len(named.classes), overlap)
     guess = ExpertAnswers(routed.weights, routed.expert_probability).guesses(class_map, membership)
     return float((guess == split.fine).mean())

@@ -7,7 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustnet.bundles.class_map import (
+    NEIGHBOUR_SHARE,
     PRIOR_IMAGES,
+    UNIFORM_IMAGES,
+    cell_overlap,
     class_mapping,
     class_probability,
     draw_reference,
@@ -55,14 +58,32 @@ def made_up(draw: st.DrawFn) -> MadeUp:
 
 
 @given(made_up())
-def test_class_map_is_the_expected_counts(case: MadeUp) -> None:
+def test_cell_overlap_is_the_shared_images(case: MadeUp) -> None:
+    experts, labels = case.experts.shape[1:]
+    expected = np.zeros((labels, experts, experts))
+    for n, k, a, b in np.ndindex(len(case.weights), *expected.shape):
+        own, other = case.weights[n, [a, b]] * case.experts[n, [a, b], k]
+        expected[k, a, b] += own * other
+    found = cell_overlap(case.weights, case.experts)
+    np.testing.assert_allclose(found, expected / expected.sum(axis=2, keepdims=True), rtol=1e-10)
+
+
+@given(made_up())
+def test_class_map_is_the_spread_counts(case: MadeUp) -> None:
     labels = case.generator.integers(0, case.classes, len(case.weights))
-    expected = np.full((*case.experts.shape[1:], case.classes), PRIOR_IMAGES)
+    counts = np.zeros((*case.experts.shape[1:], case.classes))
     for n, e, k in np.ndindex(case.experts.shape):
-        expected[e, k, labels[n]] += case.weights[n, e] * case.experts[n, e, k]
-    expected /= expected.sum(axis=2, keepdims=True)
-    fitted = fit_class_map(case.weights, case.experts, labels, case.classes)
-    np.testing.assert_allclose(fitted, expected, rtol=1e-10)
+        counts[e, k, labels[n]] += case.weights[n, e] * case.experts[n, e, k]
+    overlap = cell_overlap(case.weights, case.experts)
+    fitted = fit_class_map(case.weights, case.experts, labels, case.classes, overlap)
+    # Zhou et al. iterate F <- alpha S F + (1 - alpha) Y, which ends at this.
+    spread = counts
+    for _ in range(400):
+        neighbours = np.einsum("kef,fkc->ekc", overlap, spread)
+        spread = NEIGHBOUR_SHARE * neighbours + (1 - NEIGHBOUR_SHARE) * counts
+    spread = spread + UNIFORM_IMAGES / case.classes
+    expected = counts + PRIOR_IMAGES * spread / spread.sum(axis=2, keepdims=True)
+    np.testing.assert_allclose(fitted, expected / expected.sum(axis=2, keepdims=True), rtol=1e-10)
     np.testing.assert_allclose(fitted.sum(axis=2), 1)
     assert (fitted > 0).all()
 
@@ -139,9 +160,22 @@ def test_hard_routing_gives_one_expert_everything() -> None:
 def test_cells_without_images_stay_uniform() -> None:
     weights = np.array([[1.0, 0.0]] * 4)
     second = np.array([[1.0, 0.5]] * 2 + [[0.0, 0.5]] * 2)
-    fitted = fit_class_map(weights, np.stack([1 - second, second], axis=2), np.array([3, 3, 1, 1]), classes=4)
+    experts = np.stack([1 - second, second], axis=2)
+    overlap = cell_overlap(weights, experts)
+    np.testing.assert_allclose(overlap, [np.eye(2)] * 2)
+    fitted = fit_class_map(weights, experts, np.array([3, 3, 1, 1]), 4, overlap)
     assert fitted[0].argmax(axis=1).tolist() == [1, 3]
     np.testing.assert_allclose(fitted[1], 0.25)
+
+
+def test_cells_without_references_are_their_neighbours() -> None:
+    # The third cell shares images with the second, and no reference image is in it.
+    many = np.repeat([[1.0, 0, 0], [0, 1, 0], [0, 0.5, 0.5]], 10, axis=0)
+    experts = np.ones((30, 3, 1))
+    references = many[[0, 10]]
+    fitted = fit_class_map(references, experts[:2], np.array([0, 1]), 2, cell_overlap(many, experts))
+    assert fitted[:, 0].argmax(axis=1).tolist() == [0, 1, 1]
+    assert fitted[2, 0, 1] > 0.9
 
 
 @pytest.mark.parametrize("unknown", [0, 50])

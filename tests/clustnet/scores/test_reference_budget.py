@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.class_map import cell_overlap, class_probability, draw_reference, fit_class_map, guesses
 from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
 from clustnet.datasets import LabelledImages
 from clustnet.scores.reference_budget import Draws, ExpertAnswers
@@ -41,11 +41,12 @@ def test_each_draw_is_scored_as_by_hand(grouping: CoarseGrouping) -> None:
     coarse = len(grouping.labels)
     draws, everything, scored = Draws.of(training(), (1, 5), 3), answers(120, 1, coarse), answers(60, 2, coarse)
     truth, membership = np.arange(60) % 4, grouping.membership()
-    found = draws.measure(everything.take(draws.pool), scored, truth, membership)
+    pooled = everything.take(draws.pool)
+    found = draws.measure(pooled, scored, truth, membership)
     assert (found.data, found.draws, found.accuracy.shape) == ("made-up:train", 3, (2, 3))
     for row, budget in enumerate(draws.drawn):
         for column, draw in enumerate(budget):
-            fitted = fit_class_map(*everything.take(draw), LABELS[draw], 4)
+            fitted = fit_class_map(*everything.take(draw), LABELS[draw], 4, cell_overlap(*pooled))
             weights, probability = scored
             mixed = np.einsum("ne,nek->nk", weights, probability)
             guess = guesses(mixed, class_probability(weights, probability, fitted), membership)

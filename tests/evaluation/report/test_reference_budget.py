@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from clustnet.bundles.bundle import Bundle
-from clustnet.bundles.class_map import class_probability, draw_reference, fit_class_map, guesses
+from clustnet.bundles.class_map import cell_overlap, class_probability, draw_reference, fit_class_map, guesses
 from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.bundles.routing import routing_weights
@@ -65,12 +65,16 @@ def test_each_draw_is_scored_as_by_hand(tmp_path: object, hard: bool, coarse: in
     found = reference_budget(predictor, training, data, (1, 4))
     outputs = predictor.predict(data.images)
     weights = routing_weights(outputs.routing, hard)
+    pool = np.unique([draw_reference(training.fine, 4, seed) for seed in range(DRAWS)])
+    pool = np.union1d(pool, [draw_reference(training.fine, 1, seed) for seed in range(DRAWS)])
+    pooled = predictor.predict(training.images[pool])
+    overlap = cell_overlap(routing_weights(pooled.routing, hard), pooled.expert_probability)
     for row, per_class in enumerate((1, 4)):
         for seed in (0, DRAWS - 1):
             draw = draw_reference(training.fine, per_class, seed)
             fitted_on = predictor.predict(training.images[draw])
             fitted_weights = routing_weights(fitted_on.routing, hard)
-            class_map = fit_class_map(fitted_weights, fitted_on.expert_probability, training.fine[draw], 10)
+            class_map = fit_class_map(fitted_weights, fitted_on.expert_probability, training.fine[draw], 10, overlap)
             classes = class_probability(weights, outputs.expert_probability, class_map)
             guess = guesses(outputs.coarse_probability, classes, membership)
             assert found.accuracy[row, seed] == np.mean(guess == data.fine)

@@ -15,7 +15,8 @@ def test_references_are_those_of_an_export(finished_run: Path, mnist_train: Labe
     recipe, model = tiny_recipe({"reference.per_class": 3}), RunFolder(finished_run).load_network()
     named = references(recipe, mnist_train)
     assert named is not None
-    exported = subtypes_of_references(model, False, recipe.reference, mnist_train).class_map
+    routed = route(model, mnist_train.images[:50], False)
+    exported = subtypes_of_references(model, False, recipe.reference, routed, mnist_train).class_map
     np.testing.assert_array_equal(named.images, mnist_train.images[exported.reference_indices])
     np.testing.assert_array_equal(np.bincount(named.fine), [3] * 10)
 
@@ -28,10 +29,10 @@ def test_too_few_images_give_no_references(mnist_train: LabelledImages) -> None:
 def test_class_accuracy_counts_right_guesses(finished_run: Path, mnist_train: LabelledImages, hard: bool) -> None:
     model = RunFolder(finished_run).load_network()
     named, split = mnist_train.take(np.arange(200)), mnist_train.take(np.arange(200, 600))
-    routed = route(model, split.images, hard)
-    found = class_accuracy(model, hard, named, routed, split)
+    train, routed = route(model, named.images, hard), route(model, split.images, hard)
+    found = class_accuracy(model, hard, named, train, routed, split)
     assert 0.1 < found < 1
     # A class that no image has is never right.
     shifted = split.take(np.flatnonzero(split.fine == 3))
-    alone = class_accuracy(model, hard, named, route(model, shifted.images, hard), shifted)
+    alone = class_accuracy(model, hard, named, train, route(model, shifted.images, hard), shifted)
     assert alone * len(shifted) == pytest.approx(round(alone * len(shifted)))
