@@ -133,13 +133,16 @@ class ClustNet:
     @refusing
     async def answer(self, images: Body) -> Response:
         """Answer ``/predict``."""
-        return await compute(len(images.content) <= SMALL_BYTES, images.gone, self._answer, images)
+        # A small encoded body may be a large one.
+        small = len(images.content) <= SMALL_BYTES and not images.encoding
+        return await compute(small, images.gone, self._answer, images)
 
     def _answer(self, images: Body) -> Response:
         model = self._ready_model(images)
         with step("decode"):
             check_json(images.content_type)
-            pixels = read_images(images.content, model.manifest.input.shape, self.settings.max_images)
+            content = images.plain(self.settings.max_body_bytes)
+            pixels = read_images(content, model.manifest.input.shape, self.settings.max_images)
         outputs = predict_kept(model.predictor, pixels, self.feedback, images.request_id)
         with step("encode"):
             predictions = predictions_of(outputs, model.manifest)
@@ -147,7 +150,7 @@ class ClustNet:
 
     def _answer_image(self, image: Body) -> Response:
         model = self._ready_model(image)
-        prepared = _prepared(image, model.manifest.input)
+        prepared = _prepared(image, model.manifest.input, self.settings.max_body_bytes)
         outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.request_id)
         with step("encode"):
             (prediction,) = predictions_of(outputs, model.manifest)
@@ -220,11 +223,11 @@ def _check_models() -> None:
         raise UserError(fault)
 
 
-def _prepared(image: Body, spec: InputSpec) -> NDArray[np.uint8]:
+def _prepared(image: Body, spec: InputSpec, max_bytes: int) -> NDArray[np.uint8]:
     """Return a model's input from the file of a form."""
     try:
         with step("decode"):
-            decoded = decode(read_upload(image.content_type, image.content))
+            decoded = decode(read_upload(image.content_type, image.plain(max_bytes)))
         with step("prepare"):
             return prepare_image(decoded, spec)
     except ImageError as error:

@@ -98,7 +98,7 @@ def read_spec(graph: Path, description: Path) -> EncoderSpec:
 def _mapping(path: Path) -> dict[str, Any]:
     """Return the keys and values in a JSON file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError):
         raise UserError(f"{path} is not JSON; docs/encoders.md has an example.") from None
     if not isinstance(content, dict):

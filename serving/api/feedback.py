@@ -1,6 +1,7 @@
 """``POST /feedback``: the true class of an image that was answered, by the request id of the answer."""
 
 import asyncio
+import codecs
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictions
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import Answer, Feedback, FeedbackFile, FileFullError, Labels
+from serving.api.compression import decompress
 from serving.api.inputs import check_json
 from serving.api.recent_answers import RecentAnswers
 from serving.api.responses import AnsweringModel, as_json
-from serving.headers import CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN
+from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN
 from serving.metrics.deferred import WAIT_SECONDS
 from serving.refusals import Refusal, quote
 from serving.settings import Settings
@@ -149,7 +151,8 @@ async def give_feedback(request: Request) -> Response:
     feedback: FeedbackStore | None = request.app.state.feedback
     if feedback is None:
         raise Refusal(404, "feedback_off", "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK.")
-    given = _read(request.headers.get(CONTENT_TYPE, ""), await request.body())
+    content = decompress(await request.body(), request.headers.get(CONTENT_ENCODING, ""), MAX_FEEDBACK_BYTES)
+    given = _read(request.headers.get(CONTENT_TYPE, ""), content)
     answer = await feedback.give(given)
     return as_json(answer)
 
@@ -170,7 +173,7 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
     if len(content) > MAX_FEEDBACK_BYTES:
         raise Refusal(413, "body_too_large", f"The body is over {MAX_FEEDBACK_BYTES} bytes; {HOW}.")
     try:
-        return FeedbackRequest.model_validate_json(content)
+        return FeedbackRequest.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
         if fault["type"] == "json_invalid":

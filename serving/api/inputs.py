@@ -1,5 +1,6 @@
 """JSON images: from a request body to the arrays the model reads, naming the first fault exactly."""
 
+import codecs
 import math
 from typing import Any
 
@@ -31,10 +32,19 @@ def read_images(content: bytes, shape: tuple[int, ...], most: int) -> NDArray[np
     """
     check_values(content, shape, most)
     try:
-        document = from_json(content)
+        document = parse_json(content)
     except ValueError as error:
         raise Refusal(400, "malformed_json", f"The body is not JSON: {error}.") from None
     return images_from(_only_images(document), shape, most)
+
+
+def parse_json(content: bytes) -> Any:
+    """Return JSON in UTF-8 as Python objects; a byte-order mark before it is no fault.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return from_json(content.removeprefix(codecs.BOM_UTF8))
 
 
 def check_values(content: bytes, shape: tuple[int, ...], most: int) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
-from serving.headers import CONTENT_TYPE, ID_NAME
+from serving.api.compression import decompress
+from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, ID_NAME
 
 
 async def never_gone() -> bool:
@@ -29,6 +30,7 @@ class Body:
     Args:
         content_type: its Content-Type, empty without one.
         content: its bytes.
+        encoding: its Content-Encoding, empty without one.
         model: the model that the query names, None for the default one.
         version: the version that the query names, None for the newest one.
         request_id: the request's id in the answer, empty without one.
@@ -37,10 +39,19 @@ class Body:
 
     content_type: str
     content: bytes
+    encoding: str = ""
     model: str | None = None
     version: str | None = None
     request_id: str = ""
     gone: Callable[[], Awaitable[bool]] = never_gone
+
+    def plain(self, max_bytes: int) -> bytes:
+        """Return the bytes without their encoding.
+
+        Raises:
+            Refusal: they cannot be unpacked, or to more than ``max_bytes``.
+        """
+        return decompress(self.content, self.encoding, max_bytes)
 
 
 def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
@@ -50,9 +61,14 @@ def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
 
 async def body_of(request: Request) -> Body:
     """Return the body of a request with what its headers and query say of it; the endpoint parses it."""
-    choice, request_id = choice_of(request.query_params), request.scope.get(ID_NAME, "")
+    fields = request.headers
     return Body(
-        request.headers.get(CONTENT_TYPE, ""), await request.body(), *choice, request_id, request.is_disconnected
+        fields.get(CONTENT_TYPE, ""),
+        await request.body(),
+        fields.get(CONTENT_ENCODING, ""),
+        *choice_of(request.query_params),
+        request.scope.get(ID_NAME, ""),
+        request.is_disconnected,
     )
 
 

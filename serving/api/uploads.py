@@ -3,7 +3,7 @@
 from typing import Any
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import File, FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from serving.refusals import Refusal, quote
 
@@ -38,7 +38,11 @@ def read_upload(content_type: str, content: bytes) -> bytes:
 
 
 def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
-    """Return the form's fields by name; the content of a file, None for text."""
+    """Return the form's fields by name; the content of a file, None for text.
+
+    A field without a file name is a file as well, unless it is text: some clients send ``filename*`` alone, which RFC
+    7578 forbids and the parser passes over.
+    """
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; {HOW}.")
@@ -49,7 +53,7 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
 
     def keep(part: Any) -> None:
         name = (part.field_name or b"").decode("utf-8", "replace")
-        parts.append((name, _content(part) if isinstance(part, File) else None))
+        parts.append((name, _content(part)))
 
     # The body is in memory already, so a copy on disk gains nothing.
     config = {"MAX_MEMORY_FILE_SIZE": len(content) + 1}
@@ -57,7 +61,7 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
         parser = FormParser(
             "multipart/form-data", keep, keep, lambda: ended.append(True), options[b"boundary"], config=config
         )
-        parser.write(content)
+        parser.write(_without_preamble(content, options[b"boundary"]))
         parser.finalize()
     except FormParserError as error:
         raise Refusal(400, "malformed_form", f"The form is malformed: {error}.") from None
@@ -66,6 +70,36 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
     return parts
 
 
-def _content(file: File) -> bytes:
-    file.file_object.seek(0)
-    return file.file_object.read()
+def _without_preamble(content: bytes, boundary: bytes) -> bytes:
+    """Return the form from its first boundary on; RFC 2046 lets text stand before it.
+
+    Raises:
+        Refusal: there is text, but no boundary.
+    """
+    delimiter = b"--" + boundary
+    if not content or content.startswith(delimiter):
+        return content
+    _, found, parts = content.partition(b"\r\n" + delimiter)
+    if not found:
+        raise Refusal(
+            400, "malformed_form", "The form is malformed: the boundary that its content type names is not in it."
+        )
+    return delimiter + parts
+
+
+def _content(part: File | Field) -> bytes | None:
+    """Return the content of a file, None for text."""
+    if isinstance(part, File):
+        part.file_object.seek(0)
+        content: bytes = part.file_object.read()
+        return content
+    value: bytes = part.value or b""
+    return None if _is_text(value) else value
+
+
+def _is_text(value: bytes) -> bool:
+    """Return whether bytes are text, as no image file is."""
+    try:
+        return "\0" not in value.decode()
+    except UnicodeDecodeError:
+        return False

@@ -55,7 +55,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
             line, which may hold a key by mistake.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; name a file of API keys.") from None
     except UnicodeDecodeError:

@@ -7,6 +7,7 @@ from typing import Any
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
+from serving.api.compression import WINDOW_BITS
 from serving.headers import CONTENT_ENCODING, HEADER_LENGTH, RETRY_AFTER
 from serving.refusals import ERRORS
 from serving.routes import (
@@ -20,7 +21,6 @@ from serving.routes import (
     UNLOAD,
 )
 from serving.settings import Settings
-from serving.v2.compression import WINDOW_BITS
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
 
 from clustnet.bundles.predictor import OUTPUTS
-from serving.api.inputs import check_values
+from serving.api.inputs import check_values, parse_json
 from serving.headers import HEADER_LENGTH
 from serving.refusals import quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
@@ -68,7 +67,7 @@ def read_object(content: bytes) -> dict[str, Any]:
         Refusal: 400 for what is not JSON, or another kind of it.
     """
     try:
-        document = from_json(content)
+        document = parse_json(content)
     except ValueError as error:
         raise refusal("malformed_json", f"The body's JSON cannot be read: {error}.") from None
     if not isinstance(document, dict):

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from clustnet.errors import UserError
+from serving.api.compression import accepted_encoding, compress, decompress
 from serving.api.inference import SMALL_BYTES, compute, predict_kept
 from serving.api.responses import fail
 from serving.headers import ACCEPT_ENCODING, CONTENT_ENCODING, HEADER_LENGTH, ID_NAME, KEY_NAME, Fields, header
@@ -41,7 +42,6 @@ from serving.routes import (
     Endpoint,
 )
 from serving.settings import Settings
-from serving.v2.compression import accepted_encoding, compress, decompress
 from serving.v2.requests import InferRequest, read_object, read_request
 from serving.v2.responses import model_metadata, server_metadata, write_response
 from serving.v2.tensors import parameters_of, refusal
@@ -193,7 +193,9 @@ def _check_change(parameters: dict[str, Any]) -> None:
 
 async def _document(request: Request) -> dict[str, Any]:
     """Return the JSON object of the body, empty without a body."""
-    content = await request.body()
+    settings: Settings = request.app.state.settings
+    encoding = header(request.scope["headers"], CONTENT_ENCODING) or ""
+    content = decompress(await request.body(), encoding, settings.max_body_bytes)
     # In a thread, as it may be large.
     return await to_thread.run_sync(read_object, content) if content.strip() else {}
 

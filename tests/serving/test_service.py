@@ -1,13 +1,15 @@
 """The service in this process, over ASGI."""
 
 import asyncio
+import codecs
+import gzip
 import json
 import re
 import socket
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,6 +187,19 @@ def test_an_image_file_is_prepared_and_predicted(client: TestClient, predictor: 
     assert document["prediction"] == prediction
 
 
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_compressed_bodies_are_unpacked(client: TestClient, encoding: str, pack: Callable[[bytes], bytes]) -> None:
+    headers = {"content-encoding": encoding}
+    for images in (IMAGES[:1], IMAGES):
+        content = codecs.BOM_UTF8 + json.dumps({"images": images.tolist()}).encode()
+        answer = client.post("/predict", content=pack(content), headers=JSON | headers)
+        assert answer.json() == client.post("/predict", json={"images": images.tolist()}).json()
+    plain = client.build_request("POST", "/predict_image", files={"image": ("a.png", drawing())})
+    form = {"content-type": plain.headers["content-type"]} | headers
+    answer = client.post("/predict_image", content=pack(plain.read()), headers=form)
+    assert answer.json() == upload(client, drawing()).json()
+
+
 def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
     def call(i: int) -> Any:
         return client.post("/predict", json={"images": IMAGES[i : i + 1].tolist()}).json()["predictions"][0]
@@ -209,6 +224,10 @@ def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
         (b"x", {"content-type": "application/vnd.bentoml+pickle"}, 415, "pickle"),
         (b"x", {"content-type": "multipart/form-data; boundary=B"}, 415, "send application/json"),
         (b"[" * (16 * 2**20 + 1), JSON, 413, "over 16777216 bytes"),
+        (b"{}", JSON | {"content-encoding": "br"}, 415, "content encoding 'br' is unknown; send gzip, deflate or none"),
+        (b"{}", JSON | {"content-encoding": "gzip"}, 400, "The body is not gzip"),
+        (gzip.compress(bytes(2**25)), JSON | {"content-encoding": "gzip"}, 413, "over 16777216 bytes unpacked"),
+        (json.dumps({"images": [np.eye(28).tolist()]}).encode(), JSON, 422, "on a scale from 0 to 1"),
     ],
 )
 def test_wrong_json_is_refused_with_a_reason(

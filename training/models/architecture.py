@@ -288,7 +288,7 @@ def read_architectures(path: Path) -> list[Architecture]:
             is allowed.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} cannot be read as JSON ({error}); name a file such as those in configs/architectures/."

@@ -1,3 +1,6 @@
+import codecs
+import gzip
+import json
 import re
 import secrets
 import signal
@@ -62,6 +65,14 @@ def test_feedback_is_kept_and_counted(client: TestClient) -> None:
     assert tell(client, request_id, wrong(guesses[2]), index=2).json()["correct"] is False
     assert tell(client, request_id, guesses[1], index=1).json()["guess"] == guesses[1]
     assert (counted(client, "true"), counted(client, "false")) == (before[0] + 2, before[1] + 1)
+
+
+def test_a_packed_body_with_a_mark_is_read(client: TestClient) -> None:
+    request_id, (guess,) = predict(client)
+    content = codecs.BOM_UTF8 + json.dumps({"request_id": request_id, "label": guess}).encode()
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    assert client.post("/feedback", content=gzip.compress(content), headers=headers).json()["correct"] is True
+    assert client.post("/feedback", content=gzip.compress(bytes(5000)), headers=headers).status_code == 413
 
 
 def test_all_protocols_take_feedback(client: TestClient) -> None:

@@ -1,3 +1,4 @@
+import codecs
 import json
 from typing import Any
 
@@ -40,6 +41,10 @@ def test_images_arrive_as_they_were(shape: tuple[int, ...]) -> None:
 def test_fractions_are_rounded_to_the_nearest_whole_number() -> None:
     assert read_images(body(with_pixel(254.6)), SHAPE, 1)[0, 4, 5] == 255
     assert read_images(body(with_pixel(2.4)), SHAPE, 1)[0, 4, 5] == 2
+
+
+def test_a_byte_order_mark_is_no_fault() -> None:
+    assert read_images(codecs.BOM_UTF8 + body(with_pixel(200)), SHAPE, 1)[0, 4, 5] == 200
 
 
 @pytest.mark.parametrize("largest", [1, 1.0, 0.4, 1e-9])

@@ -36,7 +36,7 @@ def test_a_large_file_arrives_whole() -> None:
         ("image/png", b"", 415, "content_type", "multipart/form-data"),
         ("application/x-www-form-urlencoded", b"image=1", 415, "content_type", "multipart/form-data"),
         ("multipart/form-data", b"", 400, "malformed_form", "no boundary"),
-        (FORM, b"no form", 400, "malformed_form", "malformed"),
+        (FORM, b"no form", 400, "malformed_form", "the boundary that its content type names is not in it"),
         (FORM, b"", 400, "malformed_form", "cut short"),
         (FORM, part(b"x" * 99)[:-20], 400, "malformed_form", "cut short"),
         (FORM, form(b"--B\r\n\r\nnameless\r\n"), 400, "malformed_form", "malformed"),
@@ -52,6 +52,20 @@ def test_wrong_forms_are_refused(content_type: str, content: bytes, status: int,
         read_upload(content_type, content)
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert says in str(caught.value)
+
+
+STARRED = "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''caf%C3%A9.png\r\n"
+
+
+@pytest.mark.parametrize("file", [b"\x89PNG", b"BM\0\0", b"RIFF\x80\0"])
+def test_a_file_may_lack_a_plain_name(file: bytes) -> None:
+    assert read_upload(FORM, form(part(file, filename=None))) == file
+    assert read_upload(FORM, form(f"--B\r\n{STARRED}\r\n".encode() + file + b"\r\n")) == file
+
+
+@pytest.mark.parametrize("preamble", [b"\r\n", b"text\r\n", b"--A\r\n\r\n\r\n"])
+def test_text_before_the_form_is_passed_over(preamble: bytes) -> None:
+    assert read_upload(FORM, preamble + form(part(b"--A"))) == b"--A"
 
 
 def test_an_empty_form_lacks_the_field() -> None:

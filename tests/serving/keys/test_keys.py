@@ -1,3 +1,4 @@
+import codecs
 import hashlib
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def test_a_file_of_keys_is_read(tmp_path: Path) -> None:
     assert (ann.name, ann.scopes, ann.digest.hex()) == ("ann", {"predict"}, one)
     assert (bob.name, bob.scopes, bob.digest.hex()) == ("bob", {"predict", "admin"}, two.lower())
     assert bob.line() == f"bob predict,admin {two.lower()}"
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = written(tmp_path, f"ann predict {digest_of('one')}")
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert [key.name for key in read_keys(path)] == ["ann"]
 
 
 def test_a_key_is_found_by_its_text_alone(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ def test_a_damaged_body_gets_an_answer_or_4xx(
 def changing(load: Callable[[str], None]) -> Iterator[TestClient]:
     """The protocol's application, asked with a key that may do all, whose models are loaded by ``load``."""
     made = application()
+    made.state.settings = ServiceSettings()
     made.state.models = SimpleNamespace(now=Catalogue("one", {}), load=load, behind=lambda: False)
 
     async def known(scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.api.compression import accepted_encoding, compress, decompress
 from serving.refusals import Refusal
-from serving.v2.compression import accepted_encoding, compress, decompress
 from tests.serving.v2.bodies import outcome
 
 LIMIT = 1000
