@@ -1,5 +1,6 @@
 """Settings from the environment, typed; the README lists them."""
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -12,6 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clustnet.errors import UserError
 
 PREFIX = "CLUSTNET_"
+# What other parts read from the environment.
+OTHER_NAMES = ("API_KEY", "CACHE", "SHARED_FOLDER", "TEST_DATA")
+# Of 1 for the same name; Kubernetes sets names such as CLUSTNET_PORT_3000_TCP, which are like none.
+LEAST_LIKENESS = 0.75
 # As browsers send it: no path, and no slash at the end.
 ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")
 SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
@@ -81,8 +86,9 @@ def load_settings() -> Settings:
     """Return the settings from the environment.
 
     Raises:
-        UserError: a value that cannot be used, by the name of its variable.
+        UserError: a value that cannot be used, by the name of its variable, or a variable whose name is misspelt.
     """
+    _check_names()
     try:
         return Settings()
     except ValidationError as error:
@@ -90,6 +96,18 @@ def load_settings() -> Settings:
         name = f"{PREFIX}{'_'.join(str(part) for part in fault['loc']).upper()}"
         rule = fault["msg"][0].lower() + fault["msg"][1:]
         raise UserError(f"{name} is {fault['input']!r}, but the {rule}; change or unset it.") from None
+
+
+def _check_names() -> None:
+    """Refuse variables that are nearly the name of a setting, which would stay unset in silence."""
+    known = [*(name.upper() for name in Settings.model_fields), *OTHER_NAMES]
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(PREFIX)
+        if not variable.upper().startswith(PREFIX) or name in known:
+            continue
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=LEAST_LIKENESS)
+        if nearest:
+            raise UserError(f"There is no setting {variable}, but {PREFIX}{nearest[0]}; rename or unset it.")
 
 
 def hand_down_paths(settings: Settings) -> None:

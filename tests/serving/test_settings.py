@@ -28,6 +28,23 @@ def test_empty_variables_set_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (load_settings().workers, load_settings().device) == (3, "auto")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("BUNDLE", "BUNDLES"), ("MAX_IMAGE", "MAX_IMAGES"), ("LOGREQUESTS", "LOG_REQUESTS"), ("CASHE", "CACHE")],
+)
+def test_misspelt_variables_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, meant: str) -> None:
+    monkeypatch.setenv(f"CLUSTNET_{name}", "1")
+    says = f"^There is no setting CLUSTNET_{name}, but CLUSTNET_{meant}; rename or unset it.$"
+    with pytest.raises(UserError, match=says):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["PORT", "SERVICE_HOST", "PORT_3000_TCP_ADDR", "API_KEY", "CACHE", "TEST_DATA"])
+def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"CLUSTNET_{name}", "1")
+    assert load_settings() == Settings()
+
+
 def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().cors_origins == ()
     monkeypatch.setenv("CLUSTNET_CORS_ORIGINS", "https://a.example, http://127.0.0.1:8000")
