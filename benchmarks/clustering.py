@@ -27,7 +27,6 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.datasets import LabelledImages, load_named
 from clustnet.errors import UserError
 from clustnet.scores.scores import clustering_accuracy
-from training.engine.seeding import seed_everything
 from training.models.encoder import Decoder, Encoder, Normalise
 from training.reports.clustering_report import over_seeds
 
@@ -122,7 +121,7 @@ def _accuracies(
 
 def _autoencoder(train: LabelledImages, seed: int) -> Callable[[NDArray[np.uint8]], Floats]:
     """Return the function that embeds images, after an autoencoder was trained to reconstruct ``train``."""
-    seed_everything(seed)
+    torch.manual_seed(seed)
     normalise, images = Normalise(train.mean, train.std), torch.from_numpy(train.images)
     shape = tuple(normalise(images[:1]).shape[1:])
     encoder, decoder = Encoder(shape, CHANNELS, EMBEDDING), Decoder(shape, CHANNELS, EMBEDDING)

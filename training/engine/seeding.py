@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import set_seed
 from torch.overrides import TorchFunctionMode
 
 # What draws random numbers without a keyword that says so.
@@ -14,28 +13,13 @@ DRAWING = frozenset(
 )
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
-    set_seed(seed)
-
-
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """Reseed everything for one epoch and return a generator for its order of images.
+def epoch_generators(seed: int, epoch: int) -> tuple[torch.Generator, torch.Generator]:
+    """Return one epoch's generators, for its order of images and for its random views.
 
     The numbers depend on seed and epoch alone, so that a resumed run draws what an uninterrupted one
     would have drawn, without a generator's state in the checkpoint.
     """
-    mixed = _mixed(seed, epoch)
-    seed_everything(mixed)
-    return generator_of(mixed)
-
-
-def epoch_generators(seed: int, epoch: int) -> tuple[torch.Generator, torch.Generator]:
-    """Return one epoch's generators, for its order of images and for its random views; nothing else is reseeded.
-
-    They draw the numbers that ``epoch_generator`` and torch's own generator after it would draw.
-    """
-    mixed = _mixed(seed, epoch)
+    mixed = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
     return generator_of(mixed), generator_of(mixed)
 
 
@@ -69,8 +53,3 @@ class DrawingFrom(TorchFunctionMode):
         if (func in DRAWING or "generator" in given) and given.get("generator") is None:
             given["generator"] = self._generator
         return func(*args, **given)
-
-
-def _mixed(seed: int, epoch: int) -> int:
-    """Return a seed that both numbers decide."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

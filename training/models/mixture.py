@@ -128,7 +128,7 @@ class MixtureOfExperts(GatedExperts):
         return chain(self.encoder.parameters(), self.head.parameters())
 
 
-def straight_through(log_routing: Tensor) -> Tensor:
+def straight_through(log_routing: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Sample one expert an image, with the gradient of the distribution itself.
 
     The straight-through estimator of Bengio, Leonard, Courville, "Estimating or Propagating Gradients
@@ -136,11 +136,12 @@ def straight_through(log_routing: Tensor) -> Tensor:
 
     Args:
         log_routing: float32 [N, E], logarithm of the routing distribution.
+        generator: draws the experts, on the CPU; torch's own by default.
 
     Returns:
         float32 [N, E], one-hot in value, with the softmax's gradient.
     """
     routing = log_routing.exp()
-    chosen = torch.multinomial(routing, 1)
+    chosen = torch.multinomial(routing.detach().cpu(), 1, generator=generator).to(routing.device)
     one_hot = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
     return one_hot + routing - routing.detach()

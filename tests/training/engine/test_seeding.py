@@ -5,38 +5,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.engine.seeding import DrawingFrom, epoch_generator, epoch_generators, generator_of, seed_everything
+from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 
 
-def draws() -> list[float]:
-    return [random.random(), float(np.random.rand()), float(torch.rand(()))]  # noqa: S311
-
-
-def test_seed_decides_python_numpy_and_torch() -> None:
-    drawn = []
-    for seed in (3, 3, 4):
-        seed_everything(seed)
-        drawn.append(draws())
-    assert drawn[0] == drawn[1]
-    assert not set(drawn[0]) & set(drawn[2])
-
-
-def test_epoch_draws_same_whatever_came_before() -> None:
-    drawn = []
-    for epoch, used in ((2, 0), (2, 5), (3, 0)):
-        torch.rand(used)
-        generator = epoch_generator(7, epoch)
-        drawn.append([*draws(), float(torch.rand((), generator=generator))])
-    assert drawn[0] == drawn[1]
-    assert not set(drawn[0]) & set(drawn[2])
+def drawn(seed: int, epoch: int) -> list[torch.Tensor]:
+    return [torch.rand(3, generator=generator) for generator in epoch_generators(seed, epoch)]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 1000))
-def test_own_generators_draw_what_reseeding_draws(seed: int, epoch: int) -> None:
-    order = epoch_generator(seed, epoch)
-    expected = torch.rand(3, generator=order), torch.rand(3)
-    found = [torch.rand(3, generator=generator) for generator in epoch_generators(seed, epoch)]
-    assert all(map(torch.equal, found, expected))
+def test_seed_and_epoch_decide_the_numbers(seed: int, epoch: int) -> None:
+    assert all(map(torch.equal, drawn(seed, epoch), drawn(seed, epoch)))
+    for other in (drawn(seed, epoch + 1), drawn(seed + 1, epoch)):
+        assert not any(map(torch.equal, drawn(seed, epoch), other))
+
+
+def test_nothing_else_is_reseeded() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist()  # type: ignore[index, union-attr]
+    drawn(7, 1)
+    assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state().tolist())  # type: ignore[index, union-attr]
 
 
 def weights() -> torch.Tensor:

@@ -23,7 +23,7 @@ from training.data.augmentation import random_view, viewed
 from training.data.data import CoarseData
 from training.engine.collectives import average_gradients, gathered, share
 from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
-from training.engine.seeding import epoch_generator, seed_everything
+from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 from training.losses.mutual_information import group_mutual_information
 from training.methods.clustnet.config import ClustNetRecipe, MixtureOptimisation
 from training.methods.clustnet.objective import check_finite, coarse_loss
@@ -72,11 +72,13 @@ class ClustNetMethod:
             coarse_labels=data.labels,
             model=recipe.model,
         )
-        seed_everything(recipe.seed)
-        self.network = build_network(self.spec).to(accelerator.device)
+        # A generator of its own, as torch's is shared with other threads and with the caller; each epoch has another.
+        self._generator = generator_of(recipe.seed)
+        with DrawingFrom(self._generator):
+            self.network = build_network(self.spec).to(accelerator.device)
+            self.decoder = self._decoder()
         self.model = copy.deepcopy(self.network) if recipe.optimisation.average_over else self.network
         self._decay = _decay(recipe.optimisation, len(data.images))
-        self.decoder: Decoder | None = None
         self.optimizers: dict[str, Optimizer] = {
             "gate": _optimizer(list(self.network.gate_parameters()), recipe.optimisation)
         }
@@ -84,8 +86,9 @@ class ClustNetMethod:
         if experts := list(self.network.experts.parameters()):
             self.optimizers["experts"] = _optimizer(experts, recipe.optimisation)
         self._both = list(self.optimizers)
-        if recipe.pretraining.epochs:
-            self._add_decoder()
+        if self.decoder is not None:
+            parameters = [*self.network.encoder.parameters(), *self.decoder.parameters()]
+            self.optimizers["autoencoder"] = Adam(parameters, recipe.pretraining.learning_rate)
         self.partition: Partition | None = None
         # int64 [N], kept with the partition; -1 for images outside it.
         self._expert_of_image: Tensor
@@ -97,12 +100,12 @@ class ClustNetMethod:
             Stage("train", recipe.optimisation.epochs, self._route),
         ]
 
-    def _add_decoder(self) -> None:
-        """Add what the pre-training alone needs: a decoder and its optimizer."""
+    def _decoder(self) -> Decoder | None:
+        """Return what the pre-training alone needs, None without pre-training."""
+        if not self.recipe.pretraining.epochs:
+            return None
         model = self.recipe.model
-        self.decoder = Decoder(self.network.pixel_shape, model.channels, model.embedding).to(self.accelerator.device)
-        parameters = [*self.network.encoder.parameters(), *self.decoder.parameters()]
-        self.optimizers["autoencoder"] = Adam(parameters, self.recipe.pretraining.learning_rate)
+        return Decoder(self.network.pixel_shape, model.channels, model.embedding).to(self.accelerator.device)
 
     @property
     def epochs(self) -> int:
@@ -144,8 +147,8 @@ class ClustNetMethod:
         images = np.arange(len(self.data.images))
         if stage.step == self._imitate:
             images = np.resize(self._initial_partition().indices, len(images))
-        generator = epoch_generator(self.recipe.seed, epoch)
-        batches = self._batches(images, generator)
+        order, self._generator = epoch_generators(self.recipe.seed, epoch)
+        batches = self._batches(images, order)
         self.network.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
@@ -201,7 +204,7 @@ class ClustNetMethod:
 
         Random numbers are drawn for all of them, so that a view does not depend on the number of processes.
         """
-        view = random_view(len(chosen), self.recipe.augmentation)
+        view = random_view(len(chosen), self.recipe.augmentation, self._generator)
         return viewed(self.network.normalise, self.data.images[share(chosen)], view.map(share))
 
     def _output(self, views: list[Tensor], images: int) -> MixtureOutput:
@@ -218,7 +221,7 @@ class ClustNetMethod:
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
         weights = self.recipe.loss
-        return coarse_loss(output, coarse, weights, self.recipe.hard, weights.routing_gradient)
+        return coarse_loss(output, coarse, weights, self.recipe.hard, weights.routing_gradient, self._generator)
 
     def _step(self, loss: Tensor, names: list[str]) -> None:
         """Step the named optimizers down the gradient of a loss."""

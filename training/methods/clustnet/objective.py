@@ -1,5 +1,6 @@
 """The loss that methods of a gate over learning experts share, whatever gate and experts read."""
 
+import torch
 from torch import Tensor
 
 from training.losses.mixture_likelihood import hard_mixture_nll, soft_mixture_nll
@@ -21,7 +22,12 @@ def check_finite(output: MixtureOutput) -> MixtureOutput:
 
 
 def coarse_loss(
-    output: MixtureOutput, coarse: Tensor, weights: LossWeights, hard: bool, routing_gradient: float = 1.0
+    output: MixtureOutput,
+    coarse: Tensor,
+    weights: LossWeights,
+    hard: bool,
+    routing_gradient: float = 1.0,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Return the negative log-likelihood of the coarse labels with the terms on the routing, a scalar in nats.
 
@@ -31,12 +37,13 @@ def coarse_loss(
         weights: of the terms; that of the mutual information is not read, because it takes two views.
         hard: whether one expert alone decides about an image.
         routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
+        generator: draws the expert that decides, on the CPU; torch's own by default.
     """
     log_routing = output.log_routing
     if routing_gradient < 1:
         log_routing = routing_gradient * log_routing + (1 - routing_gradient) * log_routing.detach()
     if hard:
-        loss = hard_mixture_nll(straight_through(log_routing), output.expert_logit, coarse)
+        loss = hard_mixture_nll(straight_through(log_routing, generator), output.expert_logit, coarse)
     else:
         loss = soft_mixture_nll(log_routing, output.expert_logit, coarse)
     if weights.routing_entropy:

@@ -20,7 +20,7 @@ from training.data.data import CoarseData
 from training.data.partition_file import NONE, read_partition, training_files
 from training.engine.collectives import average_gradients, gathered, share
 from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
-from training.engine.seeding import epoch_generator, seed_everything
+from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 from training.losses.mutual_information import group_mutual_information
 from training.methods.clustnet.candidates import candidates
 from training.methods.clustnet.objective import check_finite, coarse_loss
@@ -60,8 +60,10 @@ class EmbeddingClustNetMethod:
             model=recipe.model,
             sha256=data.encoder_sha256,
         )
-        seed_everything(recipe.seed)
-        self.model = build_network(self.spec)
+        # A generator of its own, as torch's is shared with other threads and with the caller; each epoch has another.
+        self._generator = generator_of(recipe.seed)
+        with DrawingFrom(self._generator):
+            self.model = build_network(self.spec)
         fit_projection(self.model.normalise, data.images)
         self.model.to(accelerator.device)
         self.optimizer = Adam(self.model.parameters(), recipe.optimisation.learning_rate)
@@ -102,7 +104,8 @@ class EmbeddingClustNetMethod:
                 self.experts = on_first(self._partition).to(self.accelerator.device)
             images = (self.experts != NONE).nonzero().squeeze(1).cpu().numpy()
         images = np.resize(images, max(len(self.data.images), LEAST_STEPS * size))
-        batches = self.data.batches(size, epoch_generator(self.recipe.seed, epoch), images)
+        order, self._generator = epoch_generators(self.recipe.seed, epoch)
+        batches = self.data.batches(size, order, images)
         self.model.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0
         for index, chosen in enumerate(progress(batches, len(batches))):
@@ -135,7 +138,9 @@ class EmbeddingClustNetMethod:
         images = self.data.images[share(chosen)]
         if self.data.views is None:
             return images
-        number = torch.randint(self.data.views.shape[1] + 1, (len(chosen),)).to(images.device)
+        number = torch.randint(self.data.views.shape[1] + 1, (len(chosen),), generator=self._generator).to(
+            images.device
+        )
         number = share(number)
         views = self.data.views[share(chosen), (number - 1).clamp(min=0)]
         return torch.where((number == 0)[:, None], images, views)
@@ -151,7 +156,7 @@ class EmbeddingClustNetMethod:
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard)
+        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard, generator=self._generator)
 
     def _step(self, loss: Tensor) -> Tensor:
         """Step down the gradient of a loss and return it."""

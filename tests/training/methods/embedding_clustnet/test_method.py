@@ -52,8 +52,10 @@ def test_the_routing_carries_the_subtypes(tmp_path: Path, routing: str, expert: 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
     whole, parted = tmp_path / "whole", tmp_path / "parted"
-    recipe = recipe_in(tmp_path, loss={"mutual_information": 0.3})
+    recipe = recipe_in(tmp_path, loss={"mutual_information": 0.3}, routing="hard")
+    random = torch.random.get_rng_state()
     train(recipe, whole)
+    assert torch.equal(torch.random.get_rng_state(), random)
     train(recipe, parted, last=1)
     train(recipe, parted, resume=True)
     expected, found = (RunFolder(path).load_network().state_dict() for path in (whole, parted))
