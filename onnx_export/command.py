@@ -4,15 +4,18 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clustnet.files import check_writable
+
 
 def main(arguments: Sequence[str]) -> None:
     """Export a run and print what was written.
 
     Raises:
-        UserError: no run, no finished epoch, missing data, or a folder that is not a bundle.
+        UserError: no run, no finished epoch, missing data, or a folder that is not a bundle or cannot be written.
         ParityError: the graphs disagree with the trained model.
     """
     options = _parser().parse_args(arguments)
+    check_writable(options.out.absolute().parent)
     # Here, so that --help does not load torch.
     from onnx_export.export import export
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clustnet.errors import UserError
+from clustnet.files import check_writable
 
 TIMM = "timm:"
 
@@ -13,7 +14,8 @@ def main(arguments: Sequence[str]) -> None:
     """Make an encoder and print what it reads and writes.
 
     Raises:
-        UserError: timm is not installed or has no such model, or its weights cannot be had.
+        UserError: timm is not installed or has no such model, its weights cannot be had, or the folder cannot be
+            written.
         ParityError: the graph computes something else than the model.
     """
     options = _parser().parse_args(arguments)
@@ -21,6 +23,7 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(
             f"The model {options.model!r} must be named as {TIMM}NAME, as in {TIMM}vit_small_patch14_dinov2."
         )
+    check_writable(options.out.absolute().parent)
     # Here, so that --help does not load torch.
     try:
         from onnx_export.timm_encoder import make_encoder

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from clustnet.datasets.folder_layout import SYSTEM_NAMES
 from clustnet.errors import UserError
 from clustnet.files import expanded, shown
 from evaluation.files.opening import opened
@@ -234,9 +235,11 @@ def _opened(base: str) -> tuple[fs.FileSystem, str]:
 
 
 def _fits(names: tuple[str, ...], patterns: list[str]) -> bool:
-    """Return whether each part of a path fits its pattern; as in a shell ``*`` is no hidden file."""
+    """Return whether each part of a path fits its pattern; ``*`` stands for no hidden file and no system file."""
     return len(names) == len(patterns) and all(
-        fnmatchcase(name, pattern) and (not name.startswith(".") or pattern.startswith("."))
+        fnmatchcase(name, pattern)
+        and (not name.startswith(".") or pattern.startswith("."))
+        and (name.lower() not in SYSTEM_NAMES or name == pattern)
         for name, pattern in zip(names, patterns, strict=True)
     )
 

@@ -1,4 +1,5 @@
 import errno
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,6 +61,15 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     # A fault of ours keeps its traceback.
     with pytest.raises(PermissionError):
         run_command(monkeypatch, fails_with(PermissionError(errno.EACCES, "Permission denied")))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["export", "no-run"], ["encoder", "timm:resnet18"], ["discover", "."]],
+)
+def test_a_place_that_takes_no_file_is_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*words, "--out", "/proc/none/made"]) == cli.WRONG_INPUT
+    assert re.match(r"clustnet: /proc/none\S* cannot be written, as /proc cannot \(", capsys.readouterr().err)
 
 
 def test_a_missing_dependency_says_what_to_install(

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
+from clustnet.files import check_writable
 from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes
 
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str]) -> None:
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
     _check_encoders(found.encoder)
+    check_writable(options.out)
     # Imported here, so that --help does not load torch.
     from training.discover.steps import Discovery
 

@@ -117,6 +117,14 @@ def test_files_need_no_ending(tmp_path: Path, mnist_test: LabelledImages) -> Non
     ]
 
 
+def test_system_files_are_passed_over(tmp_path: Path) -> None:
+    touched(tmp_path, "7/a.png", "7/Thumbs.db", "7/desktop.ini", "7/.DS_Store", "__MACOSX/a.png", "7/Thumbs.png")
+    found = [file for unit in list_units(f"{tmp_path}/*/*").units for file in unit.files]
+    assert [Path(file).name for file in found] == ["Thumbs.png", "a.png"]
+    # Its own name names it.
+    assert list_units(f"{tmp_path}/7/Thumbs.db").images == 1
+
+
 def test_names_may_be_any_bytes(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     for name in (b"caf\xe9.png", b"z.png", b"\xff.txt"):
