@@ -32,6 +32,8 @@ from training.runs.label_free import label_free
 PARTS = ("augmentation", "optimisation", "pretraining", "clustering")
 # What methods take as the brightest.
 MAX_PIXEL = 255
+# Rows whose numbers differ less, as a share of the fitted range, are on another scale; a few numbers may be so alike.
+LEAST_SPREAD, MIN_FEATURES = 1 / 64, 16
 # Of a recipe; scikit-learn's estimators take one cluster as well.
 MIN_CLUSTERS = 2
 
@@ -42,9 +44,8 @@ Clusters = NDArray[np.int64]
 class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
 
-    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1. Rows that all
-    lie within 1/255 of that range are refused later: pixels from 0 to 1 after a fit of pixels from 0 to 255 are the
-    usual reason.
+    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1. Rows on another
+    scale are refused later, such as pixels from 0 to 1, or standardised ones, after a fit of pixels from 0 to 255.
 
     Args:
         n_clusters: number of clusters, E.
@@ -205,7 +206,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         check_is_fitted(self)
         checked: NDArray[np.floating] = validate_data(self, rows, dtype=(np.float32, np.float64), reset=False)
         least, most = float(checked.min()), float(checked.max())
-        if self.offset_ <= least < most <= self.offset_ + self.scale_ / MAX_PIXEL:
+        if 0 < most - least <= LEAST_SPREAD * self.scale_ and self.n_features_in_ >= MIN_FEATURES:
             raise UserError(
                 f"X is on a scale from {least:g} to {most:g}, but the fitted rows were from {self.offset_:g} to "
                 f"{self.offset_ + self.scale_:g}; scale both alike."

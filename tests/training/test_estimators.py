@@ -179,13 +179,19 @@ def test_other_threads_draw_their_own_numbers() -> None:
     assert drawn == [torch.rand(1).item() for _ in drawn]
 
 
-def test_pixels_to_1_are_refused_later() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (30, 5)).astype(float)
+def test_another_scale_is_refused_later() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 20)).astype(float)
     pixels[0, 0], pixels[0, 1] = 0, 255
     estimator = tiny().fit(pixels)
     for later in (estimator.predict, estimator.transform, estimator.score):
         with pytest.raises(UserError, match=r"^X is on a scale from 0 to 1, but the fitted rows were from 0 to 255;"):
             later(pixels / 255)
+        with pytest.raises(
+            UserError, match=r"^X is on a scale from -1\.\d+ to 1\.\d+, but the fitted rows were from 0"
+        ):
+            later((pixels - pixels.mean()) / pixels.std())
+    # A dark picture is on the right scale.
+    assert len(estimator.predict(pixels[:1] / 10)) == 1
 
 
 def test_equal_rows_are_one_cluster() -> None:
