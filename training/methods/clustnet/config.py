@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from training.models.config import MixtureModel
 from training.recipe.parts import BelowOne, Count, Epochs, Part, Share
@@ -12,6 +13,8 @@ from training.recipe.recipe import BaseRecipe, Optimisation, Pretraining
 
 # The mean number of images in the clusters of a coarse label, where the recipe does not set their number.
 ENOUGH_IMAGES = 25
+# What images are compared by without an encoder.
+OWN_REPRESENTATIONS = ("pixels", "edges", "patches")
 
 
 class LossWeights(Part):
@@ -72,11 +75,14 @@ class PartitionConfig(Part):
         images: images of each coarse label that are partitioned.
         clusters: of each coarse label, ``{label: number}``, at most E; by default E, or one for every
             ``ENOUGH_IMAGES`` images where these are fewer.
+        representations: what the images are compared by: some of ``OWN_REPRESENTATIONS``, and encoders as of
+            ``clustnet.encoders.find_encoder``. An encoder that has seen the classes leaks them.
     """
 
     epochs: Epochs = 0
     images: Count = 8000
     clusters: dict[str, Count] | None = None
+    representations: Annotated[tuple[str, ...], Field(min_length=1)] = OWN_REPRESENTATIONS
 
 
 def check_clusters(clusters: Mapping[str, int], experts: int, labels: Sequence[str] | None) -> None:
@@ -100,6 +106,20 @@ def check_clusters(clusters: Mapping[str, int], experts: int, labels: Sequence[s
             raise UserError(
                 f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
             )
+
+
+def _check_representations(names: Sequence[str]) -> None:
+    """Raise where a representation is there twice, or is neither our own nor an encoder."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"partition.representations has {name!r} {names.count(name)} times; name it once.")
+        if name in OWN_REPRESENTATIONS:
+            continue
+        try:
+            find_encoder(name)
+        except UserError as error:
+            own = ", ".join(OWN_REPRESENTATIONS)
+            raise UserError(f"partition.representations has {name!r}, which is none of {own}. {error}") from None
 
 
 class MixtureRecipe(BaseRecipe):
@@ -153,10 +173,13 @@ class ClustNetRecipe(MixtureRecipe):
     def check(self, labels: Sequence[str] | None) -> None:
         """Refuse clusters that have no label or too few experts, and a single label of which nothing is learnt.
 
+        An encoder that is missing, or a representation that is there twice, is refused, too.
+
         Raises:
             UserError: says which key is wrong.
         """
         check_clusters(self.partition.clusters or {}, self.model.experts, labels)
+        _check_representations(self.partition.representations)
         if self.loss.shares == "partition" and self.loss.mutual_information and self.partition.epochs == 0:
             raise UserError(
                 "loss.shares is partition, but there is no initial partition; set partition.epochs above 0, or "

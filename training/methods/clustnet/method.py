@@ -265,7 +265,8 @@ class ClustNetMethod:
         """Make the initial partition and print how it was chosen."""
         recipe, labels = self.recipe, self.data.labels
         clusters = recipe.clusters(labels, self.data.sizes)
-        made, trial = partition(self.data, clusters, recipe.partition.images, recipe.seed)
+        how = recipe.partition
+        made, trial = partition(self.data, clusters, how.images, recipe.seed, how.representations)
         print_once("\n".join(trial.lines(labels)))
         return _tensors(made)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from clustnet.errors import UserError
 from training.data.data import CoarseData
 from training.methods.clustnet.candidates import Candidate, candidates
+from training.methods.clustnet.config import OWN_REPRESENTATIONS
 from training.methods.clustnet.pairing import paired
 from training.methods.clustnet.representations import Floats, coarse_error, reduced, represent
 
@@ -60,7 +61,13 @@ class Trial:
         ]
 
 
-def partition(data: CoarseData, clusters: Sequence[int], images: int, seed: int) -> tuple[Partition, Trial]:
+def partition(
+    data: CoarseData,
+    clusters: Sequence[int],
+    images: int,
+    seed: int,
+    representations: Sequence[str] = OWN_REPRESENTATIONS,
+) -> tuple[Partition, Trial]:
     """Cluster a sample of the images of each coarse label and give each cluster an expert.
 
     Only the images and the coarse labels are read; ``candidates`` says how the clusters are chosen, ``paired`` how
@@ -71,6 +78,7 @@ def partition(data: CoarseData, clusters: Sequence[int], images: int, seed: int)
         clusters: how many each of the K coarse labels has; the largest is E, or less than E.
         images: the sample's size for each coarse label, or all if it has fewer.
         seed: of the sample and everything after it.
+        representations: what the images are compared by.
 
     Raises:
         UserError: a coarse label has too few images, or the images are too small.
@@ -81,8 +89,8 @@ def partition(data: CoarseData, clusters: Sequence[int], images: int, seed: int)
         _check_size(data.labels[label], min(images, int((coarse == label).sum())), count)
     samples = [_sample(np.flatnonzero(coarse == label), images, generator) for label in range(len(clusters))]
     chosen = np.concatenate(samples)
-    rows = represent(data.images[torch.from_numpy(chosen)], seed)
-    trial = _try(rows, coarse[chosen], clusters, seed)
+    rows = represent(data.images[torch.from_numpy(chosen)], seed, [*{*representations, "pixels"}])
+    trial = _try({name: rows[name] for name in representations}, coarse[chosen], clusters, seed)
     pixels = np.split(rows["pixels"], np.cumsum([len(sample) for sample in samples])[:-1])
     experts = paired(pixels, [found[0].clusters for found in trial.candidates], clusters, generator)
     return Partition(chosen, np.concatenate(experts)), trial

@@ -1,18 +1,25 @@
-"""What images are compared by: pixels, edges and learnt patches, none of which needs a label.
+"""What images are compared by: pixels, edges and learnt patches, none of which needs a label, and encoders.
 
 Which of them shows the classes depends on the data; ``coarse_error`` measures how well one separates the coarse labels.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate, one_hot, pad, unfold
 
+from clustnet.bundles.preparation import prepare_image
+from clustnet.encoders import open_encoder
+from clustnet.encoders.encoder import unit
 from clustnet.errors import UserError
+from training.methods.clustnet.config import OWN_REPRESENTATIONS
 
 PRINCIPAL_COMPONENTS = 50
 # Of the histograms of gradients.
@@ -34,14 +41,15 @@ LARGEST_SIDE = 64
 Floats = NDArray[np.float32]
 
 
-def represent(images: Tensor, seed: int) -> dict[str, Floats]:
-    """Return each representation of images as rows, float32 [N, features].
+def represent(images: Tensor, seed: int, names: Sequence[str] = OWN_REPRESENTATIONS) -> dict[str, Floats]:
+    """Return the named representations of images as rows, float32 [N, features].
 
-    Images with a side over ``LARGEST_SIDE`` are reduced to it first, with their aspect kept.
+    Images with a side over ``LARGEST_SIDE`` are reduced to it first, with their aspect kept, but for encoders.
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
         seed: of the patches that are learnt from.
+        names: some of ``OWN_REPRESENTATIONS``, and encoders.
 
     Raises:
         UserError: a side of the images is under 8 pixels.
@@ -53,7 +61,27 @@ def represent(images: Tensor, seed: int) -> dict[str, Floats]:
             f"{SMALLEST_SIDE} or more; give larger images, or a larger data.size, or set partition.epochs to 0."
         )
     planes = torch.cat([_planes(part) for part in torch.split(images.cpu(), BATCH)])
-    return {"pixels": planes.flatten(1).numpy(), "edges": edges(planes), "patches": patches(planes, seed)}
+    own: dict[str, Callable[[], Floats]] = {
+        "pixels": lambda: planes.flatten(1).numpy(),
+        "edges": lambda: edges(planes),
+        "patches": lambda: patches(planes, seed),
+    }
+    return {name: own[name]() if name in own else embeddings(images.cpu(), name) for name in names}
+
+
+def embeddings(images: Tensor, encoder: str) -> Floats:
+    """Return what an encoder makes of images, each of length 1, float32 [N, D].
+
+    Args:
+        images: uint8 [N, H, W] or [N, H, W, C], which are resized to what it reads.
+        encoder: its name.
+    """
+    embeds = open_encoder(encoder, threads=torch.get_num_threads())
+    parts = [
+        embeds.embed(np.stack([prepare_image(Image.fromarray(image), embeds.input) for image in part.numpy()]))
+        for part in torch.split(images, BATCH)
+    ]
+    return unit(np.concatenate(parts))
 
 
 def _planes(images: Tensor) -> Tensor:

@@ -38,6 +38,24 @@ def test_wrong_clusters_are_refused(keys: dict[str, Any], sentence: str) -> None
         tiny_recipe(keys | {"partition.epochs": 1})
 
 
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (["edges", "edges"], "partition.representations has 'edges' 2 times; name it once"),
+        (
+            ["edge"],
+            "partition.representations has 'edge', which is none of pixels, edges, patches. There is no encoder",
+        ),
+        ([], "partition.representations"),
+    ],
+)
+def test_wrong_representations_are_refused(names: list[str], sentence: str) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        tiny_recipe({"partition.epochs": 1, "partition.representations": names})
+    keys = {"partition.epochs": 1, "partition.representations": ["lite0", "edges"]}
+    assert tiny_recipe(keys).partition.representations == ("lite0", "edges")
+
+
 @pytest.mark.parametrize("coarse", [None, {"digits": list(range(10))}])
 def test_single_label_needs_something_to_learn(coarse: Any) -> None:
     with pytest.raises(UserError, match=r"there is one coarse label alone, '.*', from which the experts cannot learn"):

@@ -44,6 +44,18 @@ def test_each_kind_gets_its_own_expert(counts: tuple[int, ...], colour: bool) ->
         assert "consensus" in [found.name for found in group]
 
 
+def test_one_representation_is_enough() -> None:
+    data, kinds = separable((KINDS, KINDS))
+    found, trial = partition(data, (KINDS, KINDS), 1000, 0, ("edges",))
+    assert set(trial.errors) == {"edges"}
+    assert {candidate.name for group in trial.candidates for candidate in group} == {
+        "edges/10",
+        "edges/20",
+        "consensus",
+    }
+    assert clustering_accuracy(found.experts[: len(kinds) // 2], kinds[found.indices][: len(kinds) // 2]) == 1.0
+
+
 def test_the_seed_decides_the_sample_and_its_experts() -> None:
     data, kinds = separable((KINDS, KINDS))
     first, again, other = (partition(data, (KINDS, KINDS), 50, seed)[0] for seed in (1, 1, 2))

@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.neighbors import KNeighborsClassifier
 
+from clustnet.encoders import open_encoder
+from clustnet.encoders.encoder import unit
 from clustnet.errors import UserError
+from tests.encoders import write_encoder
 from training.methods.clustnet.representations import (
     _contrast,
     _whitening,
@@ -106,3 +112,19 @@ def test_large_images_are_compared_at_64_pixels() -> None:
     found = represent(images, seed=0)["pixels"].reshape(3, 3, 32, 64)
     wanted = images.float().reshape(3, 32, 4, 64, 4, 3).mean(dim=(2, 4)).permute(0, 3, 1, 2) / 255
     np.testing.assert_allclose(found, wanted.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(70, 20, 28), (3, 8, 8, 3)])
+def test_an_encoder_reads_resized_images(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    write_encoder(tmp_path / "tiny")
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    found = represent(images, 0, ("edges", str(tmp_path / "tiny")))
+    assert list(found) == ["edges", str(tmp_path / "tiny")]
+    encoder = open_encoder(tmp_path / "tiny")
+    side = encoder.input.shape[0]
+    # An image is resized by its shorter side and cropped to a square.
+    scale = side / min(shape[1:3])
+    sizes = round(shape[2] * scale), round(shape[1] * scale)
+    resized = Image.fromarray(images[1].numpy()).convert("RGB").resize(sizes, Image.Resampling.BILINEAR)
+    expected = unit(encoder.embed(np.asarray(resized)[None, :side, (sizes[0] - side) // 2 :][:, :, :side]))
+    np.testing.assert_allclose(found[str(tmp_path / "tiny")][1], expected[0], atol=0.05)
