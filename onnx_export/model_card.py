@@ -3,10 +3,14 @@
 Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
 
-from clustnet.bundles.bundle import Manifest, Score
+from clustnet.bundles.bundle import Manifest
 from clustnet.datasets import LabelledImages
+from clustnet.scores.left_out import left_out
 from training.recipe.recipe import BaseRecipe
 
+# The scores of a test split with every truth; those of the guess need reference images as well.
+OF_CELLS = ("coarse_accuracy", "group_accuracy/LABEL", "cell_accuracy", "purity", "nmi", "ari")
+OF_GUESSES = ("class_accuracy", "calibration_error")
 PER_EXPERT = "expert_load/"
 
 
@@ -129,26 +133,10 @@ def _scores(manifest: Manifest, test: LabelledImages | None) -> str:
         *(f"| {score.name} | {score.value:.4f} | {score.protocol} |" for score in shown),
         "",
         f"Expert load: {', '.join(loads)}.",
-        *_left_out(manifest.scores, test),
     ]
-    return "\n".join(lines)
-
-
-def _left_out(scores: list[Score], test: LabelledImages) -> list[str]:
-    """Return the sentences about scores that the test split does not allow."""
-    names = {score.name for score in scores}
-    found = []
-    if "class_accuracy" not in names:
-        found.append(
-            "Scores of the fine classes, such as class accuracy, are left out: the fine class of the test images is "
-            "not known."
-        )
-    if "coarse_accuracy" not in names:
-        why = (
-            "there is one coarse label only" if len(test.coarse_labels) == 1 else "that of the test images is not known"
-        )
-        found.append(f"Scores of the coarse label are left out: {why}.")
-    return ["", " ".join(found)] if found else []
+    scored = OF_CELLS if manifest.class_map.kind == "cells" else OF_GUESSES + OF_CELLS
+    missing = list(left_out([score.name for score in manifest.scores], manifest.coarse_labels, scored))
+    return "\n".join([*lines, *(["", " ".join(missing)] if missing else [])])
 
 
 def _cells(manifest: Manifest) -> str:
