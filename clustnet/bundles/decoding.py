@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image, ImageChops, ImageOps, UnidentifiedImageError
 
+from clustnet.bundles.image_parts import CHUNK_BYTES, CHUNK_HEADER_BYTES, PNG_SIGNATURE, excess_of
 from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
@@ -20,9 +21,6 @@ GREY_MODES = {"1", "L", "LA", "I", "I;16"}
 GREY_BITS = (8, 10, 12, 16)
 # Of the frames of an animation that are looked at for one that is not blank, together.
 MAX_FRAMES, MAX_FRAME_PIXELS = 8, 2**22
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# A length and a name before the content of a chunk, a checksum after it.
-CHUNK_HEADER_BYTES, CHUNK_BYTES = 8, 12
 # The chunks of a PNG that its pixels need, and the camera's orientation.
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"}
 
@@ -45,7 +43,7 @@ def decode(content: bytes) -> Image.Image:
     any pixel is decoded. Of an animation it is the first frame, or if that is blank the first one that is not.
 
     Raises:
-        ImageError: not a PNG, JPEG, WebP or BMP file, cut short, or over ``MAX_SIDE_PIXELS`` a side.
+        ImageError: not a PNG, JPEG, WebP or BMP file, cut short, over ``MAX_SIDE_PIXELS`` a side, or of too many parts.
     """
     return _opened(content, _pixels)
 
@@ -65,6 +63,9 @@ def _opened(content: bytes, use: Callable[[Image.Image], T]) -> T:
     Raises:
         ImageError: as ``decode``.
     """
+    excess = excess_of(content)
+    if excess:
+        raise ImageError("image_too_large", excess)
     try:
         return _used(content, use)
     except ImageError as error:
@@ -119,7 +120,9 @@ def _check_size(width: int, height: int) -> None:
 def _pixels(image: Image.Image) -> Image.Image:
     """Return the first frame that is not blank, upright in RGB; the first one where there is none."""
     first = _frame(image)
-    frames = min(getattr(image, "n_frames", 1), MAX_FRAMES, 1 + MAX_FRAME_PIXELS // (image.width * image.height))
+    # The other pictures of an MPO have sizes and scans of their own, and are no frames of an animation.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    frames = min(frames, MAX_FRAMES, 1 + MAX_FRAME_PIXELS // (image.width * image.height))
     if frames == 1 or not _is_flat(first):
         return first
     for number in range(1, frames):

@@ -7,6 +7,8 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 
 from serving.refusals import Refusal, quote
 
+# Beside the file none is wanted, and each costs time to read.
+MAX_PARTS = 100
 HOW = "send multipart/form-data with one file in the field 'image'"
 
 
@@ -52,6 +54,8 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
     ended: list[bool] = []
 
     def keep(part: Any) -> None:
+        if len(parts) == MAX_PARTS:
+            raise Refusal(422, "wrong_count", f"The form has over {MAX_PARTS} parts; {HOW}.")
         name = (part.field_name or b"").decode("utf-8", "replace")
         parts.append((name, _content(part)))
 

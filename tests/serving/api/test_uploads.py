@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.api.uploads import read_upload
+from serving.api import uploads
+from serving.api.uploads import MAX_PARTS, read_upload
 from serving.refusals import Refusal
 
 FORM = "multipart/form-data; boundary=B"
@@ -52,6 +53,14 @@ def test_wrong_forms_are_refused(content_type: str, content: bytes, status: int,
         read_upload(content_type, content)
     assert (caught.value.status, caught.value.reason) == (status, reason)
     assert says in str(caught.value)
+
+
+def test_the_parts_of_a_form_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(uploads, "_content", read.append)
+    with pytest.raises(Refusal, match=r"^The form has over 100 parts; send multipart/form-data") as caught:
+        read_upload(FORM, form(*[part(b"x")] * 1000))
+    assert (caught.value.status, caught.value.reason, len(read)) == (422, "wrong_count", MAX_PARTS)
 
 
 STARRED = "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''caf%C3%A9.png\r\n"
