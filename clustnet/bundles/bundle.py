@@ -1,5 +1,8 @@
 """The bundle: a folder with a manifest and ONNX graphs, which is all that serving needs of a model."""
 
+import posixpath
+import re
+from collections.abc import Container, Iterator
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
@@ -22,6 +25,8 @@ CONDITIONAL = "conditional.onnx"
 SHARED_WEIGHTS = "experts/weights.bin"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_NAME_CHARACTERS = 200
+# How a graph names a file that holds some of its weights: a key and a value, each after its length.
+LOCATION = re.compile(rb"\n\x08location(?:\x12([\x80-\xff]*[\x00-\x7f]))?")
 # What the preparation mnist makes of any drawing.
 DIGIT_SHAPE = (28, 28)
 
@@ -34,9 +39,9 @@ Side = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
-    """Base of the manifest's parts: unknown keys are errors and values do not change."""
+    """Base of the manifest's parts: unknown keys are errors, numbers are finite and values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class InputSpec(Strict):
@@ -137,7 +142,7 @@ class Abstention(Strict):
 class Binned(Strict):
     """How many values of a number fall into each bin: bin i holds those from ``edges[i - 1]`` to below ``edges[i]``."""
 
-    edges: Annotated[list[FiniteFloat], Field(min_length=1)]
+    edges: Annotated[list[float], Field(min_length=1)]
     counts: list[Count]
 
     @model_validator(mode="after")
@@ -302,6 +307,9 @@ class Bundle:
         self.manifest = read_manifest(folder / MANIFEST)
         for name, expected in self.manifest.files.items():
             _check_hash(folder, name, expected)
+        for name in self.manifest.files:
+            if name.endswith(".onnx"):
+                _check_weights(folder, name, self.manifest.files)
 
     def path(self, graph: str) -> Path:
         """Return the path of one of the bundle's files."""
@@ -366,3 +374,21 @@ def _check_hash(folder: Path, name: str, expected: str) -> None:
         raise UserError(f"The bundle {folder} lacks {name}, which its manifest lists; copy or export it again.")
     if sha256_of(path) != expected:
         raise UserError(f"The bundle {folder} is damaged: {name} does not have its SHA-256; copy or export it again.")
+
+
+def _check_weights(folder: Path, graph: str, files: Container[str]) -> None:
+    """Raise where a graph reads weights from a file that the manifest does not list, as no hash would protect them."""
+    for location in _locations((folder / graph).read_bytes()):
+        if posixpath.normpath(posixpath.join(posixpath.dirname(graph), location)) not in files:
+            raise UserError(
+                f"The bundle {folder} is not whole: {graph} reads weights from {location!r}, which the manifest does "
+                "not list; export it again."
+            )
+
+
+def _locations(content: bytes) -> Iterator[str]:
+    """Yield the files that a graph reads weights from, as it names them; "" for one that is named in another way."""
+    for found in LOCATION.finditer(content):
+        # Seven bits a byte, the lowest first.
+        length = sum((byte & 127) << 7 * place for place, byte in enumerate(found[1] or b""))
+        yield content[found.end() : found.end() + length].decode("utf-8", "replace")

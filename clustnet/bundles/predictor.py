@@ -1,9 +1,12 @@
 """Inference with onnxruntime over a checked bundle."""
 
 import ctypes
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
+from threading import Timer
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +28,8 @@ PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     CPU: {},
     CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
+# For the first two images of a model, which take the longest.
+TRIAL_SECONDS = 20.0
 # onnxruntime's number for the level "error", which hides its warnings.
 LOG_LEVEL = 3
 
@@ -47,6 +52,11 @@ class Predictions:
     expert_probability: NDArray[np.float32]
     class_probability: NDArray[np.float32]
     confidence: NDArray[np.float32]
+
+    def are_finite(self) -> bool:
+        """Return whether every number is finite."""
+        # A sum of squares is finite where all are, and takes half as long as to look at each.
+        return all(math.isfinite(np.vdot(array, array)) for array in vars(self).values())
 
 
 OUTPUTS = [field.name for field in fields(Predictions)]
@@ -111,8 +121,38 @@ class Predictor:
         parts = [self._predict(images[i : i + size]) for i in starts]
         return parts[0] if len(parts) == 1 else joined(parts)
 
-    def _predict(self, images: NDArray[np.uint8]) -> Predictions:
-        arrays = dict(zip(self.outputs, self._session.run(list(self.outputs), {"image": images}), strict=True))
+    def try_out(self) -> None:
+        """Run the model once, on a black image and a random one, before it answers anybody.
+
+        The first run is slow, and a graph may load and not run, or only on one image.
+
+        Raises:
+            UserError: it fails or takes longer than ``TRIAL_SECONDS``, or what it gives are not finite numbers of the
+                manifest's shapes.
+        """
+        random = np.random.default_rng(0).integers(0, 256, self.manifest.input.shape, np.uint8)
+        images = np.stack([np.zeros_like(random), random])
+        fault = None
+        with _ended_after(TRIAL_SECONDS) as options:
+            try:
+                fault = self._fault(self._predict(images, options), len(images))
+            except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
+                late = f"it takes over {TRIAL_SECONDS:g} seconds for two images"
+                fault = late if options.terminate else str(error).splitlines()[0]
+        if fault:
+            raise UserError(f"The model in {self.bundle.folder} does not run ({fault}); export it again.")
+
+    def _fault(self, outputs: Predictions, images: int) -> str | None:
+        """Return what is wrong with the outputs for so many images, None for nothing."""
+        for name, shape in self.outputs.items():
+            found = list(getattr(outputs, name).shape)
+            if found != [images, *shape]:
+                return f"its output {name} has the shape {found}, not {[images, *shape]}"
+        return None if outputs.are_finite() else "its outputs are not all finite numbers"
+
+    def _predict(self, images: NDArray[np.uint8], options: onnxruntime.RunOptions | None = None) -> Predictions:
+        found = self._session.run(list(self.outputs), {"image": images}, options)
+        arrays = dict(zip(self.outputs, found, strict=True))
         none = np.empty((len(images), 0, len(self.manifest.coarse_labels)), np.float32)
         return Predictions(**{"expert_probability": none} | arrays)
 
@@ -142,6 +182,19 @@ def open_graph(path: Path, providers: list[str], threads: int = 1) -> Any:
     except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
         reason = str(error).splitlines()[0]
         raise UserError(f"The graph {path} cannot be loaded ({reason}); export the bundle again.") from None
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[onnxruntime.RunOptions]:
+    """Yield options for a run, which ends with an error where it takes longer."""
+    options = onnxruntime.RunOptions()
+    timer = Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
 
 
 def _has_nvidia_driver() -> bool:

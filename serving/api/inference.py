@@ -15,6 +15,7 @@ from serving.metrics.drift import WATCH
 from serving.metrics.metrics import count_predictions
 from serving.middleware.request_log import CLIENT_GONE
 from serving.middleware.tracing import step
+from serving.refusals import Refusal
 
 # A body of about five digits, which takes two milliseconds.
 SMALL_BYTES = 4096
@@ -44,7 +45,11 @@ async def compute(
 
 
 def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
-    """Return the predictions for uint8 [N, *input shape], counted with their time."""
+    """Return the predictions for uint8 [N, *input shape], counted with their time.
+
+    Raises:
+        Refusal: 500, they are not finite numbers, which JSON has no words for.
+    """
     start = time.perf_counter()
     with step("infer") as span:
         outputs = predictor.predict(images)
@@ -52,6 +57,9 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
             manifest = predictor.manifest
             attributes = {"clustnet.model": manifest.name, "clustnet.version": manifest.version}
             span.set_attributes({**attributes, "clustnet.images": len(images)})
+    if not outputs.are_finite():
+        fault = "answered with numbers that are not finite; serve another version of it"
+        raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.")
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
     WATCH.note(outputs, images, predictor.manifest)
     return outputs

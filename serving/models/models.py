@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from clustnet.bundles.bundle import Bundle, Manifest
 from clustnet.bundles.evaluation_file import read_evaluation
 from clustnet.bundles.predictor import CUDA, Predictor
@@ -266,7 +264,7 @@ class Models:
         """Return the model of a bundle that was opened and ran once."""
         bundle = place.open()
         predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
-        _try(predictor)
+        predictor.try_out()
         model = ServedModel(predictor, _device_fault(self._settings, predictor.provider), card_of(bundle))
         if place.open().manifest != bundle.manifest:
             raise UserError(f"{place.folder} changed while it was read; load the model again.")
@@ -282,15 +280,6 @@ class Models:
 def _served(model: ServedModel) -> Served:
     digest = hashlib.sha256(model.manifest.model_dump_json().encode()).hexdigest()
     return Served(folder=model.predictor.bundle.folder, version=model.manifest.version, digest=digest)
-
-
-def _try(predictor: Predictor) -> None:
-    """Run a model once, on two images: the first run is slow, and a graph may load and not run, or only on one."""
-    try:
-        predictor.predict(np.zeros((2, *predictor.manifest.input.shape), np.uint8))
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises a dozen types of its own
-        reason = str(error).splitlines()[0]
-        raise UserError(f"The model in {predictor.bundle.folder} does not run ({reason}); export it again.") from None
 
 
 def _check_different(models: Iterable[ServedModel]) -> None:

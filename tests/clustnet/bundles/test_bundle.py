@@ -118,6 +118,15 @@ def _no_temperature(folder: Path) -> None:
     edit(folder, calibration=entry(folder, "calibration") | {"temperature": 0})
 
 
+def _endless_temperature(folder: Path) -> None:
+    edit(folder, calibration=entry(folder, "calibration") | {"temperature": float("inf")})
+
+
+def _score_without_number(folder: Path) -> None:
+    score = {"name": "a", "value": float("nan"), "split": "b", "images": 1, "protocol": "c", "seed": 0}
+    edit(folder, scores=[score])
+
+
 def _threshold_above_every_confidence(folder: Path) -> None:
     edit(folder, abstention=entry(folder, "abstention") | {"threshold": 1.5})
 
@@ -179,6 +188,8 @@ def _lost_expert(folder: Path) -> None:
         (_map_of_cells_with_references, "class_map: a class map has reference images, or its kind is cells"),
         (_wrong_number_of_references, "reference_images is not the number of reference_indices"),
         (_no_temperature, r"calibration\.temperature: Input should be greater than 0"),
+        (_endless_temperature, r"calibration\.temperature: Input should be a finite number"),
+        (_score_without_number, r"scores\.0\.value: Input should be a finite number"),
         (_threshold_above_every_confidence, r"abstention\.threshold: Input should be less than or equal to 1"),
         (_drift(images=99), "drift: the counts of expert_load do not add up to the number of images"),
         (_drift(expert_load=[50, 50]), "drift must count every expert and every subtype"),
@@ -215,6 +226,39 @@ def test_each_damage_is_refused_by_name(folder: Path, damage: Callable[[Path], N
     with pytest.raises(UserError, match=message) as error:
         Bundle(folder)
     assert str(folder) in str(error.value)
+
+
+def list_files(folder: Path, *names: str) -> None:
+    edit(folder, files=entry(folder, "files") | {name: sha256_of(folder / name) for name in names})
+
+
+def put_weights_beside(folder: Path, graph: str, location: str) -> None:
+    """Move all weights of a graph into a file."""
+    model = onnx.load(folder / graph)
+    onnx.save(model, folder / graph, save_as_external_data=True, location=location, size_threshold=0)
+    list_files(folder, graph)
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "w" * 200])
+@pytest.mark.parametrize(("graph", "place"), [(GATE, ""), (expert_graph(0), "experts/")])
+def test_weights_beside_a_graph_are_listed(folder: Path, graph: str, place: str, location: str) -> None:
+    put_weights_beside(folder, graph, location)
+    message = f"is not whole: {graph} reads weights from '{location}', which the manifest does not list; export it"
+    with pytest.raises(UserError, match=message):
+        Bundle(folder)
+    list_files(folder, place + location)
+    Bundle(folder)
+
+
+def test_weights_named_in_another_order_are_refused(folder: Path) -> None:
+    put_weights_beside(folder, GATE, "weights.bin")
+    key, value = b"\n\x08location", b"\x12\x0bweights.bin"
+    content = (folder / GATE).read_bytes()
+    assert key + value in content
+    (folder / GATE).write_bytes(content.replace(key + value, value + key))
+    list_files(folder, GATE, "weights.bin")
+    with pytest.raises(UserError, match=r"gate\.onnx reads weights from ''"):
+        Bundle(folder)
 
 
 # What the bundle of an earlier release says, taken from models/mnist of that release.

@@ -1,10 +1,14 @@
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from clustnet.bundles import predictor as predictor_module
 from clustnet.bundles.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, Experts, Predictor, providers_for
 from clustnet.bundles.routing import coarse_probability, routing_weights
@@ -140,3 +144,77 @@ def test_both_whole_graphs_are_checked(
     put(folder, name, hard_bundle / other)
     with pytest.raises(UserError, match=message):
         Predictor(Bundle(folder), "cpu", experts=experts)
+
+
+def without_numbers(graph: onnx.ModelProto) -> None:
+    """Divide a black image by zero."""
+    scale = next(tensor for tensor in graph.graph.initializer if tensor.name == "scale")
+    scale.CopyFrom(numpy_helper.from_array(np.array(0, np.float32), "scale"))
+
+
+def of_another_shape(graph: onnx.ModelProto) -> None:
+    """Leave out the last class, which shows only in the outputs."""
+    softmax = next(node for node in graph.graph.node if "class_probability" in node.output)
+    softmax.output[0] = "whole"
+    graph.graph.node.append(helper.make_node("Compress", ["whole", "kept"], ["class_probability"], axis=1))
+    graph.graph.initializer.append(numpy_helper.from_array(np.arange(10) < 9, "kept"))
+
+
+def endless(graph: onnx.ModelProto) -> None:
+    """Copy the pixels again and again."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_after"]) for name in ("go_on", "copy")],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("copy", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_after", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("copy_after", TensorProto.FLOAT, None),
+        ],
+    )
+    graph.graph.node[0].output[0] = "first_pixels"
+    graph.graph.node.insert(1, helper.make_node("Loop", ["turns", "always", "first_pixels"], ["pixels"], body=body))
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "turns"))
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (without_numbers, r"does not run \(its outputs are not all finite numbers\); export it again\.$"),
+        (of_another_shape, r"\(its output class_probability has the shape \[2, 9\], not \[2, 10\]\)"),
+        (endless, r"does not run \(it takes over 0\.1 seconds for two images\); export it again\.$"),
+    ],
+)
+def test_a_trial_finds_what_loading_misses(
+    synthetic_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[onnx.ModelProto], None],
+    message: str,
+) -> None:
+    monkeypatch.setattr(predictor_module, "TRIAL_SECONDS", 0.1)
+    folder = shutil.copytree(synthetic_bundle, tmp_path / "bundle")
+    graph = onnx.load(folder / MIXTURE)
+    damage(graph)
+    onnx.save(graph, tmp_path / MIXTURE)
+    put(folder, MIXTURE, tmp_path / MIXTURE)
+    predictor = Predictor(Bundle(folder), "cpu")
+    with pytest.raises(UserError, match=message):
+        predictor.try_out()
+
+
+def test_a_sound_model_passes_its_trial(predictor: Predictor) -> None:
+    predictor.try_out()
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_number_makes_predictions_infinite(predictor: Predictor, name: str, value: float) -> None:
+    outputs = predictor.predict(images(3))
+    assert outputs.are_finite()
+    getattr(outputs, name).flat[-1] = value
+    assert not outputs.are_finite()

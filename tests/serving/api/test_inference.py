@@ -2,6 +2,7 @@ import asyncio
 import threading
 
 import numpy as np
+import pytest
 from prometheus_client import REGISTRY
 from starlette.responses import Response
 
@@ -9,6 +10,7 @@ from clustnet.bundles.predictor import Predictor
 from serving.api.inference import THREAD, compute, predict_counted
 from serving.api.requests import never_gone
 from serving.metrics.metrics import DEFERRED
+from serving.refusals import Refusal
 
 
 def value(metric: str) -> float:
@@ -27,6 +29,19 @@ def test_predictions_are_the_predictors_and_counted_once(predictor: Predictor) -
     outputs = predict_counted(predictor, images)
     np.testing.assert_array_equal(outputs.class_probability, predictor.predict(images).class_probability)
     assert [value(name) for name in series] == [before[0] + 4, before[1] + 1]
+
+
+def test_numbers_that_are_not_finite_are_refused(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.zeros((2, 28, 28), np.uint8)
+    outputs = predictor.predict(images)
+    outputs.routing[1, 0] = np.nan
+    monkeypatch.setattr(predictor, "predict", lambda _: outputs)
+    before = value("clustnet_inference_seconds_count")
+    with pytest.raises(Refusal, match=r"^The model 'synthetic' answered with numbers that are not finite") as caught:
+        predict_counted(predictor, images)
+    assert (caught.value.status, caught.value.reason) == (500, "failed")
+    # A sum that is not finite would stay so.
+    assert value("clustnet_inference_seconds_count") == before
 
 
 def test_only_small_work_stays_in_this_thread() -> None:

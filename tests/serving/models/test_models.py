@@ -15,7 +15,6 @@ from clustnet.bundles.bundle import MANIFEST, MIXTURE, Bundle
 from clustnet.bundles.predictor import Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
-from serving.models import models
 from serving.models.models import Models
 from serving.models.shared import FOLDER
 from serving.refusals import Refusal
@@ -161,7 +160,7 @@ def test_a_doubled_version_is_refused(bundles: Path, tmp_path: Path) -> None:
 def test_a_bundle_that_changes_meanwhile_is_refused(
     worker: Models, bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "_try", lambda _: add(bundles, "a", "1", seed=5))
+    monkeypatch.setattr(Predictor, "try_out", lambda _: add(bundles, "a", "1", seed=5))
     with pytest.raises(UserError, match="changed while it was read"):
         worker.load("a")
 
