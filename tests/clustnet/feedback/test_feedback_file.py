@@ -51,6 +51,16 @@ def test_what_is_added_is_found_and_read(
         assert list(read_feedback(path)) == [(MODEL, [added])]
 
 
+def test_each_row_waits_for_the_disk(path: Path) -> None:
+    """No test can cut the power; it is SQLite's setting FULL, 2, that keeps what was committed before."""
+    with closing(FeedbackFile(path, 9)) as file:
+        for number in range(2):
+            file.add(MODEL, f"r{number}", 0, ANSWER, "eel")
+            assert file._file.connection().execute("PRAGMA synchronous").fetchone() == (2,)
+            for left in path.parent.iterdir():
+                left.unlink()
+
+
 def test_models_are_told_apart(path: Path, predictor: Predictor) -> None:
     other = Labels.of(predictor.manifest)
     assert other.grouping() == predictor.manifest.grouping()

@@ -1,5 +1,6 @@
 """The base: there, pulled, or made."""
 
+import re
 import subprocess
 from typing import Any
 
@@ -25,6 +26,15 @@ class Engine:
 
 def test_the_name_is_the_dockerfiles() -> None:
     assert base_name((REPOSITORY / "Dockerfile").read_text()) == "python:3.11-slim"
+
+
+def test_the_image_runs_as_its_own_user() -> None:
+    _, _, served = (REPOSITORY / "Dockerfile").read_text().rpartition("\nFROM ")
+    made = re.findall(r"useradd .*--uid (\d+)", served)
+    assert re.findall(r"^USER (.+)$", served, re.MULTILINE) == made
+    assert int(made[0]) > 0
+    # Kubernetes' runAsNonRoot needs a number; what runs comes after it.
+    assert served.index("\nUSER ") < served.index("\nCMD ")
 
 
 @pytest.mark.parametrize(("works", "says"), [("image", "there already"), ("pull", "pulled")])
