@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import csv
+import ctypes
 import hashlib
 import os
 import shutil
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from clustnet.errors import UserError
+
+# Of Linux: "relative to the working folder", and "let the two change places".
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def sha256_of(path: Path) -> str:
@@ -118,9 +122,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; a folder cannot be renamed over a full one, so that steps aside."""
+    """Rename ``new`` to ``path``; a folder that is there changes places with it, or else steps aside.
+
+    Where it steps aside, a kill between the two steps leaves it under another name, and nothing at ``path``.
+    """
     if not path.exists():
         new.rename(path)
+        return
+    # The caller removes folders, not links.
+    if not path.is_symlink() and _exchanged(new, path):
         return
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / "old"
     path.rename(old)
@@ -131,3 +141,13 @@ def _swap(new: Path, path: Path) -> None:
         raise
     finally:
         shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _exchanged(first: Path, second: Path) -> bool:
+    """Let two folders change places in one step; return False where the system or the disk cannot."""
+    try:
+        renameat2 = ctypes.CDLL(None).renameat2
+    except AttributeError:
+        return False
+    done: int = renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE)
+    return done == 0

@@ -2,12 +2,14 @@ import csv
 import hashlib
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clustnet import files
 from clustnet.errors import UserError
 from clustnet.files import (
     check_writable,
@@ -76,12 +78,36 @@ def test_a_table_has_the_columns_of_all_rows(tmp_path: Path) -> None:
     assert names(tmp_path / "deep") == ["table.csv"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", ["one", "two", "two without the call"])
+def test_a_folder_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    if step == "two":
+        monkeypatch.setattr(files, "RENAME_EXCHANGE", 1 << 20)
+    elif step != "one":
+        monkeypatch.setattr("ctypes.CDLL", lambda _: None)
     for content in ("old", "new"):
         with replacing_folder(tmp_path / "a" / "folder") as temporary:
             (temporary / content).touch()
     assert names(tmp_path / "a" / "folder") == ["new"]
     assert names(tmp_path / "a") == ["folder"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets two folders change places")
+def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+    # A kill between two renames would leave no folder.
+    monkeypatch.setattr(Path, "rename", None)
+    with replacing_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").touch()
+    assert (names(tmp_path), names(tmp_path / "folder")) == (["folder"], ["new"])
+
+
+def test_a_link_to_a_folder_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "folder").symlink_to("old")
+    with replacing_folder(tmp_path / "folder") as temporary:
+        (temporary / "new").touch()
+    assert (names(tmp_path), names(tmp_path / "folder")) == (["folder", "old"], ["new"])
+    assert not (tmp_path / "folder").is_symlink()
 
 
 @pytest.mark.parametrize("existed", [True, False])
@@ -105,6 +131,7 @@ def test_a_failed_move_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest
             raise OSError("no")
         return rename(self, target)
 
+    monkeypatch.setattr(files, "_exchanged", lambda *_: False)
     monkeypatch.setattr(Path, "rename", refuse_new)
     with pytest.raises(OSError, match="no"), replacing_folder(tmp_path / "folder") as temporary:
         (temporary / "new").touch()
