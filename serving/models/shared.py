@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from clustnet.errors import UserError
 from clustnet.files import stamp_of, write_text
 
 # No setting: the server's first process sets it for its workers.
@@ -71,8 +72,18 @@ class SharedFile:
             return None
 
     def write(self, agreement: Agreement) -> None:
-        """Replace the agreement, whole or not at all."""
-        write_text(self.path, agreement.model_dump_json())
+        """Replace the agreement, whole or not at all.
+
+        Raises:
+            UserError: it cannot be written.
+        """
+        try:
+            write_text(self.path, agreement.model_dump_json())
+        except OSError as error:
+            raise UserError(
+                f"The workers' shared file {self.path} cannot be written ({error.strerror}); free space there, or set "
+                "TMPDIR to another folder."
+            ) from None
 
     def changed(self) -> bool:
         """Return whether the file is another one than at the last call; it costs one look at the folder."""

@@ -7,6 +7,7 @@ from threading import Event
 
 import pytest
 
+from clustnet.errors import UserError
 from serving.models.shared import FOLDER, Agreement, Served, SharedFile, share_folder, shared_folder
 
 SERVED = Served(folder=Path("/bundles/a"), version="1", digest="0" * 64)
@@ -21,6 +22,13 @@ def test_an_agreement_is_read_as_it_was_written(tmp_path: Path) -> None:
     # The order of the models is kept.
     assert list(AGREEMENT.models) == ["b", "a"]
     assert [path.name for path in tmp_path.iterdir()] == ["served.json"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = r"^The workers' shared file .*served\.json cannot be written \(.*\); free space there, or set TMPDIR"
+    with pytest.raises(UserError, match=message):
+        SharedFile(tmp_path / "file").write(AGREEMENT)
 
 
 def test_each_change_is_seen_once(tmp_path: Path) -> None:
