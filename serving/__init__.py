@@ -7,6 +7,7 @@ server: BentoML has one folder for all servers of a user, and each server emptie
 """
 
 import os
+import warnings
 from importlib.util import find_spec
 
 from bentoml._internal.utils.analytics import usage_stats
@@ -23,6 +24,8 @@ if FOLDER in os.environ:
 from serving.metrics.files import keep_space  # noqa: E402
 
 keep_space()
+# Pillow warns of each damaged entry of a camera's data; a small file has tens of thousands.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 # BentoML leaves the choice to uvicorn.
 HTTP_PROTOCOLS["auto"] = "serving.wire.http_protocol:BoundedProtocol"
 if find_spec("uvloop"):
