@@ -24,7 +24,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import MIXTURE, Bundle
-from clustnet.bundles.predictor import CUDA, Predictor
+from clustnet.bundles.predictor import CUDA, Predictions, Predictor
 from clustnet.bundles.preparation import prepare
 from serving.api.responses import predictions_of
 from serving.models.models import Models
@@ -160,6 +160,27 @@ def test_chosen_experts_lack_expert_probability(chosen: TestClient, hard_bundle:
     assert refused.json()["error"] == f"The output 'expert_probability' is unknown; the model has {', '.join(names)}."
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("path", ["/predict", "/v2/models/synthetic/infer"])
+@pytest.mark.parametrize("count", [1, 64])
+def test_numbers_that_are_not_finite_are_500(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, count: int, value: float
+) -> None:
+    predict = Predictor.predict
+
+    def damaged(self: Predictor, images: np.ndarray) -> Predictions:
+        outputs = predict(self, images)
+        outputs.class_probability[-1, -1] = value
+        return outputs
+
+    monkeypatch.setattr(Predictor, "predict", damaged)
+    images = IMAGES[:count]
+    body = {"images": images.tolist()} if path == "/predict" else json_body(images)
+    answer = client.post(path, json=body)
+    said = "The model 'synthetic' answered with numbers that are not finite; serve another version of it."
+    assert (answer.status_code, answer.json()) == (500, {"error": said})
+
+
 def test_unknown_images_are_marked_and_counted(client: TestClient, predictor: Predictor) -> None:
     confidence = predictor.predict(IMAGES).confidence
     assert 0 < (confidence < THRESHOLD).sum() < len(IMAGES)
@@ -260,6 +281,7 @@ def huge_png(side: int) -> bytes:
         (huge_png(5000), "5000x5000"),
         (huge_png(100_000), "over"),
         (encoded(Image.new("L", (9, 9)), "PNG"), "flat colour"),
+        (drawing(kind="JPEG")[:-2] + b"\xff\xda\0\2" * 50 + b"\xff\xd9", "over 50 scans"),
     ],
 )
 def test_wrong_files_are_refused_with_a_reason(client: TestClient, content: bytes, says: str) -> None:
