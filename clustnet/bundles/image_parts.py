@@ -16,7 +16,7 @@ MAX_SEGMENTS = 1000
 # Between the segments before the first scan, which Pillow reads byte by byte.
 MAX_FILL_BYTES = 2**16
 # Of a BMP of run lengths, which Pillow reads byte by byte.
-MAX_RUN_BYTES = 2**21
+MAX_RUN_BYTES = 2**20
 # A JPEG's marker with a segment; the others stand inside a scan.
 MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 SCAN, END = b"\xff\xda", b"\xff\xd9"
@@ -54,7 +54,8 @@ def _jpeg_excess(content: bytes) -> str | None:
         if scans > MAX_SCANS:
             return f"The JPEG has over {MAX_SCANS} scans; save it again as a plain JPEG or PNG."
         if segments > MAX_SEGMENTS or fill > MAX_FILL_BYTES:
-            return f"The JPEG has over {MAX_SEGMENTS} segments or much between them; save it without its metadata."
+            between = f"{MAX_FILL_BYTES >> 10} KiB between them"
+            return f"The JPEG has over {MAX_SEGMENTS} segments, or over {between}; save it again without its metadata."
     return None
 
 
