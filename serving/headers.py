@@ -16,6 +16,7 @@ CONTENT_LENGTH = "Content-Length"
 CONTENT_TYPE = "Content-Type"
 # The bytes of the JSON in a body where binary data follow it, in the Open Inference Protocol.
 HEADER_LENGTH = "Inference-Header-Content-Length"
+HOST = "Host"
 ORIGIN = "Origin"
 RANGE = "Range"
 REQUEST_ID = "X-Request-Id"

@@ -28,7 +28,7 @@ from serving.api.pages import pages
 from serving.api.requests import Body, PredictImageInput, PredictInput
 from serving.api.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
 from serving.api.uploads import read_upload
-from serving.keys.access import Access, needed_scope
+from serving.keys.access import Access, lets_in, needed_scope
 from serving.keys.key_file import KeyFile
 from serving.metrics.drift import WATCH
 from serving.metrics.metrics import announce, count_unadmitted, refused, show_in_flight, show_limit
@@ -79,6 +79,8 @@ def _settings() -> tuple[Settings, KeyFile | None, bool]:
 
 
 SETTINGS, KEYS, TRACED = _settings()
+# The scope of a key that a path needs.
+NEEDS = partial(needed_scope, metrics_open=SETTINGS.metrics_open)
 
 
 def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | Response]]:
@@ -250,6 +252,7 @@ BoundedProtocol.admission = Admission(
     lambda path: count_unadmitted(metric_of(path)),
     changed=show_in_flight,
     fields=partial(cors_fields, SETTINGS.cors_origins) if SETTINGS.cors_origins else lambda _: "",
+    lets_in=partial(lets_in, keys=KEYS, needs=NEEDS) if KEYS else lambda *_: True,
 )
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
@@ -263,7 +266,7 @@ if SETTINGS.cors_origins:
     service.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.cors_origins))
 service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
 if KEYS:
-    service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
+    service.add_asgi_middleware(Access, keys=KEYS, needs=NEEDS)
 service.add_asgi_middleware(KnownPaths)
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes, reading=Reading())
 # After BodyLimits, so that the body is whole.
