@@ -30,6 +30,7 @@ from serving.api.responses import PredictImageResponse, PredictResponse, as_json
 from serving.api.uploads import read_upload
 from serving.keys.access import Access, lets_in, needed_scope
 from serving.keys.key_file import KeyFile
+from serving.keys.keys import read_keys
 from serving.metrics.drift import WATCH
 from serving.metrics.metrics import announce, count_unadmitted, refused, show_in_flight, show_limit
 from serving.middleware.cors import cors_fields, cors_options
@@ -198,7 +199,7 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundles() -> None:
-        """Check the bundles once, before any worker starts and fails again and again, and agree on them.
+        """Check the keys and the bundles once, before any worker starts and fails again and again, and agree on them.
 
         BentoML calls this just before it sets up the workers. In a container that it has built it would not replace
         a worker that dies, which leaves a service that answers nothing.
@@ -207,6 +208,8 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
+            if SETTINGS.api_keys_file:
+                read_keys(SETTINGS.api_keys_file)
             _check_models()
             if SETTINGS.feedback:
                 FeedbackStore(SETTINGS.feedback, SETTINGS).close()
