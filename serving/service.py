@@ -146,7 +146,7 @@ class ClustNet:
             check_json(images.content_type)
             content = images.plain(self.settings.max_body_bytes)
             pixels = read_images(content, model.manifest.input.shape, self.settings.max_images)
-        outputs = predict_kept(model.predictor, pixels, self.feedback, images.request_id)
+        outputs = predict_kept(model.predictor, pixels, self.feedback, images.kept_id)
         with step("encode"):
             predictions = predictions_of(outputs, model.manifest)
             return as_json(PredictResponse(model=model_of(model.manifest), predictions=predictions))
@@ -154,7 +154,7 @@ class ClustNet:
     def _answer_image(self, image: Body) -> Response:
         model = self._ready_model(image)
         prepared = _prepared(image, model.manifest.input, self.settings.max_body_bytes)
-        outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.request_id)
+        outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.kept_id)
         with step("encode"):
             (prediction,) = predictions_of(outputs, model.manifest)
             answer = PredictImageResponse(
