@@ -49,6 +49,7 @@ from serving.settings import Settings, hand_down_paths, load_settings
 from serving.short_cut import ShortCut, past_bentoml, predict
 from serving.turns import TakeTurns, Turns
 from serving.v2.routes import infer, protocol
+from serving.wire.address import check_address
 from serving.wire.http_protocol import BoundedProtocol
 
 TIMEOUT_SECONDS = 30.0
@@ -199,7 +200,7 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundles() -> None:
-        """Check the keys and the bundles once, before any worker starts and fails again and again, and agree on them.
+        """Check the address, the keys and the bundles once, before any worker fails again and again, and agree on them.
 
         BentoML calls this just before it sets up the workers. In a container that it has built it would not replace
         a worker that dies, which leaves a service that answers nothing.
@@ -208,6 +209,7 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
+            check_address()
             if SETTINGS.api_keys_file:
                 read_keys(SETTINGS.api_keys_file)
             _check_models()
