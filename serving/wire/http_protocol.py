@@ -153,7 +153,7 @@ class BoundedProtocol(HttpToolsProtocol):
         large = self._packet > MAX_OVERHEAD_BYTES
         if large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_OVERHEAD_BYTES:
             raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
-        hosts = sum(name == field_name(HOST) for name, _ in self.headers)
+        hosts = [name for name, _ in self.headers].count(field_name(HOST))
         # HTTP/1.0 may have none.
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             raise HeadError(HTTPStatus.BAD_REQUEST, WRONG_HOST)
