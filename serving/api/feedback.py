@@ -29,6 +29,8 @@ from serving.settings import Settings
 
 MAX_FEEDBACK_BYTES = 4096
 MAX_LISTED_CLASSES = 100
+# Of SQLite.
+LARGEST_INTEGER = 2**63 - 1
 HOW = 'send {"request_id": "...", "label": "..."}, and "index" where the request had several images'
 # The thread that waits for the disk, beside the one that computes.
 FILE_THREAD = CapacityLimiter(1)
@@ -52,7 +54,7 @@ class FeedbackRequest(BaseModel):
 
     request_id: Annotated[str, Field(pattern=f"^{REQUEST_ID_PATTERN.pattern}$")]
     label: str
-    index: Annotated[int, Field(ge=0)] | None = None
+    index: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
 
 
 class FeedbackResponse(BaseModel):

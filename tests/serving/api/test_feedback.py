@@ -136,6 +136,7 @@ def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     ):
         status, error = refused(tell(client, several, label, **more))
         assert (status, error[: len(says)]) == (422, says)
+    assert refused(tell(client, "never-asked", "3", index=2**63))[0] == 422
     status, error = refused(tell(client, "order 17", "3"))
     assert (status, error[:70]) == (422, "'request_id': it has to be 1 to 128 letters, digits or ._:+/=-; send {")
     status, error = refused(tell(client, "never-asked", "3"))
