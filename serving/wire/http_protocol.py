@@ -89,8 +89,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.app = BoundedProtocol.way(self.app)
         # There are no web sockets, and uvicorn's protocol would take the connection over.
         self.ws_protocol_class = None
-        # Bytes since the packet in which the request began, which is not counted, and of the last packet.
-        self._received = self._packet = 0
+        # Bytes since the packet in which the request began, which is not counted; of that packet; of the last one.
+        self._received = self._first_packet = self._packet = 0
         self._body = 0
         self._in_packet = self._in_head = self._in_body = self._upgrades = False
         self._computes = self._turned_away = self._closes = False
@@ -136,6 +136,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._wait_for_rest()
         self._received = self._body = 0
+        self._first_packet = self._packet
         self._in_head, self._turned_away = True, False
         super().on_message_begin()
 
@@ -149,8 +150,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._in_body = True
 
     def _check_head(self) -> None:
-        # In smaller packets, data_received counts them.
-        large = self._packet > MAX_OVERHEAD_BYTES
+        # Mostly a look at the packets is enough.
+        large = self._first_packet + self._received > MAX_OVERHEAD_BYTES
         if large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_OVERHEAD_BYTES:
             raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
         hosts = [name for name, _ in self.headers].count(field_name(HOST))
