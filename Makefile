@@ -5,6 +5,8 @@ export ORT_DISABLE_TELEMETRY = 1
 unexport PYTHONDONTWRITEBYTECODE
 
 PORT ?= 3000
+# Other machines reach the service only if told so, as with HOST=0.0.0.0.
+HOST ?= 127.0.0.1
 # Seconds that accepted requests have after SIGTERM; a little more than the service's own deadline.
 GRACE ?= 35
 RECIPE ?= configs/mnist_hard.yaml
@@ -29,8 +31,8 @@ UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-serve: $(SERVING)/.installed  ## serve predictions on PORT (3000)
-	$(SERVING)/bin/bentoml serve --port $(PORT) --timeout-graceful-shutdown $(GRACE)
+serve: $(SERVING)/.installed  ## serve predictions on PORT (3000) of HOST (127.0.0.1)
+	$(SERVING)/bin/bentoml serve --host $(HOST) --port $(PORT) --timeout-graceful-shutdown $(GRACE)
 
 test: $(ALL)/.installed  ## run all tests but the few that take minutes
 	$(PYTEST) -m "not slow"

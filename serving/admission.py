@@ -13,17 +13,18 @@ MAX_ADMITTED = MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS
 
 
 class Admission:
-    """How many requests of this worker are whole and not yet answered, and whether another may come.
+    """How many requests of this worker are whole and being answered, one a connection, and whether another may come.
 
     To refuse one in ``TakeTurns`` costs a third of a small prediction, so that at three times the top load a worker
     would do little else.
 
     Args:
-        computes: returns for a path whether its POST requests compute; all others are admitted.
+        computes: returns for a path whether its POST requests compute; all others are admitted and not counted.
         refused: called with the path of each request that is refused, to count it.
         limit: how many there may be.
         changed: called with how many there are now, whenever that changes.
         fields: returns more headers for the answer to a request with these, in lines that each end with CRLF.
+        lets_in: returns for a path and the headers whether the API key allows the request; others are not counted.
     """
 
     def __init__(
@@ -33,10 +34,12 @@ class Admission:
         limit: int = MAX_ADMITTED,
         changed: Callable[[int], None] = lambda _: None,
         fields: Callable[[Fields], str] = lambda _: "",
+        lets_in: Callable[[str, Fields], bool] = lambda *_: True,
     ) -> None:
-        self.computes = computes
         self.limit = limit
         self.count = 0
+        self._computes = computes
+        self._lets_in = lets_in
         self._refused = refused
         self._changed = changed
         self._fields = fields
@@ -47,10 +50,13 @@ class Admission:
         return self.count >= self.limit
 
     def move(self, change: int) -> None:
-        """Count so many more, or fewer, that are whole and not yet answered."""
-        if change:
-            self.count += change
-            self._changed(self.count)
+        """Count so many more, or fewer, that are whole and being answered."""
+        self.count += change
+        self._changed(self.count)
+
+    def takes(self, path: str, fields: Fields) -> bool:
+        """Return whether a POST request to a path with these headers counts."""
+        return self._computes(path) and self._lets_in(path, fields)
 
     def refusal(self, path: str, headers: list[tuple[bytes, bytes]], closes: bool = False) -> bytes:
         """Return the answer to a request that is not admitted, in bytes, and count it.

@@ -1,10 +1,12 @@
 """The names of headers and of what the ASGI scope holds of a request, and the request's id."""
 
-import itertools
+import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+
+from starlette.types import Scope
 
 ACCEPT_ENCODING = "Accept-Encoding"
 ALLOW = "Allow"
@@ -16,6 +18,7 @@ CONTENT_LENGTH = "Content-Length"
 CONTENT_TYPE = "Content-Type"
 # The bytes of the JSON in a body where binary data follow it, in the Open Inference Protocol.
 HEADER_LENGTH = "Inference-Header-Content-Length"
+HOST = "Host"
 ORIGIN = "Origin"
 RANGE = "Range"
 REQUEST_ID = "X-Request-Id"
@@ -30,8 +33,11 @@ ID_NAME = "clustnet.request_id"
 
 # The ids of clients that answers repeat.
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-# Together a new id; a random one for each request would cost more.
-PROCESS, NUMBERS = secrets.token_hex(8), itertools.count()
+# Together a new id: the worker that made it, and bytes that nobody can guess from another id.
+WORKER = secrets.token_hex(8)
+RANDOM_BYTES = 8
+# Drawn together: to draw one at a time costs three times as much.
+IDS_PER_BLOCK = 256
 
 Fields = Iterable[tuple[bytes, bytes]]
 
@@ -55,4 +61,19 @@ def header(fields: Fields, name: str) -> str | None:
 
 def choose_id(sent: str) -> str:
     """Return the id that a request brings, if an answer can repeat it, or a new one."""
-    return sent if REQUEST_ID_PATTERN.fullmatch(sent) else f"{PROCESS}{next(NUMBERS):016x}"
+    return sent if REQUEST_ID_PATTERN.fullmatch(sent) else next(NEW_IDS)
+
+
+def kept_id(scope: Scope, request_id: str) -> str:
+    """Return the name of a kept answer: the id, after the name of the API key that asked, so that no other finds it."""
+    return f"{scope[KEY_NAME]}/{request_id}" if KEY_NAME in scope else request_id
+
+
+def _random_ids() -> Iterator[str]:
+    while True:
+        block = os.urandom(RANDOM_BYTES * IDS_PER_BLOCK)
+        for start in range(0, len(block), RANDOM_BYTES):
+            yield WORKER + block[start : start + RANDOM_BYTES].hex()
+
+
+NEW_IDS = _random_ids()

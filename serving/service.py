@@ -28,8 +28,9 @@ from serving.api.pages import pages
 from serving.api.requests import Body, PredictImageInput, PredictInput
 from serving.api.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
 from serving.api.uploads import read_upload
-from serving.keys.access import Access, needed_scope
+from serving.keys.access import Access, lets_in, needed_scope
 from serving.keys.key_file import KeyFile
+from serving.keys.keys import read_keys
 from serving.metrics.drift import WATCH
 from serving.metrics.metrics import announce, count_unadmitted, refused, show_in_flight, show_limit
 from serving.middleware.cors import cors_fields, cors_options
@@ -48,6 +49,7 @@ from serving.settings import Settings, hand_down_paths, load_settings
 from serving.short_cut import ShortCut, past_bentoml, predict
 from serving.turns import TakeTurns, Turns
 from serving.v2.routes import infer, protocol
+from serving.wire.address import check_address
 from serving.wire.http_protocol import BoundedProtocol
 
 TIMEOUT_SECONDS = 30.0
@@ -79,6 +81,8 @@ def _settings() -> tuple[Settings, KeyFile | None, bool]:
 
 
 SETTINGS, KEYS, TRACED = _settings()
+# The scope of a key that a path needs.
+NEEDS = partial(needed_scope, metrics_open=SETTINGS.metrics_open)
 
 
 def refusing(method: Callable[..., Awaitable[R]]) -> Callable[..., Awaitable[R | Response]]:
@@ -143,7 +147,7 @@ class ClustNet:
             check_json(images.content_type)
             content = images.plain(self.settings.max_body_bytes)
             pixels = read_images(content, model.manifest.input.shape, self.settings.max_images)
-        outputs = predict_kept(model.predictor, pixels, self.feedback, images.request_id)
+        outputs = predict_kept(model.predictor, pixels, self.feedback, images.kept_id)
         with step("encode"):
             predictions = predictions_of(outputs, model.manifest)
             return as_json(PredictResponse(model=model_of(model.manifest), predictions=predictions))
@@ -151,7 +155,7 @@ class ClustNet:
     def _answer_image(self, image: Body) -> Response:
         model = self._ready_model(image)
         prepared = _prepared(image, model.manifest.input, self.settings.max_body_bytes)
-        outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.request_id)
+        outputs = predict_kept(model.predictor, prepared[None], self.feedback, image.kept_id)
         with step("encode"):
             (prediction,) = predictions_of(outputs, model.manifest)
             answer = PredictImageResponse(
@@ -196,7 +200,7 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundles() -> None:
-        """Check the bundles once, before any worker starts and fails again and again, and agree on them.
+        """Check the address, the keys and the bundles once, before any worker fails again and again, and agree on them.
 
         BentoML calls this just before it sets up the workers. In a container that it has built it would not replace
         a worker that dies, which leaves a service that answers nothing.
@@ -205,6 +209,9 @@ class ClustNet:
         hand_down_paths(SETTINGS)
         share_folder()
         try:
+            check_address()
+            if SETTINGS.api_keys_file:
+                read_keys(SETTINGS.api_keys_file)
             _check_models()
             if SETTINGS.feedback:
                 FeedbackStore(SETTINGS.feedback, SETTINGS).close()
@@ -250,6 +257,7 @@ BoundedProtocol.admission = Admission(
     lambda path: count_unadmitted(metric_of(path)),
     changed=show_in_flight,
     fields=partial(cors_fields, SETTINGS.cors_origins) if SETTINGS.cors_origins else lambda _: "",
+    lets_in=partial(lets_in, keys=KEYS, needs=NEEDS) if KEYS else lambda *_: True,
 )
 service.mount_asgi_app(pages)
 service.mount_asgi_app(protocol)
@@ -263,7 +271,7 @@ if SETTINGS.cors_origins:
     service.add_asgi_middleware(CORSMiddleware, **cors_options(SETTINGS.cors_origins))
 service.add_asgi_middleware(Deadline, seconds=TIMEOUT_SECONDS)
 if KEYS:
-    service.add_asgi_middleware(Access, keys=KEYS, needs=partial(needed_scope, metrics_open=SETTINGS.metrics_open))
+    service.add_asgi_middleware(Access, keys=KEYS, needs=NEEDS)
 service.add_asgi_middleware(KnownPaths)
 service.add_asgi_middleware(BodyLimits, max_bytes=SETTINGS.max_body_bytes, reading=Reading())
 # After BodyLimits, so that the body is whole.

@@ -22,13 +22,15 @@ from serving.api.compression import decompress
 from serving.api.inputs import check_json
 from serving.api.recent_answers import RecentAnswers
 from serving.api.responses import AnsweringModel, as_json
-from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN
+from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN, kept_id
 from serving.metrics.deferred import WAIT_SECONDS
 from serving.refusals import Refusal, quote
 from serving.settings import Settings
 
 MAX_FEEDBACK_BYTES = 4096
 MAX_LISTED_CLASSES = 100
+# Of SQLite.
+LARGEST_INTEGER = 2**63 - 1
 HOW = 'send {"request_id": "...", "label": "..."}, and "index" where the request had several images'
 # The thread that waits for the disk, beside the one that computes.
 FILE_THREAD = CapacityLimiter(1)
@@ -52,7 +54,7 @@ class FeedbackRequest(BaseModel):
 
     request_id: Annotated[str, Field(pattern=f"^{REQUEST_ID_PATTERN.pattern}$")]
     label: str
-    index: Annotated[int, Field(ge=0)] | None = None
+    index: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
 
 
 class FeedbackResponse(BaseModel):
@@ -88,35 +90,40 @@ class FeedbackStore:
         for correct in ("true", "false"):
             GIVEN.labels(manifest.name, manifest.version, correct)
 
-    def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request, so that feedback can come; this does not wait for the disk."""
-        self.answers.keep(request_id, outputs, manifest)
+    def keep(self, name: str, outputs: Predictions, manifest: Manifest) -> None:
+        """Keep the answer of a request under its ``kept_id``, so that feedback can come; no wait for the disk."""
+        self.answers.keep(name, outputs, manifest)
 
     def close(self) -> None:
         """Close the files."""
         self.answers.close()
         self.file.close()
 
-    async def give(self, given: FeedbackRequest) -> FeedbackResponse:
+    async def give(self, given: FeedbackRequest, name: str) -> FeedbackResponse:
         """Keep feedback for good and return what is kept.
 
         The same label once more gets the same answer, so that a client may repeat a request that got none.
 
+        Args:
+            given: the feedback.
+            name: the ``kept_id`` of the answer that it is on.
+
         Raises:
             Refusal: 404, 409, 422, 503 or 507, with the reason.
         """
-        answer = await _in_thread(self._give, given)
+        named = given.model_copy(update={"request_id": name})
+        answer = await _in_thread(self._give, named)
         # Another worker may have answered the request just now.
         if answer is None and not self._alone:
             await asyncio.sleep(2 * WAIT_SECONDS)
-            answer = await _in_thread(self._give, given)
+            answer = await _in_thread(self._give, named)
         if answer is None:
             message = f"No answer with the request id {quote(given.request_id)} is known, or not any more"
             message += (
                 f"; feedback is taken on the last {self.answers.max_images} images, by the answer's {REQUEST_ID}."
             )
             raise Refusal(404, "unknown_request", message)
-        return answer
+        return answer.model_copy(update={"request_id": given.request_id})
 
     def _give(self, given: FeedbackRequest) -> FeedbackResponse | None:
         """Keep feedback; return None where the request is unknown."""
@@ -153,7 +160,7 @@ async def give_feedback(request: Request) -> Response:
         raise Refusal(404, "feedback_off", "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK.")
     content = decompress(await request.body(), request.headers.get(CONTENT_ENCODING, ""), MAX_FEEDBACK_BYTES)
     given = _read(request.headers.get(CONTENT_TYPE, ""), content)
-    answer = await feedback.give(given)
+    answer = await feedback.give(given, kept_id(request.scope, given.request_id))
     return as_json(answer)
 
 

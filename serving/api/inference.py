@@ -66,10 +66,10 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
 
 
 def predict_kept(
-    predictor: Predictor, images: NDArray[np.uint8], feedback: FeedbackStore | None, request_id: str
+    predictor: Predictor, images: NDArray[np.uint8], feedback: FeedbackStore | None, kept_id: str
 ) -> Predictions:
-    """Return the same for a request, and keep the answer where feedback may come."""
+    """Return the same for a request, and keep the answer under this name where feedback may come."""
     outputs = predict_counted(predictor, images)
     if feedback:
-        feedback.keep(request_id, outputs, predictor.manifest)
+        feedback.keep(kept_id, outputs, predictor.manifest)
     return outputs

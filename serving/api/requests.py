@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from serving.api.compression import decompress
-from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, ID_NAME
+from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, ID_NAME, kept_id
 
 
 async def never_gone() -> bool:
@@ -33,7 +33,7 @@ class Body:
         encoding: its Content-Encoding, empty without one.
         model: the model that the query names, None for the default one.
         version: the version that the query names, None for the newest one.
-        request_id: the request's id in the answer, empty without one.
+        kept_id: the name under which its answer is kept for feedback, empty without one.
         gone: returns whether the client has gone away.
     """
 
@@ -42,7 +42,7 @@ class Body:
     encoding: str = ""
     model: str | None = None
     version: str | None = None
-    request_id: str = ""
+    kept_id: str = ""
     gone: Callable[[], Awaitable[bool]] = never_gone
 
     def plain(self, max_bytes: int) -> bytes:
@@ -67,7 +67,7 @@ async def body_of(request: Request) -> Body:
         await request.body(),
         fields.get(CONTENT_ENCODING, ""),
         *choice_of(request.query_params),
-        request.scope.get(ID_NAME, ""),
+        kept_id(request.scope, request.scope.get(ID_NAME, "")),
         request.is_disconnected,
     )
 

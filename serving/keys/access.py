@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.headers import API_KEY, AUTHORIZATION, KEY_NAME, WWW_AUTHENTICATE
+from serving.headers import API_KEY, AUTHORIZATION, KEY_NAME, WWW_AUTHENTICATE, Fields, header
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import Key
 from serving.metrics.metrics import refused
@@ -24,6 +23,17 @@ def needed_scope(path: str, metrics_open: bool) -> KeyScope | None:
     if endpoint is None:
         return SCOPE_OF_UNKNOWN_PATHS
     return None if metrics_open and endpoint is METRICS else endpoint.scope
+
+
+def lets_in(path: str, fields: Fields, keys: KeyFile, needs: Callable[[str], KeyScope | None]) -> bool:
+    """Return whether ``Access`` lets a request with these headers in."""
+    needed = needs(path)
+    try:
+        if needed is not None:
+            _check_scope(_key(keys, fields), needed)
+    except Refusal:
+        return False
+    return True
 
 
 class Access:
@@ -47,7 +57,7 @@ class Access:
             await self.app(scope, receive, send)
             return
         try:
-            key = self._key(Headers(scope=scope))
+            key = _key(self.keys, scope["headers"])
             scope[KEY_NAME] = key.name
             _check_scope(key, needed)
         except Refusal as refusal:
@@ -55,22 +65,24 @@ class Access:
             return
         await self.app(scope, receive, send)
 
-    def _key(self, headers: Headers) -> Key:
-        secret = _secret(headers)
-        if not secret:
-            raise Refusal(401, "no_key", f"This needs an API key; {HOW}.", _challenge())
-        key = self.keys.find(secret)
-        if key is None:
-            message = f"The API key is unknown; {HOW} with a key that this service has."
-            raise Refusal(401, "unknown_key", message, _challenge('error="invalid_token"'))
-        return key
+
+def _key(keys: KeyFile, fields: Fields) -> Key:
+    """Return the key that a request brings; refuse one without, or with an unknown one."""
+    secret = _secret(fields)
+    if not secret:
+        raise Refusal(401, "no_key", f"This needs an API key; {HOW}.", _challenge())
+    key = keys.find(secret)
+    if key is None:
+        message = f"The API key is unknown; {HOW} with a key that this service has."
+        raise Refusal(401, "unknown_key", message, _challenge('error="invalid_token"'))
+    return key
 
 
-def _secret(headers: Headers) -> str:
+def _secret(fields: Fields) -> str:
     """Return the key that a request brings, empty without one; a proxy may use Authorization for itself."""
-    scheme, _, token = headers.get(AUTHORIZATION, "").partition(" ")
+    scheme, _, token = (header(fields, AUTHORIZATION) or "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
-    return headers.get(API_KEY, "").strip() or bearer
+    return (header(fields, API_KEY) or "").strip() or bearer
 
 
 def _check_scope(key: Key, needed: str) -> None:

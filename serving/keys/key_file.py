@@ -1,12 +1,12 @@
 """The file of API keys while the service runs: read again when it changes."""
 
 import logging
+import math
 import time
 from pathlib import Path
 
-from clustnet.errors import UserError
 from clustnet.files import stamp_of
-from serving.keys.keys import Key, find_key, read_keys
+from serving.keys.keys import Key, find_key, usable_keys
 
 LOOK_SECONDS = 1.0
 
@@ -16,23 +16,21 @@ logger = logging.getLogger("bentoml.clustnet")
 class KeyFile:
     """The keys of a file, at most ``look_seconds`` old.
 
-    A file that breaks leaves the keys as they were, and one sentence in the log.
+    A wrong line makes its own key invalid, and without a right line no key is valid; the log says what is wrong. A
+    worker that is replaced meanwhile starts all the same.
 
     Args:
         path: the file.
         look_seconds: how long no change is looked for after a look.
-
-    Raises:
-        UserError: the file cannot be used.
     """
 
     def __init__(self, path: Path, look_seconds: float = LOOK_SECONDS) -> None:
         self.path = path
         self.look_seconds = look_seconds
-        # Before the file is read, so that a change in between is noticed.
-        self._stamp = stamp_of(path)
-        self._keys = read_keys(path)
-        self._looked = time.monotonic()
+        # Of no file, so that the first look reads it.
+        self._stamp: tuple[int, ...] | None = ()
+        self._keys: tuple[Key, ...] = ()
+        self._looked = -math.inf
 
     def find(self, secret: str) -> Key | None:
         """Return the key of a header's value, None where it is unknown."""
@@ -44,12 +42,12 @@ class KeyFile:
         if time.monotonic() - self._looked < self.look_seconds:
             return
         self._looked = time.monotonic()
+        # Before the file is read, so that a change in between is noticed.
         stamp = stamp_of(self.path)
         if stamp == self._stamp:
             return
-        # Also of a broken file, so that it is reported once.
+        # Also of a wrong file, so that it is reported once.
         self._stamp = stamp
-        try:
-            self._keys = read_keys(self.path)
-        except UserError as error:
-            logger.error("The API keys stay as they were: %s", error)
+        self._keys, faults = usable_keys(self.path)
+        for fault in faults:
+            logger.error("Of the API keys, %d are valid: %s", len(self._keys), fault)

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,21 +54,29 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         UserError: the file cannot be read, has no key, a wrong line or the same name twice. It never repeats a
             line, which may hold a key by mistake.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}; name a file of API keys.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not text; write lines {LINE}.") from None
-    words = [(number, line.partition("#")[0].split()) for number, line in enumerate(lines, 1)]
-    keys = tuple(_key(f"{path}, line {number}", fields) for number, fields in words if fields)
-    if not keys:
-        raise UserError(f"{path} has no key; add a line {LINE}.")
-    names = [key.name for key in keys]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UserError(f"{path} has two keys of the name {twice!r}; give each its own name.")
+    keys, faults = usable_keys(path)
+    if faults:
+        raise faults[0]
     return keys
+
+
+def usable_keys(path: Path) -> tuple[tuple[Key, ...], list[UserError]]:
+    """Return the keys of a file's right lines, and what ``read_keys`` would raise; without right lines no key."""
+    try:
+        lines = _lines(path)
+    except UserError as fault:
+        return (), [fault]
+    keys: dict[str, Key] = {}
+    faults: list[UserError] = []
+    for place, fields in lines:
+        try:
+            key = _key(place, fields, keys)
+            keys[key.name] = key
+        except UserError as fault:
+            faults.append(fault)
+    if not keys and not faults:
+        faults.append(UserError(f"{path} has no key; add a line {LINE}."))
+    return tuple(keys.values()), faults
 
 
 def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
@@ -82,9 +90,24 @@ def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
     return found
 
 
-def _key(place: str, fields: list[str]) -> Key:
+def _lines(path: Path) -> list[tuple[str, list[str]]]:
+    """Return the place and the words of each line that has some."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; name a file of API keys.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text; write lines {LINE}.") from None
+    words = [(f"{path}, line {number}", line.partition("#")[0].split()) for number, line in enumerate(lines, 1)]
+    return [(place, fields) for place, fields in words if fields]
+
+
+def _key(place: str, fields: list[str], others: Collection[str]) -> Key:
+    """Return the key of a line; refuse a wrong line, and one with the name of another key."""
     if len(fields) != 3 or not DIGEST.fullmatch(fields[2]):
         raise UserError(f"{place}: this is no key; write {LINE}.")
+    if fields[0] in others:
+        raise UserError(f"{place}: there are two keys of the name {fields[0]!r}; give each its own name.")
     try:
         return Key(_name(fields[0]), _scopes(fields[1].split(",")), bytes.fromhex(fields[2]))
     except UserError as error:

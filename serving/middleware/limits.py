@@ -1,7 +1,8 @@
 """The limits on requests' bodies: the size of each, the time it takes to arrive, and what all take together."""
 
 import asyncio
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,8 +12,12 @@ from serving.metrics.metrics import refused
 from serving.refusals import Refusal, overloaded
 
 MAX_READING_BYTES = 128 * 2**20
+# Of it, for the clients of one address, so that none can shut out all others.
+MAX_ADDRESS_BYTES = MAX_READING_BYTES // 2
 # Under the service's deadline, so that a slow client's status is 408 and not 504.
 BODY_SECONDS = 20.0
+# The address of clients on a socket that has none.
+UNKNOWN = ("", 0)
 METHODS_WITHOUT_BODY = ("GET", "HEAD")
 # BentoML refuses it too, but with a traceback in the log.
 PICKLE_TYPE = "application/vnd.bentoml+pickle"
@@ -20,10 +25,36 @@ PICKLE_TYPE = "application/vnd.bentoml+pickle"
 
 @dataclass
 class Reading:
-    """The bytes of the bodies that this worker reads now; past ``max_bytes`` 503, but not for one alone."""
+    """The bytes of the bodies that this worker reads now.
+
+    Args:
+        max_bytes: past it 503, but not for one body alone.
+        max_address_bytes: the same for the bodies of one address.
+    """
 
     max_bytes: int = MAX_READING_BYTES
+    max_address_bytes: int = MAX_ADDRESS_BYTES
     bytes_now: int = 0
+    by_address: Counter[str] = field(default_factory=Counter)
+
+    def add(self, address: str, size: int) -> None:
+        """Count so many more bytes of a body, or fewer where the size is negative."""
+        self.bytes_now += size
+        self.by_address[address] += size
+        if not self.by_address[address]:
+            del self.by_address[address]
+
+    def check(self, address: str, body_size: int) -> None:
+        """Check that a body of this size, which is counted, is not one too many.
+
+        Raises:
+            Refusal: 503, if it is.
+        """
+        of_address = self.by_address[address]
+        if of_address > max(self.max_address_bytes, body_size):
+            raise overloaded(f"{of_address} bytes of requests from your address are being read at the same time")
+        if self.bytes_now > max(self.max_bytes, body_size):
+            raise overloaded(f"{self.bytes_now} bytes of requests are being read at the same time")
 
 
 class BodyLimits:
@@ -71,12 +102,12 @@ class BodyLimits:
             raise self._too_large()
         try:
             async with asyncio.timeout(self.seconds):
-                return await self._collect(receive)
+                return await self._collect(receive, (scope.get("client") or UNKNOWN)[0])
         except TimeoutError:
             message = f"The body took over {self.seconds:g} seconds to arrive; send it faster or in parts."
             raise Refusal(408, "body_too_slow", message) from None
 
-    async def _collect(self, receive: Receive) -> bytes:
+    async def _collect(self, receive: Receive, address: str) -> bytes:
         body = bytearray()
         try:
             while True:
@@ -85,15 +116,14 @@ class BodyLimits:
                     raise ClientDisconnect
                 part = message.get("body", b"")
                 body += part
-                self.reading.bytes_now += len(part)
+                self.reading.add(address, len(part))
                 if len(body) > self.max_bytes:
                     raise self._too_large()
-                if self.reading.bytes_now > max(self.reading.max_bytes, len(body)):
-                    raise overloaded(f"{self.reading.bytes_now} bytes of requests are being read at the same time")
+                self.reading.check(address, len(body))
                 if not message.get("more_body", False):
                     return bytes(body)
         finally:
-            self.reading.bytes_now -= len(body)
+            self.reading.add(address, -len(body))
 
     def _too_large(self) -> Refusal:
         message = f"The body is over {self.max_bytes} bytes; send fewer images in one request."

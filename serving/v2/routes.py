@@ -19,7 +19,7 @@ from clustnet.errors import UserError
 from serving.api.compression import accepted_encoding, compress, decompress
 from serving.api.inference import SMALL_BYTES, compute, predict_kept
 from serving.api.responses import fail
-from serving.headers import ACCEPT_ENCODING, CONTENT_ENCODING, HEADER_LENGTH, ID_NAME, KEY_NAME, Fields, header
+from serving.headers import ACCEPT_ENCODING, CONTENT_ENCODING, HEADER_LENGTH, ID_NAME, KEY_NAME, Fields, header, kept_id
 from serving.middleware.paths import explain, refuse
 from serving.middleware.tracing import step
 from serving.models.models import Catalogue, ServedModel
@@ -100,9 +100,8 @@ def answer(model: ServedModel, content: bytes, request: Request) -> Response:
     """Answer an inference request with this body; it computes, so call it in a thread."""
     with step("decode"):
         request_body = _read(model, content, request.scope["headers"], request.app.state.settings)
-    outputs = predict_kept(
-        model.predictor, request_body.images, request.app.state.feedback, request.scope.get(ID_NAME, "")
-    )
+    name = kept_id(request.scope, request.scope.get(ID_NAME, ""))
+    outputs = predict_kept(model.predictor, request_body.images, request.app.state.feedback, name)
     with step("encode"):
         written, fields = write_response(request_body, outputs, model.manifest)
         encoding = accepted_encoding(header(request.scope["headers"], ACCEPT_ENCODING) or "")

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.settings import load_settings
 from serving.wire.farewell import Farewell
+from serving.wire.parent import end_with_parent
 
 # In a round of the event loop.
 MAX_ACCEPTS_PER_ROUND = 128
@@ -49,7 +50,8 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractEventLoop]:  # noqa: ARG001 - uvicorn's
-    """Return the class of the event loop, for uvicorn."""
+    """Return the class of the event loop, for uvicorn, in a worker that has what a worker needs of the system."""
+    end_with_parent()
     _raise_descriptor_limit()
     return SharingLoop if load_settings().workers > 1 else AcceptingLoop
 

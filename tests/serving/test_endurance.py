@@ -3,6 +3,7 @@
 import json
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from serving.admission import MAX_ADMITTED
+from serving.wire.address import check_free
 from tests.serving.server import Server, running_server
 
 # This is more than a process may usually have.
@@ -117,6 +119,20 @@ def test_sigterm_ends_readiness_and_accepted_requests_are_answered(synthetic_bun
         assert b'"predictions":[{' in answer
         assert server.process.wait(timeout=20) == 0
         assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot")
+def test_a_worker_ends_with_its_parent(synthetic_bundle: Path) -> None:
+    with running_server(synthetic_bundle, options=GRACE) as server:
+        (worker,) = psutil.Process(server.process.pid).children()
+        server.process.kill()
+        deadline = time.monotonic() + 20
+        # It stays as a zombie where nobody waits for orphans.
+        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        address = httpx.URL(server.url)
+        check_free(address.host, address.port or 80)
 
 
 def test_a_stalled_client_cannot_delay_the_end(synthetic_bundle: Path) -> None:

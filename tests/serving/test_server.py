@@ -172,6 +172,21 @@ def test_a_wrong_setting_stops_the_start(
     assert all("onnxruntime" in line for line in logged)
 
 
+def test_a_taken_port_is_one_sentence(synthetic_bundle: Path, tmp_path: Path) -> None:
+    with free_port() as port, socket.create_server(("127.0.0.1", port)):
+        finished = subprocess.run(
+            serve_command(port),
+            cwd=REPOSITORY,
+            env=serve_environment(synthetic_bundle, tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert finished.returncode == 2
+    (sentence,) = finished.stderr.splitlines()
+    assert sentence.startswith(f"clustnet: Nothing can listen on port {port} of 127.0.0.1 (Address already in use); ")
+
+
 def test_a_built_bento_holds_the_service_and_serves(synthetic_bundle: Path, tmp_path: Path) -> None:
     environment = serve_environment(synthetic_bundle, tmp_path)
     build = [serve_command(0)[0], "build"]

@@ -15,9 +15,11 @@ import numpy as np
 import psutil
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import FileFullError, read_feedback
+from serving.headers import KEY_NAME
 from serving.keys.access import needed_scope
 from serving.metrics.deferred import WAIT_SECONDS
 from tests.serving.images import drawing
@@ -88,6 +90,34 @@ def test_all_protocols_take_feedback(client: TestClient) -> None:
         assert tell(client, answer.headers["x-request-id"], "3", index=0).status_code == 200
 
 
+def test_feedback_needs_the_key_that_asked(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = {KEY_NAME: "ann"}
+    transport = client._transport
+    service = transport.app  # type: ignore[attr-defined]
+
+    async def keyed(scope: Scope, receive: Receive, send: Send) -> None:
+        await service(scope | asking, receive, send)
+
+    monkeypatch.setattr(transport, "app", keyed)
+    body, headers = binary_body(IMAGES[:1])
+    name = {"X-Request-Id": f"mine-{secrets.token_hex(4)}"}
+    asked = [client.post("/v2/models/synthetic/infer", content=body, headers=headers).headers["x-request-id"]]
+    asked += [client.post("/predict_image", files={"image": drawing()}).headers["x-request-id"]]
+    asked += [predict(client, headers=name)[0]]
+    asking[KEY_NAME] = "eve"
+    status, unknown = refused(tell(client, "never-asked", "3"))
+    for request_id in asked:
+        others = refused(tell(client, request_id, "3"))
+        assert others == (status, unknown.replace("never-asked", request_id))
+        asking[KEY_NAME] = "ann"
+        assert tell(client, request_id, "3").json()["request_id"] == request_id
+        # What is kept for good shows nothing to others either.
+        asking[KEY_NAME] = "eve"
+        assert refused(tell(client, request_id, "3"))[0] == 404
+    _, (guess,) = predict(client, headers=name)
+    assert tell(client, asked[-1], guess).status_code == 200
+
+
 def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     request_id, (guess,) = predict(client)
     assert tell(client, request_id, guess).status_code == 200
@@ -106,6 +136,7 @@ def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     ):
         status, error = refused(tell(client, several, label, **more))
         assert (status, error[: len(says)]) == (422, says)
+    assert refused(tell(client, "never-asked", "3", index=2**63))[0] == 422
     status, error = refused(tell(client, "order 17", "3"))
     assert (status, error[:70]) == (422, "'request_id': it has to be 1 to 128 letters, digits or ._:+/=-; send {")
     status, error = refused(tell(client, "never-asked", "3"))

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from clustnet.errors import UserError
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import make_key
 
@@ -34,6 +33,7 @@ def test_it_looks_no_oftener_than_told(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "keys"
     write(path, "ann")
     keys = KeyFile(path)
+    keys.find("")
     secret = write(path, "eve", "bob")["eve"]
     now += 0.9
     assert keys.find(secret) is None
@@ -41,26 +41,42 @@ def test_it_looks_no_oftener_than_told(tmp_path: Path, monkeypatch: pytest.Monke
     assert keys.find(secret)
 
 
-def test_a_broken_file_keeps_the_old_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_file_without_keys_lets_nobody_in(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "keys"
     secret = write(path, "ann")["ann"]
     keys = KeyFile(path, look_seconds=0)
+    assert keys.find(secret)
     with caplog.at_level(logging.ERROR, "bentoml.clustnet"):
-        for breakage in (lambda: path.write_text("ann predict\n"), lambda: path.write_text(""), path.unlink):
+        for breakage in (lambda: path.write_text("# none\n"), lambda: path.write_text(""), path.unlink):
             caplog.clear()
             breakage()
-            assert [keys.find(secret) is not None for _ in range(3)] == [True] * 3
+            assert [keys.find(secret) for _ in range(3)] == [None] * 3
             (message,) = caplog.messages
-            assert message.startswith(f"The API keys stay as they were: {path}")
-    assert "Traceback" not in caplog.text
+            assert message.startswith(f"Of the API keys, 0 are valid: {path} ")
     new = write(path, "bob")["bob"]
-    assert (keys.find(secret), keys.find(new) is not None) == (None, True)
+    assert keys.find(new)
+
+
+def test_wrong_lines_leave_the_others_valid(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "keys"
+    made = write(path, "ann", "bob", "eve")
+    keys = KeyFile(path, look_seconds=0)
+    assert all(map(keys.find, made.values()))
+    ann, _, eve = path.read_text().splitlines()
+    twice = "ann admin " + 64 * "0"
+    with caplog.at_level(logging.ERROR, "bentoml.clustnet"):
+        # Bob's key is withdrawn, and eve's line has a typing error.
+        path.write_text(f"{ann}\n{eve[:-1]}\n{twice}\n")
+        assert [key and key.name for key in map(keys.find, made.values())] == ["ann", None, None]
+    assert [message.split(f"{path}, ")[1][:7] for message in caplog.messages] == ["line 2:", "line 3:"]
+    assert eve[:-1] not in caplog.text
 
 
 def test_a_replaced_file_of_equal_stamp_is_seen(tmp_path: Path) -> None:
     path, other = tmp_path / "keys", tmp_path / "other"
     write(path, "ann")
     keys = KeyFile(path, look_seconds=0)
+    keys.find("")
     secret = write(other, "eve")["eve"]
     status = path.stat()
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -74,6 +90,7 @@ def test_any_text_may_be_asked_for(tmp_path: Path, secret: str) -> None:
     assert KeyFile(tmp_path / "keys").find(secret) is None
 
 
-def test_it_does_not_start_with_a_wrong_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read: No such file"):
-        KeyFile(tmp_path / "none")
+def test_a_worker_starts_without_a_file(tmp_path: Path) -> None:
+    keys = KeyFile(tmp_path / "keys", look_seconds=0)
+    assert keys.find("x") is None
+    assert keys.find(write(tmp_path / "keys", "ann")["ann"])

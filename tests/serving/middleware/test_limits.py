@@ -118,6 +118,38 @@ def test_simultaneous_bodies_are_bounded_together() -> None:
     assert sorted(asyncio.run(story())) == [200, 200, 503, 503]
 
 
+def test_an_address_has_a_share_of_the_budget() -> None:
+    async def story() -> list[tuple[str, int]]:
+        answers: list[tuple[str, int]] = []
+        limits = BodyLimits(echo, max_bytes=10, reading=Reading(100, max_address_bytes=15))
+
+        async def call(address: str, parts: Iterator[Message]) -> None:
+            async def receive() -> Message:
+                return next(parts, None) or await asyncio.Future()
+
+            async def send(message: Message) -> None:
+                if "status" in message:
+                    answers.append((address, message["status"]))
+                elif b"error" in message["body"]:
+                    assert b"20 bytes of requests from your address are being read" in message["body"]
+
+            scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "client": (address, 1)}
+            await limits(scope, receive, send)
+
+        stalled = asyncio.create_task(call("a", chunks(b"1234567890", more=True)))
+        await asyncio.sleep(0)
+        await call("a", chunks(b"1234567890", more=True))
+        await call("a", chunks(b"12345"))
+        await call("b", chunks(b"1234567890"))
+        stalled.cancel()
+        await asyncio.gather(stalled, return_exceptions=True)
+        await call("a", chunks(b"1234567890"))
+        assert (limits.reading.bytes_now, limits.reading.by_address) == (0, {})
+        return answers
+
+    assert asyncio.run(story()) == [("a", 503), ("a", 200), ("b", 200), ("a", 200)]
+
+
 def test_a_single_body_may_exceed_the_sum() -> None:
     async def receive() -> Message:
         return {"type": "http.request", "body": b"1234567890"}
@@ -127,7 +159,7 @@ def test_a_single_body_may_exceed_the_sum() -> None:
 
     sent: list[Message] = []
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": []}
-    asyncio.run(BodyLimits(echo, max_bytes=10, reading=Reading(1))(scope, receive, send))
+    asyncio.run(BodyLimits(echo, max_bytes=10, reading=Reading(1, 1))(scope, receive, send))
     assert sent[0]["status"] == 200
 
 

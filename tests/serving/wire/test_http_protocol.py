@@ -18,7 +18,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 import serving
 from serving.admission import Admission
 from serving.rounds import Rounds
-from serving.wire.http_protocol import MAX_OVERHEAD_BYTES, BoundedProtocol
+from serving.wire.http_protocol import MAX_OVERHEAD_BYTES, MAX_REQUESTS_IN_LINE, WRONG_HOST, BoundedProtocol, Flow
 
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
 FILLER = b"X-%06d: " + 1000 * b"a" + b"\r\n"
@@ -102,9 +102,9 @@ def test_large_bodies_and_packets_pass() -> None:
     size = 4 * MAX_OVERHEAD_BYTES
     large = HEAD + b"Content-Length: %d\r\n\r\n" % size
     assert answered(large, *4 * [MAX_OVERHEAD_BYTES * b"a"], HEAD + b"Connection: close\r\n\r\n").count(b"200 OK") == 2
-    small = HEAD + b"Content-Length: 1\r\n\r\na"
-    many = answered(3000 * small, HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
-    assert many.count(b"200 OK") == 3001
+    small = HEAD + b"Content-Length: 8000\r\n\r\n" + 8000 * b"a"
+    many = answered(*20 * [10 * small], HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+    assert many.count(b"200 OK") == 201
 
 
 def test_small_chunks_pass() -> None:
@@ -132,11 +132,13 @@ NUMBERS: list[int] = []
 
 
 @contextmanager
-def admitting(most: int) -> Iterator[tuple[Admission, list[str]]]:
+def admitting(most: int, lets_in: bool = True) -> Iterator[tuple[Admission, list[str]]]:
     """Admit so many requests to /predict at a time, and list the paths that are refused."""
     refused: list[str] = []
     NUMBERS.clear()
-    BoundedProtocol.admission = Admission(lambda path: path == "/predict", refused.append, most, NUMBERS.append)
+    BoundedProtocol.admission = Admission(
+        lambda path: path == "/predict", refused.append, most, NUMBERS.append, lets_in=lambda *_: lets_in
+    )
     try:
         yield BoundedProtocol.admission, refused
     finally:
@@ -462,4 +464,124 @@ def test_an_upgrades_large_body_is_read() -> None:
 
 def test_many_upgrades_in_a_packet_are_answered() -> None:
     last = HEAD + b"Connection: close\r\nContent-Length: 0\r\n\r\n"
-    assert answered(1000 * request("/", more=H2C) + last).count(b"200 OK") == 1001
+    assert answered(MAX_REQUESTS_IN_LINE * request("/", more=H2C) + last).count(b"200 OK") == MAX_REQUESTS_IN_LINE + 1
+
+
+class Watchful(Gate):
+    """The same, which looks meanwhile whether the client has gone."""
+
+    async def wait(self, request: Request) -> PlainTextResponse:
+        await request.body()
+        while not self.opened.is_set():
+            await request.is_disconnected()
+            await asyncio.sleep(0.01)
+        return PlainTextResponse("done")
+
+
+async def one_by_one(monkeypatch: pytest.MonkeyPatch) -> int:
+    begun = 0
+    begin = BoundedProtocol.on_message_begin
+
+    def counting(protocol: BoundedProtocol) -> None:
+        nonlocal begun
+        begun += 1
+        begin(protocol)
+
+    monkeypatch.setattr(BoundedProtocol, "on_message_begin", counting)
+    gate = Watchful()
+    async with listening(gate.application) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        for _ in range(9):
+            writer.write(request())
+            await asyncio.sleep(0.02)
+        early = begun
+        gate.opened.set()
+        assert [(await answer_of(reader))[0] for _ in range(9)] == 9 * [200]
+        writer.close()
+    return early
+
+
+def test_reading_waits_for_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The second one shows that the client does not wait.
+    assert asyncio.run(one_by_one(monkeypatch)) == 2
+
+
+def test_too_many_in_line_close_the_connection() -> None:
+    answer = answered(10 * MAX_REQUESTS_IN_LINE * request("/"))
+    assert answer.count(b"200 OK") == MAX_REQUESTS_IN_LINE + 1
+    assert answer.count(b"connection: close") == 1
+
+
+class Paused:
+    """A transport that knows whether it is read."""
+
+    reads = True
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+    def is_closing(self) -> bool:
+        return False
+
+
+def test_reading_waits_for_answers_being_taken() -> None:
+    transport, line = Paused(), ["a request"]
+    flow = Flow(transport, line)  # type: ignore[arg-type]
+    flow.pause_writing()
+    for step in (flow.resume_reading, flow.resume_writing):
+        step()
+        assert not transport.reads
+    line.clear()
+    flow.resume_writing()
+    assert transport.reads
+    flow.pause_reading()
+    flow.ended = True
+    flow.resume_reading()
+    assert not transport.reads
+
+
+async def in_line(lets_in: bool) -> list[int]:
+    gate = Gate()
+    counts = []
+    with admitting(3, lets_in) as (admission, _):
+        async with listening(gate.application) as address:
+            first, second = [await asyncio.open_connection(*address) for _ in range(2)]
+            for _, writer in (first, second):
+                writer.write(5 * request())
+                await asyncio.sleep(0.05)
+                counts.append(admission.count)
+            gate.opened.set()
+            for reader, writer in (first, second):
+                assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
+                writer.close()
+            assert admission.count == 0
+    return counts
+
+
+@pytest.mark.parametrize(("lets_in", "counts"), [(True, [1, 2]), (False, [0, 0])])
+def test_a_connection_counts_once_after_access(lets_in: bool, counts: list[int]) -> None:
+    assert asyncio.run(in_line(lets_in)) == counts
+
+
+@pytest.mark.parametrize("cut", [0, 600])
+def test_large_headers_in_few_packets_are_refused(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
+    monkeypatch.setattr("serving.wire.http_protocol.MAX_OVERHEAD_BYTES", 1000)
+    large = request("/", more=FILLER % 0) + request("/")
+    assert answered(large[:cut], large[cut:]).startswith(b"HTTP/1.1 431 ")
+    last = b"Connection: close\r\n"
+    assert answered(request("/", body=2000 * b"a", more=last)).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("old", "hosts"), [(False, 0), (False, 2), (True, 2)])
+def test_a_request_needs_one_host(old: bool, hosts: int) -> None:
+    line = b"POST / HTTP/1.0\r\n" if old else b"POST / HTTP/1.1\r\n"
+    head, _, body = answered(line + hosts * b"Host: here\r\n" + b"\r\n").partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["error"] == WRONG_HOST
+
+
+def test_old_clients_need_no_host() -> None:
+    assert answered(b"POST / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")

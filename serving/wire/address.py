@@ -1,0 +1,36 @@
+"""The address that the service listens on."""
+
+import socket
+
+import click
+from bentoml._internal.configuration.containers import BentoMLContainer
+
+from clustnet.errors import UserError
+
+
+def check_address() -> None:
+    """Check that ``bentoml serve``, where it is what runs, can listen on the address of its options.
+
+    Raises:
+        UserError: the port is taken, or the address is none of this machine's.
+    """
+    command = click.get_current_context(silent=True)
+    if command:
+        host = command.params.get("host") or BentoMLContainer.http.host.get()
+        check_free(host, command.params.get("port") or BentoMLContainer.http.port.get())
+
+
+def check_free(host: str, port: int) -> None:
+    """Check that this machine can listen on a port of one of its addresses.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            # As the service's own socket.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        fix = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve')"
+        raise UserError(f"Nothing can listen on port {port} of {host} ({error.strerror}); {fix}.") from None
