@@ -5,7 +5,9 @@ Mitchell et al., "Model Cards for Model Reporting", 2019.
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.datasets import LabelledImages
+from clustnet.encoders import find_encoder, read_spec
 from clustnet.scores.left_out import left_out
+from training.methods.clustnet.config import OWN_REPRESENTATIONS, ClustNetRecipe
 from training.recipe.recipe import BaseRecipe
 
 # The scores of a test split with every truth; those of the guess need reference images as well.
@@ -69,8 +71,21 @@ def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> st
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. {class_map}\n\n"
-        f"{_encoder(manifest)}{_calibration(manifest)} {_confidence(manifest, experts_learn)}{_drift(manifest)}"
+        f"{_encoder(manifest)}{_compared(recipe)}{_calibration(manifest)} {_confidence(manifest, experts_learn)}"
+        f"{_drift(manifest)}"
         f"\n\n```yaml\n{recipe.to_yaml()}```"
+    )
+
+
+def _compared(recipe: BaseRecipe) -> str:
+    """Return what encoders the initial partition compared images by, as they may have seen the classes."""
+    if not isinstance(recipe, ClustNetRecipe) or not recipe.partition.epochs:
+        return ""
+    names = [name for name in recipe.partition.representations if name not in OWN_REPRESENTATIONS]
+    return "".join(
+        f"The initial partition compared images by the encoder {spec.name} as well, which was trained on: "
+        f"{spec.trained_on}. Scores on such data are too good, as the encoder has seen them.\n\n"
+        for spec in (read_spec(*find_encoder(name)) for name in names)
     )
 
 

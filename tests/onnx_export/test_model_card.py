@@ -73,3 +73,11 @@ def test_it_says_how_it_was_trained(card: str, bundle: Any) -> None:
     assert "seed: 0\n" in card
     assert "uint8 images of 28x28 (0 = paper, 255 = ink)" in card
     assert "within 2.5e-07." in model_card(manifest, tiny_recipe(), None, True, 2.5e-7)
+
+
+def test_it_names_encoders_of_the_partition(bundle: Any) -> None:
+    manifest = bundle("soft")[1].manifest
+    recipe = tiny_recipe({"partition.epochs": 1, "partition.representations": ["edges", "lite0"]})
+    said = "compared images by the encoder lite0 as well, which was trained on: ImageNet-1k, images with their labels."
+    assert said in model_card(manifest, recipe, None, True, 0.0)
+    assert "encoder" not in model_card(manifest, tiny_recipe({"partition.epochs": 1}), None, True, 0.0)
