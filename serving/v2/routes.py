@@ -111,7 +111,7 @@ def answer(model: ServedModel, content: bytes, request: Request) -> Response:
 
 
 def _read(model: ServedModel, content: bytes, fields: Fields, settings: Settings) -> InferRequest:
-    body = decompress(content, header(fields, CONTENT_ENCODING) or "", settings.max_body_bytes)
+    body = _plain(content, fields, settings)
     shape, outputs = model.manifest.input.shape, model.predictor.outputs
     return read_request(body, header(fields, HEADER_LENGTH), shape, settings.max_images, outputs)
 
@@ -192,11 +192,20 @@ def _check_change(parameters: dict[str, Any]) -> None:
 
 async def _document(request: Request) -> dict[str, Any]:
     """Return the JSON object of the body, empty without a body."""
-    settings: Settings = request.app.state.settings
-    encoding = header(request.scope["headers"], CONTENT_ENCODING) or ""
-    content = decompress(await request.body(), encoding, settings.max_body_bytes)
+    content = await request.body()
+    fields, settings = request.scope["headers"], request.app.state.settings
+
+    def read() -> dict[str, Any]:
+        plain = _plain(content, fields, settings)
+        return read_object(plain) if plain.strip() else {}
+
     # In a thread, as it may be large.
-    return await to_thread.run_sync(read_object, content) if content.strip() else {}
+    return await to_thread.run_sync(read) if content else {}
+
+
+def _plain(content: bytes, fields: Fields, settings: Settings) -> bytes:
+    """Return a body without its Content-Encoding."""
+    return decompress(content, header(fields, CONTENT_ENCODING) or "", settings.max_body_bytes)
 
 
 def _now(request: Request) -> Catalogue:
