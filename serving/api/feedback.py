@@ -1,7 +1,6 @@
 """``POST /feedback``: the true class of an image that was answered, by the request id of the answer."""
 
 import asyncio
-import codecs
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from clustnet.bundles.predictor import Predictions
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import Answer, Feedback, FeedbackFile, FileFullError, Labels
 from serving.api.compression import decompress
-from serving.api.inputs import check_json
+from serving.api.inputs import check_json, without_mark
 from serving.api.recent_answers import RecentAnswers
 from serving.api.responses import AnsweringModel, as_json
 from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN, kept_id
@@ -180,7 +179,7 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
     if len(content) > MAX_FEEDBACK_BYTES:
         raise Refusal(413, "body_too_large", f"The body is over {MAX_FEEDBACK_BYTES} bytes; {HOW}.")
     try:
-        return FeedbackRequest.model_validate_json(content.removeprefix(codecs.BOM_UTF8))
+        return FeedbackRequest.model_validate_json(without_mark(content))
     except ValidationError as error:
         fault = error.errors(include_url=False, include_context=False)[0]
         if fault["type"] == "json_invalid":

@@ -44,7 +44,12 @@ def parse_json(content: bytes) -> Any:
     Raises:
         ValueError: it is not JSON.
     """
-    return from_json(content.removeprefix(codecs.BOM_UTF8))
+    return from_json(without_mark(content))
+
+
+def without_mark(content: bytes) -> bytes:
+    """Return text in UTF-8 without the byte-order mark that some programs write before it."""
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def check_values(content: bytes, shape: tuple[int, ...], most: int) -> None:
