@@ -13,7 +13,7 @@ from training.runs.run_folder import RunFolder
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 SOFT = str(CONFIGS / "mnist_soft.yaml")
-HEAVY = ("torch", "torchvision", "accelerate", "tensorboard", "matplotlib", "sklearn", "scipy")
+HEAVY = ("torch", "onnxruntime", "torchvision", "accelerate", "tensorboard", "matplotlib", "sklearn", "scipy")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from training.models.config import MixtureModel
 from training.recipe.parts import BelowOne, Count, Epochs, Part, Share
@@ -115,6 +114,9 @@ def _check_representations(names: Sequence[str]) -> None:
             raise UserError(f"partition.representations has {name!r} {names.count(name)} times; name it once.")
         if name in OWN_REPRESENTATIONS:
             continue
+        # Here, so that a recipe without encoders does not load onnxruntime.
+        from clustnet.encoders import find_encoder
+
         try:
             find_encoder(name)
         except UserError as error:
