@@ -106,6 +106,11 @@ def label_name(folder: str) -> str:
     return unicodedata.normalize("NFC", shown(folder))
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is hidden, or left by the system beside images."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
 def folder_names(path: Path | None, given: bool = True) -> FolderNames:
     """Return the coarse labels and the classes of a folder.
 
@@ -375,5 +380,5 @@ def _visible(folder: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"The folder {shown(folder)} cannot be read ({error.strerror}); fix or remove it.") from None
     for entry in entries:
-        if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES:
+        if not is_hidden(entry.name):
             yield entry

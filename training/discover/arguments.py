@@ -9,13 +9,14 @@ from pydantic import Field
 
 from clustnet.errors import UserError
 from clustnet.files import write_text
+from training.methods.clustnet.config import OWN_REPRESENTATIONS
 from training.recipe.parts import Count, Part
 
 ARGUMENTS = "discover.json"
 AUTO, NONE = "auto", "none"
 # Representations that need no encoder.
-PIXELS, EDGES, PATCHES = "pixels", "edges", "patches"
-OWN = (PIXELS, EDGES, PATCHES)
+OWN = OWN_REPRESENTATIONS
+PIXELS, EDGES, PATCHES = OWN
 NUMBER = re.compile("[1-9][0-9]{0,3}")
 
 

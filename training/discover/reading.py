@@ -25,7 +25,7 @@ import numpy as np
 
 from clustnet.bundles.bundle import MAX_NAME_CHARACTERS
 from clustnet.bundles.groups import ALL
-from clustnet.datasets.folder_layout import SYSTEM_NAMES, TEST, TRAIN
+from clustnet.datasets.folder_layout import TEST, TRAIN, is_hidden
 from clustnet.errors import UserError
 from clustnet.files import replacing, replacing_folder
 from training.discover.glance import THUMBNAIL_SIDE, Glance, glance, stamp
@@ -229,8 +229,13 @@ def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> 
             f"There is no image to train on{why}. Name a folder of images, or of one folder a coarse label."
         )
     for label in sorted(labels):
-        hidden = label.startswith(".") or label.lower() in SYSTEM_NAMES
-        if hidden or "/" in label or "\0" in label or len(label) > MAX_NAME_CHARACTERS or label != label.strip():
+        if (
+            is_hidden(label)
+            or "/" in label
+            or "\0" in label
+            or len(label) > MAX_NAME_CHARACTERS
+            or label != label.strip()
+        ):
             raise UserError(
                 f"The coarse label {label!r} cannot name a folder; rename it: at most {MAX_NAME_CHARACTERS} "
                 "characters, no '/', no '.' in front and no space around."

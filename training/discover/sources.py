@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clustnet.bundles.groups import ALL
-from clustnet.datasets.folder_layout import REFERENCE, SYSTEM_NAMES, TEST, TRAIN
+from clustnet.datasets.folder_layout import REFERENCE, TEST, TRAIN, is_hidden
 from clustnet.errors import UserError
 from training.discover.arguments import Columns
 
@@ -98,7 +98,7 @@ def _visible(folder: Path) -> list[Path]:
         found = sorted(folder.iterdir())
     except OSError:
         return []
-    return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in SYSTEM_NAMES]
+    return [entry for entry in found if not is_hidden(entry.name)]
 
 
 def _csv_entries(table: Path, columns: Columns) -> Iterator[Entry]:
