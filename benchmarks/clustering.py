@@ -93,6 +93,11 @@ def _umap_mixture(fitted: Floats, scored: Floats, clusters: int, seed: int) -> N
     return mixture.predict(umap.transform(scored).astype(np.float64)).astype(np.int64)
 
 
+# The clusterings of each representation. UMAP reads principal components, as it does in the method's own partition.
+K_MEANS: dict[str, Clustering] = {"k-means": _k_means}
+CLUSTERINGS = {"pixels": K_MEANS, "PCA-50": K_MEANS | {"UMAP + mixture": _umap_mixture}, "autoencoder": K_MEANS}
+
+
 def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: int) -> None:
     """Print the rows of one data set: mean +- standard deviation (worst) over the seeds."""
     grouping = CoarseGrouping.from_mapping(GROUPS[train.name], train.classes)
@@ -100,18 +105,13 @@ def _compare(train: LabelledImages, test: LabelledImages, seeds: int, images: in
     for seed in range(seeds):
         sample = _sample(train, grouping, images, seed)
         for name, fitted, scored in _representations(sample, test, grouping, seed):
-            for title, clustering in CLUSTERINGS.items():
-                # In pixels UMAP takes long for next to nothing.
-                if title == "k-means" or name == "PCA-50":
-                    row = _accuracies(clustering, fitted, scored, test, grouping, seed)
-                    scores.setdefault(f"{name}, {title}", []).append(row)
+            for title, clustering in CLUSTERINGS[name].items():
+                row = _accuracies(clustering, fitted, scored, test, grouping, seed)
+                scores.setdefault(f"{name}, {title}", []).append(row)
     for name, rows in scores.items():
         columns = np.array(rows).T
         over_cells, *of_labels = [over_seeds(values) for values in columns]
         print(f"| {train.name} | {name} | {over_cells} | {'; '.join(of_labels)} |", flush=True)
-
-
-CLUSTERINGS: dict[str, Clustering] = {"k-means": _k_means, "UMAP + mixture": _umap_mixture}
 
 
 def _sample(train: LabelledImages, grouping: CoarseGrouping, images: int, seed: int) -> LabelledImages:

@@ -89,7 +89,7 @@ def partition(
         _check_size(data.labels[label], min(images, int((coarse == label).sum())), count)
     samples = [_sample(np.flatnonzero(coarse == label), images, generator) for label in range(len(clusters))]
     chosen = np.concatenate(samples)
-    rows = represent(data.images[torch.from_numpy(chosen)], seed, [*{*representations, "pixels"}])
+    rows = represent(data.images[torch.from_numpy(chosen)], seed, list(dict.fromkeys([*representations, "pixels"])))
     trial = _try({name: rows[name] for name in representations}, coarse[chosen], clusters, seed)
     pixels = np.split(rows["pixels"], np.cumsum([len(sample) for sample in samples])[:-1])
     experts = paired(pixels, [found[0].clusters for found in trial.candidates], clusters, generator)
