@@ -50,7 +50,7 @@ class Admission:
         return self.count >= self.limit
 
     def move(self, change: int) -> None:
-        """Count so many more, or fewer, that are whole and being answered."""
+        """Add ``change`` to the number of requests being answered."""
         self.count += change
         self._changed(self.count)
 

@@ -33,7 +33,7 @@ ID_NAME = "clustnet.request_id"
 
 # The ids of clients that answers repeat.
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
-# Together a new id: the worker that made it, and bytes that nobody can guess from another id.
+# A new id is the worker's own prefix and random bytes, so that no id can be guessed from another.
 WORKER = secrets.token_hex(8)
 RANDOM_BYTES = 8
 # Drawn together: to draw one at a time costs three times as much.
@@ -65,7 +65,10 @@ def choose_id(sent: str) -> str:
 
 
 def kept_id(scope: Scope, request_id: str) -> str:
-    """Return the name of a kept answer: the id, after the name of the API key that asked, so that no other finds it."""
+    """Return the name under which an answer is kept: the request id, prefixed with the name of its API key, if any.
+
+    With the prefix, feedback sent with another key does not find the answer.
+    """
     return f"{scope[KEY_NAME]}/{request_id}" if KEY_NAME in scope else request_id
 
 

@@ -143,7 +143,7 @@ class Predictor:
             raise UserError(f"The model in {self.bundle.folder} does not run ({fault}); export it again.")
 
     def _fault(self, outputs: Predictions, images: int) -> str | None:
-        """Return what is wrong with the outputs for so many images, None for nothing."""
+        """Return what is wrong with the outputs for ``images`` images, or None."""
         for name, shape in self.outputs.items():
             found = list(getattr(outputs, name).shape)
             if found != [images, *shape]:

@@ -38,7 +38,7 @@ class Reading:
     by_address: Counter[str] = field(default_factory=Counter)
 
     def add(self, address: str, size: int) -> None:
-        """Count so many more bytes of a body, or fewer where the size is negative."""
+        """Add ``size`` bytes, which may be negative, to the bytes being read for a client address."""
         self.bytes_now += size
         self.by_address[address] += size
         if not self.by_address[address]:

@@ -1,4 +1,4 @@
-"""The end of a worker whose parent was killed: it would hold the port, and nobody would restart it."""
+"""Ends a worker when its parent is killed; otherwise the worker would keep the port, with nothing to restart it."""
 
 import ctypes
 import signal

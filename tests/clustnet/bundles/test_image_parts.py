@@ -17,7 +17,7 @@ from clustnet.bundles.image_parts import (
     excess_of,
 )
 
-# A length, a name and a checksum that nobody reads.
+# The length, the name and an unchecked checksum.
 EMPTY_CHUNK = b"\0\0\0\0prIv\0\0\0\0"
 PIXEL_CHUNK = b"\0\0\0\0IDAT" + bytes.fromhex("35af061e")
 # One scan over the first channel that refines nothing, and the code that it is written in.

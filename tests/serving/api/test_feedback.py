@@ -101,12 +101,14 @@ def test_feedback_needs_the_key_that_asked(client: TestClient, monkeypatch: pyte
     monkeypatch.setattr(transport, "app", keyed)
     body, headers = binary_body(IMAGES[:1])
     name = {"X-Request-Id": f"mine-{secrets.token_hex(4)}"}
-    asked = [client.post("/v2/models/synthetic/infer", content=body, headers=headers).headers["x-request-id"]]
-    asked += [client.post("/predict_image", files={"image": drawing()}).headers["x-request-id"]]
-    asked += [predict(client, headers=name)[0]]
+    request_ids = [
+        client.post("/v2/models/synthetic/infer", content=body, headers=headers).headers["x-request-id"],
+        client.post("/predict_image", files={"image": drawing()}).headers["x-request-id"],
+        predict(client, headers=name)[0],
+    ]
     asking[KEY_NAME] = "eve"
     status, unknown = refused(tell(client, "never-asked", "3"))
-    for request_id in asked:
+    for request_id in request_ids:
         others = refused(tell(client, request_id, "3"))
         assert others == (status, unknown.replace("never-asked", request_id))
         asking[KEY_NAME] = "ann"
@@ -115,7 +117,7 @@ def test_feedback_needs_the_key_that_asked(client: TestClient, monkeypatch: pyte
         asking[KEY_NAME] = "eve"
         assert refused(tell(client, request_id, "3"))[0] == 404
     _, (guess,) = predict(client, headers=name)
-    assert tell(client, asked[-1], guess).status_code == 200
+    assert tell(client, request_ids[-1], guess).status_code == 200
 
 
 def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
