@@ -63,7 +63,7 @@ class LabelledImages:
 
     def first(self, count: int | None) -> "LabelledImages":
         """Return the first ``count`` images (all of them for None)."""
-        return self.take(np.arange(len(self))[:count])
+        return self if count is None else self.take(np.arange(len(self))[:count])
 
     def take(self, indices: NDArray[np.integer]) -> "LabelledImages":
         """Return the images at the indices, int [M]."""

@@ -1,15 +1,11 @@
 """Embeddings that are kept, by the content of the image file, the encoder and the view's number.
 
-::
-
-    FOLDER/ENCODER/0f3a.npy         embeddings float32 [M, D] of one write
-    FOLDER/ENCODER/0f3a.keys.npy    uint8 [M, 36]: the SHA-256 of each image file, and the number of the view
-
-The keys are written last, so that a write is there whole or not at all. Several processes may write at once.
+Each encoder and size has its own SQLite file. Nothing of it is held in memory, and several processes may write at once.
 """
 
-import uuid
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +14,12 @@ from numpy.typing import NDArray
 
 from clustnet.encoders.spec import EncoderSpec
 from clustnet.errors import UserError
-from clustnet.files import replacing
+from clustnet.sqlite_file import SqliteFile
 
-KEYS = ".keys.npy"
-DIGEST_BYTES, VIEW_BYTES = 32, 4
+# SQLite's application id of these files: "CNem".
+KIND = 0x434E656D
+SCHEMA = ("CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, embedding BLOB NOT NULL);",)
+VIEW_BYTES = 4
 
 
 class Key(NamedTuple):
@@ -41,82 +39,77 @@ class Key(NamedTuple):
 
 
 class EmbeddingCache:
-    """Embeddings of one encoder in a folder; what is read of them stays on the disk until it is asked for.
+    """The embeddings of one encoder.
 
     Args:
         folder: of the embeddings of any encoders.
         spec: of an opened encoder, whose ``features`` is known.
 
     Raises:
-        UserError: a file of the cache is damaged.
+        UserError: its file is damaged or cannot be written. Every method raises it, too.
     """
 
     def __init__(self, folder: Path, spec: EncoderSpec) -> None:
         height, width = spec.size
-        self.folder = folder / f"{spec.sha256[:16]}_{height}x{width}"
+        self.path = folder / f"{spec.sha256[:16]}_{height}x{width}.sqlite"
         self.features = spec.features or 0
-        self._place: dict[bytes, tuple[Path, int]] = {}
-        self._seen: set[Path] = set()
-        self.refresh()
+        # The last embeddings may be lost when power fails, and then they are made again.
+        self._file = SqliteFile(self.path, KIND, SCHEMA, "NORMAL")
 
     def __len__(self) -> int:
-        return len(self._place)
-
-    def refresh(self) -> None:
-        """Take notice of what other processes have written."""
-        for keys in sorted(set(self.folder.glob(f"*{KEYS}")) - self._seen):
-            self._learn(keys)
+        with self._reading() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM embeddings").fetchone()
+        return int(count)
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
         """Return the keys, each once, whose embeddings are not there."""
-        return [key for key in dict.fromkeys(keys) if key.packed() not in self._place]
+        with self._reading() as connection:
+            found = "SELECT 1 FROM embeddings WHERE key = ?"
+            return [key for key in dict.fromkeys(keys) if connection.execute(found, [key.packed()]).fetchone() is None]
 
     def add(self, keys: Sequence[Key], embeddings: NDArray[np.float32]) -> None:
         """Write the embeddings, float32 [M, D], of M keys: all or none."""
-        name = uuid.uuid4().hex
-        packed = np.frombuffer(b"".join(key.packed() for key in keys), np.uint8).reshape(len(keys), -1)
-        for path, values in (
-            (self.folder / f"{name}.npy", embeddings.astype(np.float32)),
-            (self.folder / f"{name}{KEYS}", packed),
-        ):
-            with replacing(path) as temporary, temporary.open("wb") as file:
-                np.save(file, values, allow_pickle=False)
-        self._learn(self.folder / f"{name}{KEYS}")
+        rows = zip(keys, embeddings.astype(np.float32), strict=True)
+        with self._sentences(), self._file.writing() as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO embeddings VALUES (?, ?)", ((key.packed(), row.tobytes()) for key, row in rows)
+            )
 
-    def rows(self, keys: Sequence[Key]) -> NDArray[np.float32]:
+    def rows(self, keys: Sequence[Key], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """Return the embeddings of keys that are there, float32 [N, D].
+
+        Args:
+            keys: N keys.
+            out: float32 [N, D], where they are put; by default a new array.
 
         Raises:
             KeyError: one is missing.
         """
-        found = np.empty((len(keys), self.features), np.float32)
-        by_file: dict[Path, list[tuple[int, int]]] = {}
-        for index, key in enumerate(keys):
-            path, row = self._place[key.packed()]
-            by_file.setdefault(path, []).append((index, row))
-        for path, places in by_file.items():
-            indices, rows = (list(numbers) for numbers in zip(*places, strict=True))
-            found[indices] = np.load(path, mmap_mode="r", allow_pickle=False)[rows]
+        found = np.empty((len(keys), self.features), np.float32) if out is None else out
+        with self._reading() as connection:
+            for place, key in enumerate(keys):
+                row = connection.execute("SELECT embedding FROM embeddings WHERE key = ?", [key.packed()]).fetchone()
+                if row is None:
+                    raise KeyError(key)
+                found[place] = self._embedding(row[0])
         return found
 
-    def _learn(self, keys: Path) -> None:
-        """Remember where the embeddings of a file of keys are.
+    def _embedding(self, content: bytes) -> NDArray[np.float32]:
+        if len(content) != 4 * self.features:
+            raise UserError(f"The embeddings {self.path} do not fit their encoder; remove the file and go on.")
+        return np.frombuffer(content, np.float32)
 
-        Raises:
-            UserError: it is damaged.
-        """
-        path = keys.with_name(keys.name.removesuffix(KEYS) + ".npy")
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._sentences():
+            yield self._file.connection()
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn what SQLite raises into a sentence."""
         try:
-            packed = np.load(keys, allow_pickle=False)
-            shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
-        except (OSError, ValueError, EOFError):
-            raise UserError(f"The embeddings {path} are damaged; remove {path.stem}* and go on.") from None
-        if (
-            packed.dtype != np.uint8
-            or packed.shape != (shape[0], DIGEST_BYTES + VIEW_BYTES)
-            or shape[1:] != (self.features,)
-        ):
-            raise UserError(f"The embeddings {path} do not fit their encoder; remove {path.stem}* and go on.")
-        for row, key in enumerate(packed):
-            self._place[key.tobytes()] = path, row
-        self._seen.add(keys)
+            yield
+        except sqlite3.Error as error:
+            raise UserError(
+                f"The embeddings {self.path} cannot be used ({error}); remove the file and go on."
+            ) from None

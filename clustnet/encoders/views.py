@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from clustnet.bundles.bundle import InputSpec
 from clustnet.bundles.preparation import prepare_image
@@ -22,7 +22,8 @@ def view_of(image: Image.Image, spec: InputSpec, number: int, digest: bytes) -> 
     Args:
         image: RGB, as ``clustnet.bundles.preparation.decode`` returns it.
         spec: the encoder's input.
-        number: 0 for the image itself, from 1 for a random crop, mirrored or not. Equal numbers give equal views.
+        number: 0 for the image itself, from 1 for a random crop, which is never mirrored, as subtypes may differ by
+            just that. Equal numbers give equal views.
         digest: of the image file's content, so that each image has its own crops.
     """
     if number == 0:
@@ -31,7 +32,6 @@ def view_of(image: Image.Image, spec: InputSpec, number: int, digest: bytes) -> 
     generator = np.random.default_rng(np.frombuffer(seed, np.uint32))
     box = _random_box(image.size, generator)
     cropped = image.crop(box).resize((spec.shape[1], spec.shape[0]), Image.Resampling.BILINEAR)
-    cropped = ImageOps.mirror(cropped) if generator.random() < 0.5 else cropped
     return np.asarray(cropped.convert("RGB" if spec.colour else "L"))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
-from clustnet.feedback.sqlite_file import SqliteFile, reading
+from clustnet.sqlite_file import SqliteFile, reading
 
 # SQLite's application id: "CNFB".
 FEEDBACK_FILE_ID = 0x434E4642

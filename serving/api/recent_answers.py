@@ -18,7 +18,7 @@ from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions, joined
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import MODELS, Answer, Labels, model_id
-from clustnet.feedback.sqlite_file import SqliteFile
+from clustnet.sqlite_file import SqliteFile
 from serving.metrics.deferred import DeferredCounts
 
 # SQLite's application id: "CNAN".

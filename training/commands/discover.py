@@ -25,10 +25,12 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
     _check_encoders(found.encoder)
     check_writable(options.out)
+    if options.cache is not None:
+        check_writable(options.cache, "--cache")
     # Imported here, so that --help does not load torch.
     from training.discover.steps import Discovery
 
-    Discovery(found, options.out).go()
+    Discovery(found, options.out, options.cache).go()
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
@@ -91,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name}-column", default=default, metavar="NAME", help=f"of a table (default: {default})"
         )
+    parser.add_argument(
+        "--cache", type=Path, metavar="FOLDER", help="embeddings that runs share (default: each run keeps its own)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides all random numbers (default: 0)")
     parser.add_argument("--epochs", type=int, help="of the training (default: as many as the images need)")
     return parser

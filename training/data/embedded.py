@@ -1,6 +1,10 @@
-"""Embeddings in the place of images: each file is embedded once and kept in the run's folder."""
+"""Embeddings in the place of images: each file is embedded once and kept in the run's folder.
+
+All of them are in a file that is mapped into memory, so that what a run needs does not grow with its images.
+"""
 
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,6 +42,7 @@ class EmbeddedFiles:
 
     def __init__(self, encoder: Embeds, folder: Path) -> None:
         self.encoder = encoder
+        self._folder = folder
         self._cache = EmbeddingCache(folder, encoder.spec)
         self._digests: dict[Path, bytes] = {}
 
@@ -83,15 +88,17 @@ class EmbeddedFiles:
         return torch.from_numpy(self.views([folder / file for file in labelled.files], views))
 
     def _rows(self, files: Sequence[Path], views: Sequence[int]) -> Floats:
-        """Return the embeddings of the views of each file, one file after the other, float32 [N V, D]."""
-        self._cache.refresh()
+        """Return the embeddings of the views of each file, one file after the other, float32 [N V, D], on the disk."""
+        found = on_disk((len(files) * len(views), self._cache.features), self._folder)
         hidden = None if is_first() else True
         with tqdm(total=len(files), desc="embed", unit="image", leave=False, disable=hidden) as bar:
             for start in range(0, len(files), BLOCK_IMAGES):
                 block = files[start : start + BLOCK_IMAGES]
                 self._embed(block, views)
+                keys = [Key(self._digests[file], view) for file in block for view in views]
+                self._cache.rows(keys, found[start * len(views) :][: len(keys)])
                 bar.update(len(block))
-        return self._cache.rows([Key(self._digests[file], view) for file in files for view in views])
+        return found
 
     def _embed(self, files: Sequence[Path], views: Sequence[int]) -> None:
         """Embed the views of files that are missing, and keep them."""
@@ -113,3 +120,16 @@ class EmbeddedFiles:
             if image is not None:
                 for key in keys:
                     yield key, view_of(image, self.encoder.input, key.view, key.digest)
+
+
+def on_disk(shape: tuple[int, ...], folder: Path) -> Floats:
+    """Return an array of zeros, float32, that lies in a file and not in memory; it goes with its last user.
+
+    Args:
+        shape: of the array.
+        folder: where there is room for it.
+    """
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)

@@ -43,10 +43,11 @@ class Discovery:
     Args:
         arguments: what decides it.
         run: its folder.
+        cache: a folder of embeddings that several runs share; by default the run keeps its own.
     """
 
-    def __init__(self, arguments: Arguments, run: Path) -> None:
-        self.arguments, self.run = arguments, run
+    def __init__(self, arguments: Arguments, run: Path, cache: Path | None = None) -> None:
+        self.arguments, self.run, self.cache = arguments, run, cache
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], None], Path]]:
@@ -73,6 +74,7 @@ class Discovery:
             KeyboardInterrupt: stopped by the user; its message says what is safe.
         """
         self.arguments.keep(self.run)
+        self._share_cache()
         for number, (name, work, result) in enumerate(self.steps, 1):
             done = result.exists()
             print(f"[{number}/{len(self.steps)}] {name}{': done before' if done else ''}", flush=True)
@@ -83,6 +85,14 @@ class Discovery:
             if name == "read":
                 self._check()
         self._tell()
+
+    def _share_cache(self) -> None:
+        """Let the run's embeddings be those of the shared cache."""
+        own = self.run / embedding.EMBEDDINGS
+        if self.cache is None or own.exists():
+            return
+        self.cache.mkdir(parents=True, exist_ok=True)
+        own.symlink_to(self.cache.resolve())
 
     def _do(self, name: str, work: Callable[[], None]) -> None:
         try:

@@ -9,6 +9,8 @@ from training.models.mixture import GatedExperts, MixtureOutput, coarse_probabil
 
 # Under which an embedding has no direction.
 SMALLEST_LENGTH = 1e-12
+# Embeddings whose moments are computed together.
+CHUNK = 4096
 
 
 class Projection(nn.Module):
@@ -80,9 +82,7 @@ def fit_projection(projection: nn.Module, embeddings: Tensor) -> None:
     """Set a ``Projection`` to the principal components of embeddings, float32 [N, D]; no label is read."""
     if not isinstance(projection, Projection):
         raise TypeError("only a Projection has components")
-    directions = unit(embeddings.double())
-    mean = directions.mean(dim=0)
-    covariance = (directions - mean).T @ (directions - mean) / len(directions)
+    mean, covariance = _moments(embeddings)
     # In ascending order.
     variances, vectors = torch.linalg.eigh(covariance)
     count = projection.components.shape[1]
@@ -92,6 +92,17 @@ def fit_projection(projection: nn.Module, embeddings: Tensor) -> None:
     scale = variances[-count:].mean().clamp(min=1e-20).sqrt()
     projection.mean.copy_(mean)
     projection.components.copy_(kept / scale)
+
+
+def _moments(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and covariance of the directions of embeddings, float64 [D] and [D, D]; few are held at a time."""
+    parts = torch.split(embeddings, CHUNK)
+    mean = sum((unit(part.double()).sum(dim=0) for part in parts), torch.zeros(())) / len(embeddings)
+    covariance = torch.zeros(())
+    for part in parts:
+        centred = unit(part.double()) - mean
+        covariance = covariance + centred.T @ centred
+    return mean, covariance / len(embeddings)
 
 
 def _expert(model: EmbeddingModel, components: int, outputs: int) -> nn.Module:

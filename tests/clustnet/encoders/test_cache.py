@@ -1,3 +1,5 @@
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +28,21 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.rows([KEYS[place] for place in order]), expected[order])
 
 
-def test_another_process_is_noticed(tmp_path: Path) -> None:
-    mine, other = EmbeddingCache(tmp_path, SPEC), EmbeddingCache(tmp_path, SPEC)
-    other.add(KEYS, rows(8))
-    assert mine.missing(KEYS) == KEYS
-    mine.refresh()
-    assert mine.missing(KEYS) == []
+def test_rows_go_where_they_are_wanted(tmp_path: Path) -> None:
+    cache, out = EmbeddingCache(tmp_path, SPEC), np.zeros((8, 3), np.float32)
+    cache.add(KEYS, rows(8))
+    assert cache.rows(KEYS, out) is out
+    np.testing.assert_array_equal(out, rows(8))
+    with pytest.raises(KeyError):
+        cache.rows([Key(b"x" * 32)])
+
+
+def test_several_write_at_once(tmp_path: Path) -> None:
+    caches = [EmbeddingCache(tmp_path, SPEC) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda cache: cache.add(KEYS, rows(8)), caches))
+    assert [cache.missing(KEYS) for cache in caches] == [[]] * 4
+    assert len(caches[0]) == 8
 
 
 def test_encoders_and_sizes_do_not_mix(tmp_path: Path) -> None:
@@ -40,21 +51,26 @@ def test_encoders_and_sizes_do_not_mix(tmp_path: Path) -> None:
         assert len(EmbeddingCache(tmp_path, SPEC.model_copy(update=change))) == 0
 
 
-def test_rows_without_their_keys_are_not_there(tmp_path: Path) -> None:
-    """As after a crash between both writes."""
+def test_half_a_write_is_not_kept(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, SPEC)
-    cache.add(KEYS, rows(8))
-    next(cache.folder.glob("*.keys.npy")).unlink()
-    assert len(EmbeddingCache(tmp_path, SPEC)) == 0
+    with pytest.raises(ValueError, match="shorter"):
+        cache.add(KEYS, rows(7))
+    assert len(cache) == 0
 
 
 def test_damaged_embeddings_are_named(tmp_path: Path) -> None:
+    name, damaged = EmbeddingCache(tmp_path / "whole", SPEC).path.name, tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / name).write_bytes(b"damaged" * 1000)
+    with pytest.raises(UserError, match="repair it"):
+        EmbeddingCache(damaged, SPEC)
+
+
+def test_embeddings_of_another_length_are_named(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path, SPEC)
     cache.add(KEYS, rows(8))
-    path = next(path for path in cache.folder.glob("*.npy") if ".keys" not in path.name)
-    path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="are damaged; remove"):
-        EmbeddingCache(tmp_path, SPEC)
-    np.save(path, rows(7))
+    with sqlite3.connect(cache.path) as connection:
+        connection.execute("UPDATE embeddings SET embedding = x'00'")
+    connection.close()
     with pytest.raises(UserError, match="do not fit their encoder"):
-        EmbeddingCache(tmp_path, SPEC)
+        cache.rows(KEYS)

@@ -23,3 +23,11 @@ def test_views_are_settled_by_number_and_content() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (3, 5)])
 def test_thin_images_have_views(size: tuple[int, int]) -> None:
     assert view_of(Image.new("RGB", size), SPEC, 1, b"a").shape == (16, 16, 3)
+
+
+def test_views_are_not_mirrored() -> None:
+    """Of an image that is dark on the left and bright on the right every view is so, too."""
+    ramp = Image.fromarray(np.tile(np.arange(0, 256, 4, np.uint8), (64, 1))).convert("RGB")
+    for number in range(1, 20):
+        view = view_of(ramp, SPEC, number, b"a").astype(int)
+        assert view[:, 0].mean() < view[:, -1].mean()

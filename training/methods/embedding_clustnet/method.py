@@ -29,7 +29,7 @@ from training.methods.clustnet.partition import LEAST_IMAGES
 from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
 from training.methods.method import EpochLosses, Progress, State
 from training.models.build import build_network
-from training.models.embedding_mixture import fit_projection, unit
+from training.models.embedding_mixture import CHUNK, fit_projection, unit
 from training.models.mixture import MixtureOutput
 from training.models.spec import EmbeddingMixtureSpec
 
@@ -194,7 +194,7 @@ class EmbeddingClustNetMethod:
         """Return the cluster of each image of a sample, which agrees best with other clusterings."""
         recipe, labels = self.recipe, self.data.labels
         generator = np.random.default_rng(recipe.seed)
-        coarse, embeddings = self.data.coarse.cpu().numpy(), unit(self.data.images).cpu().numpy()
+        coarse = self.data.coarse.cpu().numpy()
         clusters = np.full(len(coarse), NONE)
         for label, count in enumerate(recipe.clusters(labels)):
             members = np.flatnonzero(coarse == label)
@@ -205,9 +205,8 @@ class EmbeddingClustNetMethod:
                     f"too few for {count} clusters; give it at least {LEAST_IMAGES * count}, or lower "
                     "partition.clusters."
                 )
-            best = candidates(
-                {recipe.model.encoder: embeddings[sample]}, {recipe.model.encoder: 1.0}, count, recipe.seed
-            )
+            embeddings = unit(self.data.images[torch.from_numpy(sample)]).cpu().numpy()
+            best = candidates({recipe.model.encoder: embeddings}, {recipe.model.encoder: 1.0}, count, recipe.seed)
             print_once(f"partition of {labels[label]}: {best[0].name} {best[0].agreement:.3f}")
             clusters[sample] = best[0].clusters
         return clusters
@@ -215,7 +214,8 @@ class EmbeddingClustNetMethod:
     @torch.no_grad()
     def _rows(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return what gate and experts see of each image, float32 [N, P]."""
-        rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = self.model.normalise(self.data.images).cpu().numpy()
+        parts = [self.model.normalise(part).cpu() for part in torch.split(self.data.images, CHUNK)]
+        rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = torch.cat(parts).numpy()
         return rows
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from clustnet.errors import UserError
-from clustnet.feedback.sqlite_file import SqliteFile, reading
+from clustnet.sqlite_file import SqliteFile, reading
 
 KIND = 7
 SCHEMA = ("CREATE TABLE IF NOT EXISTS a (n INTEGER);", "CREATE TABLE IF NOT EXISTS b (n INTEGER);")
@@ -96,7 +96,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 
 
 def test_who_waits_too_long_for_another_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clustnet.feedback.sqlite_file.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("clustnet.sqlite_file.BUSY_SECONDS", 0.01)
     one, other = opened(path), opened(path)
     with one.writing(), pytest.raises(sqlite3.OperationalError, match="locked"), other.writing():
         pass
