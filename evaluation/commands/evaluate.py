@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from clustnet.errors import UserError
+from clustnet.options import LOCAL, RAY, add_engine, at_least_one, check_workers
 from evaluation.commands import feedback as feedback_command
 from evaluation.files.patterns import names_files
 
@@ -63,14 +64,13 @@ def _check_combination(options: argparse.Namespace) -> None:
         )
     if names_files(options.data):
         _check_files(options)
-    elif options.engine == "ray":
+    elif options.engine == RAY:
         raise UserError(
             "--engine ray reads files; name them with --data, as in 'digits/*/*.png' or 'digits/*.parquet'."
         )
     if options.url is not None and options.device != "auto":
         raise UserError("--device goes with --bundle; the service at --url has its own.")
-    if options.workers is not None and options.engine != "ray":
-        raise UserError("--workers goes with --engine ray; the local engine is one process.")
+    check_workers(options)
 
 
 def _check_files(options: argparse.Namespace) -> None:
@@ -81,7 +81,7 @@ def _check_files(options: argparse.Namespace) -> None:
             raise UserError(
                 f"--{name} goes with data of the form NAME:SPLIT; of files, --bundle is scored, and no more."
             )
-    if options.engine == "ray" and options.device == "cuda":
+    if options.engine == RAY and options.device == "cuda":
         raise UserError("--engine ray runs on CPUs; leave out --device cuda, or the engine.")
 
 
@@ -141,7 +141,7 @@ def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
 
 def _engine(options: argparse.Namespace) -> "Engine":
     """Return who scores the files."""
-    if options.engine == "local":
+    if options.engine == LOCAL:
         from evaluation.files.evaluation import score_here
 
         return score_here
@@ -239,18 +239,7 @@ def _parser() -> argparse.ArgumentParser:
         "('digits/*/*'), or Parquet with the column image, and label or coarse where the truth is known "
         "('s3://bucket/*.parquet')",
     )
-    parser.add_argument(
-        "--engine",
-        choices=("local", "ray"),
-        default="local",
-        help="who scores files: this process, or Ray on all cores or the cluster of RAY_ADDRESS (default: local)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=_at_least_one,
-        metavar="N",
-        help="with --engine ray: its processes (default: one for each CPU that Ray has)",
-    )
+    add_engine(parser, "scores files")
     parser.add_argument(
         "--out",
         required=True,
@@ -261,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--strict", action="store_true", help="end with exit code 2 where any of the files could not be read"
     )
-    parser.add_argument("--limit", type=_at_least_one, metavar="N", help="score the first N images, and outliers, only")
+    parser.add_argument("--limit", type=at_least_one, metavar="N", help="score the first N images, and outliers, only")
     parser.add_argument(
         "--outliers",
         metavar="NAME:SPLIT",
@@ -285,11 +274,4 @@ def _parser() -> argparse.ArgumentParser:
 
 def _budgets(text: str) -> tuple[int, ...]:
     """Return the numbers of a list, rising and each once."""
-    return tuple(sorted({_at_least_one(part.strip()) for part in text.split(",")}))
-
-
-def _at_least_one(text: str) -> int:
-    """Return a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
+    return tuple(sorted({at_least_one(part.strip()) for part in text.split(",")}))

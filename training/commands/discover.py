@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -9,7 +10,9 @@ from pydantic import ValidationError
 from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from clustnet.files import check_writable
+from clustnet.options import LOCAL, add_engine, check_workers
 from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes
+from training.discover.engines import Engine, on_threads
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,10 +30,29 @@ def main(arguments: Sequence[str]) -> None:
     check_writable(options.out)
     if options.cache is not None:
         check_writable(options.cache, "--cache")
+    engine = _engine(options)
     # Imported here, so that --help does not load torch.
     from training.discover.steps import Discovery
 
-    Discovery(found, options.out, options.cache).go()
+    Discovery(found, options.out, options.cache, engine).go()
+
+
+def _engine(options: argparse.Namespace) -> Engine:
+    """Return who reads and embeds images.
+
+    Raises:
+        UserError: Ray is not installed, or workers of none.
+    """
+    check_workers(options)
+    if options.engine == LOCAL:
+        return on_threads
+    try:
+        from clustnet.ray_cluster import on_ray
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"--engine ray needs {error.name}; install it with: pip install '.[ray]' in the repository"
+        ) from None
+    return partial(on_ray, workers=options.workers)
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
@@ -96,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--cache", type=Path, metavar="FOLDER", help="embeddings that runs share (default: each run keeps its own)"
     )
+    add_engine(parser, "reads and embeds images")
     parser.add_argument("--seed", type=int, default=0, help="decides all random numbers (default: 0)")
     parser.add_argument("--epochs", type=int, help="of the training (default: as many as the images need)")
     return parser

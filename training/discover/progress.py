@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -13,25 +13,30 @@ LINE_SECONDS = 10.0
 T = TypeVar("T")
 
 
-def show(parts: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Yield the parts, showing on stderr how many are done and how long the rest will take.
+def show(parts: Iterable[T], sizes: Sequence[int], what: str) -> Iterator[T]:
+    """Yield the parts, showing on stderr how many images are done and how long the rest will take.
 
     Args:
         parts: what is worked through.
-        total: how many there are.
+        sizes: images of each part.
         what: what is done, such as ``embed``.
     """
+    total = sum(sizes)
     if sys.stderr.isatty():
-        yield from tqdm(parts, total=total, desc=what, leave=False)
+        with tqdm(total=total, desc=what, unit="image", leave=False) as bar:
+            for part, size in zip(parts, sizes, strict=True):
+                yield part
+                bar.update(size)
         return
-    began = shown = time.monotonic()
-    for done, part in enumerate(parts, 1):
+    done, began = 0, time.monotonic()
+    shown = began
+    for part, size in zip(parts, sizes, strict=True):
         yield part
-        now = time.monotonic()
+        done, now = done + size, time.monotonic()
         if now - shown >= LINE_SECONDS and done < total:
             shown = now
             left = (now - began) / done * (total - done)
-            print(f"{what}: {done:,} of {total:,}, {time_text(left)} left", file=sys.stderr, flush=True)
+            print(f"{what}: {done:,} of {total:,} images, {time_text(left)} left", file=sys.stderr, flush=True)
 
 
 def time_text(seconds: float) -> str:

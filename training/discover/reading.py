@@ -11,11 +11,9 @@
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -28,6 +26,7 @@ from clustnet.bundles.groups import ALL
 from clustnet.datasets.folder_layout import TEST, TRAIN, is_hidden
 from clustnet.errors import UserError
 from clustnet.files import replacing, replacing_folder
+from training.discover.engines import Engine, on_threads
 from training.discover.glance import THUMBNAIL_SIDE, Glance, glance, stamp
 from training.discover.progress import show
 from training.discover.sources import Entry
@@ -36,7 +35,7 @@ FILES, PROBLEMS, THUMBNAILS, IMAGES, JOURNAL = "files.csv", "problems.csv", "thu
 # The images of a table that holds them as bytes.
 CONTENT = "content"
 # Entries that are looked at together.
-BATCH = 256
+BATCH = 64
 LABELS_LISTED = 10
 
 T = TypeVar("T")
@@ -84,15 +83,20 @@ class Problem(NamedTuple):
     kind: str
 
 
-def read(found: Iterable[Entry], run: Path) -> list[Problem]:
+def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list[Problem]:
     """Look at all images and write what the run works with; return the problems.
 
     What was looked at before the step was stopped is not looked at again.
 
+    Args:
+        found: what IMAGES names.
+        run: the run's folder.
+        engine: who looks at the images.
+
     Raises:
         UserError: no image is left, or the name of a coarse label cannot be used.
     """
-    listed = list(_glances(_files_of(found, run / CONTENT), run / JOURNAL))
+    listed = _glances(_files_of(found, run / CONTENT), run / JOURNAL, engine)
     used, problems = sorted_out(listed)
     divided = {entry.label for entry, _ in used} != {ALL}
     with replacing_folder(run / IMAGES) as folder:
@@ -140,18 +144,24 @@ def _files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
         yield entry._replace(path=path, content=None)
 
 
-def _glances(found: Iterable[Entry], journal: Path) -> Iterator[tuple[Entry, Glance]]:
-    """Yield each entry with what was seen of it, from the journal where it was written there."""
+def _glances(found: Iterable[Entry], journal: Path, engine: Engine) -> list[tuple[Entry, Glance]]:
+    """Return each entry with what was seen of it, from the journal where it was written there."""
     known = _read_journal(journal)
     listed = [(entry, (entry.name, *stamp(entry.path))) for entry in found]
-    with ThreadPoolExecutor(os.cpu_count()) as pool, journal.open("a", encoding="utf-8") as log:
-        for batch in batches(show(listed, len(listed), "read"), BATCH):
-            fresh = [pair for pair in batch if pair[1] not in known]
-            for (_, key), seen in zip(fresh, pool.map(glance, [entry.path for entry, _ in fresh]), strict=True):
-                known[key] = seen
-                log.write(json.dumps([*key, *seen[:-1], seen.thumbnail.hex()]) + "\n")
+    fresh = list(batches((pair for pair in listed if pair[1] not in known), BATCH))
+    files = [[entry.path.absolute() for entry, _ in batch] for batch in fresh]
+    with journal.open("a", encoding="utf-8") as log:
+        for number, seen in show(engine(_looker, files), [len(batch) for batch in fresh], "read"):
+            for (_, key), one in zip(fresh[number], seen, strict=True):
+                known[key] = one
+                log.write(json.dumps([*key, *one[:-1], one.thumbnail.hex()]) + "\n")
             log.flush()
-            yield from ((entry, known[key]) for entry, key in batch)
+    return [(entry, known[key]) for entry, key in listed]
+
+
+def _looker() -> Callable[[Sequence[Path]], list[Glance]]:
+    """Return what looks at some files."""
+    return lambda files: [glance(file) for file in files]
 
 
 def _read_journal(journal: Path) -> dict[tuple[Any, ...], Glance]:

@@ -23,6 +23,7 @@ from training.discover.arguments import Arguments, check_subtypes
 from training.discover.arrays import holds_embeddings, load_embedded, read_embedded
 from training.discover.collection import CLUSTERS, Collection
 from training.discover.embedding import Choice, chosen, load_rows, principal
+from training.discover.engines import Engine, on_threads
 from training.discover.glance import stamp
 from training.discover.progress import show, time_text
 from training.discover.recipes import PARTITION, VIEWS, recipe_of
@@ -44,10 +45,11 @@ class Discovery:
         arguments: what decides it.
         run: its folder.
         cache: a folder of embeddings that several runs share; by default the run keeps its own.
+        engine: who reads and embeds images.
     """
 
-    def __init__(self, arguments: Arguments, run: Path, cache: Path | None = None) -> None:
-        self.arguments, self.run, self.cache = arguments, run, cache
+    def __init__(self, arguments: Arguments, run: Path, cache: Path | None = None, engine: Engine = on_threads) -> None:
+        self.arguments, self.run, self.cache, self.engine = arguments, run, cache, engine
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], None], Path]]:
@@ -121,7 +123,7 @@ class Discovery:
         if holds_embeddings(self.arguments):
             problems = read_embedded(load_embedded(self.arguments), self.run, self.arguments.images)
         else:
-            problems = reading.read(entries(self.arguments.images, self.arguments.columns), self.run)
+            problems = reading.read(entries(self.arguments.images, self.arguments.columns), self.run, self.engine)
         for line in reading.describe(reading.load_files(self.run), problems):
             print(f"  {line}", flush=True)
 
@@ -133,7 +135,8 @@ class Discovery:
         found, seed = self.found, self.arguments.seed
         if has_images(self.run):
             choice = self._choice(found)
-            embedding.embed(found.images, choice, self.run, seed, VIEWS if choice.encoders else 0)
+            views = VIEWS if choice.encoders else 0
+            embedding.embed(found.images, choice, self.run, seed, views, self.engine)
             return
         embedded = load_embedded(self.arguments)
         place = {name: number for number, name in enumerate(embedded.names)}
@@ -167,7 +170,8 @@ class Discovery:
         """Return the cluster of each image within its coarse label, and the candidates as rows of a table."""
         clusters, table = np.full(len(found.images), -1), []
         given = self.arguments.subtypes
-        for label, name in enumerate(show(found.labels, len(found.labels), "cluster")):
+        sizes = [len(found.inside(label)) for label in range(len(found.labels))]
+        for label, name in enumerate(show(found.labels, sizes, "cluster")):
             train, others = found.inside(label, True), found.inside(label, False)
             made, candidates = clustering.cluster(space[train], given.get(name, given.get("")), self.arguments.seed)
             clusters[train] = clustering.largest_first(made)

@@ -102,7 +102,7 @@ def _draw(found: Collection, rows: Sequence[Row], lines: Sequence[Summary], assi
     """Write the contact sheets, and return them as JPEG."""
     files, drawn = found.files, {}
     with replacing_folder(found.run / SHEETS) as folder:
-        for number, line in enumerate(show(lines, len(lines), "sheets")):
+        for number, line in enumerate(show(lines, [line.images for line in lines], "sheets")):
             members = np.flatnonzero(assignment.subtype == number)
             if not len(members):
                 continue
