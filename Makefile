@@ -26,10 +26,13 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
+.PHONY: help setup serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(ALL)/.installed  ## install everything, 7 GB; the commands are in .venv/all/bin
+	@echo "The commands are in $(ALL)/bin; for this shell: export PATH=\"$(CURDIR)/$(ALL)/bin:\$$PATH\""
 
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000) of HOST (127.0.0.1)
 	$(SERVING)/bin/bentoml serve --host $(HOST) --port $(PORT) --timeout-graceful-shutdown $(GRACE)

@@ -28,7 +28,7 @@ from training.discover.engines import Engine, on_threads
 from training.discover.progress import show
 from training.discover.reading import Image, batches
 from training.discover.shards import SHARD, Done, ShardWork, Small, missing_shards, portable
-from training.methods.clustnet.representations import PRINCIPAL_COMPONENTS, SMALLEST_SIDE, edges, patches
+from training.methods.clustnet.representations import PRINCIPAL_COMPONENTS, SMALLEST_SIDE, Patches, edges
 
 EMBEDDINGS, SMALL, ROWS = "embeddings", "small", "rows"
 LITE0 = "lite0"
@@ -36,8 +36,8 @@ LITE0 = "lite0"
 SMALL_SIDE = 64
 # Images that principal components are found by.
 COMPONENT_IMAGES = 5000
-# Patches are learnt from all images at once, so they are left out of more.
-PATCH_IMAGES = 10_000
+# Images that patches are learnt from.
+PATCH_IMAGES = 1000
 # Images whose features are in memory together.
 CHUNK = 1000
 
@@ -142,9 +142,9 @@ def _rows(
         yield PIXELS, principal(lambda some: small.planes(some).flatten(1).numpy(), train, seed)
     if EDGES in choice.own:
         yield EDGES, principal(lambda some: edges(small.planes(some)), train, seed)
-    if PATCHES in choice.own and len(images) <= PATCH_IMAGES:
-        found = patches(small.planes(np.arange(len(images))), seed)
-        yield PATCHES, principal(lambda some: found[some], train, seed)
+    if PATCHES in choice.own:
+        learnt = Patches(small.planes(_some(train, PATCH_IMAGES, seed)), seed)
+        yield PATCHES, principal(lambda some: learnt(small.planes(some)), train, seed)
 
 
 def _embeddings(cache: EmbeddingCache, keys: Sequence[Key], places: NDArray[np.int64]) -> Floats:
@@ -160,13 +160,17 @@ def principal(features: Callable[[NDArray[np.int64]], Floats], train: NDArray[np
         train: bool [N], the images that the components may be found by.
         seed: of the images that they are found by, and of the solver.
     """
-    some = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(train))[:COMPONENT_IMAGES])
-    sample = features(some)
+    sample = features(_some(train, COMPONENT_IMAGES, seed))
     components = min(PRINCIPAL_COMPONENTS, *sample.shape)
     found = PCA(components, svd_solver="randomized", random_state=seed).fit(sample)
     places = np.arange(len(train))
     parts = [found.transform(features(places[start : start + CHUNK])) for start in range(0, len(train), CHUNK)]
     return np.concatenate(parts).astype(np.float32)
+
+
+def _some(train: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
+    """Return the places of ``count`` training images at most, in order."""
+    return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(train))[:count])
 
 
 def name_of(encoder: str) -> str:

@@ -153,10 +153,7 @@ def _edges(planes: Tensor) -> Tensor:
 
 
 def patches(planes: Tensor, seed: int) -> Floats:
-    """Return how much of each of 256 learnt patches is in each quarter of an image.
-
-    Whitened patches are clustered by k-means; a place's answer to a centre is how much nearer it is than the average.
-    Coates, Lee, Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011.
+    """Return how much of each of 256 learnt patches is in each quarter of an image; see ``Patches``.
 
     Args:
         planes: float32 [N, C, H, W].
@@ -165,19 +162,42 @@ def patches(planes: Tensor, seed: int) -> Floats:
     Returns:
         float32 [N, 4 * patches].
     """
-    sample = _sampled_patches(planes, np.random.default_rng(seed))
-    mean, whiten = sample.mean(dim=0), _whitening(sample)
-    means = MiniBatchKMeans(min(PATCHES, len(sample)), random_state=seed, n_init=1, batch_size=2048)
-    centres = torch.from_numpy(means.fit(((sample - mean) @ whiten).numpy()).cluster_centers_).float()
-    answers = []
-    for part in torch.split(planes, BATCH):
-        places = (_contrast(unfold(part, PATCH, stride=STRIDE).transpose(1, 2)) - mean) @ whiten
-        far = torch.cdist(places, centres)
+    return Patches(planes, seed)(planes)
+
+
+class Patches:
+    """Patches that are learnt from some images, and how much of each is in any image.
+
+    Whitened patches are clustered by k-means; a place's answer to a centre is how much nearer it is than the average.
+    Coates, Lee, Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011.
+
+    Args:
+        planes: float32 [N, C, H, W], the images that are learnt from.
+        seed: of the patches that are taken and of k-means.
+    """
+
+    def __init__(self, planes: Tensor, seed: int) -> None:
+        sample = _sampled_patches(planes, np.random.default_rng(seed))
+        self._mean, self._whiten = sample.mean(dim=0), _whitening(sample)
+        means = MiniBatchKMeans(min(PATCHES, len(sample)), random_state=seed, n_init=1, batch_size=2048)
+        whitened = (sample - self._mean) @ self._whiten
+        self._centres = torch.from_numpy(means.fit(whitened.numpy()).cluster_centers_).float()
+
+    def __call__(self, planes: Tensor) -> Floats:
+        """Return how much of each patch is in each quarter of an image, float32 [M, 4 * patches].
+
+        Args:
+            planes: float32 [M, C, H, W].
+        """
+        return torch.cat([self._answers(part) for part in torch.split(planes, BATCH)]).numpy()
+
+    def _answers(self, planes: Tensor) -> Tensor:
+        places = (_contrast(unfold(planes, PATCH, stride=STRIDE).transpose(1, 2)) - self._mean) @ self._whiten
+        far = torch.cdist(places, self._centres)
         near = (far.mean(dim=2, keepdim=True) - far).clamp(min=0).transpose(1, 2)
         rows = (planes.shape[2] - PATCH) // STRIDE + 1
-        field = near.reshape(len(part), len(centres), rows, -1)
-        answers.append(adaptive_avg_pool2d(field, 2).flatten(1))
-    return torch.cat(answers).numpy()
+        field = near.reshape(len(planes), len(self._centres), rows, -1)
+        return adaptive_avg_pool2d(field, 2).flatten(1)
 
 
 def _sampled_patches(planes: Tensor, generator: np.random.Generator) -> Tensor:
