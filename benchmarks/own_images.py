@@ -2,7 +2,8 @@
 
 The images of a set are written as files into folders of their coarse label. The real command finds the subtypes; it is
 told how many each label has, and no fine class. Each label's subtypes are then matched with its classes one to one on
-the test images (Hungarian). k-means and UMAP with a Gaussian mixture are told the same and use the same space.
+the test images (Hungarian). k-means and UMAP with a Gaussian mixture are told the same and use the same space. The last
+score takes the routing away: the subtype is then the expert that is surest of the true coarse label.
 
     python -m benchmarks.own_images cifar10:FILE tiny-imagenet:FILE coil20:FILE notmnist:FOLDER --seeds 0..2
 
@@ -22,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 import psutil
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.cluster import KMeans
@@ -29,14 +31,19 @@ from sklearn.mixture import GaussianMixture
 
 from benchmarks.inference import processor
 from clustnet.datasets import load_named
+from clustnet.encoders import open_encoder
+from clustnet.encoders.cache import EmbeddingCache, Key
 from clustnet.errors import UserError
 from clustnet.scores.tables import matched_share
 from training.clustering.manifold import manifold
 from training.commands.sweep import parse_seeds
 from training.discover.clustering import voted
 from training.discover.collection import Collection
+from training.discover.embedding import EMBEDDINGS
 from training.discover.subtypes import read_subtypes
+from training.models.mixture import coarse_probability
 from training.reports.clustering_report import over_seeds
+from training.runs.run_folder import RunFolder
 
 TRAIN, TEST = "train", "test"
 # Of UMAP; and starts of the clusterings.
@@ -195,7 +202,7 @@ def _discover(pictures: Pictures, folder: Path, run: Path, encoder: str, seed: i
     return Cost((time.monotonic() - began) / 60, (spent.user + spent.system) / 60, most / 1e6)
 
 
-SCORES = ("trained model", "clusters", "k-means", "UMAP + mixture")
+SCORES = ("trained model", "clusters", "k-means", "UMAP + mixture", "experts alone")
 
 
 def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int) -> dict[str, float]:
@@ -210,6 +217,7 @@ def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int
     found = Collection.of(run)
     names = {row.file: row.subtype for row in read_subtypes(run / "subtypes.csv")}
     trained = np.unique([names[image.file] for image in found.images], return_inverse=True)[1]
+    experts = experts_alone(run, found)
     truth, space, clusters = np.array([fine[image.file] for image in found.images]), found.space, found.clusters
     right, images = dict.fromkeys(SCORES, 0.0), 0
     for label in pictures.scored:
@@ -218,10 +226,28 @@ def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int
         rivals = {"k-means": _k_means, "UMAP + mixture": _umap_mixture}
         guesses = {"trained model": trained[test], "clusters": clusters[test]}
         guesses |= {name: rival(space[train], space[test], count, seed) for name, rival in rivals.items()}
+        guesses |= {"experts alone": experts[test]}
         images += len(test)
         for name, guess in guesses.items():
             right[name] += len(test) * matched(guess, truth[test])
     return {name: value / images for name, value in right.items()}
+
+
+def experts_alone(run: Path, found: Collection) -> Labels:
+    """Return for each image the expert that is surest of its coarse label, int64 [N], without the gate.
+
+    It stands for the routing where that is taken away: were the experts to know the subtypes, it would match them, too.
+    """
+    network = RunFolder.kept(run).load_network()
+    encoder = RunFolder.kept(run).recipe().encoder
+    if encoder is None:
+        return np.zeros(len(found.images), np.int64)
+    cache = EmbeddingCache(run / EMBEDDINGS, open_encoder(encoder.name).spec)
+    rows = torch.from_numpy(cache.rows([Key(bytes.fromhex(image.sha256)) for image in found.images]))
+    with torch.no_grad():
+        probability = coarse_probability(network(rows).expert_logit).numpy()
+    surest: Labels = probability[np.arange(len(rows)), :, found.coarse].argmax(axis=1)
+    return surest
 
 
 def matched(clusters: Labels, fine: Labels) -> float:

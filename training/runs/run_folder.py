@@ -22,6 +22,7 @@ import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -197,19 +198,16 @@ class RunFolder:
         logarithms = np.log(np.clip(routed.coarse_probability, MIN_PROBABILITY, 1))
         columns = [f"log_probability_{k}" for k in range(logarithms.shape[1])]
         columns += [f"routing_{e}" for e in range(routed.routing.shape[1])]
-        numbers = [[f"{value:.6g}" for value in row] for row in np.hstack([logarithms, routed.routing]).tolist()]
-        classes = ["" if fine == UNKNOWN else fine for fine in images.fine.tolist()]
-        coarse = ["" if label == UNKNOWN else label for label in images.coarse.tolist()]
-        rows = [[*labels, *row] for *labels, row in zip(classes, coarse, numbers, strict=True)]
         header = ["class", "coarse", *columns]
+        labels = zip(images.fine.tolist(), images.coarse.tolist(), np.hstack([logarithms, routed.routing]), strict=True)
+        # Row by row, as there may be a million.
+        rows = ([_known(fine), _known(coarse), *(f"{value:.6g}" for value in row)] for fine, coarse, row in labels)
         if images.files is not None:
-            header, rows = (
-                ["file", *header],
-                [[shown(file), *row] for file, row in zip(images.files, rows, strict=True)],
-            )
+            header = ["file", *header]
+            rows = ([shown(file), *row] for file, row in zip(images.files, rows, strict=True))
         path = self.path / "images" / f"epoch_{epoch:03}_{images.split}.csv"
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *rows])
+            csv.writer(file).writerows(chain([header], rows))
 
     def _write_recipe(self, recipe: BaseRecipe) -> None:
         try:
@@ -220,6 +218,11 @@ class RunFolder:
     def checkpoint(self, epoch: int) -> Path:
         """Return the path of an epoch's checkpoint, whether there is one or not."""
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
+
+
+def _known(label: int) -> int | str:
+    """Return a label as a cell of a table, which is empty where it is not known."""
+    return "" if label == UNKNOWN else label
 
 
 def _spec_in(state: Mapping[str, Any], run: Path) -> NetworkSpec:
