@@ -15,7 +15,7 @@ from training.discover.glance import content_of
 from training.discover.subtypes import Row
 
 COLUMNS, MOST_ROWS = 10, {"typical": 2, "borderline": 1, "odd": 1}
-TILE, GAP, TITLE, HEADING = 96, 4, 22, 18
+TILE, GAP, TITLE, HEADING = 96, 4, 24, 22
 PAPER, INK, MUTED = "white", "#1f2430", "#5b6475"
 TITLES = {"typical": "most typical", "borderline": "borderline", "odd": "outliers and least typical"}
 
