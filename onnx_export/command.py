@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     # Here, so that --help does not load torch.
     from onnx_export.export import export
 
-    exported = export(options.run, options.out, options.name, options.version)
+    exported = export(options.run, options.out, options.name, options.version, options.examples)
     scores = {score.name: score.value for score in exported.manifest.scores}
     print(f"{options.out}: {exported.manifest.name} version {exported.manifest.version}")
     print(f"parity with torch within {exported.parity:.1e}")
@@ -38,4 +38,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, such as models/mnist")
     parser.add_argument("--name", help="the model's name (default: that of the bundle's folder)")
     parser.add_argument("--version", default="1", help="the model's version (default: 1)")
+    parser.add_argument(
+        "--no-examples",
+        dest="examples",
+        action="store_false",
+        help="leave out the few training images of each subtype that the page shows beside an answer",
+    )
     return parser

@@ -27,6 +27,7 @@ from clustnet.files import replacing_folder, sha256_of
 from clustnet.scores.registry import definition
 from clustnet.scores.scores import reliability, routing_scores
 from onnx_export.drift_reference import fit_drift_reference
+from onnx_export.examples import write_examples
 from onnx_export.fitting import Fitted, fit, spread
 from onnx_export.front import Front
 from onnx_export.graph_files import OPSET
@@ -57,7 +58,7 @@ class Exported:
     parity: float
 
 
-def export(run: Path, out: Path, name: str | None = None, version: str = "1") -> Exported:
+def export(run: Path, out: Path, name: str | None = None, version: str = "1", examples: bool = True) -> Exported:
     """Turn the last epoch of a run into a bundle, which appears whole or not at all.
 
     Parity is checked on the test split, or on training images of data without one; with an encoder on a few of them.
@@ -67,6 +68,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
         out: the bundle's folder; an earlier bundle there is replaced.
         name: the model's name (default: the bundle folder's).
         version: the model's version.
+        examples: whether the bundle holds some training images of each subtype.
 
     Raises:
         UserError: ``run`` is not a run with a finished epoch, its data are missing, ``out`` is not a bundle, or
@@ -98,6 +100,9 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1") ->
             # Every graph embeds every image again, which takes long.
             images = next(inputs.pixels(shown.first(EMBEDDED_IMAGES)))
             parity = check_parity(bundle, mixture, images, predict(mixture, inputs.encoder.embed(images)))
+        if examples:
+            some = spread(train)
+            write_examples(bundle, inputs, some, predict(mixture, some.images), membership)
         if evaluation is not None:
             _write(bundle / EVALUATION, evaluation.model_dump_json())
         if named is not None and len(train.coarse_labels) == 1:

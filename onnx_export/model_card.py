@@ -175,7 +175,17 @@ def _limits(manifest: Manifest, recipe: BaseRecipe, parity: float) -> str:
         f"It reads uint8 images of {shape} ({manifest.input.meaning}) like those of {recipe.data.name}, and answers "
         "for any other image as well; `abstain` marks only some of these, and how many depends on their kind. "
         f"{_mistakes(manifest)} {scores}"
-        f"The graphs agree with the trained model within {parity:.1e}."
+        f"{_examples(manifest)}The graphs agree with the trained model within {parity:.1e}."
+    )
+
+
+def _examples(manifest: Manifest) -> str:
+    images = sum(manifest.examples())
+    if not images:
+        return ""
+    return (
+        f"The folder `examples/` holds {images} training images, some of each subtype; who may ask the service may see "
+        "them. "
     )
 
 

@@ -1,6 +1,6 @@
-"""Draw docs/contact_sheets.png, some contact sheets of a run side by side. Run by hand:
+"""Draw docs/contact_sheets.png, some contact sheets of a run side by side.
 
-    python tools/contact_sheets.py RUN animals/1 animals/2 vehicles/1 vehicles/2
+Run by hand, as in ``python tools/contact_sheets.py RUN animals/1 animals/2 vehicles/1 vehicles/2``.
 """
 
 import sys

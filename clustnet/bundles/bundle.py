@@ -278,6 +278,14 @@ class Manifest(Strict):
         """Return the graphs that every bundle has, relative to its folder."""
         return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
 
+    def examples(self) -> list[int]:
+        """Return how many example images each subtype has."""
+        counts = [0] * len(self.subtypes)
+        for subtype in range(len(counts)):
+            while example_file(subtype, counts[subtype]) in self.files:
+                counts[subtype] += 1
+        return counts
+
     def grouping(self) -> CoarseGrouping:
         """Return which subtypes belong to which coarse label."""
         groups = [
@@ -319,6 +327,11 @@ class Bundle:
 def expert_graph(index: int) -> str:
     """Return the name of one expert's graph inside the bundle."""
     return f"experts/expert_{index}.onnx"
+
+
+def example_file(subtype: int, number: int) -> str:
+    """Return the name of an example image of a subtype inside the bundle; both count from 0."""
+    return f"examples/{subtype}/{number}.jpg"
 
 
 def read_manifest(path: Path) -> Manifest:
