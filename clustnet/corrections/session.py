@@ -29,6 +29,11 @@ class Session:
         self._lock = threading.Lock()
         self.refresh()
 
+    def now(self) -> tuple[Review, History, int]:
+        """Return the state, the history and the serial number of the last action, all of one moment."""
+        with self._lock:
+            return self.review, self.history, self._log.serial
+
     @property
     def serial(self) -> int:
         """The serial number of the last action."""

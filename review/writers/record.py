@@ -59,6 +59,6 @@ def put_all(records: Sequence[Record], pictures: Pictures, folder: Path) -> list
 
 def plain(name: str) -> str:
     """Return a name as that of a file or folder that any system and any address takes."""
-    return "".join(letter if letter.isalnum() and letter.isascii() or letter in "-._ " else "_" for letter in name)[
+    return "".join(letter if (letter.isalnum() and letter.isascii()) or letter in "-._ " else "_" for letter in name)[
         :100
     ]
