@@ -41,9 +41,7 @@ def state(run: Run, session: Session) -> dict[str, Any]:
         "subtypes": [_subtype(one, rows, np.flatnonzero(of == place), near) for place, one in enumerate(ordered)],
         "next": {label: review.next_id(label) for label in run.found.labels},
         "of": of.tolist(),
-        "marks": {
-            review.place[file]: list(kinds.values()) for file, kinds in review.marks.items() if kinds
-        },
+        "marks": {review.place[file]: list(kinds.values()) for file, kinds in review.marks.items() if kinds},
         "tree": [merge._asdict() for label, own in known.items() for merge in merge_tree(label, own)],
         "undo": words(history.done[-1]) if history.done else None,
         "redo": words(history.undone[-1]) if history.undone else None,

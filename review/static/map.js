@@ -13,6 +13,7 @@ const MOST_ZOOM = 60;
 const canvas = () => byId("canvas");
 const view = { zoom: 1, x: 0, y: 0 };
 let points = null;
+let extent = [SIDE, SIDE]; // of the points, which are centred
 let cells = null;
 let drawn = null; // an image of all points, so that hovering and the lasso draw only one picture
 let lasso = null;
@@ -56,6 +57,7 @@ export async function openMap() {
     await new Promise((resolve) => setTimeout(resolve, WAIT_MILLISECONDS));
   }
   byId("map-state").textContent = "Drag around images to select them. Wheel, pinch or + and − come nearer; Shift and drag move the map.";
+  extent = [points.x, points.y].map((values) => values.reduce((most, value) => Math.max(most, 2 * Math.abs(value - SIDE / 2)), 1));
   cells = Array.from({ length: CELLS * CELLS }, () => []);
   for (let place = 0; place < points.x.length; place++) cells[cellOf(points.x[place], points.y[place])].push(place);
   redraw();
@@ -67,7 +69,7 @@ const cellOf = (x, y) => bounded(y) * CELLS + bounded(x);
 /** Pixels of a unit of the coordinates, and where the map begins. */
 function frame() {
   const { clientWidth: width, clientHeight: height } = canvas();
-  const scale = (0.94 * Math.min(width, height) / SIDE) * view.zoom;
+  const scale = 0.92 * view.zoom * Math.min(width / extent[0], height / extent[1]);
   return { width, height, scale, left: width / 2 + view.x - (SIDE / 2) * scale, top: height / 2 + view.y - (SIDE / 2) * scale };
 }
 

@@ -98,18 +98,18 @@ function form(field, ok, value) {
 }
 
 function askText(title, label, text, note) {
-  const input = make("input", { id: "answer", maxlength: 200, autocomplete: "off", value: text, autofocus: true, "aria-describedby": "note" });
+  const input = make("input", { id: "answer", maxlength: 200, autocomplete: "off", value: text, "aria-describedby": "note" });
   return open(title, form([make("label", { for: "answer" }, label), input, make("p", { id: "note", class: "soft small" }, note)], "Keep", () => input.value));
 }
 
 function askNumber(title, label) {
-  const input = make("input", { id: "answer", type: "number", min: 2, max: 20, value: 2, required: true, autofocus: true });
+  const input = make("input", { id: "answer", type: "number", min: 2, max: 20, value: 2, required: true });
   return open(title, form([make("label", { for: "answer" }, label), input], "Split", () => Number(input.value)));
 }
 
 /** Let a person choose a subtype by typing a part of its name, or a new one. */
 function askSubtype(title, from) {
-  const input = make("input", { id: "answer", autocomplete: "off", autofocus: true, input: () => fill() });
+  const input = make("input", { id: "answer", autocomplete: "off", input: () => fill() });
   const list = make("div", { class: "choices" });
   const choices = [...store.state.subtypes].sort((one, other) => (other.coarse === from.coarse) - (one.coarse === from.coarse));
   const fill = () => {
