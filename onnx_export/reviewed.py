@@ -124,7 +124,7 @@ def _check_labels(train: LabelledImages, found: Sequence[str]) -> None:
     if missing:
         raise UserError(
             f"After the review no subtype of the coarse label {missing[0]!r} is left that the model knows; train it "
-            "again with 'clustnet discover IMAGES --out RUN --resume', or undo in 'clustnet review RUN'."
+            "again with 'clustnet discover --resume RUN --out NEW', or undo in 'clustnet review RUN'."
         )
 
 
@@ -137,5 +137,5 @@ def _notes(reviewed: Reviewed, kept: Sequence[int]) -> list[str]:
     counted = f"{images:,} training image{'s' if images > 1 else ''}"
     return [
         f"the model does not tell apart yet: {', '.join(lost)} ({counted}); teach it with "
-        "'clustnet discover IMAGES --out RUN --resume'"
+        "'clustnet discover --resume RUN --out NEW'"
     ]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from clustnet.files import check_writable
-from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes
+from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes, read_arguments
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -19,7 +19,13 @@ def main(arguments: Sequence[str]) -> None:
         UserError: images or options that cannot be used, or a folder that holds something else.
         KeyboardInterrupt: stopped by the user; its message says how to go on.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.resume is not None:
+        _resume(options)
+        return
+    if options.images is None:
+        parser.error("IMAGES is missing: name the folder or file of your images")
     found = _arguments(options)
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
@@ -29,6 +35,25 @@ def main(arguments: Sequence[str]) -> None:
     from training.discover.steps import Discovery
 
     Discovery(found, options.out).go()
+
+
+def _resume(options: argparse.Namespace) -> None:
+    """Train again from the review of a run, with what it was begun with.
+
+    Raises:
+        UserError: it cannot be resumed, or other options are given, too.
+    """
+    if options.images is not None:
+        raise UserError(f"--resume takes the images of {options.resume}; leave out {options.images}.")
+    if options.out.resolve() == options.resume.resolve():
+        raise UserError(f"The run {options.resume} stays as it is; name a new folder by --out.")
+    check_writable(options.out)
+    # Imported here, so that --help does not load torch.
+    from training.discover.resuming import Resumed, check_resumable
+
+    check_resumable(options.resume)
+    before = read_arguments(options.resume)
+    Resumed(before.model_copy(update={"resume": options.resume}), options.out).go()
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
@@ -69,9 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images",
         type=Path,
+        nargs="?",
         metavar="IMAGES",
         help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file "
         "with columns file and label; or embeddings, .npy or Parquet",
+    )
+    parser.add_argument(
+        "--resume", type=Path, metavar="OLD", help="train again from the review of the run OLD, without IMAGES"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(

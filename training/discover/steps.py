@@ -34,6 +34,8 @@ TOO_MANY = (
     "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says which are "
     "nearest."
 )
+# The name of a step, what does it, and what is there once it is done.
+Step = tuple[str, Callable[[], None], Path]
 LISTING, EMBEDDED, REPRESENTATIONS = ".listing", "embedding", "representations.csv"
 
 
@@ -49,7 +51,7 @@ class Discovery:
         self.arguments, self.run = arguments, run
 
     @property
-    def steps(self) -> list[tuple[str, Callable[[], None], Path]]:
+    def steps(self) -> list[Step]:
         """The name of each step, what does it, and what is there once it is done."""
         return [
             ("read", self.read, self.run / reading.FILES),
@@ -208,12 +210,20 @@ class Discovery:
     def _notes(self) -> list[str]:
         """Return how the subtypes were found, in sentences."""
         weights = ", ".join(f"{name} {weight:.2f}" for name, weight in self._weights().items())
-        given = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
+        counts = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
+        given = f"Number of subtypes: {counts}."
+        if self.arguments.resume is not None:
+            given = f"The subtypes are those of the review of {self.arguments.resume}."
         return [
             f"Images were compared by {weights}; a weight says how well it keeps the coarse labels apart, and 0 leaves "
             "it out.",
-            f"Number of subtypes: {given}." if given else TOO_MANY,
+            TOO_MANY if self._guessed else given,
         ]
+
+    @property
+    def _guessed(self) -> bool:
+        """Whether nobody said how many subtypes there are."""
+        return not self.arguments.subtypes and self.arguments.resume is None
 
     def _commands(self) -> list[str]:
         """Return what to type next."""
@@ -232,7 +242,7 @@ class Discovery:
             "outliers": sum(row.outlier for row in rows),
         }
         print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-        if not self.arguments.subtypes:
+        if self._guessed:
             print(TOO_MANY)
         print(f"look:  {self.run / REPORT}")
         for word, command in zip(("next", "then"), self._commands(), strict=False):

@@ -49,13 +49,14 @@ def table(
     twins = duplicates.near_duplicates(distance, nearest, thumbnails)
     typical = subtypes.typicality(space, assignment.subtype)
     far = subtypes.outliers(distance[:, -1])
+    titles = assignment.titles or assignment.names
     return [
         Row(
             file=file,
             split=TRAIN if images.train[place] else TEST,
             coarse=images.labels[images.coarse[place]],
             subtype=assignment.names[assignment.subtype[place]],
-            name=assignment.names[assignment.subtype[place]],
+            name=titles[assignment.subtype[place]],
             confidence=float(assignment.confidence[place]),
             typicality=float(typical[place]),
             outlier=int(far[place]),
