@@ -131,7 +131,8 @@ class Resumed(Discovery):
         for label, name in enumerate(found.labels):
             inside = found.inside(label)
             clusters[inside] = clustering.largest_first(np.unique(ids[inside], return_inverse=True)[1])
-            print(f"  {clustering.describe(name, clusters[inside], [])}", flush=True)
+            sizes = ", ".join(f"{size:,}" for size in np.bincount(clusters[inside]))
+            print(f"  reviewed: {name}: subtypes of {sizes} images", flush=True)
         partition = [(found.images[place].image, int(clusters[place])) for place in np.flatnonzero(found.train)]
         reading.write_rows(self.run / PARTITION, ("file", "cluster"), partition)
         with replacing_folder(self.run / CLUSTERS) as folder:
@@ -185,7 +186,9 @@ def relabelled(image: Image, label: str, place: int) -> Image:
         return image
     split, _, rest = image.image.split("/", 2)
     folder, _, name = rest.rpartition("/")
-    return image._replace(image="/".join([split, label, *([folder] if folder else []), f"{place}_{name}"]), coarse=label)
+    return image._replace(
+        image="/".join([split, label, *([folder] if folder else []), f"{place}_{name}"]), coarse=label
+    )
 
 
 def reviewed_assignment(made: Assignment, found: Collection, reviewed: Sequence[ReviewedImage]) -> Assignment:
