@@ -55,7 +55,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    return write_run(tmp_path / "photos")
+    return write_run(tmp_path / "photos", 24)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_images_are_moved_by_keys(open_page: Open) -> None:
     page.keyboard.type("vehicles/2")
     page.keyboard.press("Enter")
     expect(page.locator(".subtype", has_text="vehicles/2").locator(".numbers").last).to_have_text(
-        re.compile("^17 images")
+        re.compile("^8 images")
     )
 
 
@@ -206,7 +206,7 @@ def test_the_lasso_selects_images(open_page: Open) -> None:
     for place in places[1:]:
         page.mouse.move(*place, steps=5)
     page.mouse.up()
-    expect(page.locator("#chosen")).to_have_text("60 images selected")
+    expect(page.locator("#chosen")).to_have_text("24 images selected")
 
 
 def test_two_tabs_see_one_another(open_page: Open) -> None:
