@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 
 def kept_map(kept: Path, space: Floats) -> Path:
     """Return where the map of a space is kept."""
-    return kept / f"map-{hashlib.sha256(np.ascontiguousarray(space)).hexdigest()[:16]}.npy"
+    return kept / f"map-{hashlib.sha256(space.tobytes()).hexdigest()[:16]}.npy"
 
 
 def compute(space: Floats, path: Path) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -17,17 +17,21 @@ class Worker:
     """One process, which starts at the first call and does one thing after the other."""
 
     def __init__(self) -> None:
+        self._last: Future[Any] | None = None
         self._pool = ProcessPoolExecutor(1, get_context("spawn"), _leave_with, (os.getpid(),))
 
     def do(self, work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> "Future[T]":
         """Do something in the process."""
-        return self._pool.submit(work, *arguments, **options)
+        self._last = found = self._pool.submit(work, *arguments, **options)
+        return found
 
     def stop(self) -> None:
         """End the process, whatever it does."""
-        for process in list((self._pool._processes or {}).values()):
-            process.terminate()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        # One that has nothing to do ends by itself.
+        if self._last is not None and not self._last.done():
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+        self._pool.shutdown(cancel_futures=True)
 
 
 def _leave_with(parent: int) -> None:

@@ -65,14 +65,15 @@ def _answered(
 ) -> Iterator[tuple[list[str], "Answers"]]:
     """Yield the names of images and their answers; name those that cannot be read, with the reason, on stderr."""
     for batch in batches:
-        good = [found for found in batch if found.image is not None]
+        names = [found.name for found in batch if found.image is not None]
+        images = [found.image for found in batch if found.image is not None]
         for found in batch:
             if found.image is None:
                 print(f"{found.name}: {found.fault}", file=sys.stderr)
         counts.all += len(batch)
-        counts.bad += len(batch) - len(good)
-        if good:
-            yield [found.name for found in good], source.answer(np.stack([found.image for found in good]))
+        counts.bad += len(batch) - len(images)
+        if images:
+            yield names, source.answer(np.stack(images))
 
 
 @contextmanager

@@ -9,13 +9,15 @@ const WAIT_MILLISECONDS = 1000;
 const NEAR_PIXELS = 10; // of a point, for its picture to be shown
 const CELLS = 100; // a side, in which points are looked for
 const MOST_ZOOM = 60;
+const SETTLE_MILLISECONDS = 120; // after the last move the points are drawn anew
 
 const canvas = () => byId("canvas");
 const view = { zoom: 1, x: 0, y: 0 };
 let points = null;
 let extent = [SIDE, SIDE]; // of the points, which are centred
 let cells = null;
-let drawn = null; // an image of all points, so that hovering and the lasso draw only one picture
+let drawn = null; // an image of all points and its frame, so that moving, hovering and the lasso draw only one picture
+let settled = 0;
 let lasso = null;
 let hovered = -1;
 let highlighted = null;
@@ -78,6 +80,13 @@ function redraw() {
   show();
 }
 
+/** Show the image of the points where they are now, and draw them anew when the map stands still. */
+function moved() {
+  clearTimeout(settled);
+  settled = setTimeout(redraw, SETTLE_MILLISECONDS);
+  show();
+}
+
 function show() {
   if (waiting) return;
   waiting = true;
@@ -96,13 +105,16 @@ function paint() {
   if (!drawn) {
     element.width = width * ratio;
     element.height = height * ratio;
-    drawn = new OffscreenCanvas(element.width, element.height);
-    paintPoints(drawn.getContext("2d"), ratio);
+    const image = new OffscreenCanvas(element.width, element.height);
+    paintPoints(image.getContext("2d"), ratio);
+    drawn = { image, scale, left, top };
   }
   const context = element.getContext("2d");
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, element.width, element.height);
-  context.drawImage(drawn, 0, 0);
+  const factor = scale / drawn.scale;
+  context.setTransform(factor, 0, 0, factor, ratio * (left - drawn.left * factor), ratio * (top - drawn.top * factor));
+  context.drawImage(drawn.image, 0, 0);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   const ink = getComputedStyle(element).color;
   if (lasso) {
@@ -154,7 +166,7 @@ function zoom(factor, x = canvas().clientWidth / 2, y = canvas().clientHeight / 
   view.x = dx + (view.x - dx) * change;
   view.y = dy + (view.y - dy) * change;
   view.zoom = wanted;
-  redraw();
+  moved();
 }
 
 const fingers = new Map();
@@ -175,7 +187,7 @@ function move(event) {
   else if (dragging) {
     view.x += here[0] - before[0];
     view.y += here[1] - before[1];
-    redraw();
+    moved();
   } else if (lasso) {
     lasso.push(here);
     show();
@@ -262,7 +274,7 @@ function keys(event) {
   else if (event.key in MOVES) {
     view.x += MOVES[event.key][0];
     view.y += MOVES[event.key][1];
-    redraw();
+    moved();
   } else return;
   event.preventDefault();
 }

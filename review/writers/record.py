@@ -1,10 +1,15 @@
 """A reviewed image, as writers get it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from review.pictures import Pictures
+
+# What the file names of some system may not have.
+UNUSUAL = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%#]')
+MOST_CHARACTERS = 60
 
 
 class Record(NamedTuple):
@@ -58,7 +63,5 @@ def put_all(records: Sequence[Record], pictures: Pictures, folder: Path) -> list
 
 
 def plain(name: str) -> str:
-    """Return a name as that of a file or folder that any system and any address takes."""
-    return "".join(letter if (letter.isalnum() and letter.isascii()) or letter in "-._ " else "_" for letter in name)[
-        :100
-    ]
+    """Return a name as that of a file or folder that every system takes."""
+    return UNUSUAL.sub("_", name).strip(" .")[:MOST_CHARACTERS] or "_"

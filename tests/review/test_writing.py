@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from clustnet import cli
+from review.writers.folders import folder_names
+from review.writers.record import Record
 from tests.review.runs import write_run
 
 
@@ -87,3 +89,16 @@ def test_embeddings_alone_make_a_table(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main(["review", str(run), "--write", "folders", str(tmp_path / "out")]) == cli.WRONG_INPUT
     assert "only --write csv is possible" in capsys.readouterr().err
     assert (write(run, tmp_path / "out", "csv") / "subtypes.csv").is_file()
+
+
+def test_folders_are_told_apart() -> None:
+    names = ["grey", "Grey", "a/b", "a_b", "größe", "ok/5"]
+    records = [Record(0, "x", "train", "ok", f"ok/{place}", name, 1.0, "model", "") for place, name in enumerate(names)]
+    assert list(folder_names(records).values()) == ["grey", "Grey (ok_1)", "a_b", "a_b (ok_3)", "größe", "5"]
+
+
+def test_hugging_face_reads_its_folder(run: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="Hugging Face's datasets is not installed")
+    folder = write(run, tmp_path / "out", "huggingface")
+    read = datasets.load_dataset("imagefolder", data_dir=str(folder), cache_dir=str(tmp_path / "cache"))["train"]
+    assert (len(read), read[0]["image"].size) == (59, (24, 24))
