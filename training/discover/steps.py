@@ -228,9 +228,13 @@ class Discovery:
     def _commands(self) -> list[str]:
         """Return what to type next."""
         if not has_images(self.run):
-            return []
+            return [f"clustnet review {self.run}"]
         bundle = f"models/{self.run.resolve().name}"
-        return [f"clustnet export {self.run} --out {bundle}", f"CLUSTNET_BUNDLES={bundle} make serve"]
+        return [
+            f"clustnet review {self.run}",
+            f"clustnet export {self.run} --out {bundle}",
+            f"CLUSTNET_BUNDLES={bundle} make serve",
+        ]
 
     def _tell(self) -> None:
         """Print what was found, where it is, and what to type next."""
@@ -245,5 +249,5 @@ class Discovery:
         if self._guessed:
             print(TOO_MANY)
         print(f"look:  {self.run / REPORT}")
-        for word, command in zip(("next", "then"), self._commands(), strict=False):
+        for word, command in zip(("next", "then", "then"), self._commands(), strict=False):
             print(f"{word}:  {command}")
