@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -88,6 +89,7 @@ class Review:
 
     def __post_init__(self) -> None:
         self.place = {file: place for place, file in enumerate(self.found.files)}
+        self._sizes = Counter(self.of.tolist())
         self._numbers = dict.fromkeys(self.found.labels, 0)
         for subtype in self.subtypes.values():
             self._count(subtype.id)
@@ -156,7 +158,8 @@ class Review:
                     f"{first.id} and {other.id} are of different coarse labels, so they cannot be merged; move images "
                     "to change their label."
                 )
-        self.of[np.isin(self.of, [other.id for other in others])] = first.id
+        for other in others:
+            self._put(self.members(other.id), first.id)
         if not first.name:
             named = next((other.name for other in others if other.name), "")
             self.subtypes[first.id] = first._replace(name=named)
@@ -175,11 +178,11 @@ class Review:
         moved = np.concatenate(list(parts.values()))
         if len(np.unique(moved)) < len(moved) or not (self.of[moved] == subtype.id).all():
             raise UserError(f"The parts of {subtype.id} must hold images of it, each in one part.")
-        if len(moved) == len(self.members(subtype.id)):
+        if len(moved) == self._sizes[subtype.id]:
             raise UserError(f"A split leaves images in {subtype.id}; name it anew with rename if all of them change.")
         for name, places in parts.items():
             self._make(name, subtype.coarse)
-            self.of[places] = name
+            self._put(places, name)
 
     def _move(self, action: Move) -> None:
         places = self.places(action.files)
@@ -189,10 +192,10 @@ class Review:
                 self.subtype(action.to)
             self._make(action.to, label)
         sources = set(self.of[places].tolist())
-        self.of[places] = action.to
+        self._put(places, action.to)
         self.touched.update(action.files)
-        for source in sources - {action.to}:
-            if not (self.of == source).any():
+        for source in sources:
+            if not self._sizes[source]:
                 del self.subtypes[source]
 
     def _mark(self, action: MarkImages) -> None:
@@ -200,6 +203,14 @@ class Review:
         kind = action.mark.rpartition("_")[2]
         for file in action.files:
             self.marks[file] = self.marks.get(file, {}) | {kind: action.mark}
+
+    def _put(self, places: Labels, name: str) -> None:
+        """Give images to a subtype."""
+        # An image may be named twice.
+        places = np.unique(places)
+        self._sizes.subtract(self.of[places].tolist())
+        self._sizes[name] += len(places)
+        self.of[places] = name
 
     def _make(self, name: str, label: str) -> None:
         self.subtypes[name] = Subtype(name, label)

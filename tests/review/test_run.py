@@ -77,3 +77,26 @@ def test_a_run_of_any_method_is_read(tmp_path: Path) -> None:
     before = (kept / "space.npy").stat().st_mtime_ns
     assert open_run(folder.path).rows == run.rows
     assert (kept / "space.npy").stat().st_mtime_ns == before
+
+
+def test_images_without_files_are_shown(tmp_path: Path) -> None:
+    data = {"name": "mnist", "train_images": 60, "test_images": 20}
+    coarse = {"0-4": list(range(5)), "5-9": list(range(5, 10))}
+    recipe = validated({"method": "clustnet", "data": data | {"coarse": coarse}}, "the test")
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(recipe, resume=False)
+    folder.save_checkpoint(1, {})
+    for split in ("train", "test"):
+        images = load_split(recipe.data, split)
+        assert images is not None
+        routing = np.where(np.eye(2)[np.arange(len(images)) % 2] == 1, 0.9, 0.1).astype(np.float32)
+        expert = np.repeat(np.eye(2, dtype=np.float32)[images.coarse][:, None], 2, axis=1)
+        folder.write_images(1, images, Routed(routing, expert, routing))
+    run = open_run(folder.path)
+    assert [row.file for row in run.rows][59:61] == ["train/59", "test/0"]
+    assert {row.split for row in run.rows[60:]} == {"test"}
+    assert run.pictures
+    shown = np.asarray(Image.open(io.BytesIO(run.pictures.jpeg(60, SMALL))).resize((28, 28)), int)
+    assert np.abs(shown - load_split(recipe.data, "test").images[0]).mean() < 20
+    with Image.open(run.pictures.put(60, tmp_path / "first")) as image:
+        assert image.size == (28, 28)

@@ -50,6 +50,18 @@ def test_an_id_is_never_given_twice() -> None:
     assert table(made)["ok/3"] == ("", 1)
 
 
+def test_a_copy_gives_no_id_again() -> None:
+    made = after(act("merge", subtypes=["ok/1", "ok/2"])).copy()
+    assert made.next_id("ok") == "ok/3"
+
+
+def test_an_image_named_twice_counts_once() -> None:
+    made = after(act("move", files=["ok/0.png"] * 3 + ["ok/1.png"], to="ok/2"))
+    assert table(made) == START | {"ok/1": ("", 1), "ok/2": ("", 5)}
+    made.apply(parse({"verb": "move", "files": ["ok/2.png"], "to": "ok/2"}))
+    assert "ok/1" not in made.subtypes
+
+
 def test_a_move_empties_and_relabels() -> None:
     made = after(act("move", files=FILES[:3], to="defect/2"))
     assert table(made) == {"defect/1": ("", 3), "defect/2": ("", 6), "ok/2": ("", 3)}
