@@ -27,6 +27,9 @@ def main(arguments: Sequence[str]) -> None:
     if options.images is None:
         parser.error("IMAGES is missing: name the folder or file of your images")
     found = _arguments(options)
+    if options.add is not None or options.bundle is not None:
+        _add(options, found)
+        return
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
     _check_encoders(found.encoder)
@@ -43,6 +46,8 @@ def _resume(options: argparse.Namespace) -> None:
     Raises:
         UserError: it cannot be resumed, or other options are given, too.
     """
+    if options.add is not None or options.bundle is not None:
+        raise UserError("--resume takes no --add and no --bundle; add to the run that --resume makes.")
     if options.images is not None:
         raise UserError(f"--resume takes the images of {options.resume}; leave out {options.images}.")
     if options.out.resolve() == options.resume.resolve():
@@ -54,6 +59,28 @@ def _resume(options: argparse.Namespace) -> None:
     check_resumable(options.resume)
     before = read_arguments(options.resume)
     Resumed(before.model_copy(update={"resume": options.resume}), options.out).go()
+
+
+def _add(options: argparse.Namespace, found: Arguments) -> None:
+    """Add images to a run, those that a model abstains from.
+
+    Raises:
+        UserError: the run, the bundle or the images cannot be used, or one of them is not named.
+    """
+    if options.add is None or options.bundle is None:
+        raise UserError(
+            "--add OLD and --bundle BUNDLE belong together: the run to add to, and the model that knows it."
+        )
+    if not found.images.is_dir():
+        raise UserError(f"There is no folder {found.images}; name one with new images.")
+    check_writable(options.out)
+    # Imported here, so that --help does not load torch.
+    from training.discover.adding import Added
+    from training.discover.resuming import check_resumable
+
+    check_resumable(options.add)
+    new = {"images": found.images, "subtypes": found.subtypes, "resume": options.add, "bundle": options.bundle}
+    Added(read_arguments(options.add).model_copy(update=new), options.out).go()
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
@@ -102,6 +129,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", type=Path, metavar="OLD", help="train again from the review of the run OLD, without IMAGES"
     )
+    parser.add_argument(
+        "--add",
+        type=Path,
+        metavar="OLD",
+        help="add to the run OLD those of IMAGES that a model abstains from",
+    )
+    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="with --add: the model, exported from OLD")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--subtypes",

@@ -50,6 +50,7 @@ class Arguments(Part):
         seed: decides all random numbers.
         epochs: passes over the images in training; None for the default.
         resume: the run whose review is learnt; None to begin with clusters.
+        bundle: whose model says which images are new to that run; None where none are added.
     """
 
     images: Path
@@ -60,6 +61,7 @@ class Arguments(Part):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     epochs: Count | None = None
     resume: Path | None = None
+    bundle: Path | None = None
 
     def keep(self, run: Path) -> None:
         """Write the arguments into a run, or check that the run was begun with the same.

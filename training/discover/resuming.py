@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clustnet.corrections.actions import LEAVING_OUT, MarkImages, Rename
 from clustnet.corrections.log import LOG
 from clustnet.corrections.session import Session
+from clustnet.corrections.state import Review
 from clustnet.errors import UserError
 from clustnet.files import replacing, replacing_folder, write_text
 from training.discover import clustering, embedding, reading
@@ -79,65 +81,63 @@ class Resumed(Discovery):
         """Take the images of the earlier run, without those that the review leaves out."""
         session = Session(self.before, found_by_discover(self.before))
         check_corrected(session, self.before)
-        review, images = session.review, reading.load_files(self.before)
-        left = {place for place, image in enumerate(images) if review.left_out(image.file)}
-        rows, moved = [], []
-        for place, image in enumerate(images):
-            if place not in left:
-                subtype = review.subtypes[review.of[place]]
-                decisions = " ".join(review.marks.get(image.file, {}).values())
-                chosen = int(image.file in review.touched)
-                rows.append(ReviewedImage(place, image.file, subtype.id, subtype.name, chosen, decisions))
-                moved.append(relabelled(image, subtype.coarse, place))
-        problems = [
-            Problem(image.file, image.split, image.coarse, LEAVING_OUT[review.left_out(image.file)], "review")
-            for image in (images[place] for place in sorted(left))
-        ]
-        self._link([images[row.place] for row in rows], moved)
+        rows, moved, problems = self._take(session.review)
+        with replacing_folder(self.run / IMAGES) as folder:
+            link_all(self.before, rows, moved, folder)
+        save_thumbnails(self.run, np.load(self.before / THUMBNAILS)[[row.place for row in rows]])
         reading.write_rows(self.run / REVIEWED, ReviewedImage._fields, rows)
         write_text(self.run / LISTING, (self.before / LISTING).read_text(encoding="utf-8"))
         reading.write_lists(self.run, moved, [*reading.load_problems(self.before), *problems])
         print(f"  {len(rows):,} images; the review leaves out {len(problems):,}", flush=True)
 
-    def _link(self, images: Sequence[Image], moved: Sequence[Image]) -> None:
-        """Put the images into the run, and their thumbnails."""
-        with replacing_folder(self.run / IMAGES) as folder:
-            for old, new in zip(images, moved, strict=True):
-                path = folder / new.image
-                path.parent.mkdir(parents=True, exist_ok=True)
-                link(self.before / IMAGES / old.image, path)
-        kept = {image.file for image in images}
-        places = [place for place, image in enumerate(reading.load_files(self.before)) if image.file in kept]
-        with replacing(self.run / THUMBNAILS) as temporary, temporary.open("wb") as file:
-            np.save(file, np.load(self.before / THUMBNAILS)[places])
+    def _take(self, review: Review) -> tuple[list[ReviewedImage], list[Image], list[Problem]]:
+        """Return the images of the earlier run as they were reviewed and as they are here, and those left out."""
+        rows, moved, problems = [], [], []
+        for place, image in enumerate(reading.load_files(self.before)):
+            why = review.left_out(image.file)
+            if why:
+                problems.append(Problem(image.file, image.split, image.coarse, LEAVING_OUT[why], "review"))
+                continue
+            subtype = review.subtypes[review.of[place]]
+            decisions = " ".join(review.marks.get(image.file, {}).values())
+            chosen = int(image.file in review.touched)
+            rows.append(ReviewedImage(place, image.file, subtype.id, subtype.name, chosen, decisions))
+            moved.append(relabelled(image, subtype.coarse, place))
+        return rows, moved, problems
 
     def embed(self) -> None:
         """Take the embeddings of the earlier run."""
         places = [row.place for row in self.reviewed]
-        if (self.before / embedding.EMBEDDINGS).is_dir():
-            with replacing_folder(self.run / embedding.EMBEDDINGS) as folder:
-                shutil.copytree(
-                    self.before / embedding.EMBEDDINGS, folder, copy_function=copy, dirs_exist_ok=True, symlinks=True
-                )
+        self._take_embeddings()
         with replacing_folder(self.run / embedding.ROWS) as folder:
             for name, rows in embedding.load_rows(self.before).items():
                 np.save(folder / f"{name}.npy", rows[places])
 
+    def _take_embeddings(self) -> None:
+        source = self.before / embedding.EMBEDDINGS
+        if source.is_dir() and not (self.run / embedding.EMBEDDINGS).is_dir():
+            with replacing_folder(self.run / embedding.EMBEDDINGS) as folder:
+                shutil.copytree(source, folder, copy_function=copy, dirs_exist_ok=True)
+
     def cluster(self) -> None:
         """Take the reviewed subtypes as clusters, in the space of the earlier run."""
-        found, reviewed = self.found, self.reviewed
-        ids = np.array([row.subtype for row in reviewed])
-        clusters = np.zeros(len(found.images), np.int64)
+        space = Collection.of(self.before).space[[row.place for row in self.reviewed]]
+        self._write_clusters([row.subtype for row in self.reviewed], space)
+
+    def _write_clusters(self, ids: Sequence[str], space: embedding.Floats) -> None:
+        """Write what the gate is to imitate, by the subtype of each image."""
+        found, names = self.found, np.array(ids)
+        clusters = np.zeros(len(names), np.int64)
         for label, name in enumerate(found.labels):
             inside = found.inside(label)
-            clusters[inside] = clustering.largest_first(np.unique(ids[inside], return_inverse=True)[1])
+            clusters[inside] = clustering.largest_first(np.unique(names[inside], return_inverse=True)[1])
             sizes = ", ".join(f"{size:,}" for size in np.bincount(clusters[inside]))
             print(f"  reviewed: {name}: subtypes of {sizes} images", flush=True)
         partition = [(found.images[place].image, int(clusters[place])) for place in np.flatnonzero(found.train)]
         reading.write_rows(self.run / PARTITION, ("file", "cluster"), partition)
         with replacing_folder(self.run / CLUSTERS) as folder:
             np.save(folder / "clusters.npy", clusters)
-            np.save(folder / "space.npy", Collection.of(self.before).space[[row.place for row in reviewed]])
+            np.save(folder / "space.npy", space)
             shutil.copyfile(self.before / CLUSTERS / REPRESENTATIONS, folder / REPRESENTATIONS)
 
     def _assignment(self, found: Collection) -> Assignment:
@@ -221,8 +221,22 @@ def reviewed_assignment(made: Assignment, found: Collection, reviewed: Sequence[
     )
 
 
+def link_all(before: Path, rows: Sequence[ReviewedImage], images: Sequence[Image], folder: Path) -> None:
+    """Put images of an earlier run into a folder."""
+    old = reading.load_files(before)
+    for row, image in zip(rows, images, strict=True):
+        link(before / IMAGES / old[row.place].image, folder / image.image)
+
+
+def save_thumbnails(run: Path, thumbnails: NDArray[np.uint8]) -> None:
+    """Write the thumbnails of a run's images, uint8 [N, 16, 16]."""
+    with replacing(run / THUMBNAILS) as temporary, temporary.open("wb") as file:
+        np.save(file, thumbnails)
+
+
 def link(source: Path, path: Path) -> None:
     """Put a file at a path: a link to where it is, or a copy where there are no links."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.symlink_to(source.resolve())
     except (OSError, NotImplementedError):
