@@ -1,13 +1,19 @@
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from clustnet.corrections.actions import parse
+from clustnet.corrections.session import Session
 from clustnet.corrections.state import Subtype
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from onnx_export.reviewed import Reviewed, subtypes_of_review
+from onnx_export.reviewed import Reviewed, load_reviewed, subtypes_of_review
+from tests.review.runs import LABELS, write_run
+from training.discover.collection import Collection
+from training.discover.found import found_by_discover
 from training.models.inference import Routed
 
 # Three experts and two coarse labels, ten images in each of five cells; the sixth is out of use.
@@ -61,3 +67,20 @@ def test_a_label_without_subtypes_is_refused() -> None:
     of = np.repeat([0, 1, 2, -1, -1], 10)
     with pytest.raises(UserError, match="no subtype of the coarse label 'b' is left"):
         subtypes_of_review(*data(), reviewed(IDS, of))
+
+
+def test_the_review_reaches_training_images(tmp_path: Path) -> None:
+    run = write_run(tmp_path, 24)
+    files = [image.image for image in Collection.of(run).images][::-1]
+    zeros = np.zeros(24, np.int64)
+    images = np.zeros((24, 4, 4), np.uint8)
+    train = LabelledImages("folder", "train", images, zeros, LABELS, zeros - 1, (), (0.0,), (1.0,), tuple(files))
+    assert load_reviewed(run, train, None) is None
+    session = Session(run, found_by_discover(run))
+    session.do([parse({"verb": "merge", "subtypes": ["vehicles/2", "vehicles/1"]})])
+    session.do([parse({"verb": "mark", "files": ["animals/00000.jpg"], "mark": "outlier"})])
+    found = load_reviewed(run, train, None)
+    assert found is not None
+    assert [one.id for one in found.subtypes] == ["animals/1", "animals/2", "vehicles/2"]
+    assert found.of.tolist() == [2] * 12 + [1] * 6 + [0] * 5 + [-1]
+    assert found.take(np.array([0, 23])).of.tolist() == [2, -1]
