@@ -20,10 +20,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE = 60_000
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 360, "height": 740}
 
-pytestmark = [
-    pytest.mark.heavy,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}; install Debian's chromium"),
-]
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}; install Debian's chromium")
 
 
 class Server:

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from review.worker import Worker
 
@@ -19,7 +18,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.heavy
 def test_a_worker_is_another_process() -> None:
     worker = Worker()
     assert worker.do(os.getpid).result() != os.getpid()
@@ -28,7 +26,6 @@ def test_a_worker_is_another_process() -> None:
     assert busy.cancelled() or busy.exception() is not None
 
 
-@pytest.mark.heavy
 def test_a_worker_ends_with_a_killed_server(tmp_path: Path) -> None:
     path = tmp_path / "server.py"
     path.write_text(SERVER)
