@@ -15,15 +15,16 @@ from training.discover.reading import Image, load_problems
 from training.discover.resuming import ReviewedImage, relabelled, reviewed_assignment
 from training.discover.subtypes import Assignment, read_subtypes
 
-RED = "red/left_000.png"
+RIGHT = "green/right_005.jpg"
 
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with two subtypes of each of three coarse labels."""
+    """A finished run with two subtypes of each of two coarse labels, too few images for UMAP."""
     folder = tmp_path_factory.mktemp("resuming")
     words = ["--encoder", "none", "--subtypes", "2", "--epochs", "2", "--out", str(folder / "before")]
-    assert main(["discover", str(write_coarse_folder(folder / "photos")), *words]) == DONE
+    photos = write_coarse_folder(folder / "photos", ("blue", "green"), 12)
+    assert main(["discover", str(photos), *words]) == DONE
     return folder / "before"
 
 
@@ -52,11 +53,11 @@ def test_corrections_are_learnt(before: Path, capsys: pytest.CaptureFixture[str]
     blue, green = (next(file for file in files if file.startswith(label)) for label in ("blue", "green"))
     session = review(
         before,
-        {"verb": "rename", "subtype": "red/2", "name": "rust"},
+        {"verb": "rename", "subtype": "blue/2", "name": "sky"},
         {"verb": "merge", "subtypes": ["green/1", "green/2"]},
         {"verb": "move", "files": [green], "to": "blue/1"},
         {"verb": "mark", "files": [blue], "mark": "wrong_label"},
-        {"verb": "mark", "files": [RED], "mark": "right_label"},
+        {"verb": "mark", "files": [RIGHT], "mark": "right_label"},
     )
     out = before.parent / "after"
     assert resume(before, out) == DONE
@@ -65,8 +66,8 @@ def test_corrections_are_learnt(before: Path, capsys: pytest.CaptureFixture[str]
     assert [problem.problem for problem in load_problems(out)] == ["not of this coarse label"]
     assert (rows[green].coarse, rows[green].subtype) == ("blue", "blue/1")
     assert {row.subtype for row in rows.values()} == set(session.review.subtypes)
-    assert {row.name for row in rows.values() if row.subtype == "red/2"} == {"rust"}
-    assert Session(out, found_by_discover(out)).review.marks == {RED: {"label": "right_label"}}
+    assert {row.name for row in rows.values() if row.subtype == "blue/2"} == {"sky"}
+    assert Session(out, found_by_discover(out)).review.marks == {RIGHT: {"label": "right_label"}}
     # A second call has nothing to do, and the earlier run is as it was.
     capsys.readouterr()
     assert resume(before, out) == DONE
@@ -74,7 +75,7 @@ def test_corrections_are_learnt(before: Path, capsys: pytest.CaptureFixture[str]
     assert len(read_subtypes(before / "subtypes.csv")) == len(files)
     bundle = before.parent / "bundle"
     assert main(["export", str(out), "--out", str(bundle)]) == DONE
-    assert "subtypes with names: rust" in capsys.readouterr().out
+    assert "subtypes with names: sky" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
