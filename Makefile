@@ -26,7 +26,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help setup serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering image docker-test sbom lock clean
+.PHONY: help setup serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering bench-review image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ bench-serving: $(ALL)/.installed $(PEERS)  ## measure the service beside its pee
 
 bench-clustering: $(ALL)/.installed .venv/peers/clustpy  ## measure deep clustering beside its peers
 	$(ALL)/bin/python -m benchmarks.deep_clustering
+
+bench-review: $(ALL)/.installed  ## measure the review's page with many images (needs Chromium)
+	$(ALL)/bin/python -m benchmarks.review --images 20000
 
 image: $(SERVING)/.installed  ## build the image clustnet:RUNTIME (cpu or gpu) with its labels
 	$(SERVING)/bin/python -m deploy.image.build --runtime $(RUNTIME)

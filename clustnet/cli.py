@@ -16,6 +16,7 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 # By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
     "discover": ("training.commands.discover", "find the subtypes in folders of images, the whole way"),
+    "review": ("review.command", "look at the subtypes of a run, name and correct them"),
     "train": ("training.commands.train", "train a recipe: images with coarse labels -> run"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),

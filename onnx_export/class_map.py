@@ -101,12 +101,7 @@ def subtypes_of_cells(routed: Routed, train: LabelledImages) -> Subtypes:
         routed: the model's predictions for training images.
         train: the same images.
     """
-    counts = _cell_counts(routed, train)
-    images = np.bincount(train.coarse, minlength=len(train.coarse_labels))
-    used = counts >= np.maximum(1, MIN_CELL_SHARE * images)
-    without = np.flatnonzero(~used.any(axis=0))
-    most_probable = cell_probability(routed.weights, routed.expert_probability).sum(axis=0).argmax(axis=0)
-    used[most_probable[without], without] = True
+    used, counts = used_cells(routed, train)
     values, found = identity_class_map(used)
     largest_first = sorted(range(len(found)), key=lambda subtype: (found[subtype][1], -counts[found[subtype]]))
     names = [train.coarse_labels[coarse] for _, coarse in found]
@@ -124,6 +119,20 @@ def subtypes_of_cells(routed: Routed, train: LabelledImages) -> Subtypes:
             reference_indices=[],
         ),
     )
+
+
+def used_cells(routed: Routed, train: LabelledImages) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which cells are in use, bool [E, K], and how many images are in each cell, int64 [E, K].
+
+    Args: as ``subtypes_of_cells``.
+    """
+    counts = _cell_counts(routed, train)
+    images = np.bincount(train.coarse, minlength=len(train.coarse_labels))
+    used: NDArray[np.bool_] = counts >= np.maximum(1, MIN_CELL_SHARE * images)
+    without = np.flatnonzero(~used.any(axis=0))
+    most_probable = cell_probability(routed.weights, routed.expert_probability).sum(axis=0).argmax(axis=0)
+    used[most_probable[without], without] = True
+    return used, counts
 
 
 def _cell_counts(routed: Routed, train: LabelledImages) -> NDArray[np.int64]:

@@ -26,8 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     shown = [name for name in ("coarse_accuracy", "class_accuracy") if name in scores]
     if shown:
         print(", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown) + " (test split)")
-    if exported.manifest.class_map.kind == "cells":
-        print(f"subtypes without names: {', '.join(exported.manifest.class_names)}")
+    for what, named in (("subtypes with names", True), ("subtypes without names", False)):
+        names = [subtype.name for subtype in exported.manifest.subtypes if subtype.named == named]
+        if names and exported.manifest.class_map.kind == "cells":
+            print(f"{what}: {', '.join(names)}")
+    for note in exported.notes:
+        print(note)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -35,6 +35,7 @@ from onnx_export.graphs import predict, write_graphs
 from onnx_export.inputs import Inputs, load_inputs
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
+from onnx_export.reviewed import load_reviewed
 from onnx_export.tables import evaluate
 from training.recipe.recipe import BaseRecipe
 from training.runs.run_folder import RunFolder
@@ -52,10 +53,12 @@ class Exported:
     Args:
         manifest: the bundle's manifest.
         parity: the largest absolute difference between torch and the graphs.
+        notes: in sentences, what the review has that the model does not know yet.
     """
 
     manifest: Manifest
     parity: float
+    notes: tuple[str, ...] = ()
 
 
 def export(run: Path, out: Path, name: str | None = None, version: str = "1", examples: bool = True) -> Exported:
@@ -81,7 +84,11 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
     recipe, model = folder.recipe(), folder.load_network()
     inputs = load_inputs(recipe, folder)
     train, test, named = inputs.train, inputs.test, inputs.named
-    fitted = fit(model, recipe.hard, recipe.reference, train, named)
+    reviewed = load_reviewed(run, train, test)
+    if reviewed is not None:
+        # A person has named the subtypes, which may be others than the classes of reference images.
+        named = None
+    fitted = fit(model, recipe.hard, recipe.reference, train, named, reviewed)
     mixture = fitted.mixture(model, recipe.hard)
     shown = spread(train) if test is None else test
     found = predict(mixture, shown.images)
@@ -113,7 +120,7 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
         (bundle / "README.md").write_text(card, encoding="utf-8")
         manifest = manifest.model_copy(update={"files": _hashes(bundle)})
         _write(bundle / MANIFEST, manifest.model_dump_json(indent=1))
-    return Exported(manifest, parity)
+    return Exported(manifest, parity, fitted.notes)
 
 
 def _check_options(out: Path, name: str, version: str) -> None:

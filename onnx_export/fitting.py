@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from clustnet.bundles.bundle import Abstention, Calibration
@@ -14,6 +15,7 @@ from clustnet.scores.scores import cells
 from onnx_export.class_map import Subtypes, subtypes_of_cells, subtypes_of_references
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
+from onnx_export.reviewed import Reviewed, subtypes_of_review
 from training.models.inference import Routed
 from training.models.mixture import GatedExperts
 from training.recipe.recipe import Reference
@@ -26,12 +28,13 @@ ABSTAINED = 0.01
 
 @dataclass(frozen=True)
 class Fitted:
-    """Everything that makes a bundle of a trained model."""
+    """Everything that makes a bundle of a trained model; ``notes`` say in sentences what the review has beyond it."""
 
     subtypes: Subtypes
     calibration: Calibration
     confidence: Confidence
     abstention: Abstention
+    notes: tuple[str, ...] = ()
 
     def mixture(self, model: GatedExperts, hard: bool) -> Mixture:
         """Return the whole model, in evaluation mode; ``hard`` if one expert alone decides."""
@@ -40,7 +43,12 @@ class Fitted:
 
 
 def fit(
-    model: GatedExperts, hard: bool, reference: Reference, train: LabelledImages, named: LabelledImages | None
+    model: GatedExperts,
+    hard: bool,
+    reference: Reference,
+    train: LabelledImages,
+    named: LabelledImages | None,
+    reviewed: Reviewed | None = None,
 ) -> Fitted:
     """Fit the class map on the reference images' classes, all else on the training split without fine labels.
 
@@ -51,18 +59,22 @@ def fit(
         train: the training split.
         named: the images that may serve as reference images; None where no fine class is known, and then each cell in
             use is a subtype.
+        reviewed: what a person said of the training images, which goes before ``named``; None for nothing.
 
     Raises:
         UserError: a class has fewer training images than the recipe requests.
     """
     some = spread(train)
     routed, features = route_with_features(model, some.images, hard)
-    if named is None:
+    notes: list[str] = []
+    if reviewed is not None:
+        subtypes, notes = subtypes_of_review(routed, some, reviewed.take(every_few(train)))
+    elif named is None:
         subtypes = subtypes_of_cells(routed, some)
     else:
         subtypes = subtypes_of_references(model, hard, reference, routed, named)
     confidence, abstention = fit_abstention(routed, features, f"{train.name}:{train.split}")
-    return Fitted(subtypes, fit_calibration(routed, subtypes, some), confidence, abstention)
+    return Fitted(subtypes, fit_calibration(routed, subtypes, some), confidence, abstention, tuple(notes))
 
 
 def fit_calibration(routed: Routed, subtypes: Subtypes, train: LabelledImages) -> Calibration:
@@ -102,4 +114,9 @@ def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confide
 
 def spread(train: LabelledImages) -> LabelledImages:
     """Return every so many-th image, since the first alone may be of one kind."""
-    return train.take(np.arange(len(train))[:: max(1, len(train) // MIN_FITTED_IMAGES)])
+    return train.take(every_few(train))
+
+
+def every_few(train: LabelledImages) -> NDArray[np.int64]:
+    """Return the places of every so many-th image, int64 [M]."""
+    return np.arange(len(train))[:: max(1, len(train) // MIN_FITTED_IMAGES)]

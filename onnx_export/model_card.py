@@ -49,7 +49,9 @@ def _purpose(manifest: Manifest) -> str:
         labels = f"It predicts the coarse label ({', '.join(manifest.coarse_labels)}). The routing"
     classes = f"{len(manifest.subtypes)} fine classes"
     if manifest.class_map.kind == "cells":
-        classes = f"{len(manifest.subtypes)} subtypes, which nobody has named yet"
+        by_person = sum(subtype.named for subtype in manifest.subtypes)
+        said = f"{by_person} of them named by a person" if by_person else "which nobody has named yet"
+        classes = f"{len(manifest.subtypes)} subtypes, {said}"
     return (
         f"A gate that routes each image to one of {manifest.experts} experts ({manifest.routing} routing). "
         f"{labels}, read through a class map, guesses one of {classes}: {', '.join(manifest.class_names)}."
@@ -68,6 +70,8 @@ def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> st
             "the training images of its coarse label go to. Those of a coarse label are numbered by their number of "
             "training images, the largest first. This run used no fine label."
         )
+        if any(subtype.named for subtype in manifest.subtypes):
+            class_map += " A person looked at the subtypes; cells that were merged there share a subtype."
     return (
         f"Method `{manifest.method}` on the training split of {recipe.data.name}, {labels}, "
         f"seed {recipe.seed}. {class_map}\n\n"

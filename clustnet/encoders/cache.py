@@ -5,7 +5,7 @@ Each encoder and size has its own SQLite file. Nothing of it is held in memory, 
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,3 +113,15 @@ class EmbeddingCache:
             raise UserError(
                 f"The embeddings {self.path} cannot be used ({error}); remove the file and go on."
             ) from None
+
+
+def copy_embeddings(source: Path, folder: Path) -> None:
+    """Copy the embeddings of all encoders into a folder, also while another process writes them.
+
+    Args:
+        source: a folder of embeddings.
+        folder: which has none.
+    """
+    for path in source.glob("*.sqlite"):
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("VACUUM INTO ?", [str(folder / path.name)])

@@ -131,10 +131,11 @@ class Reader:
     Args:
         filesystem: where the files are.
         info: what the model reads and answers.
+        truth: whether folders and columns say what is true of an image.
     """
 
-    def __init__(self, filesystem: fs.FileSystem, info: ModelInfo) -> None:
-        self._filesystem = filesystem
+    def __init__(self, filesystem: fs.FileSystem, info: ModelInfo, truth: bool = True) -> None:
+        self._filesystem, self._truth = filesystem, truth
         self._spec = info.input
         self._names = TruthNames(info.folder_names)
         self._pixels = math.prod(info.input.shape)
@@ -179,7 +180,7 @@ class Reader:
         """Return the images of some rows, which are the unit's from ``done`` on."""
         batch = Batch(unit.first + done)
         images, tensors = self._image_column(table.column(IMAGE))
-        names = [name for name in (LABEL, COARSE) if name in table.schema.names]
+        names = [name for name in (LABEL, COARSE) if self._truth and name in table.schema.names]
         for row in range(len(table)):
             try:
                 # One value at a time, as a long one may be there many times over.

@@ -28,13 +28,17 @@ Floats = NDArray[np.float32]
 _one_at_a_time = threading.RLock()
 
 
-def manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
-    """Return the manifold's coordinates of rows, float32 [N, 5].
+def manifold(
+    rows: Floats, neighbours: int, seed: int, components: int = COMPONENTS, min_distance: float = 0.0
+) -> Floats:
+    """Return the manifold's coordinates of rows, float32 [N, components].
 
     Args:
         rows: float32 [N, features].
         neighbours: of each row that the manifold is found by; at most N - 1 are taken.
         seed: of everything random.
+        components: of the coordinates, 5 by default; 2 to draw them.
+        min_distance: of rows that are drawn; 0 packs those of a cluster tightly.
 
     Raises:
         UserError: as ``check_manifold``.
@@ -48,9 +52,9 @@ def manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
     distances, nearest = NearestNeighbors(n_neighbors=neighbours).fit(rows).kneighbors(rows)
     umap = UMAP(
         neighbours,
-        COMPONENTS,
+        components,
         n_epochs=EPOCHS,
-        min_dist=0.0,
+        min_dist=min_distance,
         random_state=seed,
         n_jobs=1,
         # Exact neighbours are much faster to find for few images than by UMAP's own search.

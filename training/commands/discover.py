@@ -11,7 +11,7 @@ from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from clustnet.files import check_writable
 from clustnet.options import LOCAL, add_engine, check_workers
-from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes
+from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes, read_arguments
 from training.discover.engines import Engine, on_threads
 
 
@@ -22,8 +22,17 @@ def main(arguments: Sequence[str]) -> None:
         UserError: images or options that cannot be used, or a folder that holds something else.
         KeyboardInterrupt: stopped by the user; its message says how to go on.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.resume is not None:
+        _resume(options)
+        return
+    if options.images is None:
+        parser.error("IMAGES is missing: name the folder or file of your images")
     found = _arguments(options)
+    if options.add is not None or options.bundle is not None:
+        _add(options, found)
+        return
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
     _check_encoders(found.encoder)
@@ -53,6 +62,50 @@ def _engine(options: argparse.Namespace) -> Engine:
             f"--engine ray needs {error.name}; install it with: pip install '.[ray]' in the repository"
         ) from None
     return partial(on_ray, workers=options.workers)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    """Train again from the review of a run, with what it was begun with.
+
+    Raises:
+        UserError: it cannot be resumed, or other options are given, too.
+    """
+    if options.add is not None or options.bundle is not None:
+        raise UserError("--resume takes no --add and no --bundle; add to the run that --resume makes.")
+    if options.images is not None:
+        raise UserError(f"--resume takes the images of {options.resume}; leave out {options.images}.")
+    if options.out.resolve() == options.resume.resolve():
+        raise UserError(f"The run {options.resume} stays as it is; name a new folder by --out.")
+    check_writable(options.out)
+    # Imported here, so that --help does not load torch.
+    from training.discover.resuming import Resumed, check_resumable
+
+    check_resumable(options.resume)
+    before = read_arguments(options.resume)
+    Resumed(before.model_copy(update={"resume": options.resume}), options.out, options.cache, _engine(options)).go()
+
+
+def _add(options: argparse.Namespace, found: Arguments) -> None:
+    """Add images to a run, those that a model abstains from.
+
+    Raises:
+        UserError: the run, the bundle or the images cannot be used, or one of them is not named.
+    """
+    if options.add is None or options.bundle is None:
+        raise UserError(
+            "--add OLD and --bundle BUNDLE belong together: the run to add to, and the model that knows it."
+        )
+    if not found.images.is_dir():
+        raise UserError(f"There is no folder {found.images}; name one with new images.")
+    check_writable(options.out)
+    # Imported here, so that --help does not load torch.
+    from training.discover.adding import Added
+    from training.discover.resuming import check_resumable
+
+    check_resumable(options.add)
+    new = {"images": found.images, "subtypes": found.subtypes, "resume": options.add, "bundle": options.bundle}
+    arguments = read_arguments(options.add).model_copy(update=new)
+    Added(arguments, options.out, options.cache, _engine(options)).go()
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
@@ -93,10 +146,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "images",
         type=Path,
+        nargs="?",
         metavar="IMAGES",
         help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file "
         "with columns file and label; or embeddings, .npy or Parquet",
     )
+    parser.add_argument(
+        "--resume", type=Path, metavar="OLD", help="train again from the review of the run OLD, without IMAGES"
+    )
+    parser.add_argument(
+        "--add",
+        type=Path,
+        metavar="OLD",
+        help="add to the run OLD those of IMAGES that a model abstains from",
+    )
+    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="with --add: the model, exported from OLD")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--subtypes",

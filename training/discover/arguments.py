@@ -49,6 +49,8 @@ class Arguments(Part):
         encoder: ``auto``, ``none``, or the names of encoders.
         seed: decides all random numbers.
         epochs: passes over the images in training; None for the default.
+        resume: the run whose review is learnt; None to begin with clusters.
+        bundle: whose model says which images are new to that run; None where none are added.
     """
 
     images: Path
@@ -58,6 +60,8 @@ class Arguments(Part):
     encoder: Annotated[tuple[str, ...], Field(min_length=1)] = (AUTO,)
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     epochs: Count | None = None
+    resume: Path | None = None
+    bundle: Path | None = None
 
     def keep(self, run: Path) -> None:
         """Write the arguments into a run, or check that the run was begun with the same.
@@ -71,11 +75,16 @@ class Arguments(Part):
                 raise UserError(f"{run} is not empty and was not begun by 'clustnet discover'; choose another --out.")
             write_text(path, self.model_dump_json(indent=1) + "\n")
             return
-        before = Arguments.model_validate_json(path.read_text(encoding="utf-8"))
+        before = read_arguments(run)
         for name in type(self).model_fields:
             old, new = (part.model_dump(mode="json")[name] for part in (before, self))
             if old != new:
                 raise UserError(f"{run} was begun with {name} {old} and now it is {new}; choose another --out.")
+
+
+def read_arguments(run: Path) -> Arguments:
+    """Return what a run was begun with."""
+    return Arguments.model_validate_json((run / ARGUMENTS).read_text(encoding="utf-8"))
 
 
 def parse_subtypes(text: str) -> dict[str, int]:

@@ -35,6 +35,8 @@ TOO_MANY = (
     "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says which are "
     "nearest."
 )
+# The name of a step, what does it, and what is there once it is done.
+Step = tuple[str, Callable[[], None], Path]
 LISTING, EMBEDDED, REPRESENTATIONS = ".listing", "embedding", "representations.csv"
 
 
@@ -52,7 +54,7 @@ class Discovery:
         self.arguments, self.run, self.cache, self.engine = arguments, run, cache, engine
 
     @property
-    def steps(self) -> list[tuple[str, Callable[[], None], Path]]:
+    def steps(self) -> list[Step]:
         """The name of each step, what does it, and what is there once it is done."""
         return [
             ("read", self.read, self.run / reading.FILES),
@@ -222,19 +224,31 @@ class Discovery:
     def _notes(self) -> list[str]:
         """Return how the subtypes were found, in sentences."""
         weights = ", ".join(f"{name} {weight:.2f}" for name, weight in self._weights().items())
-        given = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
+        counts = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
+        given = f"Number of subtypes: {counts}."
+        if self.arguments.resume is not None:
+            given = f"The subtypes are those of the review of {self.arguments.resume}."
         return [
             f"Images were compared by {weights}; a weight says how well it keeps the coarse labels apart, and 0 leaves "
             "it out.",
-            f"Number of subtypes: {given}." if given else TOO_MANY,
+            TOO_MANY if self._guessed else given,
         ]
+
+    @property
+    def _guessed(self) -> bool:
+        """Whether nobody said how many subtypes there are."""
+        return not self.arguments.subtypes and self.arguments.resume is None
 
     def _commands(self) -> list[str]:
         """Return what to type next."""
         if not has_images(self.run):
-            return []
+            return [f"clustnet review {self.run}"]
         bundle = f"models/{self.run.resolve().name}"
-        return [f"clustnet export {self.run} --out {bundle}", f"CLUSTNET_BUNDLES={bundle} make serve"]
+        return [
+            f"clustnet review {self.run}",
+            f"clustnet export {self.run} --out {bundle}",
+            f"CLUSTNET_BUNDLES={bundle} make serve",
+        ]
 
     def _tell(self) -> None:
         """Print what was found, where it is, and what to type next."""
@@ -246,8 +260,8 @@ class Discovery:
             "outliers": sum(row.outlier for row in rows),
         }
         print(", ".join(f"{count:,} {name}" for name, count in counts.items()))
-        if not self.arguments.subtypes:
+        if self._guessed:
             print(TOO_MANY)
         print(f"look:  {self.run / REPORT}")
-        for word, command in zip(("next", "then"), self._commands(), strict=False):
+        for word, command in zip(("next", "then", "then"), self._commands(), strict=False):
             print(f"{word}:  {command}")

@@ -62,12 +62,14 @@ class Assignment:
         labels: the coarse label of each subtype.
         subtype: int64 [N], 0 to C - 1.
         confidence: float32 [N].
+        titles: what a person calls each subtype; its name where nobody did, and nothing where nobody named any.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     subtype: Labels
     confidence: Floats
+    titles: tuple[str, ...] = ()
 
 
 class Routing(NamedTuple):

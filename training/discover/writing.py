@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from clustnet.files import replacing_folder, write_text
-from training.discover import duplicates, merges, sheets, subtypes
+from training.discover import merges, sheets, subtypes
 from training.discover.collection import Collection
 from training.discover.progress import show
 from training.discover.reading import THUMBNAILS, load_problems, write_rows
 from training.discover.report import Report, page
 from training.discover.subtypes import Assignment, Row, Summary
-from training.discover.suspects import suspects
+from training.discover.table import Images, table
 
 SHEETS, REPORT, MERGES, SUMMARY = "sheets", "report.html", "merges.csv", "summary.csv"
 
@@ -74,28 +74,9 @@ def _merges(found: Collection, assignment: Assignment) -> tuple[list[merges.Merg
 
 def _rows(found: Collection, assignment: Assignment, seed: int) -> list[Row]:
     """Return the table of all images."""
-    space = found.space
-    wrong = suspects(space, found.coarse, found.train, seed)
-    distance, nearest = duplicates.neighbours(space)
     thumbnails = np.load(found.run / THUMBNAILS) if has_images(found.run) else None
-    twins = duplicates.near_duplicates(distance, nearest, thumbnails)
-    typical = subtypes.typicality(space, assignment.subtype)
-    far = subtypes.outliers(distance[:, -1])
-    return [
-        Row(
-            file=image.file,
-            split=image.split,
-            coarse=image.coarse,
-            subtype=assignment.names[assignment.subtype[place]],
-            name=assignment.names[assignment.subtype[place]],
-            confidence=float(assignment.confidence[place]),
-            typicality=float(typical[place]),
-            outlier=int(far[place]),
-            suspect="" if wrong[place] < 0 else found.labels[wrong[place]],
-            duplicate_of="" if twins[place] < 0 else found.images[twins[place]].file,
-        )
-        for place, image in enumerate(found.images)
-    ]
+    images = Images([image.file for image in found.images], found.coarse, found.labels, found.train)
+    return table(images, found.space, thumbnails, assignment, seed)
 
 
 def _draw(found: Collection, rows: Sequence[Row], lines: Sequence[Summary], assignment: Assignment) -> dict[str, bytes]:

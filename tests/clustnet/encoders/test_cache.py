@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clustnet.encoders import EncoderSpec
-from clustnet.encoders.cache import EmbeddingCache, Key
+from clustnet.encoders.cache import EmbeddingCache, Key, copy_embeddings
 from clustnet.errors import UserError
 
 SPEC = EncoderSpec(name="tiny", sha256="a" * 64, size=(8, 8), mean=(0, 0, 0), std=(1, 1, 1), features=3)
@@ -35,6 +35,18 @@ def test_rows_go_where_they_are_wanted(tmp_path: Path) -> None:
     np.testing.assert_array_equal(out, rows(8))
     with pytest.raises(KeyError):
         cache.rows([Key(b"x" * 32)])
+
+
+def test_a_copy_stands_alone(tmp_path: Path) -> None:
+    source, folder = tmp_path / "source", tmp_path / "copy"
+    folder.mkdir()
+    cache = EmbeddingCache(source, SPEC)
+    cache.add(KEYS, rows(8))
+    copy_embeddings(source, folder)
+    copied = EmbeddingCache(folder, SPEC)
+    copied.add([Key(b"x" * 32)], rows(1))
+    assert (len(cache), len(copied)) == (8, 9)
+    np.testing.assert_array_equal(copied.rows(KEYS), rows(8))
 
 
 def test_several_write_at_once(tmp_path: Path) -> None:
