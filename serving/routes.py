@@ -61,10 +61,10 @@ MODEL_CARD = Endpoint("/model.json", GET)
 METRICS = Endpoint("/metrics", GET, scope="admin")
 DOCUMENT = Endpoint("/docs.json", GET, scope=None)
 
-# BentoML's own; its clients read the schema.
 LIVE = Endpoint("/livez", GET, scope=None)
 READY = Endpoint("/readyz", GET, scope=None)
 HEALTH = Endpoint("/healthz", GET, scope=None)
+# BentoML's clients read it.
 BENTOML_SCHEMA = Endpoint("/schema.json", GET)
 
 # The Open Inference Protocol.

@@ -3,13 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
-from serving.refusals import ERRORS
 
 
 class AnsweringModel(BaseModel):
@@ -72,11 +70,6 @@ class Error(BaseModel):
     """Why there is no prediction."""
 
     error: str
-
-
-async def fail(_: Request, __: Exception) -> Response:
-    """Answer a fault of this program, which Starlette raises again for the log."""
-    return JSONResponse({"error": ERRORS[500]}, 500)
 
 
 def as_json(answer: BaseModel) -> Response:

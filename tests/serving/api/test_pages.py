@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from clustnet.bundles.bundle import Bundle
 from clustnet.errors import UserError
 from serving.api.pages import STATIC
-from serving.models.models import card_of
+from serving.models.catalogue import card_of
 from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
 
 
