@@ -17,6 +17,7 @@ from serving.headers import CONTENT_ENCODING, ID_NAME, header, kept_id
 from serving.metrics.drift import Watch
 from serving.metrics.metrics import count_predictions
 from serving.middleware.tracing import step
+from serving.models.watchdog import WATCHDOG
 from serving.refusals import Refusal
 
 # A body of about five digits, which takes two milliseconds.
@@ -69,7 +70,7 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watc
     """
     start = time.perf_counter()
     with step("infer") as span:
-        outputs = predictor.predict(images)
+        outputs = _predict(predictor, images)
         if span:
             manifest = predictor.manifest
             attributes = {"clustnet.model": manifest.name, "clustnet.version": manifest.version}
@@ -80,6 +81,17 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watc
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
     watch.note(outputs, images, predictor.manifest)
     return outputs
+
+
+def _predict(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
+    with WATCHDOG.watched(len(images)) as options:
+        try:
+            return predictor.predict(images, options=options)
+        except Exception:
+            if not options.terminate:
+                raise
+            fault = f"takes too long for {len(images)} such images; serve another version of it"
+            raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.") from None
 
 
 def predict_kept(request: Request, predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:

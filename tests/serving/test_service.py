@@ -153,8 +153,8 @@ def test_numbers_that_are_not_finite_are_500(
 ) -> None:
     predict = Predictor.predict
 
-    def damaged(self: Predictor, images: np.ndarray) -> Predictions:
-        outputs = predict(self, images)
+    def damaged(self: Predictor, images: np.ndarray, **options: Any) -> Predictions:
+        outputs = predict(self, images, **options)
         outputs.class_probability[-1, -1] = value
         return outputs
 

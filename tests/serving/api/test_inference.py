@@ -1,6 +1,7 @@
 import gzip
 import json
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def test_numbers_that_are_not_finite_are_refused(predictor: Predictor, monkeypat
     images = np.zeros((2, 28, 28), np.uint8)
     outputs = predictor.predict(images)
     outputs.routing[1, 0] = np.nan
-    monkeypatch.setattr(predictor, "predict", lambda _: outputs)
+    monkeypatch.setattr(predictor, "predict", lambda _, **__: outputs)
     before = value("clustnet_inference_seconds_count")
     with pytest.raises(Refusal, match=r"^The model 'synthetic' answered with numbers that are not finite") as caught:
         predict_counted(predictor, images, Watch())
@@ -49,9 +50,9 @@ def test_only_small_work_stays_in_the_loop(
     threads: list[str] = []
     predict = Predictor.predict
 
-    def noting(self: Predictor, images: NDArray[np.uint8]) -> Predictions:
+    def noting(self: Predictor, images: NDArray[np.uint8], **options: Any) -> Predictions:
         threads.append(threading.current_thread().name)
-        return predict(self, images)
+        return predict(self, images, **options)
 
     monkeypatch.setattr(Predictor, "predict", noting)
     content = json.dumps({"images": np.zeros((count, 28, 28), int).tolist()}).encode()
