@@ -19,7 +19,7 @@ from serving.api import pages, predict
 from serving.api.feedback import give_feedback
 from serving.api.feedback_store import FeedbackStore
 from serving.api.state import State
-from serving.gate import GATE, Gate
+from serving.gate import GATE, ORIGINS, Gate
 from serving.headers import HOST, field_name
 from serving.keys.access import Access, needed_scope
 from serving.keys.key_file import KeyFile
@@ -176,7 +176,7 @@ def _new_state(settings: Settings, answered: Collection[Endpoint]) -> State:
 
 
 @asynccontextmanager
-async def _running(app: Starlette) -> AsyncIterator[dict[str, Gate]]:
+async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
     """Do what goes on beside the requests, as long as the application runs."""
     state: State = app.state.service
     jobs = [DEFERRED.run(), state.watch.run(), state.models.run()]
@@ -184,7 +184,7 @@ async def _running(app: Starlette) -> AsyncIterator[dict[str, Gate]]:
         jobs.append(state.feedback.run())
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
-        yield {GATE: state.gate}
+        yield {GATE: state.gate, ORIGINS: state.settings.cors_origins}
     finally:
         for task in tasks:
             task.cancel()

@@ -61,7 +61,7 @@ OVER_HTTP = UserError("Serve this service with 'bentoml serve', and send request
 class Served(bentoml.Service):  # type: ignore[misc] # BentoML loads it lazily, so untyped
     """A BentoML service that is answered by this project's application instead of BentoML's own.
 
-    BentoML's costs a request of one image 12 to 14 % more (benchmarks/README.md), and reshapes, coerces and fetches
+    BentoML's costs a request of one image 18 % more (benchmarks/README.md), and reshapes, coerces and fetches
     what clients send.
     """
 

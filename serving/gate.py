@@ -12,8 +12,9 @@ from serving.headers import CONTENT_ENCODING, CONTENT_LENGTH, header
 from serving.metrics.metrics import IN_FLIGHT, LIMIT
 from serving.refusals import Refusal, overloaded, too_large
 
-# The gate's name in the lifespan's state, where ``serving.wire`` looks for it.
-GATE = "gate"
+# The names of the gate and of the origins whose pages may use the service, in the lifespan's state: ``serving.wire``
+# looks for them there.
+GATE, ORIGINS = "gate", "origins"
 
 
 @dataclass(frozen=True)

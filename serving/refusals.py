@@ -87,14 +87,9 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
         return JSONResponse({"error": str(self)}, self.status, self.headers)
 
 
-def try_again(why: str) -> str:
-    """Return the sentence for a client under overload."""
-    return f"{why}; try again in {RETRY_SECONDS} second."
-
-
 def overloaded(why: str) -> Refusal:
     """Return the refusal of a request that is one too many."""
-    return Refusal(503, "overloaded", try_again(why), {RETRY_AFTER: str(RETRY_SECONDS)})
+    return Refusal(503, "overloaded", f"{why}; try again in {RETRY_SECONDS} second.", {RETRY_AFTER: str(RETRY_SECONDS)})
 
 
 def too_large(max_bytes: int) -> Refusal:

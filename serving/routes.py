@@ -107,9 +107,3 @@ def metric_of(path: str) -> str:
     """Return the label of a request's path in the metrics, ``other`` for all that are not counted by themselves."""
     endpoint = endpoint_of(path)
     return endpoint.metric if endpoint else OTHER
-
-
-def computes(path: str) -> bool:
-    """Return whether requests to a path take more than a look-up, so that they wait for their turn."""
-    endpoint = endpoint_of(path)
-    return endpoint is not None and endpoint.computes

@@ -73,7 +73,7 @@ class Error(BaseModel):
 
 
 def as_json(answer: BaseModel) -> Response:
-    """Return an answer in JSON; BentoML would check it first against a schema that it makes for each answer."""
+    """Return an answer in JSON."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

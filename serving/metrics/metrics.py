@@ -1,7 +1,6 @@
-"""The metrics that Prometheus reads; every label takes its values from a closed set.
+"""The metrics that Prometheus reads; every label takes its values from a closed set, so that no client can add series.
 
-BentoML's own metrics are off, because they label each request with its raw path, so that a client can add series
-without end. prometheus_client adds up several workers by itself, as ``choose_folder`` has set up.
+prometheus_client adds up several workers by itself, as ``choose_folder`` has set up.
 """
 
 import os

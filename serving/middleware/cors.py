@@ -7,11 +7,16 @@ from serving.headers import (
     AUTHORIZATION,
     CONTENT_TYPE,
     HEADER_LENGTH,
+    ORIGIN,
     REQUEST_ID,
     RETRY_AFTER,
+    VARY,
     WWW_AUTHENTICATE,
+    Fields,
+    header,
 )
 
+ANY_ORIGIN = "*"
 EXPOSED_HEADERS = (REQUEST_ID, RETRY_AFTER, WWW_AUTHENTICATE, HEADER_LENGTH)
 
 
@@ -23,3 +28,21 @@ def cors_options(origins: tuple[str, ...]) -> dict[str, Any]:
         "allow_headers": (API_KEY, AUTHORIZATION, CONTENT_TYPE, REQUEST_ID, HEADER_LENGTH),
         "expose_headers": EXPOSED_HEADERS,
     }
+
+
+def cors_fields(origins: tuple[str, ...], fields: Fields) -> str:
+    """Return what CORSMiddleware would add to an answer that does not pass it, in lines that each end with CRLF.
+
+    Args:
+        origins: those whose pages may use the service; without any it adds nothing.
+        fields: the request's headers.
+    """
+    if not origins:
+        return ""
+    origin = header(fields, ORIGIN)
+    lines = [f"{VARY.lower()}: {ORIGIN}"]
+    if origin is not None:
+        lines.append(f"access-control-expose-headers: {', '.join(EXPOSED_HEADERS)}")
+        if ANY_ORIGIN in origins or origin in origins:
+            lines.append(f"access-control-allow-origin: {ANY_ORIGIN if ANY_ORIGIN in origins else origin}")
+    return "".join(f"{line}\r\n" for line in lines)

@@ -1,4 +1,4 @@
-"""The OpenAPI document; BentoML's own cannot describe the limits and the errors."""
+"""The OpenAPI document, with the limits and the errors."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

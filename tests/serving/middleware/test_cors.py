@@ -1,9 +1,14 @@
+import asyncio
 from pathlib import Path
 
 import httpx
+import pytest
+from starlette.middleware.cors import CORSMiddleware
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from serving.keys.keys import make_key
+from serving.middleware.cors import cors_fields, cors_options
 from tests.serving.server import running_service
 
 PAGE = "https://page.example"
@@ -14,6 +19,36 @@ HEADERS = {"Access-Control-Request-Headers": "content-type,x-api-key,x-request-i
 def test_without_the_setting_other_sites_are_refused(client: TestClient) -> None:
     for answer in (client.get("/livez", headers={"Origin": PAGE}), client.options("/predict", headers=PREFLIGHT)):
         assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+async def asked_of_starlette(origins: tuple[str, ...], origin: str | None) -> dict[str, str]:
+    """Return the headers that CORSMiddleware adds."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": fields_of(origin)}
+    await CORSMiddleware(nothing, **cors_options(origins))(scope, receive, send)
+    return {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+
+
+def fields_of(origin: str | None) -> list[tuple[bytes, bytes]]:
+    return [] if origin is None else [(b"origin", origin.encode())]
+
+
+@pytest.mark.parametrize("origin", [PAGE, "https://foreign.example", None])
+@pytest.mark.parametrize("origins", [(PAGE,), ("http://other", PAGE), ("*",)])
+def test_early_refusals_have_starlettes_headers(origins: tuple[str, ...], origin: str | None) -> None:
+    lines = cors_fields(origins, fields_of(origin)).split("\r\n")[:-1]
+    fields = dict(line.split(": ", 1) for line in lines)
+    assert fields == asyncio.run(asked_of_starlette(origins, origin))
 
 
 def test_allowed_origins_may_read_refusals(synthetic_bundle: Path, tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.config import HTTP_PROTOCOLS
 
-from serving.gate import GATE, Gate, Limits
+from serving.gate import GATE, ORIGINS, Gate, Limits
 from serving.metrics.metrics import DEFERRED
 from serving.refusals import Refusal
 from serving.wire import http_protocol
+from serving.wire.flow import Flow
 from serving.wire.http_protocol import (
     MAX_OVERHEAD_BYTES,
     MAX_REQUESTS_IN_LINE,
     BoundedProtocol,
-    Flow,
     use_bounded_protocol,
 )
 
@@ -45,8 +45,8 @@ async def listening(
     application: Starlette, keep_alive: float = 5, gate: Gate | None = None
 ) -> AsyncIterator[tuple[str, int]]:
     @asynccontextmanager
-    async def running(_: Starlette) -> AsyncIterator[dict[str, Gate | None]]:
-        yield {GATE: gate}
+    async def running(_: Starlette) -> AsyncIterator[dict[str, object]]:
+        yield {GATE: gate, ORIGINS: ("http://there",)}
 
     application.router.lifespan_context = running
     config = uvicorn.Config(application, port=0, http=BoundedProtocol, lifespan="on", log_level="error")
@@ -178,9 +178,9 @@ async def overload() -> None:
         assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
         assert json.loads(body) == {"error": "0 requests wait already; try again in 1 second."}
         assert unread() - before == 1
-        # A page of another site needs headers that only the application adds.
+        # A page of another site may read why.
         third[1].write(request(more=b"Origin: http://there\r\n"))
-        assert (await answer_of(third[0]))[1]["content-type"].startswith("text/plain")
+        assert (await answer_of(third[0]))[1]["access-control-allow-origin"] == "http://there"
         # Requests that do not compute are not refused.
         third[1].write(request("/livez", "GET", b""))
         assert (await answer_of(third[0]))[0] == 200
