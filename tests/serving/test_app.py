@@ -2,11 +2,16 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message
+
+from serving.keys.keys import make_key
+from serving.settings import Settings
+from tests.serving.conftest import client_of
 
 
 def asked(app: Any, **scope: object) -> tuple[int, dict[str, str]]:
@@ -37,3 +42,23 @@ def test_a_request_needs_one_host(client: TestClient, version: str, hosts: int, 
 
 def test_a_long_path_counts_as_headers(client: TestClient) -> None:
     assert asked(client.app, raw_path=66_000 * b"a", headers=[(b"host", b"here")])[0] == 431
+
+
+def test_requests_without_a_key_never_reach_the_gate(
+    synthetic_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, key = make_key("ann", ["predict"])
+    (tmp_path / "keys").write_text(key.line())
+    reached: list[object] = []
+
+    async def body(request: object, _: int) -> bytes:
+        reached.append(request)
+        return b"{}"
+
+    settings = Settings(bundles=(synthetic_bundle,), device="cpu", api_keys_file=tmp_path / "keys")
+    with client_of(settings) as client:
+        monkeypatch.setattr(client.app.state.service.gate, "body", body)  # type: ignore[attr-defined]
+        json_type = {"content-type": "application/json"}
+        for headers, status, count in (({}, 401, 0), ({"x-api-key": "b"}, 401, 0), ({"x-api-key": secret}, 422, 1)):
+            answer = client.post("/predict", content=b"{}", headers=json_type | headers)
+            assert (answer.status_code, len(reached)) == (status, count)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import uvicorn
 from prometheus_client import REGISTRY
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from uvicorn.config import HTTP_PROTOCOLS
 
@@ -545,3 +546,36 @@ async def in_line() -> list[bool]:
 
 def test_of_a_connection_one_request_counts() -> None:
     assert asyncio.run(in_line()) == [False, False]
+
+
+class Large:
+    """An application of a large answer, which notes when the client is gone."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.application = Starlette(routes=[Route("/", self.answer, methods=["POST"])])
+
+    async def answer(self, request: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                for _ in range(100):
+                    yield 10**6 * b"x"
+            finally:
+                self.gone.set()
+
+        await request.body()
+        return StreamingResponse(parts())
+
+
+async def without_reading() -> None:
+    large = Large()
+    async with listening(large.application) as address:
+        with socket.create_connection(address) as client:
+            client.sendall(request("/"))
+            await asyncio.wait_for(large.gone.wait(), 20)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can end such connections")
+def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "UNREAD_SECONDS", 0.3)
+    asyncio.run(without_reading())
