@@ -55,7 +55,7 @@ def _settings() -> Settings:
 stop_reports()
 SETTINGS = _settings()
 # What is described here is answered over HTTP alone.
-OVER_HTTP = UserError("Serve this service with 'bentoml serve', and send requests with bentoml.SyncHTTPClient.")
+OVER_HTTP = "Serve this service with 'bentoml serve', and send requests with bentoml.SyncHTTPClient."
 
 
 class Served(bentoml.Service):  # type: ignore[misc] # BentoML loads it lazily, so untyped
@@ -105,12 +105,12 @@ class ClustNet:
     @bentoml.api(output_spec=PredictResponse)  # type: ignore[untyped-decorator]
     def predict(self, images: np.ndarray[Any, np.dtype[np.float64]]) -> PredictResponse:  # noqa: ARG002
         """Predict the coarse label, the expert and the class of each image."""
-        raise OVER_HTTP
+        raise UserError(OVER_HTTP)
 
     @bentoml.api(output_spec=PredictImageResponse)  # type: ignore[untyped-decorator]
     def predict_image(self, image: Path) -> PredictImageResponse:  # noqa: ARG002
         """Prepare an image file as the model's training images were, and predict it."""
-        raise OVER_HTTP
+        raise UserError(OVER_HTTP)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
