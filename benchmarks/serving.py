@@ -27,7 +27,7 @@ from benchmarks.load import Answers, steady_load, top_load
 from benchmarks.requests import Request, binary_v2, json_images
 from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, environment, pinned, running, send
 from clustnet.bundles.predictor import CUDA
-from serving.admission import MAX_ADMITTED
+from serving.gate import Limits
 
 SERVER_CORE, CLIENT_CORE = (0,), (1,)
 BOTH = (0, 1)
@@ -282,7 +282,7 @@ def _start_loop(
 
 def _wait_for_workers(url: str, count: int) -> None:
     """Wait until all workers are there: the first would keep all connections that are opened before."""
-    limit = f"clustnet_requests_in_flight_limit {float(count * MAX_ADMITTED)}"
+    limit = f"clustnet_requests_in_flight_limit {float(count * Limits().requests)}"
     while limit not in send(url, Request("/metrics", b"", {})).text:
         time.sleep(0.1)
     # Until the last one listens, too.

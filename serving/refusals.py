@@ -1,18 +1,21 @@
 """Refusals: requests that are answered with a reason instead of a prediction."""
 
 import json
+from collections.abc import Collection
 from typing import Any, Literal
 
 from starlette.responses import JSONResponse
 
 from clustnet.bundles.preparation import Reason as ImageReason
 from clustnet.errors import UserError
-from serving.headers import RETRY_AFTER
+from serving.headers import ALLOW, RETRY_AFTER
 
 # After which a client may repeat a request that was refused under overload.
 RETRY_SECONDS = 1
 # Of a client's own text that an answer repeats.
 MAX_QUOTE_CHARACTERS = 40
+# Of a client's method that an answer repeats.
+MAX_METHOD_CHARACTERS = 20
 
 ERRORS = {
     400: "The request is not HTTP, or its body is not JSON or no form.",
@@ -56,6 +59,7 @@ Reason = (
         "unknown_request",
         "unknown_path",
         "wrong_method",
+        "wrong_headers",
         "too_slow",
         "failed",
     ]
@@ -83,14 +87,14 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
         return JSONResponse({"error": str(self)}, self.status, self.headers)
 
 
-def try_again(why: str) -> str:
-    """Return the sentence for a client under overload."""
-    return f"{why}; try again in {RETRY_SECONDS} second."
-
-
 def overloaded(why: str) -> Refusal:
     """Return the refusal of a request that is one too many."""
-    return Refusal(503, "overloaded", try_again(why), {RETRY_AFTER: str(RETRY_SECONDS)})
+    return Refusal(503, "overloaded", f"{why}; try again in {RETRY_SECONDS} second.", {RETRY_AFTER: str(RETRY_SECONDS)})
+
+
+def too_large(max_bytes: int) -> Refusal:
+    """Return the refusal of a body over the limit."""
+    return Refusal(413, "body_too_large", f"The body is over {max_bytes} bytes; send fewer images in one request.")
 
 
 def quote(value: Any) -> str:
@@ -103,3 +107,15 @@ def quote(value: Any) -> str:
         return ascii(value[:MAX_QUOTE_CHARACTERS]) + ("..." if len(value) > MAX_QUOTE_CHARACTERS else "")
     text = json.dumps(value)
     return text if len(text) <= MAX_QUOTE_CHARACTERS else f"{text[:MAX_QUOTE_CHARACTERS]}..."
+
+
+def unknown_path(path: str) -> Refusal:
+    """Return the refusal of a path that the service does not have."""
+    return Refusal(404, "unknown_path", f"{quote(path)} is none of this service's paths; see /docs.json.")
+
+
+def wrong_method(path: str, method: str, allowed: Collection[str]) -> Refusal:
+    """Return the refusal of a method that a path does not take."""
+    names = ", ".join(sorted(allowed))
+    message = f"{quote(path)} does not take {method[:MAX_METHOD_CHARACTERS]}; it takes {names}."
+    return Refusal(405, "wrong_method", message, {ALLOW: names})

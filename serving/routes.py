@@ -61,10 +61,10 @@ MODEL_CARD = Endpoint("/model.json", GET)
 METRICS = Endpoint("/metrics", GET, scope="admin")
 DOCUMENT = Endpoint("/docs.json", GET, scope=None)
 
-# BentoML's own; its clients read the schema.
 LIVE = Endpoint("/livez", GET, scope=None)
 READY = Endpoint("/readyz", GET, scope=None)
 HEALTH = Endpoint("/healthz", GET, scope=None)
+# BentoML's clients read it.
 BENTOML_SCHEMA = Endpoint("/schema.json", GET)
 
 # The Open Inference Protocol.
@@ -107,9 +107,3 @@ def metric_of(path: str) -> str:
     """Return the label of a request's path in the metrics, ``other`` for all that are not counted by themselves."""
     endpoint = endpoint_of(path)
     return endpoint.metric if endpoint else OTHER
-
-
-def computes(path: str) -> bool:
-    """Return whether requests to a path take more than a look-up, so that they wait for their turn."""
-    endpoint = endpoint_of(path)
-    return endpoint is not None and endpoint.computes

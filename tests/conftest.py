@@ -40,6 +40,7 @@ HEAVY = (
     "serving/middleware/test_tracing.py",
     "serving/metrics/test_drift.py",
     "serving/models/test_shared.py",
+    "serving/models/test_trial.py",
     "serving/test_endurance.py",
     "serving/test_page.py",
     "serving/test_schemathesis.py",

@@ -100,12 +100,18 @@ class Predictor:
         _check_signature(graph, self._session, self.manifest, self.outputs)
         self.provider: str = self._session.get_providers()[0]
 
-    def predict(self, images: NDArray[np.uint8], batch_size: int | None = None) -> Predictions:
+    def predict(
+        self,
+        images: NDArray[np.uint8],
+        batch_size: int | None = None,
+        options: onnxruntime.RunOptions | None = None,
+    ) -> Predictions:
         """Return the predictions for N images of the bundle's input shape.
 
         Args:
             images: uint8 [N, *input shape], 0 to 255.
             batch_size: images in one inference, which bounds the memory; by default 256, on a GPU 1,024.
+            options: of onnxruntime, whose ``terminate`` ends the inference with an error.
 
         Raises:
             UserError: images of another shape or dtype.
@@ -118,7 +124,7 @@ class Predictor:
             )
         size = batch_size or BATCH_IMAGES[self.provider]
         starts = range(0, max(len(images), 1), size)
-        parts = [self._predict(images[i : i + size]) for i in starts]
+        parts = [self._predict(images[i : i + size], options) for i in starts]
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def try_out(self) -> None:

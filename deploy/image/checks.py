@@ -222,5 +222,5 @@ def check_rebuild(docker: Docker, tag: str, changed: str, seconds: float) -> str
 
 def change(folder: Path) -> None:
     """Change the code in a folder that an image was built of."""
-    with (folder / "serving" / "service.py").open("a", encoding="utf-8") as file:
+    with (folder / "serving" / "bento.py").open("a", encoding="utf-8") as file:
         file.write("# changed\n")

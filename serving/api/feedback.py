@@ -1,177 +1,30 @@
-"""``POST /feedback``: the true class of an image that was answered, by the request id of the answer."""
+"""``POST /feedback``: reads the true class of an image that was answered."""
 
-import asyncio
-import logging
-import sqlite3
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, TypeVar, TypeVarTuple, Unpack
-
-from anyio import CapacityLimiter, to_thread
-from prometheus_client import Counter
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from clustnet.bundles.bundle import Manifest
-from clustnet.bundles.predictor import Predictions
-from clustnet.errors import UserError
-from clustnet.feedback.feedback_file import Answer, Feedback, FeedbackFile, FileFullError, Labels
 from serving.api.compression import decompress
+from serving.api.feedback_store import FeedbackRequest
 from serving.api.inputs import check_json, without_mark
-from serving.api.recent_answers import RecentAnswers
-from serving.api.responses import AnsweringModel, as_json
-from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, REQUEST_ID, REQUEST_ID_PATTERN, kept_id
-from serving.metrics.deferred import WAIT_SECONDS
+from serving.api.responses import as_json
+from serving.api.state import state_of
+from serving.headers import CONTENT_ENCODING, CONTENT_TYPE, kept_id
 from serving.refusals import Refusal, quote
-from serving.settings import Settings
 
 MAX_FEEDBACK_BYTES = 4096
-MAX_LISTED_CLASSES = 100
-# Of SQLite.
-LARGEST_INTEGER = 2**63 - 1
 HOW = 'send {"request_id": "...", "label": "..."}, and "index" where the request had several images'
-# The thread that waits for the disk, beside the one that computes.
-FILE_THREAD = CapacityLimiter(1)
-
-GIVEN = Counter(
-    "clustnet_feedback",
-    "Images with feedback on their true class, by whether it was guessed.",
-    ["model", "version", "correct"],
-)
-
-A = TypeVarTuple("A")
-R = TypeVar("R")
-
-logger = logging.getLogger("bentoml.clustnet")
-
-
-class FeedbackRequest(BaseModel):
-    """The true class of an image: of the request's only one, or of the one at ``index``, from 0."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    request_id: Annotated[str, Field(pattern=f"^{REQUEST_ID_PATTERN.pattern}$")]
-    label: str
-    index: Annotated[int, Field(ge=0, le=LARGEST_INTEGER)] | None = None
-
-
-class FeedbackResponse(BaseModel):
-    """What is kept: the true class, and the model's guess."""
-
-    request_id: str
-    index: int
-    model: AnsweringModel
-    label: str
-    guess: str
-    correct: bool
-
-
-class FeedbackStore:
-    """The feedback of a service and the answers that feedback can be on; it exists only where a path is set.
-
-    Args:
-        path: the feedback file; the answers are beside it.
-        settings: the bounds, and the number of workers.
-
-    Raises:
-        UserError: a file is another one, or cannot be written.
-    """
-
-    def __init__(self, path: Path, settings: Settings) -> None:
-        # First, so that a file of another kind gets no second file beside it.
-        self.file = FeedbackFile(path, settings.feedback_rows)
-        self.answers = RecentAnswers(path.with_name(f"{path.name}.answers"), settings.feedback_answers)
-        self._alone = settings.workers == 1
-
-    def announce(self, manifest: Manifest) -> None:
-        """Start a model's counters at zero, so that rates are right from the first feedback."""
-        for correct in ("true", "false"):
-            GIVEN.labels(manifest.name, manifest.version, correct)
-
-    def keep(self, name: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request under its ``kept_id``, so that feedback can come; no wait for the disk."""
-        self.answers.keep(name, outputs, manifest)
-
-    def close(self) -> None:
-        """Close the files."""
-        self.answers.close()
-        self.file.close()
-
-    async def give(self, given: FeedbackRequest, name: str) -> FeedbackResponse:
-        """Keep feedback for good and return what is kept.
-
-        The same label once more gets the same answer, so that a client may repeat a request that got none.
-
-        Args:
-            given: the feedback.
-            name: the ``kept_id`` of the answer that it is on.
-
-        Raises:
-            Refusal: 404, 409, 422, 503 or 507, with the reason.
-        """
-        named = given.model_copy(update={"request_id": name})
-        answer = await _in_thread(self._give, named)
-        # Another worker may have answered the request just now.
-        if answer is None and not self._alone:
-            await asyncio.sleep(2 * WAIT_SECONDS)
-            answer = await _in_thread(self._give, named)
-        if answer is None:
-            message = f"No answer with the request id {quote(given.request_id)} is known, or not any more"
-            message += (
-                f"; feedback is taken on the last {self.answers.max_images} images, by the answer's {REQUEST_ID}."
-            )
-            raise Refusal(404, "unknown_request", message)
-        return answer.model_copy(update={"request_id": given.request_id})
-
-    def _give(self, given: FeedbackRequest) -> FeedbackResponse | None:
-        """Keep feedback; return None where the request is unknown."""
-        answered = self.answers.find(given.request_id)
-        if answered is None:
-            # The answer is forgotten since; the feedback on it is not.
-            before = self.file.find(given.request_id, given.index or 0)
-            return before and _as_before(*before, given.label)
-        labels, answers = answered
-        index = _index(given.index, len(answers))
-        _check_label(given.label, labels)
-        before = self.file.find(given.request_id, index)
-        return _as_before(*before, given.label) if before else self._add(given, index, labels, answers[index])
-
-    def _add(self, given: FeedbackRequest, index: int, labels: Labels, answer: Answer) -> FeedbackResponse:
-        try:
-            row = self.file.add(labels, given.request_id, index, answer, given.label)
-        except FileFullError as error:
-            raise Refusal(507, "feedback_full", str(error)) from None
-        except sqlite3.IntegrityError:
-            # Another worker was faster.
-            before = self.file.find(given.request_id, index)
-            if before is None:
-                raise
-            return _as_before(*before, given.label)
-        GIVEN.labels(labels.name, labels.version, str(row.correct).lower()).inc()
-        return _response(labels, row)
 
 
 async def give_feedback(request: Request) -> Response:
     """Answer ``POST /feedback``."""
-    feedback: FeedbackStore | None = request.app.state.feedback
-    if feedback is None:
+    state = state_of(request)
+    if state.feedback is None:
         raise Refusal(404, "feedback_off", "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK.")
-    content = decompress(await request.body(), request.headers.get(CONTENT_ENCODING, ""), MAX_FEEDBACK_BYTES)
+    body = await state.gate.body(request, state.settings.max_body_bytes)
+    content = decompress(body, request.headers.get(CONTENT_ENCODING, ""), MAX_FEEDBACK_BYTES)
     given = _read(request.headers.get(CONTENT_TYPE, ""), content)
-    answer = await feedback.give(given, kept_id(request.scope, given.request_id))
-    return as_json(answer)
-
-
-async def _in_thread(function: Callable[[Unpack[A]], R], *args: *A) -> R:
-    """Return the result of a function that waits for the disk; refuse for now where the disk fails."""
-    try:
-        return await to_thread.run_sync(function, *args, limiter=FILE_THREAD)
-    except Refusal:
-        raise
-    except (sqlite3.Error, OSError, UserError) as error:
-        logger.error("Feedback cannot be kept: %s", error)
-        raise Refusal(503, "feedback_failed", "The feedback cannot be kept now; try again later.") from None
+    return as_json(await state.feedback.give(given, kept_id(request.scope, given.request_id)))
 
 
 def _read(content_type: str, content: bytes) -> FeedbackRequest:
@@ -188,37 +41,3 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
         no_id = fault["type"] == "string_pattern_mismatch"
         reason = "it has to be 1 to 128 letters, digits or ._:+/=-" if no_id else fault["msg"].lower()
         raise Refusal(422, "wrong_value", f"{place}: {reason}; {HOW}.") from None
-
-
-def _as_before(labels: Labels, row: Feedback, label: str) -> FeedbackResponse:
-    if row.label != label:
-        message = f"There is feedback on image {row.image} of this request already, another label; it stays as it is."
-        raise Refusal(409, "feedback_given", message)
-    return _response(labels, row)
-
-
-def _index(given: int | None, images: int) -> int:
-    if given is None and images > 1:
-        raise Refusal(422, "wrong_count", f'The request had {images} images; say which with "index", from 0.')
-    if given is not None and given >= images:
-        raise Refusal(422, "wrong_count", f"index: {quote(given)}, but the request had {images}; count from 0.")
-    return given or 0
-
-
-def _check_label(label: str, labels: Labels) -> None:
-    if label not in labels.classes:
-        known = ", ".join(map(repr, labels.classes[:MAX_LISTED_CLASSES])) + (
-            ", ..." * (len(labels.classes) > MAX_LISTED_CLASSES)
-        )
-        raise Refusal(422, "wrong_value", f"label: {quote(label)} is none of the model's classes; send one of {known}.")
-
-
-def _response(labels: Labels, row: Feedback) -> FeedbackResponse:
-    return FeedbackResponse(
-        request_id=row.request_id,
-        index=row.image,
-        model=AnsweringModel(name=labels.name, version=labels.version),
-        label=row.label,
-        guess=row.answer.guess,
-        correct=row.correct,
-    )

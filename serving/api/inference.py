@@ -1,50 +1,68 @@
 """From images to outputs: every protocol takes this way, so that all are counted alike."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVarTuple, Unpack
 
 import numpy as np
-from anyio import CapacityLimiter, to_thread
+from anyio import to_thread
 from numpy.typing import NDArray
+from starlette.requests import Request
 from starlette.responses import Response
 
 from clustnet.bundles.predictor import Predictions, Predictor
-from serving.api.feedback import FeedbackStore
-from serving.metrics.drift import WATCH
+from serving.api.compression import decompress
+from serving.api.state import State, state_of
+from serving.headers import CONTENT_ENCODING, ID_NAME, header, kept_id
+from serving.metrics.drift import Watch
 from serving.metrics.metrics import count_predictions
-from serving.middleware.request_log import CLIENT_GONE
 from serving.middleware.tracing import step
+from serving.models.watchdog import WATCHDOG
 from serving.refusals import Refusal
 
 # A body of about five digits, which takes two milliseconds.
 SMALL_BYTES = 4096
-# One computes at a time, since more would only share the core.
-THREAD = CapacityLimiter(1)
 
 A = TypeVarTuple("A")
 
 
 async def compute(
-    small: bool, gone: Callable[[], Awaitable[bool]], function: Callable[[Unpack[A]], Response], *args: *A
+    request: Request,
+    function: Callable[[Request, bytes, Unpack[A]], Response],
+    *args: *A,
+    small_bytes: int = SMALL_BYTES,
 ) -> Response:
-    """Return the answer of a function that computes: in a thread, so that no other request waits, or here if ``small``.
+    """Return the answer of a function that computes, when it is the request's turn.
 
-    To pass a request of one image to a thread costs half as much as to answer it.
+    It runs in a thread, so that no other request waits, or here if its body is small: to pass a request of one image to
+    a thread costs half as much as to answer it.
 
     Args:
-        small: whether it takes no longer than a few milliseconds.
-        gone: returns, after the wait for the thread, whether the client has gone away; then nothing is computed.
-        function: returns the answer.
-        args: what it is called with.
+        request: the request, whose body is not read yet.
+        function: returns the answer to the request with this body, which is not unpacked.
+        args: what it is called with beside that.
+        small_bytes: the largest body that is small.
     """
-    if small:
-        return function(*args)
-    async with THREAD:
-        return Response(status_code=CLIENT_GONE) if await gone() else await to_thread.run_sync(function, *args)
+    state = state_of(request)
+    body = await state.gate.body(request, state.settings.max_body_bytes)
+    async with state.gate.turn(request, body):
+        # A small encoded body may be a large one.
+        if len(body) <= small_bytes and header(request.scope["headers"], CONTENT_ENCODING) is None:
+            return function(request, body, *args)
+        return await to_thread.run_sync(function, request, body, *args, limiter=state.thread)
 
 
-def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
+def unpacked(request: Request, body: bytes) -> bytes:
+    """Return a body without its Content-Encoding.
+
+    Raises:
+        Refusal: it cannot be unpacked, or is too large then.
+    """
+    encoding = header(request.scope["headers"], CONTENT_ENCODING)
+    return decompress(body, encoding, state_of(request).settings.max_body_bytes) if encoding else body
+
+
+def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watch) -> Predictions:
     """Return the predictions for uint8 [N, *input shape], counted with their time.
 
     Raises:
@@ -52,7 +70,7 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
     """
     start = time.perf_counter()
     with step("infer") as span:
-        outputs = predictor.predict(images)
+        outputs = _predict(predictor, images)
         if span:
             manifest = predictor.manifest
             attributes = {"clustnet.model": manifest.name, "clustnet.version": manifest.version}
@@ -61,15 +79,26 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8]) -> Predicti
         fault = "answered with numbers that are not finite; serve another version of it"
         raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.")
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
-    WATCH.note(outputs, images, predictor.manifest)
+    watch.note(outputs, images, predictor.manifest)
     return outputs
 
 
-def predict_kept(
-    predictor: Predictor, images: NDArray[np.uint8], feedback: FeedbackStore | None, kept_id: str
-) -> Predictions:
-    """Return the same for a request, and keep the answer under this name where feedback may come."""
-    outputs = predict_counted(predictor, images)
-    if feedback:
-        feedback.keep(kept_id, outputs, predictor.manifest)
+def _predict(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
+    with WATCHDOG.watched(len(images)) as options:
+        try:
+            return predictor.predict(images, options=options)
+        except Exception:
+            if not options.terminate:
+                raise
+            fault = f"takes too long for {len(images)} such images; serve another version of it"
+            raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.") from None
+
+
+def predict_kept(request: Request, predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
+    """Return the same for a request, and keep the answer where feedback may come."""
+    state: State = state_of(request)
+    outputs = predict_counted(predictor, images, state.watch)
+    if state.feedback:
+        name = kept_id(request.scope, request.scope.get(ID_NAME, ""))
+        state.feedback.keep(name, outputs, predictor.manifest)
     return outputs

@@ -1,27 +1,23 @@
-"""The answers to a browser or a scraper: the page at ``/``, ``/model.json``, ``/metrics`` and ``/docs.json``."""
+"""The answers to a browser, a scraper or a probe: the page at ``/``, the model's card, the metrics and the health."""
 
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api.requests import choice_of
+from serving.api.predict import choice_of
+from serving.api.state import state_of
 from serving.headers import RANGE, field_name
-from serving.metrics.metrics import exposition
-from serving.middleware.paths import explain, refuse
-from serving.refusals import Refusal
-from serving.routes import DOCUMENT, METRICS, MODEL_CARD, PAGE, STATIC_FOLDER
+from serving.metrics.metrics import DEFERRED, exposition
+from serving.refusals import Refusal, unknown_path
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
-HEADERS = {
+FILES = StaticFiles(directory=STATIC)
+# A page loads nothing from elsewhere and runs nothing written into it.
+SAFE = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,59 +29,55 @@ HEADERS = {
 }
 
 
-class SafeHeaders:
-    """ASGI middleware that adds ``HEADERS``: a page loads nothing from elsewhere and runs nothing written into it.
-
-    Files are always answered whole.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI connection."""
-        # Files are too small to be sent in ranges, and Starlette refuses wrong ranges without a sentence.
-        scope["headers"] = [field for field in scope.get("headers", ()) if field[0] != field_name(RANGE)]
-
-        async def adding(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, adding)
+async def show_page(request: Request) -> Response:
+    """Answer the page."""
+    return await _file(request, "index.html")
 
 
-def show_page(_: Request) -> Response:
-    """Answer the page; BentoML's own page here loads a tracker from another host."""
-    return FileResponse(STATIC / "index.html")
+async def show_file(request: Request) -> Response:
+    """Answer a file of the page."""
+    return await _file(request, request.path_params["file"])
 
 
-def show_model(request: Request) -> Response:
+async def show_model(request: Request) -> Response:
     """Answer a model's card: the one that the query names, or else the default model's."""
-    return JSONResponse(request.app.state.models.now.find(*choice_of(request.query_params)).card)
+    model = state_of(request).models.now.find(*choice_of(request.query_params))
+    return JSONResponse(model.card, headers=SAFE)
 
 
-def show_metrics(request: Request) -> Response:
+async def show_metrics(request: Request) -> Response:
     """Answer the metrics of all workers."""
-    models = [model.info() for model in request.app.state.models.now.all()]
-    return Response(exposition(models), media_type=CONTENT_TYPE_LATEST)
+    state = state_of(request)
+    DEFERRED.flush()
+    state.watch.show()
+    models = [model.info() for model in state.models.now.all()]
+    return Response(exposition(models), media_type=CONTENT_TYPE_LATEST, headers=SAFE)
 
 
-def show_document(request: Request) -> Response:
-    """Answer the OpenAPI document, which the service stores whenever its models change."""
-    return JSONResponse(request.app.state.document)
+async def show_document(request: Request) -> Response:
+    """Answer the OpenAPI document."""
+    return JSONResponse(state_of(request).document, headers=SAFE)
 
 
-pages = Starlette(
-    routes=[
-        Route(PAGE.path, show_page),
-        Route(MODEL_CARD.path, show_model),
-        Route(METRICS.path, show_metrics),
-        Route(DOCUMENT.path, show_document),
-        Mount(STATIC_FOLDER, StaticFiles(directory=STATIC)),
-    ],
-    middleware=[Middleware(SafeHeaders)],
-    exception_handlers={HTTPException: explain, Refusal: refuse},  # type: ignore[dict-item]
-)
-# A redirect would repeat the host that the client named.
-pages.router.redirect_slashes = False
+async def show_health(_: Request) -> Response:
+    """Answer that the process is alive."""
+    return PlainTextResponse("\n")
+
+
+async def show_readiness(request: Request) -> Response:
+    """Answer whether the service is ready."""
+    fault = state_of(request).models.now.fault()
+    if fault:
+        raise Refusal(503, "not_ready", fault)
+    return PlainTextResponse("\n")
+
+
+async def _file(request: Request, name: str) -> Response:
+    # Files are too small to be sent in ranges, and Starlette refuses wrong ranges without a sentence.
+    request.scope["headers"] = [field for field in request.scope["headers"] if field[0] != field_name(RANGE)]
+    try:
+        answer = await FILES.get_response(name, request.scope)
+    except HTTPException:
+        raise unknown_path(request.url.path) from None
+    answer.headers.update(SAFE)
+    return answer

@@ -7,6 +7,7 @@ last second when a worker is killed or power fails, and can be removed while the
 import logging
 import sqlite3
 import time
+from collections import deque
 from itertools import accumulate
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from clustnet.bundles.predictor import Predictions, joined
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import MODELS, Answer, Labels, model_id
 from clustnet.sqlite_file import SqliteFile
-from serving.metrics.deferred import DeferredCounts
 
 # SQLite's application id: "CNAN".
 ANSWERS_FILE_ID = 0x434E414E
@@ -70,33 +70,21 @@ class RecentAnswers:
     def __init__(self, path: Path, max_images: int) -> None:
         self.max_images = max_images
         self._file = SqliteFile(path, ANSWERS_FILE_ID, (MODELS, ANSWERS), "NORMAL")
-        # One of its own, as a slow disk must not delay the metrics; and all in one batch, which is one transaction.
-        self._deferred = DeferredCounts(max_notes=MAX_WAITING_REQUESTS, batch=MAX_WAITING_REQUESTS)
+        self._waiting: deque[Note] = deque(maxlen=MAX_WAITING_REQUESTS)
         self._reported = ""
 
     def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request, a moment later; this does not wait for the disk."""
-        self._deferred.add(self._write, (request_id, time.time(), outputs, manifest))
+        """Keep the answer of a request, at the next ``write``; this does not wait for the disk."""
+        self._waiting.append((request_id, time.time(), outputs, manifest))
 
-    def find(self, request_id: str) -> tuple[Labels, list[Answer]] | None:
-        """Return a request's model and its answer to each image, None where they are not known, or not any more.
+    def write(self) -> None:
+        """Write all that waits in one transaction.
 
-        It waits for the disk, so call it in a thread.
+        It waits for the disk, as ``find`` does, so call them in a thread, one at a time.
         """
-        self._deferred.flush()
-        row = self._file.connection().execute(FIND, (request_id,)).fetchone()
-        if row is None:
-            return None
-        *labels, answered, images = row
-        model = Labels.read(*labels)
-        return model, _unpacked(np.frombuffer(images, IMAGE), model, answered)
-
-    def close(self) -> None:
-        """Write what is left, and close the file."""
-        self._deferred.flush()
-        self._file.close()
-
-    def _write(self, notes: list[Note]) -> None:
+        notes = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if not notes:
+            return
         try:
             with self._file.writing() as connection:
                 self._insert(connection, notes)
@@ -106,6 +94,21 @@ class RecentAnswers:
             if str(error) != self._reported:
                 self._reported = str(error)
                 logger.error("Answers cannot be kept for feedback: %s", error)
+
+    def find(self, request_id: str) -> tuple[Labels, list[Answer]] | None:
+        """Return a request's model and its answer to each image, None where they are not known, or not any more."""
+        self.write()
+        row = self._file.connection().execute(FIND, (request_id,)).fetchone()
+        if row is None:
+            return None
+        *labels, answered, images = row
+        model = Labels.read(*labels)
+        return model, _unpacked(np.frombuffer(images, IMAGE), model, answered)
+
+    def close(self) -> None:
+        """Write what is left, and close the file."""
+        self.write()
+        self._file.close()
 
     def _insert(self, connection: sqlite3.Connection, notes: list[Note]) -> None:
         (last,) = connection.execute("SELECT ifnull(max(last), 0) FROM recent_answers").fetchone()

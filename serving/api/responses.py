@@ -3,13 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
-from serving.refusals import ERRORS
 
 
 class AnsweringModel(BaseModel):
@@ -74,13 +72,8 @@ class Error(BaseModel):
     error: str
 
 
-async def fail(_: Request, __: Exception) -> Response:
-    """Answer a fault of this program, which Starlette raises again for the log."""
-    return JSONResponse({"error": ERRORS[500]}, 500)
-
-
 def as_json(answer: BaseModel) -> Response:
-    """Return an answer in JSON; BentoML would check it first against a schema that it makes for each answer."""
+    """Return an answer in JSON."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 

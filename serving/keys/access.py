@@ -25,17 +25,6 @@ def needed_scope(path: str, metrics_open: bool) -> KeyScope | None:
     return None if metrics_open and endpoint is METRICS else endpoint.scope
 
 
-def lets_in(path: str, fields: Fields, keys: KeyFile, needs: Callable[[str], KeyScope | None]) -> bool:
-    """Return whether ``Access`` lets a request with these headers in."""
-    needed = needs(path)
-    try:
-        if needed is not None:
-            _check_scope(_key(keys, fields), needed)
-    except Refusal:
-        return False
-    return True
-
-
 class Access:
     """ASGI middleware that lets requests in by their API key, before their body is read.
 

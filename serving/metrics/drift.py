@@ -5,8 +5,8 @@ they are largest, so that the drift of a client that always reaches the same wor
 added up.
 """
 
+import asyncio
 from collections.abc import Iterable
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +38,19 @@ BIN = Gauge(
     multiprocess_mode="livesum",
 )
 
+SHOW_SECONDS = 1.0
+
 Note = tuple[Manifest, Predictions, NDArray[np.uint8]]
 
 
 class Watch:
-    """The windows of the models that are served."""
+    """The windows of the models that a service serves."""
 
     def __init__(self) -> None:
         # By the manifest's id; a manifest lives as long as its entry.
         self._windows: dict[int, tuple[Manifest, Window]] = {}
+        # Those that have changed since they were shown.
+        self._changed: set[int] = set()
 
     def serve(self, manifests: Iterable[Manifest], images: int) -> None:
         """Watch these models from now on, in windows of ``images``; windows that exist go on."""
@@ -55,8 +59,7 @@ class Watch:
             if manifest.drift:
                 now[id(manifest)] = before.get(id(manifest)) or (manifest, Window(manifest.drift, images))
         self._windows = now
-        for key in now.keys() - before.keys():
-            DEFERRED.show(now[key][1], partial(self._show_watched, key))
+        self._changed |= now.keys() - before.keys()
 
     def note(self, outputs: Predictions, images: NDArray[np.uint8], manifest: Manifest) -> None:
         """Note a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
@@ -64,22 +67,26 @@ class Watch:
             # The images themselves may keep a whole request in memory.
             DEFERRED.add(self._add, (manifest, outputs, images.copy()))
 
+    def show(self) -> None:
+        """Show the windows that have changed; for one it costs as much as to count three hundred predictions."""
+        changed, self._changed = self._changed, set()
+        for key in changed & self._windows.keys():
+            _show(*self._windows[key])
+
+    async def run(self) -> None:
+        """Show them every second, as long as the event loop runs."""
+        while True:
+            await asyncio.sleep(SHOW_SECONDS)
+            self.show()
+
     def _add(self, notes: list[Note]) -> None:
-        for manifest, window in self._windows.values():
+        for key, (manifest, window) in self._windows.items():
             mine = [(outputs, images) for other, outputs, images in notes if other is manifest]
             if mine:
                 outputs, images = zip(*mine, strict=True)
                 observed = Observed.of(outputs, images, manifest.membership())
                 window.add(observed.bins(window.reference))
-                DEFERRED.show(window, partial(self._show_watched, id(manifest)))
-
-    def _show_watched(self, key: int) -> None:
-        watched = self._windows.get(key)
-        if watched:
-            _show(*watched)
-
-
-WATCH = Watch()
+                self._changed.add(key)
 
 
 def _show(manifest: Manifest, window: Window) -> None:

@@ -1,13 +1,11 @@
-"""The metrics that Prometheus reads; every label takes its values from a closed set.
+"""The metrics that Prometheus reads; every label takes its values from a closed set, so that no client can add series.
 
-BentoML's own metrics are off, because they label each request with its raw path, so that a client can add series
-without end. prometheus_client adds up the workers by itself, as BentoML starts them with PROMETHEUS_MULTIPROC_DIR.
+prometheus_client adds up several workers by itself, as ``choose_folder`` has set up.
 """
 
 import os
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import get_args
@@ -26,6 +24,7 @@ from clustnet.bundles.routing import routing_entropy
 from serving.metrics.deferred import DeferredCounts
 from serving.metrics.served import ModelInfo, OfServed, forget_dead_workers
 from serving.refusals import Reason, Refusal
+from serving.routes import ENDPOINTS
 
 ENTROPY_BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 5.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
@@ -71,7 +70,20 @@ LIMIT = Gauge(
     multiprocess_mode="livesum",
 )
 
-DEFERRED = DeferredCounts(in_loop=True)
+# The statuses whose series exist from the start.
+ANNOUNCED_STATUSES = ("200", "500", "503", "504", "507")
+
+DEFERRED = DeferredCounts()
+
+
+def announce_requests() -> None:
+    """Start the counters of requests at zero, so that a rate shows the first failure."""
+    for path in {endpoint.metric for endpoint in ENDPOINTS}:
+        SECONDS.labels(path)
+        for status in ANNOUNCED_STATUSES:
+            REQUESTS.labels(path, status)
+    for reason in REASONS:
+        REFUSED.labels(reason)
 
 
 def announce(manifest: Manifest) -> None:
@@ -97,19 +109,14 @@ def refused(refusal: Refusal) -> Response:
     return refusal.response()
 
 
-def show_in_flight(count: int) -> None:
-    """Show how many requests for predictions this worker has read and not yet answered, about a second later."""
-    DEFERRED.show("in flight", partial(IN_FLIGHT.set, count))
+def count_request(path: str, status: int, seconds: float) -> None:
+    """Count an answer that took ``seconds``, a moment later; ``path`` is as the metrics name it."""
+    DEFERRED.add(_count_requests, (path, status, seconds))
 
 
-def show_limit(limit: int) -> None:
-    """Show above how many of them more are refused."""
-    LIMIT.set(limit)
-
-
-def count_unadmitted(path: str) -> None:
-    """Count a request that was refused under overload; ``path`` is one that computes, as ``REQUESTS`` names it."""
-    DEFERRED.add(_count_unadmitted, path)
+def count_unread(path: str) -> None:
+    """Count a request that was refused under overload before it was read; ``path`` is as the metrics name it."""
+    DEFERRED.add(_count_unread, path)
 
 
 def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
@@ -130,7 +137,15 @@ def _all_workers() -> Collector:
     return MultiProcessCollector(None)  # type: ignore[no-untyped-call]
 
 
-def _count_unadmitted(paths: list[str]) -> None:
+def _count_requests(answers: list[tuple[str, int, float]]) -> None:
+    """Count answers by path and status, and observe their seconds."""
+    for (path, status), times in Counts((path, status) for path, status, _ in answers).items():
+        REQUESTS.labels(path, str(status)).inc(times)
+    for path in {path for path, _, _ in answers}:
+        observe_all(SECONDS.labels(path), np.array([seconds for label, _, seconds in answers if label == path]))
+
+
+def _count_unread(paths: list[str]) -> None:
     REFUSED.labels("overloaded").inc(len(paths))
     for path, times in Counts(paths).items():
         REQUESTS.labels(path, "503").inc(times)

@@ -1,6 +1,5 @@
 """The models that are served now, for Prometheus, and the gauges of models and workers that are gone."""
 
-import os
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from clustnet.bundles.bundle import Manifest
+from serving.metrics.folder import lives
 
 # The manifest's scores of this kind, one for each expert.
 LOAD = "expert_load/"
@@ -72,7 +72,7 @@ class OfServed(Collector):
 def forget_dead_workers(folder: Path) -> None:
     """Remove the live gauges of workers that are gone from prometheus_client's folder."""
     for file in folder.glob("gauge_live*_*.db"):
-        if not _lives(int(file.stem.rpartition("_")[2])):
+        if not lives(int(file.stem.rpartition("_")[2])):
             # Another worker may remove it at the same time.
             file.unlink(missing_ok=True)
 
@@ -87,14 +87,3 @@ def _load(manifest: Manifest) -> dict[str, float]:
         counts = manifest.drift.expert_load
         return {str(expert): count / sum(counts) for expert, count in enumerate(counts)}
     return {score.name.removeprefix(LOAD): score.value for score in manifest.scores if score.name.startswith(LOAD)}
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # It is another user's.
-        return True
-    return True

@@ -34,9 +34,11 @@ def cors_fields(origins: tuple[str, ...], fields: Fields) -> str:
     """Return what CORSMiddleware would add to an answer that does not pass it, in lines that each end with CRLF.
 
     Args:
-        origins: those whose pages may use the service.
+        origins: those whose pages may use the service; without any it adds nothing.
         fields: the request's headers.
     """
+    if not origins:
+        return ""
     origin = header(fields, ORIGIN)
     lines = [f"{VARY.lower()}: {ORIGIN}"]
     if origin is not None:

@@ -15,9 +15,6 @@ logger = logging.getLogger("bentoml.clustnet")
 class Deadline:
     """ASGI middleware that answers each request, and in time.
 
-    BentoML's own timeout answers outside all that is added here, so without a request id, and it lets a request whose
-    middleware has raised wait until then.
-
     Args:
         app: the application.
         seconds: the longest time until an answer begins; past it 504.

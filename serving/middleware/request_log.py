@@ -1,6 +1,5 @@
-"""One JSON line a request, on a logger of its own."""
+"""What is kept of each request: its id, its metrics, and one JSON line on a logger of its own."""
 
-import asyncio
 import json
 import logging
 import sys
@@ -8,14 +7,14 @@ import time
 from datetime import UTC, datetime
 from typing import Literal
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.headers import ID_NAME, KEY_NAME, REQUEST_ID, choose_id, field_name, header
-from serving.routes import route_of
+from serving.metrics.metrics import announce_requests, count_request
+from serving.routes import metric_of, route_of
 
-# nginx's status for a client that went away; nobody receives it.
-CLIENT_GONE = 499
+# Of errors; clients could otherwise fill the disk with them.
+MAX_LINES_PER_SECOND = 100
 
 Which = Literal["errors", "all", "none"]
 
@@ -23,7 +22,7 @@ logger = logging.getLogger("clustnet.requests")
 
 
 class RequestLog:
-    """ASGI middleware that gives each request an id, which its answer repeats, and logs it.
+    """ASGI middleware that gives each request an id, which its answer repeats, counts and times it, and logs it.
 
     The id is the client's own ``X-Request-Id``, if it is up to 128 letters, digits and ``._:+/=-``, or else a new one.
     A line names the path as the service declares it, so that the log has as many names as the service has paths.
@@ -36,6 +35,8 @@ class RequestLog:
     def __init__(self, app: ASGIApp, which: Which) -> None:
         self.app = app
         self.which = which
+        self._second, self._lines = 0, 0
+        announce_requests()
         write_to_stderr()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -51,6 +52,7 @@ class RequestLog:
             nonlocal status, size
             if message["type"] == "http.response.start":
                 status = message["status"]
+                count_request(metric_of(scope["path"]), status, time.perf_counter() - start)
                 field = (field_name(REQUEST_ID), request_id.encode())
                 message["headers"] = [*message.get("headers", ()), field]
             size += len(message.get("body", b""))
@@ -58,23 +60,26 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, observing)
-            # Without an answer BentoML would wait for its timeout, and a shutdown for both.
-            if not status:
-                await Response(status_code=CLIENT_GONE)(scope, receive, observing)
-        except asyncio.CancelledError:
-            # BentoML's timeout answers in the place of this service.
-            status = status or 504
-            raise
         except Exception:
             status = status or 500
             raise
         finally:
-            if self.which == "all" or (self.which == "errors" and status >= 400):
+            if self.which == "all" or (self.which == "errors" and status >= 400 and self._has_room()):
                 self._write(scope, request_id, status, 1000 * (time.perf_counter() - start), size)
+
+    def _has_room(self) -> bool:
+        """Return whether this second may have another line; say once that the others are left out."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines == MAX_LINES_PER_SECOND + 1:
+            logger.warning(json.dumps({"time": _now(), "left_out": f"lines over {MAX_LINES_PER_SECOND} a second"}))
+        return self._lines <= MAX_LINES_PER_SECOND
 
     def _write(self, scope: Scope, request_id: str, status: int, milliseconds: float, size: int) -> None:
         line = {
-            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "time": _now(),
             "request_id": request_id,
             "method": scope["method"],
             "path": route_of(scope["path"]),
@@ -96,6 +101,10 @@ class Stderr(logging.Handler):
             sys.stderr.flush()
         except OSError:
             self.handleError(record)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def write_to_stderr() -> None:

@@ -1,7 +1,6 @@
 """OpenTelemetry traces, off unless one of its standard variables turns them on.
 
-BentoML's own are always off: they cost a quarter of a small request even where nobody collects them, and do not show
-the steps inside. These cost nothing where they are off, as the middleware is left out then.
+They cost nothing where they are off, as the middleware is left out then.
 """
 
 import os

@@ -15,13 +15,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from clustnet.errors import UserError
 from clustnet.files import stamp_of, write_text
+from serving.metrics.folder import lives
+from serving.refusals import Refusal
 
 # No setting: the server's first process sets it for its workers.
 FOLDER = "CLUSTNET_SHARED_FOLDER"
 FILE = "served.json"
 LOCK = "lock"
+# Of a folder's name, before the number of the process that made it.
+PREFIX = "clustnet-"
 
 
 class Served(BaseModel):
@@ -75,15 +78,10 @@ class SharedFile:
         """Replace the agreement, whole or not at all.
 
         Raises:
-            UserError: it cannot be written.
+            Refusal: 503, it cannot be written.
         """
-        try:
+        with _written(self.path):
             write_text(self.path, agreement.model_dump_json())
-        except OSError as error:
-            raise UserError(
-                f"The workers' shared file {self.path} cannot be written ({error.strerror}); free space there, or set "
-                "TMPDIR to another folder."
-            ) from None
 
     def changed(self) -> bool:
         """Return whether the file is another one than at the last call; it costs one look at the folder."""
@@ -92,8 +90,14 @@ class SharedFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait until no other worker is in such a block; a worker that dies in it leaves it."""
-        with self._lock.open("w") as file:
+        """Wait until no other worker is in such a block; a worker that dies in it leaves it.
+
+        Raises:
+            Refusal: 503, the lock's file cannot be written.
+        """
+        with _written(self._lock):
+            file = self._lock.open("w")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
@@ -109,6 +113,25 @@ def shared_folder() -> Path:
 
 
 def _new_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="clustnet-")
+    _remove_left_overs()
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
+
+
+def _remove_left_overs() -> None:
+    """Remove the folders of servers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
+        owner = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if owner.isdecimal() and not lives(int(owner)):
+            # Another user's stay.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"The workers' shared file {path} cannot be written ({error.strerror}); free space there, or set "
+        raise Refusal(503, "failed", f"{message}TMPDIR to another folder.") from None

@@ -1,4 +1,4 @@
-"""The OpenAPI document; BentoML's own cannot describe the limits and the errors."""
+"""The OpenAPI document, with the limits and the errors."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from clustnet.bundles.bundle import Manifest
-from serving.api.feedback import FeedbackRequest, FeedbackResponse
+from serving.api.feedback_store import FeedbackRequest, FeedbackResponse
 from serving.api.pages import STATIC
 from serving.api.responses import Error, PredictImageResponse, PredictResponse
 from serving.headers import API_KEY, REQUEST_ID, REQUEST_ID_PATTERN, WWW_AUTHENTICATE
@@ -131,7 +131,6 @@ def _pages() -> Schema:
     names = {"enum": sorted(path.name for path in STATIC.iterdir())}
     ready = _get("The service is ready; else 503 and the reason.", TEXT)
     ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
-    ready["get"]["responses"]["503"]["content"][TEXT] = {}
     return {
         PAGE.path: _get("The web page.", "text/html"),
         STATIC_FILE.path: file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},

@@ -1,11 +1,14 @@
 """The address that the service listens on."""
 
+import os
 import socket
 
 import click
-from bentoml._internal.configuration.containers import BentoMLContainer
 
 from clustnet.errors import UserError
+
+# BentoML's own defaults.
+HOST, PORT = "0.0.0.0", 3000  # noqa: S104 - it is only tried
 
 
 def check_address() -> None:
@@ -15,9 +18,9 @@ def check_address() -> None:
         UserError: the port is taken, or the address is none of this machine's.
     """
     command = click.get_current_context(silent=True)
-    if command:
-        host = command.params.get("host") or BentoMLContainer.http.host.get()
-        check_free(host, command.params.get("port") or BentoMLContainer.http.port.get())
+    # A configuration file may name another one.
+    if command and "BENTOML_CONFIG" not in os.environ:
+        check_free(command.params.get("host") or HOST, command.params.get("port") or PORT)
 
 
 def check_free(host: str, port: int) -> None:

@@ -1,21 +1,34 @@
-"""uvicorn's HTTP protocol on httptools, which is faster than Python but has no limits, with limits."""
+"""uvicorn's HTTP protocol on httptools, with the limits that it lacks, and refusals under overload that cost little.
+
+At three times the top load 0.74 of it is answered so, and 0.46 with uvicorn's own protocol, where each refusal passes
+the application. h11, uvicorn's other parser, has most of these limits, but costs 14 % more of a request of one image;
+``limit_concurrency`` gives nothing (benchmarks/README.md).
+
+uvicorn offers no option for any of it. BentoML's worker chooses ``http="auto"``, so ``use_bounded_protocol`` puts this
+class under that name into uvicorn's table of protocols.
+"""
 
 import asyncio
-from collections.abc import Callable, Collection
-from functools import partial
+import socket
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any
 
 import httptools
-from starlette.types import ASGIApp
-from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from serving.admission import Admission
-from serving.early_answers import CLOSE_FIELD, early_answer
-from serving.headers import HOST, UPGRADE, field_name
-from serving.rounds import Rounds
+from serving.gate import GATE, ORIGINS, Gate
+from serving.headers import (
+    REQUEST_ID,
+    UPGRADE,
+    field_name,
+    header,
+)
+from serving.metrics.metrics import count_unread
+from serving.middleware.cors import cors_fields
+from serving.routes import Endpoint, endpoint_of
+from serving.wire.early_answers import CLOSE_FIELD, RETRY_FIELD, early_answer
+from serving.wire.flow import Flow
 
 # Of a request beside its body; h11, uvicorn's other parser, has the same limit.
 MAX_OVERHEAD_BYTES = 64 * 1024
@@ -23,105 +36,69 @@ MAX_OVERHEAD_BYTES = 64 * 1024
 PATIENCE_SECONDS = 30.0
 # Of a connection, beside the one that is being answered.
 MAX_REQUESTS_IN_LINE = 16
-# The ASGI scope's own key: whether the request computes, while it is in line.
-COMPUTES = "clustnet.computes"
+# That a client may leave an answer unread without taking any of it.
+UNREAD_SECONDS = 60.0
 TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter ones."
 TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them at once."
 NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client's library write it."
-WRONG_HOST = "The request has no Host or several; send one Host, the name of this service."
 
 
-class HeadError(Exception):
-    """Ends the parsing: status and message of the answer to a request whose headers cannot be taken."""
+def use_bounded_protocol() -> None:
+    """Have uvicorn take ``BoundedProtocol`` where its caller leaves the choice to it, as BentoML does."""
+    HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
 
 
 class EnoughError(Exception):
     """Ends the parsing: enough requests wait for their answers."""
 
 
-class Flow(FlowControl):
-    """Reads on only when what was read has its answer, and the client takes the answers.
-
-    Args:
-        transport: the connection.
-        line: the requests that wait for the answers to earlier ones.
-    """
-
-    def __init__(self, transport: asyncio.Transport, line: Collection[object]) -> None:
-        super().__init__(transport)
-        self._line = line
-        # Whether nothing more is read, ever.
-        self.ended = False
-
-    def resume_reading(self) -> None:
-        """Read on, if it is time."""
-        if not (self._line or self.ended or self.write_paused or self._transport.is_closing()):
-            super().resume_reading()
-
-    def pause_writing(self) -> None:
-        """Let the answers wait that the client does not take, and read nothing meanwhile."""
-        super().pause_writing()
-        self.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Write on, and read on."""
-        super().resume_writing()
-        self.resume_reading()
-
-
 class BoundedProtocol(HttpToolsProtocol):
-    """Refuses requests with more headers, trailers and chunk sizes than body and 64 KiB, and those without room.
+    """Refuses endless headers, trailers and chunk sizes, many requests in line, and what the gate has no room for.
 
-    It closes connections that send no request, or not all of one, or many without waiting for answers, and passes on a
-    few requests a round.
+    It closes connections that send no request, or not all of one, or that take no answer.
     """
-
-    admission: ClassVar[Admission | None] = None
-    rounds: ClassVar[Rounds] = Rounds()
-    # Returns the application that answers, from uvicorn's.
-    way: ClassVar[Callable[[ASGIApp], ASGIApp]] = staticmethod(lambda app: app)
 
     flow: Flow
     _timer: asyncio.TimerHandle
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.app = BoundedProtocol.way(self.app)
+        # Set when the application starts.
+        self.gate: Gate | None = self.app_state.get(GATE)
+        self.origins: tuple[str, ...] = self.app_state.get(ORIGINS, ())
         # There are no web sockets, and uvicorn's protocol would take the connection over.
         self.ws_protocol_class = None
-        # Bytes since the packet in which the request began, which is not counted; of that packet; of the last one.
-        self._received = self._first_packet = self._packet = 0
-        self._body = 0
-        self._in_packet = self._in_head = self._in_body = self._upgrades = False
-        self._computes = self._turned_away = self._closes = False
-        # Whether a request is whole and being answered; those in line behind it do not count.
-        self._admitted = False
-        # The request that starts once its packet has been read.
-        self._put_off: tuple[RequestResponseCycle, ASGI3Application] | None = None
+        # Bytes since the packet in which the request began, which is not counted, and those of its body.
+        self._received = self._body = 0
+        self._in_head = self._in_body = self._upgrades = self._refused = self._closes = False
         # Since when the rest of a request is missing; None once it is whole.
         self._waits_since: float | None = None
+        self._endpoint: Endpoint | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
         """Wait for a request, with a limit."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.pipeline)
+        connection = transport.get_extra_info("socket")
+        # Linux alone has it.
+        if connection and connection.family != getattr(socket, "AF_UNIX", None) and hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
         self._wait_for_rest()
         self._timer = self.loop.call_later(PATIENCE_SECONDS, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._timer.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take a packet."""
         if self.flow.ended:
             return
         self._wait_for_rest()
-        self._packet = len(data)
-        self._received += self._packet
+        self._received += len(data)
         self._unset_keepalive_if_required()
-        self._in_packet = True
         self._parse(data)
-        self._in_packet = False
-        # The body comes in more packets.
-        if self._put_off:
-            self._start_now(*self._put_off)
         if self._received > MAX_OVERHEAD_BYTES + 2 * self._body and not self.transport.is_closing():
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
 
@@ -136,45 +113,27 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._wait_for_rest()
         self._received = self._body = 0
-        self._first_packet = self._packet
-        self._in_head, self._turned_away = True, False
+        self._in_head, self._refused = True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the request, if there is room for it."""
         self._in_head = False
-        self._check_head()
         self._upgrades = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
-        if not self._upgrades:
-            self._begin()
-            self._in_body = True
-
-    def _check_head(self) -> None:
-        # Mostly a look at the packets is enough.
-        large = self._first_packet + self._received > MAX_OVERHEAD_BYTES
-        if large and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_OVERHEAD_BYTES:
-            raise HeadError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
-        hosts = [name for name, _ in self.headers].count(field_name(HOST))
-        # HTTP/1.0 may have none.
-        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            raise HeadError(HTTPStatus.BAD_REQUEST, WRONG_HOST)
-
-    def _begin(self) -> None:
-        path = self.url.partition(b"?")[0].decode("latin-1")
-        admission = self.admission if self.parser.get_method() == b"POST" else None
-        self._computes = admission is not None and admission.takes(path, self.headers)
-        if self._computes and admission and admission.full and self._answered():
-            # The body is read and not kept.
-            self._turned_away = True
-            self._closes = not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0"
-            self.transport.write(admission.refusal(path, self.headers, self._closes))
-        else:
-            super().on_headers_complete()
+        if self._upgrades:
+            return
+        if self.gate and self._computes():
+            if self.gate.full:
+                self._refuse_unread(self.gate)
+                return
+            self.gate.expect()
+        super().on_headers_complete()
+        self._in_body = True
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""
         self._body += len(body)
-        if not self._turned_away:
+        if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -182,75 +141,42 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._upgrades:
             return
         self._waits_since, self._in_body = None, False
-        if self._turned_away and self._closes:
+        if self._refused and self._closes:
             self.transport.close()
-        elif self._turned_away or self._answered():
-            self._wait_for_another()
-        elif self.pipeline:
-            self.scope[COMPUTES] = self._computes  # type: ignore[literal-required] # uvicorn has none of its own
-            super().on_message_complete()
-        elif self._computes:
-            self._admit()
-            self._pass_on()
+        elif self._refused or self._answered():
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         else:
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Make room when an answer is complete."""
-        self._leave()
+        """Wait for the rest of a request from the moment on when all before has its answer."""
         # Nothing may have been read while the answer was made.
         if self._waits_since is not None:
             self._waits_since = self.loop.time()
         super().on_response_complete()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Make room when the client has gone."""
-        self._timer.cancel()
-        self._leave()
-        super().connection_lost(exc)
+    def _computes(self) -> bool:
+        """Return whether the request asks for a turn now; those in line behind another do not."""
+        if self.parser.get_method() != b"POST" or not self._answered():
+            return False
+        self._endpoint = endpoint_of(self.url.partition(b"?")[0].decode("latin-1"))
+        return self._endpoint is not None and self._endpoint.computes
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Start a request: one that computes when its packet has been read, and in its round if it is whole then."""
-        # It has waited for the answer to an earlier request.
-        if not cycle.more_body:
-            if cycle.scope.get(COMPUTES):
-                self._admit()
-            self.rounds.call(partial(self._start_now, cycle, app))
-        elif self._computes and self._in_packet:
-            self._put_off = cycle, app
-        else:
-            self._start_now(cycle, app)
-
-    def _start_now(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._put_off = None
-        super()._start_asgi_task(cycle, app)
-
-    def _pass_on(self) -> None:
-        """Pass on, in its round, a whole request, or the end of its body if it has been started before."""
-        if self._put_off:
-            super().on_message_complete()
-            self.rounds.call(partial(self._start_now, *self._put_off))
-            # Its round may be a later one.
-            self._put_off = None
-        else:
-            self.rounds.call(partial(_end_body, self.cycle))
-
-    def _admit(self) -> None:
-        if self.admission:
-            self._admitted = True
-            self.admission.move(1)
-
-    def _leave(self) -> None:
-        if self.admission and self._admitted:
-            self._admitted = False
-            self.admission.move(-1)
+    def _refuse_unread(self, gate: Gate) -> None:
+        """Refuse a request; its body is read and not kept."""
+        self._refused = self._in_body = True
+        self._closes = not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0"
+        fields = RETRY_FIELD + cors_fields(self.origins, self.headers) + CLOSE_FIELD * self._closes
+        sent_id = header(self.headers, REQUEST_ID) or ""
+        self.transport.write(early_answer(HTTPStatus.SERVICE_UNAVAILABLE, str(gate.refusal()), fields, sent_id))
+        if self._endpoint:
+            count_unread(self._endpoint.metric)
 
     def _answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
-
-    def _is_read(self) -> bool:
-        """Return whether the request whose body is being read is the next to be answered."""
-        return self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _parse(self, data: bytes) -> None:
         while data:
@@ -259,9 +185,9 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = self._as_any_other(data[upgrade.args[0] :]) if self._upgrades else b""
-            except httptools.HttpParserError as error:
+            except httptools.HttpParserError:
                 if not self.flow.ended:
-                    self._refuse(*_reason(error))
+                    self._refuse(HTTPStatus.BAD_REQUEST, NOT_HTTP)
                 return
 
     def _as_any_other(self, rest: bytes) -> bytes:
@@ -278,10 +204,6 @@ class BoundedProtocol(HttpToolsProtocol):
         # As uvicorn's own parser.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"\r\n".join([line, *fields, b"", rest])
-
-    def _wait_for_another(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def _wait_for_rest(self) -> None:
         if self._waits_since is None:
@@ -302,19 +224,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, message: str) -> None:
         """Answer with the reason, unless an answer was given or has begun, and close."""
-        if (self._answered() and not self._in_body) or self._is_read():
+        unread = self.cycle is not None and self.cycle.more_body and not self.cycle.response_started
+        if (self._answered() and not self._in_body) or (unread and not self.pipeline):
             self.transport.write(early_answer(status, message, CLOSE_FIELD))
         self.transport.close()
-
-
-def _reason(error: httptools.HttpParserError) -> tuple[HTTPStatus, str]:
-    """Return the status and the message of the answer to what cannot be parsed."""
-    cause = error.__context__
-    return cause.args if isinstance(cause, HeadError) else (HTTPStatus.BAD_REQUEST, NOT_HTTP)
-
-
-def _end_body(cycle: RequestResponseCycle) -> None:
-    """Tell the application that a body is whole."""
-    if not cycle.response_complete:
-        cycle.more_body = False
-        cycle.message_event.set()

@@ -22,12 +22,12 @@ import yaml
 from prometheus_client import REGISTRY
 
 from clustnet import __version__
+from serving.gate import Limits
 from serving.keys.key_file import KeyFile
 from serving.keys.keys import make_key
 from serving.metrics import metrics
 from serving.routes import ENDPOINTS, METRICS
 from serving.settings import PREFIX, Settings
-from serving.turns import MAX_RUNNING_REQUESTS, MAX_WAITING_REQUESTS
 from tests.serving.server import running_service
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -303,7 +303,7 @@ def test_the_in_flight_metric_exists() -> None:
     for name in ("cpu", "gpu"):
         (metric,) = [metric["pods"] for metric in autoscaler_metrics(name) if metric["type"] == "Pods"]
         assert metric["metric"]["name"] == rule["name"]["as"]
-        assert 0 < int(metric["target"]["averageValue"]) < MAX_RUNNING_REQUESTS + MAX_WAITING_REQUESTS
+        assert 0 < int(metric["target"]["averageValue"]) < Limits().requests
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="there is no promtool (Debian's package prometheus)")

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.predictor import Predictor
+from serving.app import build_app
+from serving.settings import Settings
 from tests.synthetic import made_up_drift, write_bundle
 
 # Arguments of ``write_bundle``: two coarse labels in grey, three in colour without names, and a single one.
@@ -39,33 +42,22 @@ def any_predictor(request: pytest.FixtureRequest, folders: dict[str, Path]) -> P
 
 @pytest.fixture(scope="session")
 def client(synthetic_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """The service in this process; one a session, as its settings are read when it is imported."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("BENTOML_HOME", str(tmp_path_factory.mktemp("bentoml")))
-        environment.setenv("CLUSTNET_BUNDLES", str(synthetic_bundle))
-        environment.setenv("CLUSTNET_DEVICE", "cpu")
-        environment.setenv("CLUSTNET_FEEDBACK", str(tmp_path_factory.mktemp("feedback") / "feedback.sqlite"))
-        from serving.service import service
-
-        application = service.to_asgi()
-    with TestClient(application, base_url="http://127.0.0.1") as client:
+    """The service in this process, over ASGI."""
+    feedback = tmp_path_factory.mktemp("feedback") / "feedback.sqlite"
+    with client_of(Settings(bundles=(synthetic_bundle,), device="cpu", feedback=feedback)) as client:
         yield client
 
 
 @pytest.fixture
-def client_of_any(client: TestClient, any_predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """The same service with the model of ``any_predictor``."""
-    from serving.api.pages import pages
-    from serving.models.models import Models
-    from serving.settings import Settings
-    from serving.v2.routes import protocol
+def client_of_any(any_predictor: Predictor, tmp_path: Path) -> Iterator[TestClient]:
+    """The same with the model of ``any_predictor``."""
+    folder = any_predictor.bundle.folder
+    with client_of(Settings(bundles=(folder,), device="cpu", feedback=tmp_path / "feedback.sqlite")) as client:
+        yield client
 
-    service = protocol.state.answer.__self__
-    # Kept before the other model is shown, which replaces it.
-    monkeypatch.setitem(pages.state._state, "document", pages.state.document)
-    models = Models(Settings(bundles=(any_predictor.bundle.folder,), device="cpu"), service._show)
-    monkeypatch.setattr(service, "models", models)
-    # Starlette's state has no attribute that setattr could restore.
-    monkeypatch.setitem(protocol.state._state, "models", models)
-    monkeypatch.setitem(pages.state._state, "models", models)
-    return client
+
+@contextmanager
+def client_of(settings: Settings) -> Iterator[TestClient]:
+    """Run the service with these settings in this process."""
+    with TestClient(build_app(settings), base_url="http://127.0.0.1") as client:
+        yield client

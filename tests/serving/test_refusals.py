@@ -11,9 +11,8 @@ from clustnet.bundles.predictor import Predictor
 from serving.api.compression import decompress
 from serving.api.inputs import check_json, read_images
 from serving.api.uploads import read_upload
-from serving.middleware.paths import unknown_path, wrong_method
-from serving.models.models import Catalogue, ServedModel
-from serving.refusals import MAX_QUOTE_CHARACTERS, Refusal, quote
+from serving.models.catalogue import Catalogue, ServedModel
+from serving.refusals import MAX_QUOTE_CHARACTERS, Refusal, quote, unknown_path, wrong_method
 from serving.v2.requests import read_request
 from tests.serving.v2.bodies import LENGTH, binary_body, described, json_body
 

@@ -8,7 +8,6 @@ from serving.routes import (
     INFER_METRIC,
     INFER_VERSION,
     OTHER,
-    computes,
     endpoint_of,
     metric_of,
     route_of,
@@ -49,7 +48,7 @@ def test_infer_paths_share_a_metric() -> None:
 
 
 def test_predictions_and_the_index_compute() -> None:
-    computing = {endpoint.path for endpoint in ENDPOINTS if computes(endpoint.path)}
+    computing = {endpoint.path for endpoint in ENDPOINTS if endpoint.computes}
     assert computing == {"/predict", "/predict_image", INFER.path, INFER_VERSION.path, "/v2/repository/index"}
 
 

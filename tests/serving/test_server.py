@@ -125,7 +125,7 @@ def test_a_large_body_is_refused_early(server: Server, head: bytes) -> None:
 
 
 def test_a_large_whole_body_gets_its_answer(server: Server) -> None:
-    answer = httpx.post(f"{server.url}/predict", content=b"[" * 5_000_000)
+    answer = httpx.post(f"{server.url}/predict_image", content=b"[" * 5_000_000)
     assert (answer.status_code, "over 100000 bytes" in answer.json()["error"]) == (413, True)
 
 

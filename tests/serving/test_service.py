@@ -1,6 +1,5 @@
 """The service in this process, over ASGI."""
 
-import asyncio
 import codecs
 import gzip
 import json
@@ -27,9 +26,8 @@ from clustnet.bundles.bundle import MIXTURE, Bundle
 from clustnet.bundles.predictor import CUDA, Predictions, Predictor
 from clustnet.bundles.preparation import prepare
 from serving.api.responses import predictions_of
-from serving.models.models import Models
 from serving.settings import Settings
-from serving.wire.http_protocol import BoundedProtocol
+from tests.serving.conftest import client_of
 from tests.serving.images import drawing, encoded
 from tests.serving.v2.bodies import json_body
 from tests.synthetic import THRESHOLD
@@ -104,34 +102,21 @@ def test_any_model_is_in_card_and_documents(client_of_any: TestClient, any_predi
     assert {"coarse", "binary"} <= set(required)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [
-        ("/predict", json.dumps({"images": [PAPER]})),
-        ("/predict", '{"images": []}'),
-        ("/predict?model=other", json.dumps({"images": [PAPER]})),
-        ("/v2/models/synthetic/infer", "not JSON"),
-        ("/v2/models/other/infer", "{}"),
-        ("/feedback", "{}"),
-        ("/predict", 17 * 2**20 * " "),
-    ],
-)
-def test_the_way_past_bentoml_gives_the_same_answers(client: TestClient, path: str, body: str) -> None:
-    short = TestClient(BoundedProtocol.way(client.app), base_url="http://127.0.0.1")
-    first, second = (some.post(path, content=body, headers=JSON | {"x-request-id": "a"}) for some in (client, short))
-    assert (first.status_code, first.content, first.headers) == (second.status_code, second.content, second.headers)
+@pytest.fixture(scope="module")
+def chosen(hard_bundle: Path) -> Iterator[TestClient]:
+    """A service with a model of hard routing, of which the chosen experts alone are asked."""
+    with client_of(Settings(bundles=(hard_bundle,), device="cpu", experts="chosen")) as client:
+        yield client
 
 
-@pytest.fixture
-def chosen(client: TestClient, hard_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
-    """The same service with a model of hard routing, of which the chosen experts alone are asked."""
-    from serving.v2.routes import protocol
-
-    models = Models(Settings(bundles=(hard_bundle,), device="cpu", experts="chosen"))
-    monkeypatch.setattr(protocol.state.answer.__self__, "models", models)
-    # Starlette's state has no attribute that setattr could restore.
-    monkeypatch.setitem(protocol.state._state, "models", models)
-    return client
+def test_two_services_share_no_setting(client: TestClient, chosen: TestClient) -> None:
+    """Both run in this process, with bundles, limits and documents of their own."""
+    assert [some.get("/model.json").json()["name"] for some in (client, chosen)] == ["synthetic", "hard"]
+    with client_of(client.app.state.service.settings.model_copy(update={"max_images": 1})) as third:  # type: ignore[attr-defined]
+        statuses = [some.post("/predict", json={"images": [PAPER] * 2}).status_code for some in (client, third, chosen)]
+        documents = [json.dumps(some.get("/docs.json").json()) for some in (client, third, chosen)]
+    assert statuses == [200, 422, 200]
+    assert len(set(documents)) == 3
 
 
 def test_the_chosen_experts_alone_answer_as_all_do(chosen: TestClient, hard_bundle: Path) -> None:
@@ -168,8 +153,8 @@ def test_numbers_that_are_not_finite_are_500(
 ) -> None:
     predict = Predictor.predict
 
-    def damaged(self: Predictor, images: np.ndarray) -> Predictions:
-        outputs = predict(self, images)
+    def damaged(self: Predictor, images: np.ndarray, **options: Any) -> Predictions:
+        outputs = predict(self, images, **options)
         outputs.class_probability[-1, -1] = value
         return outputs
 
@@ -242,7 +227,7 @@ def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
         (json.dumps({"images": [PAPER] * 1025}).encode(), JSON, 422, "1025 images; send 1 to 1024"),
         (b'{"images": []}', {}, 415, "send application/json"),
         (b'{"images": []}', {"content-type": "text/plain"}, 415, "'text/plain'"),
-        (b"x", {"content-type": "application/vnd.bentoml+pickle"}, 415, "pickle"),
+        (b"x", {"content-type": "application/vnd.bentoml+pickle"}, 415, "send application/json"),
         (b"x", {"content-type": "multipart/form-data; boundary=B"}, 415, "send application/json"),
         (b"[" * (16 * 2**20 + 1), JSON, 413, "over 16777216 bytes"),
         (b"{}", JSON | {"content-encoding": "br"}, 415, "content encoding 'br' is unknown; send gzip, deflate or none"),
@@ -397,22 +382,16 @@ def test_refusals_are_counted_over_http(client: TestClient) -> None:
     assert series in client.get("/metrics").text
 
 
-@pytest.mark.usefixtures("client")
-def test_a_cpu_fallback_is_not_ready(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from starlette.datastructures import State
-    from starlette.exceptions import HTTPException
+def test_a_cpu_fallback_is_not_ready(predictor: Predictor) -> None:
+    with client_of(Settings(bundles=(predictor.bundle.folder,), device="cuda")) as fallen:
+        if fallen.app.state.service.models.now.find().predictor.provider == CUDA:  # type: ignore[attr-defined]
+            pytest.skip("this machine has a GPU to run on")
+        answers = [fallen.post("/predict", json={"images": [PAPER]}), fallen.get("/readyz")]
+    for answer in answers:
+        assert answer.status_code == 503
+        assert "CLUSTNET_DEVICE is cuda, but onnxruntime fell back to CPUExecutionProvider" in answer.json()["error"]
 
-    from serving.api.requests import Body
-    from serving.service import ClustNet, pages, protocol
 
-    # The new service must not replace that of the other tests.
-    for application in (pages, protocol):
-        monkeypatch.setattr(application, "state", State())
-    fallen = ClustNet(Settings(bundles=(predictor.bundle.folder,), device="cuda"))
-    if fallen.models.now.find().predictor.provider == CUDA:
-        pytest.skip("this machine has a GPU to run on")
-    answer = asyncio.run(fallen.answer(Body("application/json", b'{"images": []}')))
-    assert answer.status_code == 503
-    assert "CLUSTNET_DEVICE is cuda" in json.loads(answer.body)["error"]
-    with pytest.raises(HTTPException, match="fell back to CPUExecutionProvider"):
-        fallen.__is_ready__().send(None)
+def test_large_headers_are_refused(client: TestClient) -> None:
+    answer = client.get("/livez", headers={"x-long": "a" * 66_000})
+    assert (answer.status_code, "over 64 KiB" in answer.json()["error"]) == (431, True)

@@ -6,7 +6,7 @@ ASKED_BEFORE_AND_AFTER = """
 import os
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 print(do_not_track())
-import serving
+import serving.bento
 print(do_not_track(), os.environ["ORT_DISABLE_TELEMETRY"])
 """
 

@@ -3,7 +3,7 @@ import sys
 
 DECODE = """
 import io, struct, zlib
-import serving
+import serving.api.predict
 from PIL import Image
 from clustnet.bundles.decoding import decode
 

@@ -19,9 +19,12 @@ from starlette.types import Receive, Scope, Send
 
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import FileFullError, read_feedback
+from serving.api.feedback_store import FeedbackStore
 from serving.headers import KEY_NAME
 from serving.keys.access import needed_scope
 from serving.metrics.deferred import WAIT_SECONDS
+from serving.settings import Settings
+from tests.serving.conftest import client_of
 from tests.serving.images import drawing
 from tests.serving.server import Server, running_server
 from tests.serving.v2.bodies import binary_body
@@ -178,9 +181,6 @@ def test_a_file_that_takes_no_more(
 
 
 def test_a_file_that_is_another_one_stays_alone(tmp_path: Path) -> None:
-    from serving.api.feedback import FeedbackStore
-    from serving.settings import Settings
-
     path = tmp_path / "README.md"
     path.write_text("# What is no feedback\n" * 100)
     with pytest.raises(UserError, match=r"README\.md"):
@@ -188,14 +188,11 @@ def test_a_file_that_is_another_one_stays_alone(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_without_a_path_there_is_no_feedback(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from serving.v2.routes import protocol
-
-    monkeypatch.setitem(protocol.state._state, "feedback", None)
-    monkeypatch.setattr(protocol.state.answer.__self__, "feedback", None)
-    request_id, (guess,) = predict(client)
-    says = "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK."
-    assert refused(tell(client, request_id, guess)) == (404, says)
+def test_without_a_path_there_is_no_feedback(synthetic_bundle: Path) -> None:
+    with client_of(Settings(bundles=(synthetic_bundle,), device="cpu")) as client:
+        request_id, (guess,) = predict(client)
+        says = "This service takes no feedback; its operator can set CLUSTNET_FEEDBACK."
+        assert refused(tell(client, request_id, guess)) == (404, says)
 
 
 def test_feedback_needs_the_scope_of_predictions() -> None:

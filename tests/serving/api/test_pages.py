@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from clustnet.bundles.bundle import Bundle
 from clustnet.errors import UserError
 from serving.api.pages import STATIC
-from serving.models.models import card_of
+from serving.models.catalogue import card_of
 from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
 
 
@@ -44,7 +44,7 @@ def test_the_page_has_no_inline_code() -> None:
     assert not re.search(r"<style|<script(?![^>]* src=)|\sstyle=|\son\w+=", page)
 
 
-@pytest.mark.parametrize("path", ["/static/%2e%2e/service.py", "/static", "/static/", "/static/none.js"])
+@pytest.mark.parametrize("path", ["/static/%2e%2e/app.py", "/static", "/static/", "/static/none.js"])
 def test_nothing_outside_the_folder_is_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 

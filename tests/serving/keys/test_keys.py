@@ -1,5 +1,6 @@
 import codecs
 import hashlib
+import hmac
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,19 @@ def test_a_key_is_found_by_its_text_alone(tmp_path: Path) -> None:
     assert [find_key(keys, (name * 9).encode()) for name in ("a", "b", "c")] == list(keys)
     assert find_key(keys, b"") is None
     assert find_key(keys, digest_of("a" * 9).encode()) is None
+
+
+def test_the_search_compares_all_keys_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = read_keys(written(tmp_path, *(f"{name} predict {digest_of(name)}" for name in ("a", "b", "c"))))
+    compared: list[bytes] = []
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append(one)
+        return one == other
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert find_key(keys, b"a") is keys[0]
+    assert compared == [key.digest for key in keys]
 
 
 def test_new_keys_are_long_and_kept_hashed(tmp_path: Path) -> None:

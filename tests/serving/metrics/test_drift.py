@@ -1,7 +1,6 @@
 """The windows of the models that are served: in this process, and behind a real ``bentoml serve``."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -18,7 +17,7 @@ from clustnet.bundles.predictor import Predictor
 from clustnet.datasets import LabelledImages
 from serving.api.inference import predict_counted
 from serving.api.responses import predictions_of
-from serving.metrics.drift import WATCH, Watch
+from serving.metrics.drift import Watch
 from serving.metrics.metrics import DEFERRED, exposition
 from serving.settings import SHIPPED_BUNDLE
 from tests.serving.images import drawing
@@ -26,11 +25,12 @@ from tests.serving.server import running_service
 from tests.synthetic import write_bundle
 
 DISTRIBUTIONS = ("expert_load", "guess", "confidence", "brightness")
+WATCH = Watch()
 FIRST, SECOND = ("mnist", "1"), ("mnist", "2")
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[list[Predictor]]:
+def watched(tmp_path: Path) -> list[Predictor]:
     """Two versions of a model whose reference is noise, and one without a reference; all are served."""
     plain = Predictor(Bundle(write_bundle(tmp_path / "plain")), "cpu")
     outputs = plain.predict(noise(500))
@@ -46,10 +46,8 @@ def watched(tmp_path: Path) -> Iterator[list[Predictor]]:
     }
     folders = [write_bundle(tmp_path / v, name="mnist", version=v, drift=reference) for v in ("1", "2")]
     predictors = [*(Predictor(Bundle(folder), "cpu") for folder in folders), plain]
-    before = WATCH._windows
     WATCH.serve([predictor.manifest for predictor in predictors], 100)
-    yield predictors
-    WATCH._windows = before
+    return predictors
 
 
 def noise(images: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -58,6 +56,7 @@ def noise(images: int, seed: int = 0) -> NDArray[np.uint8]:
 
 def value(metric: str, model: tuple[str, str], **labels: str) -> float | None:
     DEFERRED.flush()
+    WATCH.show()
     return REGISTRY.get_sample_value(f"clustnet_drift_{metric}", {"model": model[0], "version": model[1], **labels})
 
 
@@ -65,8 +64,8 @@ def test_predictions_reach_the_window_of_their_version(watched: list[Predictor])
     first, second, _ = watched
     assert value("window_images", FIRST) == 0
     for start in range(0, 30, 10):
-        predict_counted(first, noise(30)[start : start + 10])
-    predict_counted(second, noise(7))
+        predict_counted(first, noise(30)[start : start + 10], WATCH)
+    predict_counted(second, noise(7), WATCH)
     assert [value("window_images", model) for model in (FIRST, SECOND)] == [30, 7]
     load = np.bincount(first.predict(noise(30)).routing.argmax(axis=1), minlength=5)
     found = [value("bin_images", FIRST, distribution="expert_load", bin=str(expert)) for expert in range(5)]
@@ -77,9 +76,8 @@ def test_predictions_reach_the_window_of_their_version(watched: list[Predictor])
 def test_any_model_feeds_its_window(any_predictor: Predictor) -> None:
     manifest = any_predictor.manifest
     images = np.random.default_rng(0).integers(0, 256, (20, *manifest.input.shape)).astype(np.uint8)
-    before = WATCH._windows
     WATCH.serve([manifest], 100)
-    outputs = predict_counted(any_predictor, images)
+    outputs = predict_counted(any_predictor, images, WATCH)
     model = (manifest.name, manifest.version)
     assert value("window_images", model) == 20
     labels = [prediction.guess.label for prediction in predictions_of(outputs, manifest)]
@@ -87,30 +85,29 @@ def test_any_model_feeds_its_window(any_predictor: Predictor) -> None:
         value("bin_images", model, distribution="guess", bin=str(index)) for index in range(len(manifest.subtypes))
     ]
     assert found == [labels.count(name) for name in manifest.class_names]
-    WATCH._windows = before
 
 
 def test_other_images_raise_an_alarm_that_ends(watched: list[Predictor]) -> None:
     first = watched[0]
-    predict_counted(first, np.zeros((100, 28, 28), np.uint8))
+    predict_counted(first, np.zeros((100, 28, 28), np.uint8), WATCH)
     assert (value("alarm", FIRST, distribution="brightness"), value("window_images", FIRST)) == (1, 100)
     assert (value("psi", FIRST, distribution="brightness") or 0) > 1
     assert value("alarm", SECOND, distribution="brightness") == 0
-    predict_counted(first, noise(200))
+    predict_counted(first, noise(200), WATCH)
     assert value("alarm", FIRST, distribution="brightness") == 0
     assert (value("psi", FIRST, distribution="brightness") or 0) < 0.1
 
 
 def test_a_bundle_without_a_reference_is_not_watched(watched: list[Predictor]) -> None:
     plain = watched[2]
-    predict_counted(plain, noise(10))
+    predict_counted(plain, noise(10), WATCH)
     assert value("window_images", (plain.manifest.name, "1")) is None
 
 
 def test_an_unloaded_version_is_not_shown(watched: list[Predictor]) -> None:
     first, second, _ = watched
-    predict_counted(first, noise(5))
-    predict_counted(second, noise(5))
+    predict_counted(first, noise(5), WATCH)
+    predict_counted(second, noise(5), WATCH)
     assert windows([first, second]) == {"1": 5, "2": 5}
     assert windows([second]) == {"2": 5}
     # The window starts again, and the other goes on.
@@ -121,6 +118,7 @@ def windows(served: list[Predictor]) -> dict[str, float]:
     """Serve these and return the images in the window of each version."""
     DEFERRED.flush()
     WATCH.serve([predictor.manifest for predictor in served], 100)
+    WATCH.show()
     told = exposition([(p.manifest, p.provider, True) for p in served]).decode()
     samples = (sample for family in text_string_to_metric_families(told) for sample in family.samples)
     return {some.labels["version"]: some.value for some in samples if some.name == "clustnet_drift_window_images"}
@@ -146,8 +144,8 @@ def test_no_image_can_break_the_window(watched: list[Predictor], caplog: pytest.
     for array in (outputs.routing, outputs.class_probability, outputs.confidence):
         array[0] = np.nan
     WATCH.note(outputs, noise(2), first.manifest)
-    predict_counted(first, np.zeros((1, 28, 28), np.uint8))
-    predict_counted(first, np.full((1024, 28, 28), 255, np.uint8))
+    predict_counted(first, np.zeros((1, 28, 28), np.uint8), WATCH)
+    predict_counted(first, np.full((1024, 28, 28), 255, np.uint8), WATCH)
     assert 90 < (value("window_images", FIRST) or 0) <= 100
     assert value("bin_images", FIRST, distribution="brightness", bin="2") == value("window_images", FIRST)
     assert caplog.text == ""

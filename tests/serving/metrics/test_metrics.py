@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 from prometheus_client import REGISTRY, Histogram
-from starlette.applications import Starlette
 
 from clustnet.bundles.bundle import Bundle, Manifest
 from clustnet.bundles.predictor import Predictions, Predictor
@@ -13,15 +12,13 @@ from serving.api.responses import predictions_of
 from serving.metrics.metrics import (
     DEFERRED,
     announce,
+    announce_requests,
     count_predictions,
-    count_unadmitted,
+    count_unread,
     exposition,
     observe_all,
     refused,
-    show_in_flight,
-    show_limit,
 )
-from serving.middleware.request_metrics import RequestMetrics
 from serving.refusals import Refusal
 from serving.settings import SHIPPED_BUNDLE
 
@@ -134,15 +131,8 @@ def test_the_shipped_references_are_in_the_metrics() -> None:
     assert 'clustnet_abstention_share_reference{model="mnist",version="1"} 0.01\n' in shown
 
 
-def test_the_last_number_in_flight_is_shown() -> None:
-    for count in (1, 2, 1):
-        show_in_flight(count)
-    show_limit(66)
-    assert (value("requests_in_flight"), value("requests_in_flight_limit")) == (1, 66)
-
-
 def test_requests_and_refusals_are_counted_from_the_start() -> None:
-    RequestMetrics(Starlette())
+    announce_requests()
     for path in ("/predict", "/predict_image", "/feedback", "/v2/models/{name}/infer", "other"):
         assert REGISTRY.get_sample_value("clustnet_request_seconds_count", {"path": path}) is not None
         for status in ("200", "500", "503", "504", "507"):
@@ -164,9 +154,9 @@ def test_many_values_count_like_single_ones() -> None:
                 assert (ours.labels, ours.value) == (expected.labels, pytest.approx(expected.value))
 
 
-def test_requests_that_were_not_admitted_are_counted() -> None:
+def test_requests_refused_unread_are_counted() -> None:
     before = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
-    count_unadmitted("/x")
-    count_unadmitted("/x")
+    count_unread("/x")
+    count_unread("/x")
     after = [value("refused_requests_total", reason="overloaded"), value("requests_total", path="/x", status="503")]
     assert after == [number + 2 for number in before]

@@ -68,7 +68,7 @@ def test_allowed_origins_may_read_refusals(synthetic_bundle: Path, tmp_path: Pat
             # Another content type: 415.
             client.post("/predict", headers=asked, content=b"{"),
             # Too large: 413.
-            client.post("/predict", headers=asked, content=b"x" * (16 * 2**20 + 1)),
+            client.post("/predict_image", headers=asked, content=b"x" * (16 * 2**20 + 1)),
             # Unknown path: 404.
             client.get("/nothing", headers=asked),
         ]

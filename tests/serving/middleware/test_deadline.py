@@ -1,17 +1,22 @@
 import asyncio
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from serving.app import build_app
 from serving.headers import ID_NAME
 from serving.metrics.metrics import DEFERRED
 from serving.middleware.deadline import Deadline
-from serving.short_cut import ShortCut
+from serving.routes import PREDICT
+from serving.settings import Settings
 
 START: Message = {"type": "http.response.start", "status": 200, "headers": []}
 END: Message = {"type": "http.response.body", "body": b"done"}
@@ -84,17 +89,12 @@ def test_a_fault_after_the_beginning_is_raised() -> None:
         call(break_off, 20)
 
 
-@pytest.mark.usefixtures("client")
-def test_the_504_has_an_id_and_counts() -> None:
-    from serving.service import service
+def test_the_504_has_an_id_and_counts(synthetic_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang(_: Request) -> Response:
+        return await asyncio.Future()
 
-    async def hang(scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.Event().wait()
-
-    application: Any = hang
-    around = [(kind, options) for kind, options in service.middlewares if kind is not ShortCut]
-    for kind, options in reversed(around):
-        application = kind(application, **options | ({"seconds": 0.01} if kind is Deadline else {}))
+    monkeypatch.setattr("serving.app.DEADLINE_SECONDS", 0.01)
+    application = build_app(Settings(bundles=(synthetic_bundle,), device="cpu"), {PREDICT: hang})
     answer = TestClient(application).post("/predict", headers={"X-Request-Id": "mine"})
     assert (answer.status_code, list(answer.json()), answer.headers["x-request-id"]) == (504, ["error"], "mine")
     counted = {"path": "/predict", "status": "504"}

@@ -24,6 +24,14 @@ from tests.synthetic import write_bundle
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 28, 28)).astype(np.uint8)
 
 
+@pytest.fixture(autouse=True)
+def tried(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The folders that would be tried out in processes of their own, which test_trial.py starts."""
+    folders: list[Path] = []
+    monkeypatch.setattr("serving.models.models.try_in_process", lambda folder, _: folders.append(folder))
+    return folders
+
+
 @pytest.fixture
 def bundles(tmp_path: Path) -> Path:
     """A repository of ``a/1`` and ``b/1``."""
@@ -201,6 +209,12 @@ def test_unknown_models_are_neither_loaded_nor_unloaded(worker: Models) -> None:
         with pytest.raises(Refusal, match="There is no model 'c'; this service has") as caught:
             change("c")
         assert caught.value.status == 404
+
+
+def test_what_is_loaded_is_tried_before(worker: Models, bundles: Path, tried: list[Path]) -> None:
+    assert tried == []
+    worker.load("a")
+    assert tried == [bundles / "a" / "1"]
 
 
 def test_a_new_model_is_loaded_by_its_name(worker: Models, bundles: Path) -> None:

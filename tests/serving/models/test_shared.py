@@ -7,8 +7,8 @@ from threading import Event
 
 import pytest
 
-from clustnet.errors import UserError
 from serving.models.shared import FOLDER, Agreement, Served, SharedFile, share_folder, shared_folder
+from serving.refusals import Refusal
 
 SERVED = Served(folder=Path("/bundles/a"), version="1", digest="0" * 64)
 AGREEMENT = Agreement(generation=3, default="a", models={"b": (), "a": (SERVED,)}, unloaded={"c": ("1", "2")})
@@ -27,8 +27,11 @@ def test_an_agreement_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     message = r"^The workers' shared file .*served\.json cannot be written \(.*\); free space there, or set TMPDIR"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(Refusal, match=message) as caught:
         SharedFile(tmp_path / "file").write(AGREEMENT)
+    assert caught.value.status == 503
+    with pytest.raises(Refusal, match="cannot be written"), SharedFile(tmp_path / "none").locked():
+        pass
 
 
 def test_each_change_is_seen_once(tmp_path: Path) -> None:
@@ -80,3 +83,15 @@ def test_a_single_process_has_its_own_folder(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv(FOLDER, "/left/over")
     share_folder()
     assert shared_folder() != Path("/left/over")
+
+
+def test_folders_of_killed_servers_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = [f"clustnet-{dead.pid}-a", f"clustnet-{os.getpid()}-b", "clustnet-serve-c", f"other-{dead.pid}-d"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    monkeypatch.delenv(FOLDER, raising=False)
+    mine = shared_folder()
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:], mine.name}

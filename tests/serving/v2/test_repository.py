@@ -22,10 +22,9 @@ from tritonclient.utils import InferenceServerException
 from clustnet.bundles.bundle import MIXTURE, Bundle
 from clustnet.bundles.predictor import Predictor
 from serving.keys.keys import make_key
-from serving.models.models import Models
 from serving.models.shared import FOLDER
 from serving.settings import Settings
-from serving.v2.routes import application
+from tests.serving.conftest import client_of
 from tests.serving.images import drawing
 from tests.serving.server import running_server
 from tests.serving.v2.bodies import json_body
@@ -298,12 +297,9 @@ def model_that_said(expected: dict[int, NDArray[np.float32]], answer: NDArray[np
 
 @pytest.fixture
 def alone(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
-    """The protocol's application by itself, of one worker."""
+    """The service in this process, without keys."""
     monkeypatch.delenv(FOLDER, raising=False)
-    made = application()
-    made.state.settings = Settings(bundles=(repository,), device="cpu")
-    made.state.models = Models(made.state.settings)
-    with TestClient(made) as client:
+    with client_of(Settings(bundles=(repository,), device="cpu")) as client:
         yield client
 
 

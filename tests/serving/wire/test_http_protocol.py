@@ -3,32 +3,34 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 from starlette.applications import Starlette
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 from uvicorn.config import HTTP_PROTOCOLS
 
-import serving
-from serving.admission import Admission
-from serving.rounds import Rounds
-from serving.wire.http_protocol import MAX_OVERHEAD_BYTES, MAX_REQUESTS_IN_LINE, WRONG_HOST, BoundedProtocol, Flow
+from serving.gate import GATE, ORIGINS, Gate, Limits
+from serving.metrics.metrics import DEFERRED
+from serving.refusals import Refusal
+from serving.wire import http_protocol
+from serving.wire.flow import Flow
+from serving.wire.http_protocol import (
+    MAX_OVERHEAD_BYTES,
+    MAX_REQUESTS_IN_LINE,
+    BoundedProtocol,
+    use_bounded_protocol,
+)
 
 HEAD = b"POST / HTTP/1.1\r\nHost: here\r\n"
 FILLER = b"X-%06d: " + 1000 * b"a" + b"\r\n"
 PACKET = b"".join(FILLER % number for number in range(32))
-
-
-@pytest.fixture(autouse=True)
-def _no_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take away the way past BentoML that the service sets, if another test has imported it."""
-    monkeypatch.setattr(BoundedProtocol, "way", staticmethod(lambda app: app))
 
 
 async def echo_size(request: Request) -> PlainTextResponse:
@@ -40,22 +42,28 @@ def echo() -> Starlette:
 
 
 @asynccontextmanager
-async def listening(application: Starlette, keep_alive: float = 5) -> AsyncIterator[tuple[str, int]]:
-    config = uvicorn.Config(application, port=0, lifespan="off", log_level="error")
+async def listening(
+    application: Starlette, keep_alive: float = 5, gate: Gate | None = None
+) -> AsyncIterator[tuple[str, int]]:
+    @asynccontextmanager
+    async def running(_: Starlette) -> AsyncIterator[dict[str, object]]:
+        yield {GATE: gate, ORIGINS: ("http://there",)}
+
+    application.router.lifespan_context = running
+    config = uvicorn.Config(application, port=0, http=BoundedProtocol, lifespan="on", log_level="error")
     config.timeout_keep_alive = keep_alive  # type: ignore[assignment] # uvicorn's option takes whole seconds
     server = uvicorn.Server(config)
     serve = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
-    assert issubclass(config.http_protocol_class, BoundedProtocol)  # type: ignore[arg-type]
     yield server.servers[0].sockets[0].getsockname()
     server.should_exit = True
     await serve
 
 
-async def sent(*packets: bytes) -> bytes:
+async def sent(*packets: bytes, gate: Gate | None = None) -> bytes:
     """Send packets one after the other and return what the server answers till it closes."""
-    async with listening(echo()) as address:
+    async with listening(echo(), gate=gate) as address:
         reader, writer = await asyncio.open_connection(*address)
         for packet in packets:
             writer.write(packet)
@@ -71,9 +79,13 @@ def answered(*packets: bytes) -> bytes:
     return asyncio.run(sent(*packets))
 
 
-def test_bentoml_gets_this_protocol() -> None:
-    assert serving.__name__ == "serving"
-    assert HTTP_PROTOCOLS["auto"] == "serving.wire.http_protocol:BoundedProtocol"
+def test_bentoml_gets_this_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.wire.http_protocol.HTTP_PROTOCOLS", HTTP_PROTOCOLS.copy())
+    use_bounded_protocol()
+    config = uvicorn.Config(echo())
+    monkeypatch.setattr("uvicorn.config.HTTP_PROTOCOLS", http_protocol.HTTP_PROTOCOLS)
+    config.load()
+    assert config.http_protocol_class is BoundedProtocol
 
 
 @pytest.mark.parametrize(
@@ -92,12 +104,6 @@ def test_trailers_without_end_close_the_connection() -> None:
     assert b"HTTP/1.1 200" not in answered(start, *3 * [PACKET])
 
 
-def test_requests_go_the_way_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BoundedProtocol, "way", staticmethod(lambda app: CORSMiddleware(app, allow_origins=["*"])))
-    request = HEAD + b"Origin: http://there\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-    assert b"access-control-allow-origin: *" in answered(request)
-
-
 def test_large_bodies_and_packets_pass() -> None:
     size = 4 * MAX_OVERHEAD_BYTES
     large = HEAD + b"Content-Length: %d\r\n\r\n" % size
@@ -113,36 +119,34 @@ def test_small_chunks_pass() -> None:
     assert answered(start, chunks, b"0\r\n\r\n").endswith(b"100000")
 
 
-class Gate:
-    """An application whose answers to POST wait until it is opened."""
+class Waiting:
+    """An application whose answers to POST wait in the gate until it is opened."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 100) -> None:
         self.opened = asyncio.Event()
+        self.gate = Gate(Limits(running=most, waiting=0))
         self.application = Starlette(routes=[Route("/{path}", self.wait, methods=["GET", "POST"])])
 
     async def wait(self, request: Request) -> PlainTextResponse:
-        await request.body()
-        if request.method == "POST":
-            await self.opened.wait()
+        body = await request.body()
+        if request.method == "GET" or request.url.path == "/slow":
+            return PlainTextResponse("done")
+        try:
+            async with self.gate.turn(request, body):
+                while not self.opened.is_set():
+                    # As long as the client is there.
+                    if await request.is_disconnected():
+                        break
+                    await asyncio.sleep(0.01)
+        except Refusal as refusal:
+            return PlainTextResponse(str(refusal), refusal.status)
         return PlainTextResponse("done")
 
 
-# The number of whole and unanswered requests, each time it changed.
-NUMBERS: list[int] = []
-
-
-@contextmanager
-def admitting(most: int, lets_in: bool = True) -> Iterator[tuple[Admission, list[str]]]:
-    """Admit so many requests to /predict at a time, and list the paths that are refused."""
-    refused: list[str] = []
-    NUMBERS.clear()
-    BoundedProtocol.admission = Admission(
-        lambda path: path == "/predict", refused.append, most, NUMBERS.append, lets_in=lambda *_: lets_in
-    )
-    try:
-        yield BoundedProtocol.admission, refused
-    finally:
-        BoundedProtocol.admission = None
+def unread() -> float:
+    """Return how many requests were refused unread."""
+    DEFERRED.flush()
+    return REGISTRY.get_sample_value("clustnet_refused_requests_total", {"reason": "overloaded"}) or 0
 
 
 def request(path: str = "/predict", method: str = "POST", body: bytes = b"ab", more: bytes = b"") -> bytes:
@@ -164,34 +168,32 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def overload() -> None:
-    gate = Gate()
-    with admitting(2) as (admission, refused):
-        async with listening(gate.application) as address:
-            first, second, third = [await asyncio.open_connection(*address) for _ in range(3)]
-            first[1].write(request())
-            second[1].write(request("/predict?model=a"))
-            await until(lambda: admission.full)
-            third[1].write(request(more=b"X-Request-Id: mine\r\n"))
-            status, fields, body = await answer_of(third[0])
-            assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
-            assert json.loads(body) == {"error": "2 requests wait already; try again in 1 second."}
-            # Requests that do not compute are always admitted.
-            third[1].write(request("/livez", "GET", b""))
-            assert (await answer_of(third[0]))[0] == 200
-            # A request that has not begun is not refused either.
-            third[1].write(request(body=b"")[:-2])
-            second[1].close()
-            # A client that has gone makes room.
-            await until(lambda: not admission.full)
-            third[1].write(b"\r\n")
-            await until(lambda: admission.full)
-            gate.opened.set()
-            assert [(await answer_of(reader))[0] for reader, _ in (first, third)] == [200, 200]
-            await until(lambda: admission.count == 0)
-            for _, writer in (first, third):
-                writer.close()
-    assert refused == ["/predict"]
-    assert NUMBERS == [1, 2, 1, 2, 1, 0]
+    waiting, before = Waiting(2), unread()
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        first, second, third = [await asyncio.open_connection(*address) for _ in range(3)]
+        first[1].write(request())
+        second[1].write(request("/predict?model=a"))
+        await until(lambda: waiting.gate.full)
+        third[1].write(request(more=b"X-Request-Id: mine\r\n"))
+        status, fields, body = await answer_of(third[0])
+        assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
+        assert json.loads(body) == {"error": "0 requests wait already; try again in 1 second."}
+        assert unread() - before == 1
+        # A page of another site may read why.
+        third[1].write(request(more=b"Origin: http://there\r\n"))
+        assert (await answer_of(third[0]))[1]["access-control-allow-origin"] == "http://there"
+        # Requests that do not compute are not refused.
+        third[1].write(request("/livez", "GET", b""))
+        assert (await answer_of(third[0]))[0] == 200
+        second[1].close()
+        # A client that has gone makes room.
+        await until(lambda: not waiting.gate.full)
+        third[1].write(request())
+        await until(lambda: waiting.gate.full)
+        waiting.opened.set()
+        assert [(await answer_of(reader))[0] for reader, _ in (first, third)] == [200, 200]
+        for _, writer in (first, third):
+            writer.close()
 
 
 def test_overload_is_refused_while_read() -> None:
@@ -199,16 +201,15 @@ def test_overload_is_refused_while_read() -> None:
 
 
 async def bodies_of_the_refused() -> None:
-    gate = Gate()
-    with admitting(0):
-        async with listening(gate.application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(request(body=100_000 * b"a") + request("/x", "GET", b""))
-            assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 200]
-            writer.write(request(more=b"Connection: close\r\n"))
-            assert (await answer_of(reader))[0] == 503
-            assert await asyncio.wait_for(reader.read(), 10) == b""
-            writer.close()
+    waiting = Waiting(0)
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request(body=100_000 * b"a") + request("/x", "GET", b""))
+        assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 200]
+        writer.write(request(more=b"Connection: close\r\n"))
+        assert (await answer_of(reader))[0] == 503
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
 
 
 def test_a_refused_body_is_skipped() -> None:
@@ -219,71 +220,64 @@ async def an_early_answer() -> None:
     async def refuse(_: Request) -> PlainTextResponse:
         return PlainTextResponse("no", 413)
 
-    with admitting(1) as (admission, _):
-        async with listening(Starlette(routes=[Route("/predict", refuse, methods=["POST"])])) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            for _ in range(2):
-                writer.write(request(body=10 * b"a")[:-5])
-                assert (await answer_of(reader))[0] == 413
-                writer.write(5 * b"a")
-            writer.write(request())
+    async with listening(Starlette(routes=[Route("/predict", refuse, methods=["POST"])])) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        for _ in range(2):
+            writer.write(request(body=10 * b"a")[:-5])
             assert (await answer_of(reader))[0] == 413
-            assert admission.count == 0
-            writer.close()
+            writer.write(5 * b"a")
+        writer.write(request())
+        assert (await answer_of(reader))[0] == 413
+        writer.close()
 
 
-def test_an_early_answered_request_takes_no_room() -> None:
+def test_the_rest_of_an_answered_body_is_skipped() -> None:
     asyncio.run(an_early_answer())
 
 
 async def other_methods() -> None:
-    gate = Gate()
-    with admitting(0) as (_, refused):
-        async with listening(gate.application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(request(method="GET", body=b""))
-            assert (await answer_of(reader))[0] == 200
-            writer.write(request(method="HEAD", body=b"") + request("/x", "GET", b""))
-            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
-            assert head.startswith(b"HTTP/1.1 200 ")
-            # No body came before it.
-            assert (await answer_of(reader))[0] == 200
-            writer.close()
-    assert refused == []
+    waiting, before = Waiting(0), unread()
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request(method="GET", body=b""))
+        assert (await answer_of(reader))[0] == 200
+        writer.write(request(method="HEAD", body=b"") + request("/x", "GET", b""))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert head.startswith(b"HTTP/1.1 503 ")
+        writer.write(request("/slow"))
+        assert [(await answer_of(reader))[0] for _ in range(2)] == [200, 200]
+        writer.close()
+    assert unread() == before
 
 
 def test_only_what_asks_to_compute_is_turned_away() -> None:
     asyncio.run(other_methods())
 
 
-async def in_rounds() -> None:
-    gate = Gate()
-    gate.opened.set()
-    with admitting(100) as (admission, _):
-        async with listening(gate.application) as address:
-            together = [await asyncio.open_connection(*address) for _ in range(20)]
-            for _, writer in together:
-                writer.write(request())
-            assert [(await answer_of(reader))[0] for reader, _ in together] == 20 * [200]
-            reader, writer = together[0]
-            for packet in (request()[:40], request()[40:-1], request()[-1:], 3 * request(), request()[:-1], b"b"):
-                # The requests come in parts, without waiting for answers.
-                writer.write(packet)
-                await asyncio.sleep(0.01)
-            assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
-            writer.write(request(more=b"Expect: 100-continue\r\n")[:-2])
-            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 100 ")
-            writer.write(b"ab")
-            assert (await answer_of(reader))[0] == 200
-            assert admission.count == 0
-            for _, writer in together:
-                writer.close()
+async def in_parts() -> None:
+    waiting = Waiting()
+    waiting.opened.set()
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        together = [await asyncio.open_connection(*address) for _ in range(20)]
+        for _, writer in together:
+            writer.write(request())
+        assert [(await answer_of(reader))[0] for reader, _ in together] == 20 * [200]
+        reader, writer = together[0]
+        for packet in (request()[:40], request()[40:-1], request()[-1:], 3 * request(), request()[:-1], b"b"):
+            # The requests come in parts, without waiting for answers.
+            writer.write(packet)
+            await asyncio.sleep(0.01)
+        assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
+        writer.write(request(more=b"Expect: 100-continue\r\n")[:-2])
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 100 ")
+        writer.write(b"ab")
+        assert (await answer_of(reader))[0] == 200
+        for _, writer in together:
+            writer.close()
 
 
-@pytest.mark.parametrize("most", [1, 8])
-def test_however_requests_come_all_are_handed_on(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    monkeypatch.setattr(BoundedProtocol, "rounds", Rounds(most))
-    asyncio.run(in_rounds())
+def test_however_requests_come_all_are_answered() -> None:
+    asyncio.run(in_parts())
 
 
 MALFORMED = {
@@ -313,8 +307,7 @@ UNFINISHED = {
 @pytest.mark.parametrize(("packet", "answer"), UNFINISHED.values(), ids=UNFINISHED)
 def test_a_stalled_client_is_closed(monkeypatch: pytest.MonkeyPatch, packet: bytes, answer: bytes) -> None:
     async def story() -> bytes:
-        with admitting(0):
-            return await sent(packet)
+        return await sent(packet, gate=Gate(Limits(running=0, waiting=0)))
 
     monkeypatch.setattr("serving.wire.http_protocol.PATIENCE_SECONDS", 0.05)
     received = asyncio.run(story())
@@ -324,8 +317,8 @@ def test_a_stalled_client_is_closed(monkeypatch: pytest.MonkeyPatch, packet: byt
 
 
 async def patience_while_it_answers() -> None:
-    gate = Gate()
-    async with listening(gate.application) as address:
+    gate = Waiting()
+    async with listening(gate.application, gate=gate.gate) as address:
         reader, writer = await asyncio.open_connection(*address)
         # The second request is not read before the first is answered.
         writer.write(request() + request()[:-1])
@@ -346,15 +339,13 @@ UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 
 
 
 async def upgrades(most: int) -> list[int]:
-    gate = Gate()
-    gate.opened.set()
-    with admitting(most) as (admission, _):
-        async with listening(gate.application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(request() + request(more=UPGRADE))
-            statuses = [(await answer_of(reader))[0] for _ in range(2)]
-            writer.close()
-            await until(lambda: admission.count == 0)
+    waiting = Waiting(most)
+    waiting.opened.set()
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(request() + request(more=UPGRADE))
+        statuses = [(await answer_of(reader))[0] for _ in range(2)]
+        writer.close()
     return statuses
 
 
@@ -363,13 +354,14 @@ def test_upgrades_are_answered_as_plain_requests(most: int, status: int) -> None
     assert asyncio.run(upgrades(most)) == [status, status]
 
 
-async def early(keep_alive: float, *packets: bytes) -> bytes:
+async def early(keep_alive: float, *packets: bytes, full: bool = False) -> bytes:
     """Send packets to a server that refuses each request before its body comes, and return what it answers."""
 
     async def refuse(_: Request) -> PlainTextResponse:
         return PlainTextResponse("no", 413)
 
-    async with listening(Starlette(routes=[Route("/{path}", refuse, methods=["POST"])]), keep_alive) as address:
+    gate = Gate(Limits(running=0, waiting=0)) if full else None
+    async with listening(Starlette(routes=[Route("/{path}", refuse, methods=["POST"])]), keep_alive, gate) as address:
         reader, writer = await asyncio.open_connection(*address)
         for packet in packets:
             writer.write(packet)
@@ -390,23 +382,28 @@ WRONG = {"a chunk": [b"no length\r\n"], "trailers": [b"0\r\n", *3 * [PACKET]]}
 @pytest.mark.parametrize("rest", WRONG.values(), ids=WRONG)
 @pytest.mark.parametrize("full", [True, False])
 def test_what_has_been_refused_is_not_answered_again(rest: list[bytes], full: bool) -> None:
-    with admitting(0 if full else 9):
-        answer = asyncio.run(early(5, CHUNKED, *rest))
+    answer = asyncio.run(early(5, CHUNKED, *rest, full=full))
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.startswith(b"HTTP/1.1 503 " if full else b"HTTP/1.1 413 ")
 
 
 async def asks_on_after_refusals() -> None:
-    gate = Gate()
-    with admitting(0):
-        async with listening(gate.application, keep_alive=0.2) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(2 * request() + request("/long"))
-            assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 503]
-            await asyncio.sleep(0.5)
-            gate.opened.set()
-            assert (await answer_of(reader))[0] == 200
-            writer.close()
+    waiting = Waiting(0)
+    opened = asyncio.Event()
+
+    async def wait(_: Request) -> PlainTextResponse:
+        await opened.wait()
+        return PlainTextResponse("done")
+
+    waiting.application.router.routes.insert(0, Route("/long", wait, methods=["POST"]))
+    async with listening(waiting.application, keep_alive=0.2, gate=waiting.gate) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(2 * request() + request("/long"))
+        assert [(await answer_of(reader))[0] for _ in range(2)] == [503, 503]
+        await asyncio.sleep(0.5)
+        opened.set()
+        assert (await answer_of(reader))[0] == 200
+        writer.close()
 
 
 def test_a_refusal_keeps_a_pending_answer() -> None:
@@ -415,16 +412,16 @@ def test_a_refusal_keeps_a_pending_answer() -> None:
 
 async def large_and_last(start: bytes) -> tuple[bytes, bytes]:
     """Send a large request as clients do that read when all is sent, and return the answer."""
-    with admitting(0):
-        async with listening(Gate().application) as address:
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(start)
-            for _ in range(50):
-                writer.write(100_000 * b"a")
-                await writer.drain()
-            head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
-            writer.close()
-            return head, body
+    waiting = Waiting(0)
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(start)
+        for _ in range(50):
+            writer.write(100_000 * b"a")
+            await writer.drain()
+        head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+        writer.close()
+        return head, body
 
 
 LAST_ONES = {
@@ -467,17 +464,6 @@ def test_many_upgrades_in_a_packet_are_answered() -> None:
     assert answered(MAX_REQUESTS_IN_LINE * request("/", more=H2C) + last).count(b"200 OK") == MAX_REQUESTS_IN_LINE + 1
 
 
-class Watchful(Gate):
-    """The same, which looks meanwhile whether the client has gone."""
-
-    async def wait(self, request: Request) -> PlainTextResponse:
-        await request.body()
-        while not self.opened.is_set():
-            await request.is_disconnected()
-            await asyncio.sleep(0.01)
-        return PlainTextResponse("done")
-
-
 async def one_by_one(monkeypatch: pytest.MonkeyPatch) -> int:
     begun = 0
     begin = BoundedProtocol.on_message_begin
@@ -488,8 +474,8 @@ async def one_by_one(monkeypatch: pytest.MonkeyPatch) -> int:
         begin(protocol)
 
     monkeypatch.setattr(BoundedProtocol, "on_message_begin", counting)
-    gate = Watchful()
-    async with listening(gate.application) as address:
+    gate = Waiting()
+    async with listening(gate.application, gate=gate.gate) as address:
         reader, writer = await asyncio.open_connection(*address)
         for _ in range(9):
             writer.write(request())
@@ -543,45 +529,53 @@ def test_reading_waits_for_answers_being_taken() -> None:
     assert not transport.reads
 
 
-async def in_line(lets_in: bool) -> list[int]:
-    gate = Gate()
-    counts = []
-    with admitting(3, lets_in) as (admission, _):
-        async with listening(gate.application) as address:
-            first, second = [await asyncio.open_connection(*address) for _ in range(2)]
-            for _, writer in (first, second):
-                writer.write(5 * request())
-                await asyncio.sleep(0.05)
-                counts.append(admission.count)
-            gate.opened.set()
-            for reader, writer in (first, second):
-                assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
-                writer.close()
-            assert admission.count == 0
-    return counts
+async def in_line() -> list[bool]:
+    waiting, full = Waiting(3), []
+    async with listening(waiting.application, gate=waiting.gate) as address:
+        both = [await asyncio.open_connection(*address) for _ in range(2)]
+        for _, writer in both:
+            writer.write(5 * request())
+            await asyncio.sleep(0.05)
+            full.append(waiting.gate.full)
+        waiting.opened.set()
+        for reader, writer in both:
+            assert [(await answer_of(reader))[0] for _ in range(5)] == 5 * [200]
+            writer.close()
+    return full
 
 
-@pytest.mark.parametrize(("lets_in", "counts"), [(True, [1, 2]), (False, [0, 0])])
-def test_a_connection_counts_once_after_access(lets_in: bool, counts: list[int]) -> None:
-    assert asyncio.run(in_line(lets_in)) == counts
+def test_of_a_connection_one_request_counts() -> None:
+    assert asyncio.run(in_line()) == [False, False]
 
 
-@pytest.mark.parametrize("cut", [0, 600])
-def test_large_headers_in_few_packets_are_refused(monkeypatch: pytest.MonkeyPatch, cut: int) -> None:
-    monkeypatch.setattr("serving.wire.http_protocol.MAX_OVERHEAD_BYTES", 1000)
-    large = request("/", more=FILLER % 0) + request("/")
-    assert answered(large[:cut], large[cut:]).startswith(b"HTTP/1.1 431 ")
-    last = b"Connection: close\r\n"
-    assert answered(request("/", body=2000 * b"a", more=last)).startswith(b"HTTP/1.1 200 ")
+class Large:
+    """An application of a large answer, which notes when the client is gone."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.application = Starlette(routes=[Route("/", self.answer, methods=["POST"])])
+
+    async def answer(self, request: Request) -> StreamingResponse:
+        async def parts() -> AsyncIterator[bytes]:
+            try:
+                for _ in range(100):
+                    yield 10**6 * b"x"
+            finally:
+                self.gone.set()
+
+        await request.body()
+        return StreamingResponse(parts())
 
 
-@pytest.mark.parametrize(("old", "hosts"), [(False, 0), (False, 2), (True, 2)])
-def test_a_request_needs_one_host(old: bool, hosts: int) -> None:
-    line = b"POST / HTTP/1.0\r\n" if old else b"POST / HTTP/1.1\r\n"
-    head, _, body = answered(line + hosts * b"Host: here\r\n" + b"\r\n").partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 400 ")
-    assert json.loads(body)["error"] == WRONG_HOST
+async def without_reading() -> None:
+    large = Large()
+    async with listening(large.application) as address:
+        with socket.create_connection(address) as client:
+            client.sendall(request("/"))
+            await asyncio.wait_for(large.gone.wait(), 20)
 
 
-def test_old_clients_need_no_host() -> None:
-    assert answered(b"POST / HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux can end such connections")
+def test_a_client_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "UNREAD_SECONDS", 0.3)
+    asyncio.run(without_reading())

@@ -43,7 +43,7 @@ def test_bodies_to_unknown_paths_are_not_read(client: TestClient) -> None:
         ("POST", "/metrics", "GET, HEAD"),
         ("PUT", "/", "GET, HEAD"),
         ("POST", "/livez", "GET, HEAD"),
-        ("TRACE", "/schema.json", "GET, HEAD"),
+        ("TRACE", "/docs.json", "GET, HEAD"),
         ("POST", "/static/page.js", "GET, HEAD"),
         ("POST", "/v2", "GET, HEAD"),
         ("GET", "/v2/repository/index", "POST"),

@@ -5,9 +5,7 @@ from http import HTTPStatus
 from serving.headers import CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, REQUEST_ID, RETRY_AFTER, choose_id
 from serving.refusals import RETRY_SECONDS
 
-# The header of answers after which nothing more is read.
 CLOSE_FIELD = f"{CONNECTION.lower()}: close\r\n"
-# The header of answers under overload.
 RETRY_FIELD = f"{RETRY_AFTER.lower()}: {RETRY_SECONDS}\r\n"
 
 

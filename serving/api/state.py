@@ -1,0 +1,42 @@
+"""What the handlers of a service share; each application has its own."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from anyio import CapacityLimiter
+from starlette.requests import Request
+
+from serving.api.feedback_store import FeedbackStore
+from serving.gate import Gate
+from serving.metrics.drift import Watch
+from serving.models.models import Models
+from serving.settings import Settings
+
+
+@dataclass
+class State:
+    """The state of an application.
+
+    Args:
+        settings: what the operator has set.
+        gate: bounds what requests take.
+        watch: compares the traffic with the models' references.
+        feedback: keeps feedback, None where none is taken.
+        models: the models that are served.
+        document: the OpenAPI document, for the models of this moment.
+        thread: computes; one, since more would only share the core.
+    """
+
+    settings: Settings
+    gate: Gate
+    watch: Watch
+    feedback: FeedbackStore | None
+    models: Models
+    document: dict[str, Any] = field(default_factory=dict)
+    thread: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+
+
+def state_of(request: Request) -> State:
+    """Return the state of the application that answers a request."""
+    state: State = request.app.state.service
+    return state

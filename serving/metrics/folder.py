@@ -1,0 +1,65 @@
+"""The folder of the workers' metrics, which a full disk must not turn into an end of all workers.
+
+prometheus_client only sets the length of its files. A worker that then writes where the disk has no space is killed.
+"""
+
+import logging
+import os
+from pathlib import Path
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# The files of a process: one for each type of metric, and for each mode of gauges.
+KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax")
+# Of a file, as prometheus_client makes it: some 5,000 series.
+FILE_BYTES = 2**20
+
+logger = logging.getLogger("bentoml.clustnet")
+
+
+def choose_folder(folder: str | None) -> None:
+    """Let this process share its metrics with other workers in a folder, or keep them to itself.
+
+    Call it before prometheus_client is imported, which looks for the folder then. A worker for whose files there is no
+    space serves without metrics of the others, and says so.
+
+    Args:
+        folder: the server's own, as BentoML has one for all servers of a user; None for a worker that is alone.
+    """
+    os.environ.pop(VARIABLE, None)
+    if folder is None:
+        return
+    try:
+        for kind in KINDS:
+            _take_space(Path(folder) / f"{kind}_{os.getpid()}.db")
+    except OSError as error:
+        logger.error(
+            "The folder %s has no space for a worker's metrics (%s), so /metrics shows one worker at a time; "
+            "free space there, and start the service again.",
+            folder,
+            error.strerror,
+        )
+        return
+    os.environ[VARIABLE] = folder
+
+
+def _take_space(path: Path) -> None:
+    try:
+        with path.open("a+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, FILE_BYTES)
+    except OSError:
+        # An empty file could not be read with the others.
+        path.unlink(missing_ok=True)
+        raise
+
+
+def lives(process: int) -> bool:
+    """Return whether there is a process with this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is another user's.
+        return True
+    return True
