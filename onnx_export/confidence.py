@@ -19,6 +19,8 @@ SHRINKAGE = 0.01
 # At least this share of the features' mean square is added to each variance: whitening would magnify the rounding of
 # float32 otherwise, where cells are far apart and narrow, as those of a few training images are.
 MIN_VARIANCE_SHARE = 0.001
+# Of directions of length 1: where the components leave out less, what is left is rounding.
+MIN_REST = 1e-2
 
 
 class Confidence(nn.Module):
@@ -43,6 +45,13 @@ class Confidence(nn.Module):
         self.register_buffer("whitening", whitening.float())
         self.register_buffer("means", (means.double() @ whitening).float())
 
+    @classmethod
+    def whitened(cls, means: Tensor, whitening: Tensor) -> "Confidence":
+        """Return the confidence of whitened means, float32 [M, D], and the map that whitens features, [D, D]."""
+        made = cls(means, torch.eye(len(whitening)))
+        made.means, made.whitening = means, whitening
+        return made
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the confidence of each image."""
         whitened = features @ self.whitening
@@ -50,7 +59,7 @@ class Confidence(nn.Module):
         return 1 / (1 + distances.amin(dim=1))
 
 
-def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
+def fit_confidence(features: Tensor, cells: NDArray[np.int64], rest: int | None = None) -> Confidence:
     """Return the confidence with the cells' means and their common covariance.
 
     Cells with fewer than ``MIN_CELL_SHARE`` of the images are left out.
@@ -58,7 +67,11 @@ def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
     Args:
         features: float32 [N, D] of training images.
         cells: [N] the cell that each was assigned to.
+        rest: the column, if there is one, with the length of what the others leave out of an image. The square of that
+            length, beside its mean over the training images, then counts for half of d / D.
     """
+    if rest is not None:
+        return _with_rest(fit_confidence(_without(features, rest), cells), features[:, rest].double(), rest)
     found, counts = np.unique(cells, return_counts=True)
     kept = found[counts >= min(MIN_CELL_SHARE * len(cells), counts.max())]
     groups = [features[torch.from_numpy(cells == cell)].double() for cell in kept]
@@ -69,6 +82,22 @@ def fit_confidence(features: Tensor, cells: NDArray[np.int64]) -> Confidence:
     added = torch.maximum(SHRINKAGE * covariance.diagonal().mean(), MIN_VARIANCE_SHARE * mean_square)
     # Features that are all zero are no fault.
     return Confidence(means, covariance + added.clamp(min=1e-14) * torch.eye(len(covariance)))
+
+
+def _with_rest(confidence: Confidence, lengths: Tensor, rest: int) -> Confidence:
+    """Return a confidence that reads one more column, whose square counts as much as all others together."""
+    others = torch.tensor([column for column in range(len(confidence.whitening) + 1) if column != rest])
+    size = len(others) + 1
+    whitening = torch.zeros(size, size, dtype=torch.float64)
+    whitening[others[:, None], others] = confidence.whitening.double() / 2**0.5
+    whitening[rest, rest] = 1 / (2 * lengths.square().mean().clamp(min=MIN_REST)).sqrt()
+    means = torch.zeros(len(confidence.means), size)
+    means[:, others] = confidence.means / 2**0.5
+    return Confidence.whitened(means, whitening.float())
+
+
+def _without(features: Tensor, column: int) -> Tensor:
+    return torch.cat([features[:, :column], features[:, column + 1 :]], dim=1)
 
 
 def threshold(confidence: NDArray[np.float32], share: float) -> float:

@@ -16,6 +16,7 @@ from onnx_export.class_map import Subtypes, subtypes_of_cells, subtypes_of_refer
 from onnx_export.confidence import Confidence, fit_confidence, route_with_features, threshold
 from onnx_export.graphs import Mixture
 from onnx_export.reviewed import Reviewed, subtypes_of_review
+from training.models.embedding_mixture import EmbeddingMixture, held_out_rest
 from training.models.inference import Routed
 from training.models.mixture import GatedExperts
 from training.recipe.recipe import Reference
@@ -66,6 +67,8 @@ def fit(
     """
     some = spread(train)
     routed, features = route_with_features(model, some.images, hard)
+    if isinstance(model, EmbeddingMixture):
+        features[:, model.rest_column] = held_out_rest(torch.from_numpy(some.images), model.rest_column)
     notes: list[str] = []
     if reviewed is not None:
         subtypes, notes = subtypes_of_review(routed, some, reviewed.take(every_few(train)))
@@ -73,7 +76,7 @@ def fit(
         subtypes = subtypes_of_cells(routed, some)
     else:
         subtypes = subtypes_of_references(model, hard, reference, routed, named)
-    confidence, abstention = fit_abstention(routed, features, f"{train.name}:{train.split}")
+    confidence, abstention = fit_abstention(routed, features, f"{train.name}:{train.split}", model.rest_column)
     return Fitted(subtypes, fit_calibration(routed, subtypes, some), confidence, abstention, tuple(notes))
 
 
@@ -93,16 +96,19 @@ def fit_calibration(routed: Routed, subtypes: Subtypes, train: LabelledImages) -
     return Calibration(temperature=temperature, data=data, images=len(train))
 
 
-def fit_abstention(routed: Routed, features: Tensor, data: str) -> tuple[Confidence, Abstention]:
+def fit_abstention(
+    routed: Routed, features: Tensor, data: str, rest: int | None = None
+) -> tuple[Confidence, Abstention]:
     """Fit the confidence on every second image, and the threshold on the others, so that neither flatters the other.
 
     Args:
         routed: the model's predictions for the images, at least 2 training images.
         features: float32 [N, D] of the same images.
         data: where they are from, for example ``mnist:train``.
+        rest: as for ``fit_confidence``.
     """
     cell = cells(routed.routing, routed.coarse_probability)
-    confidence = fit_confidence(features[::2], cell[::2])
+    confidence = fit_confidence(features[::2], cell[::2], rest)
     others = confidence(features[1::2]).numpy()
     return confidence, Abstention(
         threshold=threshold(others, ABSTAINED),

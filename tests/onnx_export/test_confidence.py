@@ -120,3 +120,15 @@ def test_features_are_embeddings_and_deciding_log_odds(expert: str, labels: int,
     torch.testing.assert_close(found, plain)
     for ours, theirs in zip(vars(routed).values(), vars(route(model, images.numpy(), hard)).values(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_rest_counts_for_half() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, cells = torch.randn(200, 4, generator=generator), np.zeros(200, np.int64)
+    rest = features[:, 1].abs() + 3
+    plain = torch.cat([features[:, :1], features[:, 2:]], dim=1)
+    with_rest = torch.cat([features[:, :1], rest[:, None], features[:, 2:]], dim=1)
+    found = fit_confidence(with_rest, cells, rest=1)(with_rest)
+    distance = 1 / fit_confidence(plain, cells)(plain) - 1
+    expected = 1 / (1 + distance / 2 + rest.square() / rest.square().mean() / 2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

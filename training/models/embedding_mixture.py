@@ -14,9 +14,11 @@ CHUNK = 4096
 
 
 class Projection(nn.Module):
-    """Embeddings float32 [N, D] -> the principal components of their directions, float32 [N, P].
+    """Embeddings float32 [N, D] -> the principal components of their directions and what these leave out, [N, P + 1].
 
-    All components are scaled by one factor, such that the mean variance is 1 and the geometry stays.
+    All components are scaled by one factor, such that their mean variance is 1 and the geometry stays. The last column
+    is the length of the rest, which tells images of another kind (Wang et al., "ViM: Out-Of-Distribution with
+    Virtual-logit Matching", arXiv:2203.10807).
     """
 
     mean: Tensor
@@ -28,8 +30,16 @@ class Projection(nn.Module):
         self.register_buffer("components", torch.zeros(features, components))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Return the components of each embedding."""
-        return (unit(embeddings) - self.mean) @ self.components
+        """Return the components of each embedding, and the length of the rest."""
+        centred = unit(embeddings) - self.mean
+        found = centred @ self.components
+        energy = centred.square().sum(dim=1) - (found.square() / self.components.square().sum(dim=0)).sum(dim=1)
+        return torch.cat([found, energy.clamp(min=0).sqrt()[:, None]], dim=1)
+
+
+def components_of(rows: Tensor) -> Tensor:
+    """Return the components alone, float32 [N, P], of what a ``Projection`` returns."""
+    return rows[:, :-1]
 
 
 class EmbeddingMixture(GatedExperts):
@@ -47,6 +57,7 @@ class EmbeddingMixture(GatedExperts):
     def __init__(self, model: EmbeddingModel, features: int, components: int, label_count: int) -> None:
         super().__init__()
         self.label_count = label_count
+        self.rest_column: int = components
         self.normalise = Projection(features, components)
         self.encoder = nn.Identity()
         self.head = nn.Sequential(
@@ -55,19 +66,20 @@ class EmbeddingMixture(GatedExperts):
         self.experts = nn.ModuleList(_expert(model, components, free_logits(label_count)) for _ in range(model.experts))
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
-        """Do as ``route``; both are the principal components, float32 [N, P]."""
-        logits = torch.cat([expert(pixels) for expert in self.experts], dim=1)
+        """Do as ``route``; both are what the projection returns, float32 [N, P + 1]."""
+        found = components_of(pixels)
+        logits = torch.cat([expert(found) for expert in self.experts], dim=1)
         logits = logits.reshape(embeddings.shape[0], len(self.experts), free_logits(self.label_count))
-        return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)
+        return MixtureOutput(self.head(components_of(embeddings)).log_softmax(dim=1), logits)
 
     def gate(self, images: Tensor) -> Tensor:
         """Return the routing distribution of embeddings, float32 [N, E]."""
-        logits: Tensor = self.head(self.normalise(images))
+        logits: Tensor = self.head(components_of(self.normalise(images)))
         return logits.softmax(dim=1)
 
     def expert(self, index: int, images: Tensor) -> Tensor:
         """Return one expert's distribution over the coarse labels, float32 [N, K]."""
-        return coarse_probability(self.experts[index](self.normalise(images)))
+        return coarse_probability(self.experts[index](components_of(self.normalise(images))))
 
 
 def unit(embeddings: Tensor) -> Tensor:
@@ -92,6 +104,23 @@ def fit_projection(projection: nn.Module, embeddings: Tensor) -> None:
     scale = variances[-count:].mean().clamp(min=1e-20).sqrt()
     projection.mean.copy_(mean)
     projection.components.copy_(kept / scale)
+
+
+def held_out_rest(embeddings: Tensor, components: int) -> Tensor:
+    """Return the length of what components leave out of each embedding, by components that the others made, [N].
+
+    Components leave less out of the few embeddings that they were made of than out of any new one.
+
+    Args:
+        embeddings: float32 [N, D], N at least 2.
+        components: P.
+    """
+    rest = torch.empty(len(embeddings))
+    for half in (0, 1):
+        projection = Projection(embeddings.shape[1], components)
+        fit_projection(projection, embeddings[1 - half :: 2])
+        rest[half::2] = projection(embeddings[half::2])[:, -1]
+    return rest
 
 
 def _moments(embeddings: Tensor) -> tuple[Tensor, Tensor]:

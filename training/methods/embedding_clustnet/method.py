@@ -29,7 +29,7 @@ from training.methods.clustnet.partition import LEAST_IMAGES
 from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
 from training.methods.method import EpochLosses, Progress, State
 from training.models.build import build_network
-from training.models.embedding_mixture import CHUNK, fit_projection, unit
+from training.models.embedding_mixture import CHUNK, components_of, fit_projection, unit
 from training.models.mixture import MixtureOutput
 from training.models.spec import EmbeddingMixtureSpec
 
@@ -214,7 +214,7 @@ class EmbeddingClustNetMethod:
     @torch.no_grad()
     def _rows(self) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
         """Return what gate and experts see of each image, float32 [N, P]."""
-        parts = [self.model.normalise(part).cpu() for part in torch.split(self.data.images, CHUNK)]
+        parts = [components_of(self.model.normalise(part)).cpu() for part in torch.split(self.data.images, CHUNK)]
         rows: np.ndarray[tuple[int, int], np.dtype[np.float32]] = torch.cat(parts).numpy()
         return rows
 
