@@ -17,6 +17,7 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 COMMANDS = {
     "discover": ("training.commands.discover", "find the subtypes in folders of images, the whole way"),
     "review": ("review.command", "look at the subtypes of a run, name and correct them"),
+    "grow": ("training.commands.grow", "learn a hierarchy of labels, one node after the other"),
     "train": ("training.commands.train", "train a recipe: images with coarse labels -> run"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),

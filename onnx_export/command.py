@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> None:
         print(", ".join(f"{name.replace('_', ' ')} {scores[name]:.4f}" for name in shown) + " (test split)")
     for what, named in (("subtypes with names", True), ("subtypes without names", False)):
         names = [subtype.name for subtype in exported.manifest.subtypes if subtype.named == named]
-        if names and exported.manifest.class_map.kind == "cells":
+        if names and exported.manifest.class_map.kind == "cells" and exported.manifest.tree is None:
             print(f"{what}: {', '.join(names)}")
     for note in exported.notes:
         print(note)

@@ -1,7 +1,6 @@
 """From a run to a bundle: what is fitted after training, graphs, parity, scores, tables, model card, manifest."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,9 +22,10 @@ from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.files import replacing_folder, sha256_of
+from clustnet.files import replacing_folder
 from clustnet.scores.registry import definition
 from clustnet.scores.scores import reliability, routing_scores
+from onnx_export.bundle_parts import hashes, source_commit
 from onnx_export.drift_reference import fit_drift_reference
 from onnx_export.examples import write_examples
 from onnx_export.fitting import Fitted, fit, spread
@@ -37,13 +37,14 @@ from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.reviewed import load_reviewed
 from onnx_export.tables import evaluate
+from onnx_export.tree import export_tree
+from training.grow.run import is_grown
 from training.recipe.recipe import BaseRecipe
 from training.runs.run_folder import RunFolder
 
 CLASS_MAPPINGS = "class_mappings.json"
 # Compared of a bundle with an encoder.
 EMBEDDED_IMAGES = 32
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
     """
     name = name or out.resolve().name
     _check_options(out, name, version)
+    if is_grown(run):
+        return Exported(*export_tree(run, out, name, version))
     folder = RunFolder.kept(run)
     recipe, model = folder.recipe(), folder.load_network()
     inputs = load_inputs(recipe, folder)
@@ -115,10 +118,10 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
         if named is not None and len(train.coarse_labels) == 1:
             mapping = class_mapping(fitted.subtypes.class_map.array()[:, 0], named.classes)
             _write(bundle / CLASS_MAPPINGS, json.dumps(mapping, indent=1))
-        manifest = _manifest(name, version, recipe, inputs, fitted, drift, scores, _hashes(bundle))
+        manifest = _manifest(name, version, recipe, inputs, fitted, drift, scores, hashes(bundle))
         card = model_card(manifest, recipe, test, model.experts_learn, parity)
         (bundle / "README.md").write_text(card, encoding="utf-8")
-        manifest = manifest.model_copy(update={"files": _hashes(bundle)})
+        manifest = manifest.model_copy(update={"files": hashes(bundle)})
         _write(bundle / MANIFEST, manifest.model_dump_json(indent=1))
     return Exported(manifest, parity, fitted.notes)
 
@@ -158,7 +161,7 @@ def _manifest(
         method=recipe.method,
         routing="hard" if recipe.hard else "soft",
         created=datetime.now(UTC).replace(microsecond=0),
-        source_commit=_source_commit(),
+        source_commit=source_commit(),
         config_hash=recipe.digest(),
         opset=OPSET,
         input=inputs.input,
@@ -208,18 +211,3 @@ def _protocol(name: str, fitted: Fitted) -> str:
         how = "fitted on coarse labels of training images" if fitted.calibration.images else "1"
         return f"{protocol}; temperature {how}"
     return protocol
-
-
-def _hashes(bundle: Path) -> dict[str, str]:
-    files = sorted(path for path in bundle.rglob("*") if path.is_file())
-    return {path.relative_to(bundle).as_posix(): sha256_of(path) for path in files}
-
-
-def _source_commit() -> str | None:
-    """Return the commit that this code stands at, marked if it was changed since, or None outside git."""
-    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

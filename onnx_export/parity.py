@@ -78,7 +78,7 @@ def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def _mixture_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
-    return vars(Predictions(*_run(folder / MIXTURE, OUTPUTS, images, size)))
+    return dict(zip(OUTPUTS, _run(folder / MIXTURE, OUTPUTS, images, size), strict=True))
 
 
 def _conditional_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:

@@ -209,12 +209,24 @@ class Score(Strict):
     seed: int
 
 
+class TreeLabel(Strict):
+    """A label of a tree: its name with those above it, as in ``animal/canine``, and the place of its parent.
+
+    The parent stands before it; that of a label of the highest level is -1.
+    """
+
+    name: Label
+    parent: Annotated[int, Field(ge=-1)]
+
+
 class Manifest(Strict):
     """The contents of ``manifest.json``.
 
     ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by the most probable
     expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``encoder`` is there where gate
-    and experts read embeddings. ``files`` maps every other file of the bundle to its SHA-256.
+    and experts read embeddings. ``tree`` is there where an answer walks a tree of labels: the coarse labels are its
+    highest, the subtypes its leaves, and the leaves stand in the place of experts. ``files`` maps every other file of
+    the bundle to its SHA-256.
     """
 
     schema_version: Literal[3]
@@ -234,6 +246,7 @@ class Manifest(Strict):
     calibration: Calibration
     abstention: Abstention
     encoder: EncoderSource | None = None
+    tree: tuple[TreeLabel, ...] | None = None
     drift: DriftReference | None = None
     scores: list[Score]
     files: dict[RelativePath, Hash]
@@ -242,6 +255,7 @@ class Manifest(Strict):
     def _parts_agree(self) -> "Manifest":
         self._check_subtypes()
         self._check_class_map()
+        self._check_tree()
         classes = len(self.subtypes)
         if self.drift and [len(self.drift.expert_load), len(self.drift.guess)] != [self.experts, classes]:
             raise ValueError("drift must count every expert and every subtype")
@@ -269,13 +283,29 @@ class Manifest(Strict):
         if self.class_map.kind == "cells" and self.class_map.array()[:, ~self.membership()].any():
             raise ValueError("the class map has a cell that stands for a subtype of another coarse label")
 
+    def _check_tree(self) -> None:
+        """Raise unless the highest labels of a tree are the coarse labels, and its leaves the subtypes."""
+        if self.tree is None:
+            return
+        if any(label.parent >= place for place, label in enumerate(self.tree)):
+            raise ValueError("tree has a label that stands before its parent")
+        above = {label.parent for label in self.tree}
+        leaves = [label.name for place, label in enumerate(self.tree) if place not in above]
+        highest = tuple(label.name for label in self.tree if label.parent == -1)
+        if highest != self.coarse_labels or sorted(leaves) != sorted(self.class_names):
+            raise ValueError("the highest labels of the tree must be the coarse_labels, and its leaves the subtypes")
+        if self.experts != len(leaves):
+            raise ValueError("experts must be the number of leaves of the tree")
+
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the C subtypes, in the order of the class probabilities."""
         return tuple(subtype.name for subtype in self.subtypes)
 
     def graphs(self) -> list[str]:
-        """Return the graphs that every bundle has, relative to its folder."""
+        """Return the graphs that a bundle must have, relative to its folder; a tree has no gate and no experts."""
+        if self.tree is not None:
+            return [MIXTURE, CONDITIONAL]
         return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
 
     def examples(self) -> list[int]:

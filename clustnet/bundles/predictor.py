@@ -4,7 +4,7 @@ import ctypes
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Timer
 from typing import Any, Literal
@@ -45,6 +45,7 @@ class Predictions:
             ``conditional.onnx``, which does not run every expert.
         class_probability: [N, C] probability of each subtype, calibrated.
         confidence: [N] how similar an image is to the training images, above 0 to 1; see ``Manifest.abstention``.
+        label_probability: [N, M] probability of each label of a tree, inner ones as well; [0, 0] without a tree.
     """
 
     coarse_probability: NDArray[np.float32]
@@ -52,6 +53,7 @@ class Predictions:
     expert_probability: NDArray[np.float32]
     class_probability: NDArray[np.float32]
     confidence: NDArray[np.float32]
+    label_probability: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
     def are_finite(self) -> bool:
         """Return whether every number is finite."""
@@ -59,13 +61,15 @@ class Predictions:
         return all(math.isfinite(np.vdot(array, array)) for array in vars(self).values())
 
 
-OUTPUTS = [field.name for field in fields(Predictions)]
+# What the graphs of a bundle with a tree give, too.
+TREE_OUTPUT = "label_probability"
+OUTPUTS = [one.name for one in fields(Predictions) if one.name != TREE_OUTPUT]
 CONDITIONAL_OUTPUTS = [name for name in OUTPUTS if name != "expert_probability"]
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """Return the predictions of all parts, at least one, as one."""
-    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTPUTS))
+    return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in (*OUTPUTS, TREE_OUTPUT)))
 
 
 class Predictor:
@@ -77,7 +81,7 @@ class Predictor:
             ``provider`` says whether it is used, as onnxruntime falls back to the CPU silently.
         threads: threads inside one inference; 1 is fastest on a few cores, 0 takes all cores.
         experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which runs for each image
-            only the expert that decides.
+            only the expert that decides, or the modules on the way through a tree.
 
     Raises:
         UserError: a graph that cannot be read or whose inputs or outputs are not the bundle's; or ``chosen`` with a
@@ -213,6 +217,8 @@ def _has_nvidia_driver() -> bool:
 
 def _check_conditional(bundle: Bundle) -> None:
     """Check that one expert alone decides, and that the bundle has the graph that runs only this one."""
+    if bundle.manifest.tree is not None:
+        return
     if bundle.manifest.routing != "hard":
         fault = "has soft routing, where every expert counts"
         raise UserError(f"The bundle {bundle.folder} {fault}; set CLUSTNET_EXPERTS to all.")
@@ -225,7 +231,11 @@ def _signatures(manifest: Manifest) -> dict[str, dict[str, list[int]]]:
     """Return the outputs of each of the bundle's graphs and their shapes after the batch dimension."""
     experts, coarse, classes = [manifest.experts], [len(manifest.coarse_labels)], [len(manifest.subtypes)]
     mixture = dict(zip(OUTPUTS, (coarse, experts, experts + coarse, classes, []), strict=True))
-    conditional = {name: mixture[name] for name in CONDITIONAL_OUTPUTS}
+    if manifest.tree is not None:
+        mixture[TREE_OUTPUT] = [len(manifest.tree)]
+    conditional = {name: shape for name, shape in mixture.items() if name != "expert_probability"}
+    if manifest.tree is not None:
+        return {MIXTURE: mixture, CONDITIONAL: conditional}
     return {
         GATE: {"routing": experts},
         **{expert_graph(index): {"coarse_probability": coarse} for index in range(manifest.experts)},

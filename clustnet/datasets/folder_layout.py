@@ -85,7 +85,7 @@ class FolderNames:
         folders = tuple(map(label_name, folders))
         if self.divided and folders and folders[0] in self.coarse_labels:
             coarse = self.coarse_labels.index(folders[0])
-            names = ("/".join(folders[:2]), *folders[1:2])
+            names = ("/".join(folders), "/".join(folders[:2]), *folders[1:2])
             # A class of another coarse label would contradict the folder around it.
             own = self.grouping.groups[coarse]
             return coarse, next((index for index in own if self.classes[index] in names), UNKNOWN)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from clustnet.bundles.answers import Answers, ModelName
 from clustnet.bundles.bundle import Bundle
-from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import CUDA, Device, Predictor
+from clustnet.bundles.tree import guessed
 from clustnet.errors import UserError
 from evaluation.sources.sources import BATCH, ModelInfo
 
@@ -31,7 +31,7 @@ class BundleSource:
         manifest = self.predictor.manifest
         if device == "cuda" and self.predictor.provider != CUDA:
             raise UserError("onnxruntime finds no working CUDA device here; use --device auto or cpu.")
-        self._abstention, self._membership = manifest.abstention, manifest.membership()
+        self._manifest = manifest
         self.info = ModelInfo(
             model=ModelName(manifest.name, manifest.version),
             input=manifest.input,
@@ -54,9 +54,9 @@ class BundleSource:
             coarse_probability=found.coarse_probability,
             routing=found.routing,
             class_probability=found.class_probability,
-            guess=guesses(found.coarse_probability, found.class_probability, self._membership),
+            guess=guessed(found, self._manifest),
             confidence=found.confidence,
-            abstain=self._abstention.refuses(found.confidence),
+            abstain=self._manifest.abstention.refuses(found.confidence),
         )
 
     def description(self) -> dict[str, Any]:

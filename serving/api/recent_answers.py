@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import Manifest
-from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions, joined
+from clustnet.bundles.tree import guessed
 from clustnet.errors import UserError
 from clustnet.feedback.feedback_file import MODELS, Answer, Labels, model_id
 from clustnet.sqlite_file import SqliteFile
@@ -129,7 +129,7 @@ class RecentAnswers:
 def _packed(outputs: Predictions, manifest: Manifest) -> NDArray[np.void]:
     """Return what is kept of N answers, [N] of ``IMAGE``."""
     images = np.empty(len(outputs.routing), IMAGE)
-    guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    guess = guessed(outputs, manifest)
     images["guess"] = guess
     images["guess_probability"] = outputs.class_probability[np.arange(len(guess)), guess]
     images["coarse"] = outputs.coarse_probability.argmax(axis=1)

@@ -6,8 +6,9 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from clustnet.bundles.bundle import Manifest
-from clustnet.bundles.class_map import guesses
+from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.predictor import Predictions
+from clustnet.bundles.tree import guessed, steps_of
 
 
 class AnsweringModel(BaseModel):
@@ -39,6 +40,8 @@ class Prediction(BaseModel):
     ``class_probabilities`` are calibrated and in the order of the bundle's subtypes. ``confidence``, above 0 to 1,
     says how similar the image is to the training images, a half being usual; ``abstain`` is true where it is under the
     bundle's threshold: then the image is probably none of the classes, whatever the guess and its probability.
+    ``path`` is the way through the tree of a bundle that has one, from the highest label to the guess, each with its
+    probability; null otherwise.
     """
 
     coarse: CoarseChoice
@@ -49,6 +52,7 @@ class Prediction(BaseModel):
     class_probabilities: list[float]
     confidence: float
     abstain: bool
+    path: list[Choice] | None = None
 
 
 class PredictResponse(BaseModel):
@@ -86,10 +90,10 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
     """Return the N predictions of a model's outputs for N images.
 
     Args:
-        outputs: float32 arrays, [N, K], [N, E], [N, E, K], [N, C] and [N].
+        outputs: float32 arrays of N images.
         manifest: names the labels and holds the threshold of the confidence.
     """
-    guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    guess = guessed(outputs, manifest)
     coarse = _choices(outputs.coarse_probability, outputs.coarse_probability.argmax(axis=1), manifest.coarse_labels)
     rows = zip(
         coarse,
@@ -100,6 +104,7 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
         outputs.class_probability.tolist(),
         outputs.confidence.tolist(),
         manifest.abstention.refuses(outputs.confidence).tolist(),
+        _paths(outputs, manifest),
         strict=True,
     )
     binary = len(manifest.coarse_labels) == 2
@@ -113,8 +118,20 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
             class_probabilities=class_probabilities,
             confidence=confidence,
             abstain=abstain,
+            path=path,
         )
-        for coarse, probabilities, routing, expert, guess, class_probabilities, confidence, abstain in rows
+        for coarse, probabilities, routing, expert, guess, class_probabilities, confidence, abstain, path in rows
+    ]
+
+
+def _paths(outputs: Predictions, manifest: Manifest) -> list[list[Choice] | None]:
+    """Return the way of each image through the tree, None without a tree."""
+    if manifest.tree is None:
+        return [None] * len(outputs.routing)
+    names = [label.name for label in manifest.tree]
+    return [
+        [Choice(label=names[label], probability=float(row[label])) for label in steps if label != UNKNOWN]
+        for steps, row in zip(steps_of(outputs, manifest).tolist(), outputs.label_probability, strict=True)
     ]
 
 

@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from clustnet.bundles.bundle import Manifest
-from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions, joined
 from clustnet.bundles.routing import routing_entropy
+from clustnet.bundles.tree import guessed
 from serving.metrics.deferred import DeferredCounts
 from serving.metrics.served import ModelInfo, OfServed, forget_dead_workers
 from serving.refusals import Reason, Refusal
@@ -162,15 +162,15 @@ def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None
 
 def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
     name = manifest.name
-    guess = guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    guess = guessed(outputs, manifest)
     if len(manifest.coarse_labels) > 1:
         _count(COARSE, name, outputs.coarse_probability.argmax(axis=1), manifest.coarse_labels)
     _count(EXPERT, name, outputs.routing.argmax(axis=1), range(manifest.experts))
     _count(GUESS, name, guess, manifest.class_names)
     ABSTAINED.labels(name).inc(int(manifest.abstention.refuses(outputs.confidence).sum()))
     observe_all(ENTROPY.labels(name), routing_entropy(outputs.routing))
-    guessed = outputs.class_probability[np.arange(len(guess)), guess]
-    observe_all(GUESSED.labels(name), guessed)
+    probability = outputs.class_probability[np.arange(len(guess)), guess]
+    observe_all(GUESSED.labels(name), probability)
     observe_all(CONFIDENCE.labels(name), outputs.confidence.astype(np.float64))
 
 

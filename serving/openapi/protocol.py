@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 from clustnet.bundles.bundle import Manifest
-from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, TREE_OUTPUT
 from serving.api.compression import WINDOW_BITS
 from serving.headers import CONTENT_ENCODING, HEADER_LENGTH, RETRY_AFTER
 from serving.refusals import ERRORS
@@ -197,7 +197,7 @@ def _blank(shape: tuple[int, ...]) -> Schema:
 def _response() -> Schema:
     """Describe an answer; tensors that are requested as binary data have parameters in the place of data."""
     tensor = {
-        "name": {"enum": OUTPUTS},
+        "name": {"enum": [*OUTPUTS, TREE_OUTPUT]},
         "datatype": {"const": "FP32"},
         "shape": INTEGERS,
         "data": NUMBERS,

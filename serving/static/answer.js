@@ -3,6 +3,7 @@
 import { byId, classNames, hasCoarseLabels, make, makeBar, percent } from "./dom.js";
 import { showPixels } from "./pad.js";
 import { makeRouting } from "./routing.js";
+import { makeTree } from "./tree.js";
 
 const LONGEST = 6; // characters of a guess in the largest type
 
@@ -10,7 +11,7 @@ const LONGEST = 6; // characters of a guess in the largest type
 export function makeAnswer(model) {
   const bars = makeClasses(model);
   const showCoarse = makeCoarse(model);
-  const route = makeRouting(byId("routing"), model);
+  const route = makeRouteOrTree(model);
   const clear = () => {
     write({ guess: "?", "guess-probability": "", stance: "", reason: invitation(model), time: "" });
     byId("guess").classList.add("doubted");
@@ -32,6 +33,15 @@ export function makeAnswer(model) {
   return { show, clear };
 }
 
+/** Make the diagram of the routing, or of a model that grew the tree, which has the classes in it. */
+function makeRouteOrTree(model) {
+  const card = byId("routing").closest("section");
+  card.classList.toggle("across", Boolean(model.tree));
+  byId("routing-title").textContent = model.tree ? "Tree" : "Routing";
+  byId("classes").closest("section").hidden = Boolean(model.tree);
+  return (model.tree ? makeTree : makeRouting)(byId("routing"), model);
+}
+
 function showWords(prediction, model, milliseconds) {
   const { guess, abstain } = prediction;
   write({
@@ -50,6 +60,7 @@ function write(texts) {
 }
 
 function invitation(model) {
+  if (model.tree) return "Give the model an image, and watch its way through the tree.";
   if (model.reads_digits) return "Draw a digit, and watch which expert it is sent to.";
   return "Give the model an image, and watch which expert it is sent to.";
 }

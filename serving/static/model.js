@@ -7,7 +7,7 @@ const LOAD = "expert_load/";
 
 /** Fill the tab once; a model that is loaded meanwhile shows when the page is loaded again. */
 export function showModel(frame, model) {
-  frame.replaceChildren(...[cardOf(model), scoresOf(model), cellsOf(model), ...evaluationOf(model)].filter(Boolean));
+  frame.replaceChildren(...[cardOf(model), scoresOf(model), model.tree ? null : cellsOf(model), ...evaluationOf(model)].filter(Boolean));
 }
 
 function section(title, ...children) {
@@ -19,11 +19,11 @@ function cardOf(model) {
   const facts = {
     Version: model.version,
     Created: model.created.replace("T", " ").replace("Z", " UTC"),
-    Training: `method ${model.method} on ${model.abstention.data} ${hasCoarseLabels(model) ? "with coarse labels alone" : "without labels"}`,
+    Training: `method ${model.method} on ${model.abstention.data} ${seenBy(model)}`,
     Naming: namingOf(model),
     ...(hasCoarseLabels(model) ? { Coarse: `${model.coarse_labels.length} labels: ${model.coarse_labels.join(", ")}` } : {}),
     Guesses: `${whole(model.subtypes.length)} classes: ${classNames(model).join(", ")}`,
-    Routing: `${model.routing}, ${model.experts} experts`,
+    Routing: model.tree ? `a tree of ${whole(model.tree.length)} labels` : `${model.routing}, ${model.experts} experts`,
     Input: `${input.dtype} ${input.shape.join("×")}; ${input.meaning}`,
     Recipe: code(model.config_hash),
     Source: model.source_commit ? code(model.source_commit) : "unknown",
@@ -33,8 +33,15 @@ function cardOf(model) {
   return section(model.name, make("dl", {}, ...lines));
 }
 
+/** Which labels the training saw. */
+function seenBy(model) {
+  if (model.tree) return "with the labels of every level";
+  return hasCoarseLabels(model) ? "with coarse labels alone" : "without labels";
+}
+
 /** Where the names of the cells are from. */
-function namingOf({ class_map: map, subtypes }) {
+function namingOf({ class_map: map, subtypes, tree }) {
+  if (tree) return "a person named every label of the tree";
   if (map.kind === "references") return `${whole(map.reference_images)} labelled images of ${map.data} named the cells`;
   const named = subtypes.filter((subtype) => subtype.named).length;
   return `each cell in use is a subtype; a person named ${whole(named)} of ${whole(subtypes.length)}`;

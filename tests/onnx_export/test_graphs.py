@@ -76,7 +76,7 @@ def test_the_mixture_is_the_documented_sum(hard: bool, labels: int, shape: tuple
     size = 16 + (1 if hard else 3) * (labels - 1)
     known = Confidence(torch.zeros(1, size), torch.eye(size))
     found = predict(Mixture(model, torch.from_numpy(class_map), hard, 0.5, known), images.numpy())
-    coarse, routing, probability, classes, confidence = (array.astype(float) for array in vars(found).values())
+    coarse, routing, probability, classes, confidence = (getattr(found, name).astype(float) for name in OUTPUTS)
     features = route_with_features(model, images.numpy(), hard)[1].numpy()
     np.testing.assert_allclose(confidence, 1 / (1 + (features**2).mean(axis=1)), rtol=1e-4)
     for n in range(6):

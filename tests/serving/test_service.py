@@ -23,7 +23,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import MIXTURE, Bundle
-from clustnet.bundles.predictor import CUDA, Predictions, Predictor
+from clustnet.bundles.predictor import CUDA, OUTPUTS, Predictions, Predictor
 from clustnet.bundles.preparation import prepare
 from serving.api.responses import predictions_of
 from serving.settings import Settings
@@ -53,7 +53,7 @@ def test_predictions_are_those_of_the_graph(client: TestClient, predictor: Predi
     np.testing.assert_allclose([p["routing"] for p in predictions], routing, rtol=1e-5)
     np.testing.assert_allclose([p["class_probabilities"] for p in predictions], classes, rtol=1e-5)
     np.testing.assert_allclose([p["confidence"] for p in predictions], confidence, rtol=1e-5)
-    keys = ["coarse", "binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain"]
+    keys = ["coarse", "binary", "routing", "expert", "guess", "class_probabilities", "confidence", "abstain", "path"]
     assert list(predictions[0]) == keys
 
 
@@ -133,7 +133,7 @@ def test_the_chosen_experts_alone_answer_as_all_do(chosen: TestClient, hard_bund
 def test_chosen_experts_lack_expert_probability(chosen: TestClient, hard_bundle: Path) -> None:
     outputs = chosen.get("/v2/models/hard").json()["outputs"]
     expected = Predictor(Bundle(hard_bundle), "cpu").predict(IMAGES)
-    names = [name for name in vars(expected) if name != "expert_probability"]
+    names = [name for name in OUTPUTS if name != "expert_probability"]
     assert [output["name"] for output in outputs] == names
     answer = chosen.post("/v2/models/hard/infer", json=json_body(IMAGES)).json()
     assert [output["name"] for output in answer["outputs"]] == names

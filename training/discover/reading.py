@@ -96,7 +96,7 @@ def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list
     Raises:
         UserError: no image is left, or the name of a coarse label cannot be used.
     """
-    listed = _glances(_files_of(found, run / CONTENT), run / JOURNAL, engine)
+    listed = _glances(files_of(found, run / CONTENT), run / JOURNAL, engine)
     used, problems = sorted_out(listed)
     divided = {entry.label for entry, _ in used} != {ALL}
     with replacing_folder(run / IMAGES) as folder:
@@ -131,7 +131,7 @@ def load_problems(run: Path) -> list[Problem]:
         return [Problem(*row) for row in islice(csv.reader(file), 1, None)]
 
 
-def _files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
+def files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
     """Yield the entries, the bytes of a table written to files first, so that they are not held in memory."""
     for entry in found:
         if entry.content is None:

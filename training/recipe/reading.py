@@ -18,6 +18,8 @@ from training.recipe.recipe import FOLDER, BaseRecipe, Data
 from training.recipe.yaml_text import read_yaml
 
 DEFAULT_METHOD = "clustnet"
+# No method of a gate and experts: another command reads its recipes.
+GROW = "grow"
 # The keys that name files or folders.
 PATHS = (("data", "path"), ("model", "architecture"))
 
@@ -123,6 +125,8 @@ def validated(content: Mapping[str, Any], source: str) -> BaseRecipe:
         raise UserError(f"{source}: a value holds itself; write it out.") from None
     method = content.get("method", DEFAULT_METHOD)
     names = methods.names()
+    if method == GROW:
+        raise UserError(f"{source}: method is {GROW!r}; learn it with 'clustnet grow {source}'.")
     if method not in names:
         choices = " or ".join(map(repr, names))
         raise UserError(f"{source}: method is {method!r}, but must be {choices}{nearest(str(method), names)}")

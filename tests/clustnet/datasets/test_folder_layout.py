@@ -353,3 +353,12 @@ def test_empty_folders_are_named_together(tmp_path: Path) -> None:
         (folder / name).mkdir()
     with pytest.raises(UserError, match=r"/a, .*/b are empty; put images into them, or remove them\.$"):
         folder_names(folder)
+
+
+def test_classes_of_several_levels() -> None:
+    grouping = CoarseGrouping(("animal", "rock"), ((0, 1), (2,)))
+    names = FolderNames(grouping, ("animal/canine/beagle", "animal/feline", "rock"))
+    assert names.labels_of(("animal", "canine", "beagle")) == (0, 0)
+    assert names.labels_of(("animal", "canine")) == (0, UNKNOWN)
+    assert names.labels_of(("animal", "feline", "2024")) == (0, 1)
+    assert names.labels_of(("rock",)) == (1, 2)

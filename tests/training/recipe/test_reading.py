@@ -415,3 +415,9 @@ def test_architecture_is_looked_for_beside_the_recipe(elsewhere: Path) -> None:
 def test_home_is_read_in_quotes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert validated({"data": {"path": "~/digits"}}, "a").data.path == tmp_path / "digits"
+
+
+def test_recipes_of_growing_name_their_command() -> None:
+    path = CONFIGS[0].parent / "grow" / "tiny_imagenet.yaml"
+    with pytest.raises(UserError, match=r"method is 'grow'; learn it with 'clustnet grow .*tiny_imagenet.yaml'"):
+        read_recipe(path)

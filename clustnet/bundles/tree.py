@@ -1,0 +1,61 @@
+"""Trees of labels: an answer walks from the root to a leaf, at each node to the most probable child."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clustnet.bundles.bundle import Manifest
+from clustnet.bundles.class_map import guesses
+from clustnet.bundles.groups import UNKNOWN
+from clustnet.bundles.predictor import Predictions
+
+# The parent of a label of the highest level.
+ROOT = -1
+
+
+def walk(parents: Sequence[int], probability: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Return the labels on the way from the root to a leaf, int64 [N, L], with ``UNKNOWN`` after the leaf.
+
+    Args:
+        parents: the parent of each of the M labels, which stands before it; ``ROOT`` at the highest level.
+        probability: [N, M] of each label; one label is compared with the others below the same parent alone.
+    """
+    children: dict[int, list[int]] = {}
+    for label, parent in enumerate(parents):
+        children.setdefault(parent, []).append(label)
+    here = np.full(len(probability), ROOT, np.int64)
+    steps: list[NDArray[np.int64]] = []
+    while len(moving := np.flatnonzero(np.isin(here, list(children)))):
+        following = np.full(len(here), UNKNOWN, np.int64)
+        for node in np.unique(here[moving]).tolist():
+            rows = moving[here[moving] == node]
+            following[rows] = np.array(children[node])[probability[rows][:, children[node]].argmax(axis=1)]
+        steps.append(following)
+        # A leaf must not be taken for the root, whose number is that of nothing.
+        here = np.where(following == UNKNOWN, len(parents), following)
+    return np.stack(steps, axis=1) if steps else np.empty((len(probability), 0), np.int64)
+
+
+def guessed(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
+    """Return the subtype that is guessed for each image, int64 [N]: at the end of the walk where there is a tree.
+
+    Without a tree it is the most probable subtype of the most probable coarse label: the walk through two levels.
+
+    Args:
+        outputs: of N images.
+        manifest: of the bundle that gave them.
+    """
+    if manifest.tree is None:
+        return guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())
+    subtypes = {name: place for place, name in enumerate(manifest.class_names)}
+    numbers = np.array([subtypes.get(label.name, UNKNOWN) for label in manifest.tree])
+    steps = steps_of(outputs, manifest)
+    last = (steps != UNKNOWN).sum(axis=1) - 1
+    found: NDArray[np.int64] = numbers[steps[np.arange(len(steps)), last]]
+    return found
+
+
+def steps_of(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
+    """Return the labels of the manifest's tree on the walk of each image, int64 [N, L], ``UNKNOWN`` after the leaf."""
+    return walk([label.parent for label in manifest.tree or ()], outputs.label_probability)

@@ -1,0 +1,132 @@
+"""The folder of a run of ``clustnet grow``.
+
+::
+
+    recipe.yaml                every key, as it was resolved
+    splits.csv                 the split of each image, which another run can use again
+    checkpoints/step_001.pt    network and tables after the first node; step_000.pt is what the run began with
+    checkpoints/unfinished.pt  the node that is being learnt, after its last epoch
+    curves.csv                 a row an epoch: loss, accuracy on its batches and on validation images
+    matrix.csv                 a row for each step and learnt node: scores on test images
+    baselines.csv              the same for nodes from scratch and for all at once, where they were asked for
+    summary.csv                a row a node: before and after, parameters and milliseconds that it added
+    overall.csv                one row: forgetting, transfer, and whole walks
+    matrix.png, curves.png
+"""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clustnet.errors import UserError
+from clustnet.files import replacing, shown, write_text
+from training.grow.config import METHOD, GrowRecipe, read_grow_recipe
+from training.grow.network import GrownNetwork, network_of
+from training.recipe.yaml_text import read_yaml
+
+RECIPE, UNFINISHED = "recipe.yaml", "unfinished.pt"
+
+
+class GrowRun:
+    """Reads and writes one run.
+
+    Args:
+        path: the run's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check(self, recipe: GrowRecipe, resume: bool) -> None:
+        """Check that a run can be begun here, or that the one to be resumed has the same recipe.
+
+        Raises:
+            UserError: there is a run and no wish to resume, the reverse, or another recipe.
+        """
+        exists = (self.path / RECIPE).is_file()
+        if exists and not resume:
+            raise UserError(f"{shown(self.path)} already holds a run; add --resume to go on or choose another --out.")
+        if resume and not exists:
+            raise UserError(f"{shown(self.path)} holds no run to resume; leave out --resume to begin one.")
+        if exists and self.recipe().digest() != recipe.digest():
+            raise UserError(f"{shown(self.path)} was begun with another recipe; choose another --out.")
+
+    def begin(self, recipe: GrowRecipe) -> None:
+        """Write the recipe."""
+        write_text(self.path / RECIPE, recipe.to_yaml())
+
+    def recipe(self) -> GrowRecipe:
+        """Return the run's recipe.
+
+        Raises:
+            UserError: the folder holds no run of this command.
+        """
+        if not is_grown(self.path):
+            raise UserError(f"{shown(self.path)} is no run of 'clustnet grow'; name one.")
+        return read_grow_recipe(self.path / RECIPE)
+
+    def save(self, name: str, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(dict(state), content)
+        with replacing(self.path / "checkpoints" / name) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Return a checkpoint, tensors and plain values alone; None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.path / "checkpoints" / name
+        if not path.is_file():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:  # noqa: BLE001 - on damaged files zipfile and torch raise a dozen types
+            raise UserError(
+                f"The checkpoint {shown(path)} is damaged; remove it to go on from the one before."
+            ) from None
+        return state
+
+    def last_step(self) -> int | None:
+        """Return the number of the last finished step, 0 for what the run began with; None before that."""
+        found = (self.path / "checkpoints").glob("step_*.pt")
+        return max((int(path.stem.removeprefix("step_")) for path in found), default=None)
+
+    def finished(self) -> dict[str, Any]:
+        """Return the checkpoint of the last finished step.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        last = self.last_step()
+        state = None if last is None else self.load(step_name(last))
+        if state is None:
+            raise UserError(f"{shown(self.path)} has learnt no node yet; go on with 'clustnet grow' and --resume.")
+        return state
+
+    def network(self) -> GrownNetwork:
+        """Return the network after the last finished step, in evaluation mode.
+
+        Raises:
+            UserError: there is none.
+        """
+        return network_of(self.finished())
+
+
+def step_name(step: int) -> str:
+    """Return the file of the checkpoint after a step."""
+    return f"step_{step:03}.pt"
+
+
+def is_grown(path: Path) -> bool:
+    """Return whether a folder holds a run of ``clustnet grow``."""
+    file = path / RECIPE
+    if not file.is_file():
+        return False
+    content = read_yaml(file.read_text(encoding="utf-8"), str(file))
+    return isinstance(content, dict) and content.get("method") == METHOD

@@ -1,0 +1,109 @@
+"""Which images there are, and the labels of each: from folders, a table, or a run of ``clustnet discover``."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from clustnet.bundles.groups import ALL
+from clustnet.datasets.folder_layout import TEST, is_hidden, label_name, listed
+from clustnet.errors import UserError
+from clustnet.files import shown
+from training.discover.arguments import Columns
+from training.discover.reading import FILES, IMAGES, files_of, load_files
+from training.discover.sources import Entry, entries
+from training.discover.subtypes import SUBTYPES, read_subtypes
+from training.grow.config import GrowData
+from training.grow.hierarchy import Labels
+
+CONTENT = "content"
+
+
+class Item(NamedTuple):
+    """An image.
+
+    Args:
+        name: how a person knows it, and how ``splits.csv`` names it.
+        file: its file.
+        labels: from the highest level down.
+        test: whether the data have it in their test split.
+    """
+
+    name: str
+    file: Path
+    labels: Labels
+    test: bool
+
+
+def items(data: GrowData, run: Path) -> list[Item]:
+    """Return all images, in an order that is always the same.
+
+    Args:
+        data: names them.
+        run: the run's folder, into which the images of a table of bytes are written.
+
+    Raises:
+        UserError: there is no such folder or table, a folder holds no image, or an image has no label.
+    """
+    if (data.path / SUBTYPES).is_file() and (data.path / FILES).is_file():
+        return _reviewed(data.path)
+    if data.path.is_dir():
+        _check_filled(data.path)
+    columns = Columns(**data.columns.model_dump())
+    found = [_item(entry) for entry in files_of(entries(data.path, columns), run / CONTENT)]
+    bare = [item.name for item in found if not all(item.labels) or not item.labels]
+    if bare:
+        raise UserError(f"Images without a label: {listed([shown(name) for name in bare])}; sort them into folders.")
+    if not found:
+        raise UserError(f"{shown(data.path)} holds no images; name a folder of nested class folders.")
+    return found
+
+
+def _item(entry: Entry) -> Item:
+    """Return an image of a folder or table with all of its labels."""
+    within = Path(entry.place).parts[:-1]
+    label = () if entry.label in ("", ALL) else tuple(entry.label.split("/"))
+    labels = tuple(label_name(part.strip()) for part in (*label, *within))
+    return Item(entry.name, entry.path, labels, entry.split == TEST)
+
+
+def _check_filled(folder: Path) -> None:
+    """Raise where a folder below another has no file in it or below it."""
+    empty = [shown(inner.relative_to(folder)) for inner in _folders(folder) if not any(_visible(inner))]
+    if empty:
+        raise UserError(f"Folders without an image in {shown(folder)}: {listed(empty)}; put some in, or remove them.")
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for entry in _visible(folder):
+        if entry.is_dir() and not entry.is_symlink():
+            yield entry
+            yield from _folders(entry)
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    yield from (entry for entry in sorted(folder.iterdir()) if not is_hidden(entry.name))
+
+
+def _reviewed(run: Path) -> list[Item]:
+    """Return the images of a run of ``clustnet discover`` with the names of their subtypes below the coarse labels.
+
+    An image that nearly equals another is left out, as the two could come into different splits. A coarse label with
+    one subtype is a class itself.
+    """
+    images = {image.file: image for image in load_files(run)}
+    rows = [row for row in read_subtypes(run / SUBTYPES) if row.file in images and not row.duplicate_of]
+    labels = {(row.coarse, row.name): _named(row.coarse, row.name) for row in rows}
+    finer = Counter(coarse for coarse, _ in {(found[0], found) for found in labels.values()})
+    found = []
+    for row in rows:
+        own = labels[row.coarse, row.name]
+        image = images[row.file]
+        kept = own if finer[own[0]] > 1 else own[:1]
+        found.append(Item(row.file, run / IMAGES / image.image, kept, image.split == TEST))
+    return found
+
+
+def _named(coarse: str, name: str) -> Labels:
+    """Return the labels of a subtype; a name with a ``/`` in it stands for several levels."""
+    return (coarse, *name.removeprefix(f"{coarse}/").split("/"))
