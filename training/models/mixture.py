@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from training.models.config import MixtureModel
 from training.models.encoder import Encoder, Normalise
 from training.models.experts import free_logits, make_expert
+
+# Logit of an expert's only answer; its probability is 0 or 1 within 1e-12.
+CERTAIN_LOGIT = 30.0
 
 
 class MixtureOutput(NamedTuple):
@@ -40,6 +44,17 @@ def coarse_probability(expert_logit: Tensor) -> Tensor:
     if free == 1:
         return torch.cat([(-expert_logit).sigmoid(), expert_logit.sigmoid()], dim=-1)
     return expert_logit.softmax(dim=-1)
+
+
+def certain_logits(labels: Tensor, label_count: int) -> Tensor:
+    """Return the free logits, float32 [E, L], of experts that each predict one coarse label for every image.
+
+    Args:
+        labels: int64 [E], the coarse label of each.
+        label_count: K, how many there are.
+    """
+    sure = CERTAIN_LOGIT * (2 * one_hot(labels, label_count).float() - 1)
+    return sure[:, 1:] if label_count <= 2 else sure
 
 
 class GatedExperts(nn.Module):
@@ -143,5 +158,5 @@ def straight_through(log_routing: Tensor, generator: torch.Generator | None = No
     """
     routing = log_routing.exp()
     chosen = torch.multinomial(routing.detach().cpu(), 1, generator=generator).to(routing.device)
-    one_hot = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
-    return one_hot + routing - routing.detach()
+    sampled = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
+    return sampled + routing - routing.detach()
