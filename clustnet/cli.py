@@ -20,7 +20,7 @@ COMMANDS = {
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
     "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
-    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model"),
+    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model or of a run"),
     "probe": ("training.commands.probe", "read the classes off each layer of a run, by a linear classifier"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),

@@ -48,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet probe",
         description="Learn the classes from each layer's frozen activations: by a linear classifier, whose step size "
-        "and weight decay a fifth of the training images choose, and by ten nearest neighbours. Beside it stand the "
-        "same network untrained, and the pixels.",
+        "and weight decay a fifth of the training images choose, and by ten nearest neighbours of their means over the "
+        "image. Beside it stand the same network untrained, and the pixels.",
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of any method whose network convolves")

@@ -67,6 +67,7 @@ class GatedExperts(nn.Module):
     normalise: nn.Module  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
     encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
     experts_learn = True  # False for experts whose answer is the same for every image
+    cluster_labels: Tensor  # int64 [E], what each of those answers
 
     def forward(self, images: Tensor) -> MixtureOutput:
         """Route images uint8 [N, H, W] or [N, H, W, C] and run every expert."""

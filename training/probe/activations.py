@@ -65,7 +65,7 @@ def _activated(following: list[nn.Module]) -> nn.Module:
 
 
 def activations(model: GatedExperts, images: NDArray[np.uint8], layer: nn.Module) -> Floats:
-    """Return the pooled outputs of a layer, float32 [N, V].
+    """Return the pooled outputs of a layer, float32 [N, C, S]: S means over the image of each of C channels.
 
     Args:
         model: the network.
@@ -83,23 +83,23 @@ def activations(model: GatedExperts, images: NDArray[np.uint8], layer: nn.Module
 
 
 def pixels(images: NDArray[np.uint8]) -> Floats:
-    """Return the pooled pixels of images, uint8 [N, H, W] or [N, H, W, C], as float32 [N, V] from 0 to 1."""
+    """Return the pooled pixels of images, uint8 [N, H, W] or [N, H, W, C], as float32 [N, V, 1] from 0 to 1."""
     planes = images[:, None] if images.ndim == 3 else images.transpose(0, 3, 1, 2)
-    parts = [pooled(part.float() / 255) for part in batches(planes)]
+    parts = [pooled(part.float() / 255).reshape(len(part), -1, 1) for part in batches(planes)]
     values: Floats = torch.cat(parts).numpy()
     return values
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """Return the means of a grid over feature maps, [N, C, H, W] -> [N, V] with V up to ``MOST_VALUES``.
+    """Return the means of a grid over feature maps, [N, C, H, W] -> [N, C, S] with C * S up to ``MOST_VALUES``.
 
-    What has no height and width stays as it is, [N, V].
+    What has no height and width, [N, C], has S = 1.
     """
     if maps.dim() == 2:
-        return maps
+        return maps[:, :, None]
     side = max(1, math.isqrt(MOST_VALUES // maps.shape[1]))
     smaller = adaptive_avg_pool2d(maps, (min(side, maps.shape[2]), min(side, maps.shape[3])))
-    return smaller.flatten(1)
+    return smaller.flatten(2)
 
 
 def untrained(spec: NetworkSpec, seed: int, images: NDArray[np.uint8]) -> GatedExperts:

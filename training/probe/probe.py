@@ -125,11 +125,11 @@ def _accuracies(splits: Splits, seed: int, model: GatedExperts | None = None, la
         pixels(split.images) if model is None or layer is None else activations(model, split.images, layer)
         for split in splits
     )
-    found = linear_probe(seen, train.fine, unseen, test.fine, seed)
+    found = linear_probe(seen.reshape(len(train), -1), train.fine, unseen.reshape(len(test), -1), test.fine, seed)
     return {
-        "values": seen.shape[1],
+        "values": seen[0].size,
         "linear": found.accuracy,
-        "neighbours": neighbour_accuracy(seen, train.fine, unseen, test.fine),
+        "neighbours": neighbour_accuracy(seen.mean(axis=2), train.fine, unseen.mean(axis=2), test.fine),
         "rate": found.chosen.rate,
         "decay": found.chosen.decay,
     }
