@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clustnet.datasets.multi_label import NAMES, load_multi_label
+from clustnet.errors import UserError
 from clustnet.files import check_writable, write_table
 from training.recipe.recipe import Data
 
@@ -19,6 +21,12 @@ def main(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     out: Path = options.out or options.run / "probe"
     check_writable(out)
+    name = (options.data or "").partition(":")[0]
+    (_multi_label if name in NAMES else _layers)(options, out)
+
+
+def _layers(options: argparse.Namespace, out: Path) -> None:
+    """Read one class an image off each layer."""
     # Imported here, so that --help does not load torch.
     from training.probe.plot import plot
     from training.probe.probe import load_splits, probe, summary
@@ -31,6 +39,28 @@ def main(arguments: Sequence[str]) -> None:
     write_table(out / "probe.csv", rows)
     plot(rows, len(splits.train.classes), len(splits.test), out / "probe.png")
     print(f"\n{summary(splits)}\nprobe.csv, probe.png: {out}")
+
+
+def _multi_label(options: argparse.Namespace, out: Path) -> None:
+    """Train the last layers, and all of them, for photographs with several labels each."""
+    from training.probe.multi_label import image_side, multi_label
+    from training.runs.run_folder import RunFolder
+
+    if options.layers != "all" or options.train_images or options.test_images:
+        raise UserError(
+            "--layers, --train-images and --test-images are for data of one class an image; leave them out."
+        )
+    folder = RunFolder.kept(options.run)
+    name, _, path = options.data.partition(":")
+    side = image_side(folder)
+    train, test = (load_multi_label(name, split, Path(path) if path else None, side) for split in ("train", "test"))
+    rows = multi_label(folder, train, test, seed=options.seed)
+    write_table(out / "multi_label.csv", rows)
+    print("layers trained       mAP   untrained")
+    for row in rows:
+        print(f"{row['trained_layers']:<12}{row['map']:12.4f}{row['untrained_map']:12.4f}")
+    print(f"\nMean average precision over {rows[0]['classes']} classes of {len(test.images):,} test images of {name}")
+    print(f"multi_label.csv: {out}")
 
 
 def _data(options: argparse.Namespace, own: Data) -> Data:
@@ -54,7 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of any method whose network convolves")
     parser.add_argument(
-        "--data", metavar="NAME:PATH", help="images of known classes, as in cifar10:cifar10.npz (default: the run's)"
+        "--data",
+        metavar="NAME:PATH",
+        help="images of known classes, as in cifar10:cifar10.npz (default: the run's); voc2007:VOCdevkit/VOC2007 or "
+        "coco256:coco256.npz for photographs with several labels, for which the linear layers and then all are trained",
     )
     parser.add_argument(
         "--layers", default="all", help="some of conv1, conv2, ... and embedding, as in conv3,conv4 (default: all)"
