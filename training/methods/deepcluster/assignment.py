@@ -18,6 +18,8 @@ from training.methods.deepcluster.config import Assignment
 
 Floats = NDArray[np.float32]
 Clusters = NDArray[np.int64]
+# Of a principal component, as a share of the first one's.
+LEAST_VARIANCE = 1e-6
 # Keeps a row without direction from being divided by 0.
 SMALLEST_LENGTH = 1e-12
 
@@ -37,14 +39,17 @@ class Assigned(NamedTuple):
 def whitened(features: Floats, components: int, seed: int) -> Floats:
     """Return whitened principal components of length 1, float32 [N, P].
 
+    Components that hardly vary are left out, as whitening would make them as large as the others.
+
     Args:
         features: float32 [N, D].
-        components: P, if N and D are as large.
+        components: P, if there are as many.
         seed: of everything random.
     """
-    count = min(components, *features.shape)
-    rows = PCA(count, whiten=True, random_state=seed).fit_transform(features).astype(np.float32)
-    return unit(rows)
+    analysis = PCA(min(components, *features.shape), random_state=seed)
+    rows, variances = analysis.fit_transform(features), analysis.explained_variance_
+    kept = variances > LEAST_VARIANCE * variances.max()
+    return unit((rows[:, kept] / np.sqrt(variances[kept])).astype(np.float32))
 
 
 def unit(rows: Floats) -> Floats:

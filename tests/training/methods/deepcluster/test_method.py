@@ -157,8 +157,8 @@ def test_only_some_epochs_are_scored() -> None:
 
 
 def trained(version: int) -> dict[str, Tensor]:
-    """Return the weights after three steps, the last of them on few images, and what led to them."""
-    found = method(version, colours(27, labels=2), optimisation={"epochs": 1, "batch_size": 12, "learning_rate": 0.01})
+    """Return the weights after two steps, and what led to them."""
+    found = method(version, colours(24, labels=2), optimisation={"epochs": 1, "batch_size": 12, "learning_rate": 0.01})
     losses = [epoch.loss for epoch in found.run(0, show_progress)]
     assert found.assigned is not None
     return found.model.state_dict() | {"losses": torch.tensor(losses), "assigned": found.assigned}
