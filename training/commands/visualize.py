@@ -7,7 +7,7 @@ from pathlib import Path
 from clustnet.errors import UserError
 from clustnet.files import check_writable, write_text
 
-MOST_IMAGES = 5_000
+MOST_IMAGES = 2_000
 
 
 def main(arguments: Sequence[str]) -> None:
