@@ -39,7 +39,7 @@ def test_no_command_shows_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fly"]) == cli.WRONG_INPUT
-    known = "discover, train, export, predict, evaluate, encoder, report, sweep, key"
+    known = "discover, train, export, predict, evaluate, encoder, probe, visualize, report, sweep, key"
     assert capsys.readouterr().err == f"clustnet: There is no command 'fly'; choose one of {known}.\n"
 
 
