@@ -19,8 +19,8 @@ from training.models.encoder import Normalise
 from training.models.inference import evaluating
 from training.models.mixture import GatedExperts
 
-STEPS, BLUR_EVERY = 200, 5
-BLUR_KERNEL, BLUR_DEVIATION = 3, 0.5
+STEPS, BLUR_EVERY = 200, 4
+BLUR_KERNEL, BLUR_DEVIATION = 3, 0.7
 # In deviations of a pixel: that of the first layer, and how much larger it is for each layer behind.
 STEP_SIZE, STEP_GROWTH = 0.05, 0.01
 # Of the pixels, in every step.
