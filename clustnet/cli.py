@@ -22,7 +22,9 @@ COMMANDS = {
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
     "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
-    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model"),
+    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model or of a run"),
+    "probe": ("training.commands.probe", "read the classes off each layer of a run, by a linear classifier"),
+    "visualize": ("training.commands.visualize", "draw what the filters and clusters of a run see"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "key": ("serving.keys.command", "make an API key for the service"),
@@ -85,5 +87,5 @@ def _is_first(variable: str) -> bool:
 
 
 def _usage() -> str:
-    listing = "\n".join(f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items())
+    listing = "\n".join(f"  {name:<11}{text}" for name, (_, text) in COMMANDS.items())
     return f"usage: clustnet COMMAND [ARGUMENTS]\n\n{listing}\n\n'clustnet COMMAND --help' explains one."

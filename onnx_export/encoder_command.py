@@ -1,9 +1,11 @@
-"""``clustnet encoder``: a model of timm -> an encoder that recipes and ``--encoder`` name."""
+"""``clustnet encoder``: a model of timm, or a run -> an encoder that recipes and ``--encoder`` name."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from clustnet.encoders import OF_RUN
+from clustnet.encoders.spec import EncoderSpec
 from clustnet.errors import UserError
 from clustnet.files import check_writable
 
@@ -19,10 +21,16 @@ def main(arguments: Sequence[str]) -> None:
         ParityError: the graph computes something else than the model.
     """
     options = _parser().parse_args(arguments)
+    if (Path(options.model) / "recipe.yaml").is_file():
+        _of_run(Path(options.model), options)
+        return
     if not options.model.startswith(TIMM) or options.model == TIMM:
         raise UserError(
-            f"The model {options.model!r} must be named as {TIMM}NAME, as in {TIMM}vit_small_patch14_dinov2."
+            f"The model {options.model!r} must be named as {TIMM}NAME, as in {TIMM}vit_small_patch14_dinov2, or be the "
+            "folder of a run."
         )
+    if options.out is None:
+        raise UserError("A model of timm needs --out, the folder that its encoder is written to.")
     check_writable(options.out.absolute().parent)
     # Here, so that --help does not load torch.
     try:
@@ -42,18 +50,38 @@ def main(arguments: Sequence[str]) -> None:
         options.licence,
         options.trained_on,
     )
-    print(f"{options.out}: {spec.name}, {spec.size[0]}x{spec.size[1]} pixels -> {spec.features} features")
+    _describe(options.out, spec)
+
+
+def _of_run(run: Path, options: argparse.Namespace) -> None:
+    """Make the encoder of a run."""
+    given = [name for name in ("weights", "size", "licence", "trained_on") if getattr(options, name) is not None]
+    if given:
+        raise UserError(f"--{given[0].replace('_', '-')} is for a model of timm; leave it out for a run.")
+    # Here, so that --help does not load torch.
+    from onnx_export.run_encoder import export_encoder
+
+    out = options.out or run / OF_RUN
+    check_writable(out.absolute().parent)
+    _describe(out, export_encoder(run, out))
+
+
+def _describe(out: Path, spec: EncoderSpec) -> None:
+    """Print what an encoder reads and writes, and what it has seen."""
+    print(f"{out}: {spec.name}, {spec.size[0]}x{spec.size[1]} pixels -> {spec.features} features")
     print(f"licence: {spec.licence}; trained on: {spec.trained_on}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet encoder",
-        description="Make an encoder of a model: a folder with encoder.onnx and encoder.json.",
+        description="Make an encoder of a model or of a run: a folder with encoder.onnx and encoder.json.",
         epilog="Scores on data that the weights were trained with are too good; say so beside them.",
     )
-    parser.add_argument("model", metavar="timm:NAME", help="a model of timm, as in timm:vit_small_patch14_dinov2")
-    parser.add_argument("--out", type=Path, required=True, help="the encoder's folder")
+    parser.add_argument(
+        "model", metavar="timm:NAME|RUN", help="a model of timm, as in timm:vit_small_patch14_dinov2, or a finished run"
+    )
+    parser.add_argument("--out", type=Path, help="the encoder's folder (default for a run: RUN/encoder)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="its weights (default: timm downloads them)")
     parser.add_argument(
         "--size", type=int, metavar="PIXELS", help="of both sides (default: what the model is made for)"

@@ -1,5 +1,6 @@
 """The bundle's ONNX graphs: gate, experts, mixture and its conditional form, all reading raw uint8 images."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -157,13 +158,27 @@ def write_graphs(
     example = torch.zeros((2, *shape), dtype=torch.float32 if encoder else torch.uint8)
     (folder / "experts").mkdir()
     write_graph(folder / GATE, Gate(model), ["routing"], example)
-    for index in range(len(mixture.class_map)):
-        write_graph(folder / expert_graph(index), Expert(model, index), ["coarse_probability"], example)
+    _write_experts(folder, model, len(mixture.class_map), example)
     write_graph(folder / MIXTURE, mixture, OUTPUTS, example)
     if mixture.hard and isinstance(model, MixtureOfExperts):
         write_graph(folder / CONDITIONAL, Conditional(mixture, model), CONDITIONAL_OUTPUTS, example)
     if encoder:
         encoder.put_before(folder)
+
+
+def _write_experts(folder: Path, model: GatedExperts, count: int, example: Tensor) -> None:
+    """Write the graph of each expert; of experts that do not learn, those of one coarse label have the same."""
+    of_label: dict[int, Path] = {}
+    for index in range(count):
+        path, label = folder / expert_graph(index), None
+        if not model.experts_learn:
+            label = int(model.cluster_labels[index])
+        if label in of_label:
+            shutil.copyfile(of_label[label], path)
+            continue
+        write_graph(path, Expert(model, index), ["coarse_probability"], example)
+        if label is not None:
+            of_label[label] = path
 
 
 def write_graph(path: Path, module: nn.Module, outputs: list[str], example: Tensor) -> None:

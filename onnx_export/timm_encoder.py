@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from timm.data.config import resolve_model_data_config
@@ -12,11 +11,8 @@ from torch import Tensor, nn
 from clustnet.encoders import DESCRIPTION, GRAPH, Encoder, EncoderSpec
 from clustnet.errors import UserError
 from clustnet.files import replacing_folder, sha256_of, write_text
-from onnx_export.encoders import write_encoder
-from onnx_export.parity import ParityError
+from onnx_export.encoders import check_encoder_parity, write_encoder
 
-# Of the largest number in an embedding.
-TOLERANCE = 1e-4
 NOT_STATED = "not stated"
 
 
@@ -90,7 +86,7 @@ def make_encoder(
         )
         write_text(folder / DESCRIPTION, spec.model_dump_json(indent=1, exclude_none=True) + "\n")
         encoder = Encoder(folder / GRAPH, folder / DESCRIPTION, device="cpu")
-        _check_parity(module, encoder)
+        check_encoder_parity(module, encoder)
         write_text(folder / DESCRIPTION, encoder.spec.model_dump_json(indent=1, exclude_none=True) + "\n")
     return encoder.spec
 
@@ -162,17 +158,3 @@ def _load(network: Any, name: str, path: Path) -> None:
             f"The weights {path} are not those of {name}: {len(wrong)} tensors do not fit, the first is {wrong[0]}."
         )
     network.load_state_dict(kept)
-
-
-@torch.no_grad()
-def _check_parity(module: nn.Module, encoder: Encoder) -> None:
-    """Raise unless the graph computes what the model does."""
-    images = np.random.default_rng(0).integers(0, 256, (3, *encoder.input.shape), np.uint8)
-    found = encoder.embed(images)
-    height, width = encoder.size
-    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-    cropped = torch.from_numpy(images[:, top : top + height, left : left + width].copy())
-    wanted = module(cropped).numpy()
-    difference = float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))
-    if not difference <= TOLERANCE:
-        raise ParityError(f"The graph differs from the model by {difference:.2g}, more than {TOLERANCE:g}.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from clustnet.bundles.groups import CoarseGrouping
-from clustnet.datasets import cifar10, coil20, folder, mnist, notmnist
+from clustnet.datasets import cifar10, coil20, folder, mnist, notmnist, tiny_imagenet
 from clustnet.datasets.folder import folder_names, has_split, load_folder
 from clustnet.datasets.labelled import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
@@ -13,6 +13,7 @@ DATA_SETS = {
     "cifar10": cifar10.DATA_SET,
     "notmnist": notmnist.DATA_SET,
     "coil20": coil20.DATA_SET,
+    "tiny_imagenet": tiny_imagenet.DATA_SET,
     "folder": folder.DATA_SET,
 }
 CLASSES = {name: found.classes for name, found in DATA_SETS.items() if found.classes}
@@ -37,19 +38,24 @@ __all__ = [
 
 
 def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
-    """Return the names of a data set's fine classes; for a ``folder`` see ``folder_names`` without given labels.
+    """Return the names of a data set's fine classes, which may depend on its path.
+
+    For a ``folder`` see ``folder_names`` without given labels.
 
     Raises:
         UserError: the folder cannot be read, or ``reference/`` is of another form.
     """
-    return folder_names(path, given=False).classes if name == "folder" else CLASSES[name]
+    if name == "folder":
+        return folder_names(path, given=False).classes
+    read = DATA_SETS[name].read_classes
+    return read(path) if read else CLASSES[name]
 
 
 def load_named(name: str, split: str, path: Path | None = None) -> LabelledImages:
     """Return one split of a data set, loaded by its name.
 
     Args:
-        name: ``mnist``, ``cifar10``, ``notmnist``, ``coil20`` or ``folder``.
+        name: of ``DATA_SETS``.
         split: ``train`` or ``test``.
         path: folder or file of the data set; the embedded copy by default where there is one.
 

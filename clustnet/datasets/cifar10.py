@@ -3,17 +3,15 @@
 Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 """
 
-import io
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from clustnet.datasets.data_set import DataSet
 from clustnet.datasets.labelled import LabelledImages
-from clustnet.datasets.npz import read_npz, whole_numbers
+from clustnet.datasets.npz import decode_jpegs, decode_rgb, read_npz, whole_numbers
 from clustnet.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -83,22 +81,10 @@ def _read_npz(path: Path, split: str) -> Arrays:
     if {f"x_{split}", f"y_{split}"} <= arrays.keys():
         return arrays[f"x_{split}"], whole_numbers(path, "labels", arrays[f"y_{split}"])
     if {"jpeg", "offset", "label"} <= arrays.keys():
-        return _decode_jpegs(path, arrays, split)
+        label = whole_numbers(path, "labels", arrays["label"])
+        chosen = np.arange(len(label))[:TRAIN_IMAGES] if split == "train" else np.arange(TRAIN_IMAGES, len(label))
+        return np.array(decode_jpegs(path, arrays, chosen, SIDE), np.uint8), label[chosen]
     raise UserError(f"{path} holds {sorted(arrays)}; expected x_{split} and y_{split}, or jpeg, offset and label.")
-
-
-def _decode_jpegs(path: Path, arrays: Mapping[str, NDArray[np.generic]], split: str) -> Arrays:
-    jpeg = arrays["jpeg"]
-    offset, label = (whole_numbers(path, f"{name}s", arrays[name]) for name in ("offset", "label"))
-    span = slice(0, TRAIN_IMAGES) if split == "train" else slice(TRAIN_IMAGES, None)
-    chosen = np.arange(len(label))[span]
-    try:
-        images = [_decode(io.BytesIO(jpeg[offset[i] : offset[i + 1]].tobytes())) for i in chosen]
-    except (UnidentifiedImageError, OSError, IndexError):
-        raise UserError(f"{path} holds an image that cannot be decoded; get the file again.") from None
-    if any(image.shape != (SIDE, SIDE, 3) for image in images):
-        raise UserError(f"{path} holds an image that is not 32x32; CIFAR-10 images are.")
-    return np.array(images, np.uint8), label[span]
 
 
 def _read_image_folder(folder: Path) -> Arrays:
@@ -110,17 +96,12 @@ def _read_image_folder(folder: Path) -> Arrays:
     images = []
     for file, _ in files:
         try:
-            images.append(_decode(file))
+            images.append(decode_rgb(file))
         except (UnidentifiedImageError, OSError):
             raise UserError(f"The image {file} cannot be decoded; fix or remove it.") from None
         if images[-1].shape != (SIDE, SIDE, 3):
             raise UserError(f"The image {file} is not 32x32; CIFAR-10 images are.")
     return np.stack(images), np.array([label for _, label in files], np.int64)
-
-
-def _decode(source: Path | io.BytesIO) -> NDArray[np.uint8]:
-    with Image.open(source) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 DATA_SET = DataSet(load_cifar10, CLASSES)

@@ -15,8 +15,10 @@ class DataSet:
         load: returns a split, ``train`` or ``test``, from a path; None for the embedded copy, where there is one.
         classes: the names of the fine classes; empty where they are known only once the data are read.
         coarse: the coarse labels that come with the data, ``{label: [class, ...]}``; None where there are none.
+        read_classes: returns the names of the fine classes from a path, where they depend on it.
     """
 
     load: Callable[[str, Path | None], LabelledImages]
     classes: tuple[str, ...] = ()
     coarse: Mapping[str, Sequence[int | str]] | None = None
+    read_classes: Callable[[Path | None], tuple[str, ...]] | None = None

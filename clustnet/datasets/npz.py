@@ -1,12 +1,15 @@
 """Reading ``.npz`` archives of plain arrays from users: nothing in them is executed."""
 
+import io
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from clustnet.errors import UserError
 
@@ -43,3 +46,33 @@ def whole_numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int
     if values.dtype.kind not in "iu":
         raise UserError(f"{path} holds {name} of type {values.dtype}; expected whole numbers.")
     return values.reshape(-1).astype(np.int64)
+
+
+def decode_jpegs(
+    path: Path, arrays: Mapping[str, NDArray[Any]], chosen: NDArray[np.int64], side: int | None = None
+) -> list[NDArray[np.uint8]]:
+    """Return images that lie end to end as JPEG, each uint8 [H, W, 3].
+
+    Args:
+        path: of the file, for the message.
+        arrays: ``jpeg``, the bytes, and ``offset``, where each image begins and the last one ends.
+        chosen: int64 [M], which images.
+        side: the height and width that all must have; None for any.
+
+    Raises:
+        UserError: an image cannot be decoded or has another size.
+    """
+    jpeg, offset = arrays["jpeg"], whole_numbers(path, "offsets", arrays["offset"])
+    try:
+        images = [decode_rgb(io.BytesIO(jpeg[offset[i] : offset[i + 1]].tobytes())) for i in chosen]
+    except (UnidentifiedImageError, OSError, IndexError):
+        raise UserError(f"{path} holds an image that cannot be decoded; get the file again.") from None
+    if side is not None and any(image.shape != (side, side, 3) for image in images):
+        raise UserError(f"{path} holds an image that is not {side}x{side}, but all must be; get the file again.")
+    return images
+
+
+def decode_rgb(source: Path | io.BytesIO) -> NDArray[np.uint8]:
+    """Return an image, uint8 [H, W, 3]; a grey one has three equal channels."""
+    with Image.open(source) as image:
+        return np.asarray(image.convert("RGB"))

@@ -14,6 +14,7 @@ __all__ = [
     "DESCRIPTION",
     "ENCODERS",
     "GRAPH",
+    "OF_RUN",
     "Concatenated",
     "Embeds",
     "Encoder",
@@ -26,6 +27,8 @@ __all__ = [
 GRAPH, DESCRIPTION = "encoder.onnx", "encoder.json"
 # What comes with the project.
 ENCODERS = Path(__file__).resolve().parents[2] / "models" / "encoders"
+# In a run's folder.
+OF_RUN = "encoder"
 MAX_ENCODERS = 4
 
 
@@ -33,8 +36,8 @@ def find_encoder(name: str | Path) -> tuple[Path, Path]:
     """Return the graph and the description of an encoder.
 
     Args:
-        name: of an encoder that comes with the project, a folder with ``encoder.onnx`` and ``encoder.json``, or a
-            FILE.onnx with FILE.json beside it.
+        name: of an encoder that comes with the project, a folder with ``encoder.onnx`` and ``encoder.json``, a
+            FILE.onnx with FILE.json beside it, or a run that ``clustnet encoder RUN`` has made one of.
 
     Raises:
         UserError: there is none of that name.
@@ -43,9 +46,11 @@ def find_encoder(name: str | Path) -> tuple[Path, Path]:
     if path.suffix == ".onnx" and path.is_file():
         return path, path.with_suffix(".json")
     own = ENCODERS / name if len(path.parts) == 1 else path
-    for folder in (own, path):
+    for folder in (own, path, path / OF_RUN):
         if (folder / GRAPH).is_file():
             return folder / GRAPH, folder / DESCRIPTION
+    if (path / "recipe.yaml").is_file():
+        raise UserError(f"The run {name} has no encoder yet; make it with: clustnet encoder {name}")
     known = sorted(folder.parent.name for folder in ENCODERS.glob(f"*/{GRAPH}"))
     raise UserError(
         f"There is no encoder {str(name)!r}; name {' or '.join(known)}, a folder with {GRAPH}, or a FILE.onnx with "

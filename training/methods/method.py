@@ -1,6 +1,7 @@
 """What the shared loop expects of every method."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from clustnet.errors import UserError
@@ -19,11 +20,19 @@ class Progress(Protocol):
 
 
 class EpochLosses(NamedTuple):
-    """One finished epoch: its number from 1, its stage and its mean training loss in nats."""
+    """One finished epoch.
+
+    Args:
+        epoch: its number, from 1.
+        stage: as it stands in the scores.
+        loss: mean training loss, in nats.
+        figures: more that the method knows of the epoch, by the names of columns of the scores; the same in each epoch.
+    """
 
     epoch: int
     stage: str
     loss: float
+    figures: Mapping[str, float] = MappingProxyType({})
 
 
 class DivergedError(UserError):
@@ -43,6 +52,8 @@ class Method(Protocol[Network]):
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
         """Train from epoch ``start + 1`` to the last, or until there is nothing more to learn, and yield after each.
+
+        A method may yield after every few epochs; only those are scored and kept, and the last is one of them.
 
         Raises:
             UserError: data or a recipe that cannot be trained; a ``DivergedError`` if the weights overflow.

@@ -4,10 +4,11 @@ import math
 from typing import overload
 
 from clustnet.errors import UserError
+from training.models.convnet_clusters import ConvNetClusters
 from training.models.deep_clusters import DeepClusters
 from training.models.embedding_mixture import EmbeddingMixture
 from training.models.mixture import GatedExperts, MixtureOfExperts
-from training.models.spec import DeepClustersSpec, EmbeddingMixtureSpec, MixtureSpec, NetworkSpec
+from training.models.spec import ConvNetClustersSpec, DeepClustersSpec, EmbeddingMixtureSpec, MixtureSpec, NetworkSpec
 
 
 @overload
@@ -16,6 +17,10 @@ def build_network(spec: MixtureSpec) -> MixtureOfExperts: ...
 
 @overload
 def build_network(spec: DeepClustersSpec) -> DeepClusters: ...
+
+
+@overload
+def build_network(spec: ConvNetClustersSpec) -> ConvNetClusters: ...
 
 
 @overload
@@ -36,6 +41,8 @@ def build_network(spec: NetworkSpec) -> GatedExperts:
         return MixtureOfExperts(spec.model, spec.image_shape, spec.mean, spec.std, len(spec.coarse_labels))
     if isinstance(spec, EmbeddingMixtureSpec):
         return EmbeddingMixture(spec.model, spec.features, spec.components, len(spec.coarse_labels))
+    if isinstance(spec, ConvNetClustersSpec):
+        return ConvNetClusters(spec.model, spec.clusters, len(spec.mean), spec.mean, spec.std)
     if not isinstance(spec, DeepClustersSpec):
         raise TypeError(f"no network is known for {type(spec).__name__}")
     height, width, *channels = spec.image_shape

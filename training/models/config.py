@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from clustnet.bundles.preparation import MAX_SIDE_PIXELS
-from training.recipe.parts import Count, Epochs, Part
+from training.recipe.parts import Count, Epochs, Part, Positive
 
 MAX_EXPERTS = 1000
 
@@ -57,3 +57,27 @@ class EmbeddingModel(Part):
     expert_inputs: Count = 8
     components: Count = 64
     hidden: Count = 128
+
+
+class ConvNetModel(Part):
+    """A convolutional network, and the clusters of its features, which are the experts.
+
+    Args:
+        network: ``alexnet`` or ``vgg16``, with batch normalisation, or ``alexnet_small`` for images of 32 to 64 pixels.
+        channels: of ``alexnet_small``'s five convolutions.
+        embedding: number of ``alexnet_small``'s features.
+        sobel: whether fixed filters turn images into the gradients of their grey first.
+        experts: number of clusters in all, about ten times as many as there are classes.
+        version: 1 trains a classifier on the clusters (DeepCluster), 2 towards their centroids (DeepCluster-v2).
+        projection: of version 2, length of what is clustered.
+        temperature: of version 2, of the similarity to the centroids.
+    """
+
+    network: Literal["alexnet_small", "alexnet", "vgg16"] = "alexnet_small"
+    channels: tuple[Count, Count, Count, Count, Count] = (32, 64, 128, 128, 128)
+    embedding: Count = 256
+    sobel: bool = False
+    experts: Annotated[int, Field(ge=2, le=MAX_EXPERTS)] = 100
+    version: Literal[1, 2] = 2
+    projection: Count = 64
+    temperature: Positive = 0.1

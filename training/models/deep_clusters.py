@@ -4,16 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from training.losses.student_t import soft_assignment
 from training.models.architecture import Architecture
 from training.models.autoencoder import Encoder
 from training.models.encoder import Normalise
-from training.models.mixture import GatedExperts, MixtureOutput, coarse_probability
-
-# Logit of an expert's only answer; its probability is 0 or 1 within 1e-12.
-CERTAIN_LOGIT = 30.0
+from training.models.mixture import GatedExperts, MixtureOutput, certain_logits, coarse_probability
 
 
 class DeepClusters(GatedExperts):
@@ -71,5 +67,4 @@ class DeepClusters(GatedExperts):
 
     def _logits(self) -> Tensor:
         """Return the free logits of each cluster's coarse label, float32 [E, L]."""
-        sure = CERTAIN_LOGIT * (2 * one_hot(self.cluster_labels, self.label_count).float() - 1)
-        return sure[:, 1:] if self.label_count <= 2 else sure
+        return certain_logits(self.cluster_labels, self.label_count)

@@ -9,10 +9,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from training.models.config import MixtureModel
 from training.models.encoder import Encoder, Normalise
 from training.models.experts import free_logits, make_expert
+
+# Logit of an expert's only answer; its probability is 0 or 1 within 1e-12.
+CERTAIN_LOGIT = 30.0
 
 
 class MixtureOutput(NamedTuple):
@@ -42,6 +46,17 @@ def coarse_probability(expert_logit: Tensor) -> Tensor:
     return expert_logit.softmax(dim=-1)
 
 
+def certain_logits(labels: Tensor, label_count: int) -> Tensor:
+    """Return the free logits, float32 [E, L], of experts that each predict one coarse label for every image.
+
+    Args:
+        labels: int64 [E], the coarse label of each.
+        label_count: K, how many there are.
+    """
+    sure = CERTAIN_LOGIT * (2 * one_hot(labels, label_count).float() - 1)
+    return sure[:, 1:] if label_count <= 2 else sure
+
+
 class GatedExperts(nn.Module):
     """What every method trains: a gate that routes each image to one of E experts, which predict its coarse label.
 
@@ -53,6 +68,7 @@ class GatedExperts(nn.Module):
     encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
     experts_learn = True  # False for experts whose answer is the same for every image
     rest_column: int | None = None  # of the embeddings, the length of what the others leave out of an image
+    cluster_labels: Tensor  # int64 [E], what each of those answers
 
     def forward(self, images: Tensor) -> MixtureOutput:
         """Route images uint8 [N, H, W] or [N, H, W, C] and run every expert."""
@@ -144,5 +160,5 @@ def straight_through(log_routing: Tensor, generator: torch.Generator | None = No
     """
     routing = log_routing.exp()
     chosen = torch.multinomial(routing.detach().cpu(), 1, generator=generator).to(routing.device)
-    one_hot = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
-    return one_hot + routing - routing.detach()
+    sampled = torch.zeros_like(routing).scatter_(1, chosen, 1.0)
+    return sampled + routing - routing.detach()

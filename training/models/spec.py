@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from training.models.architecture import Architecture
-from training.models.config import EmbeddingModel, MixtureModel
+from training.models.config import ConvNetModel, EmbeddingModel, MixtureModel
 from training.recipe.parts import Count, Part
 
 
@@ -58,6 +58,19 @@ class DeepClustersSpec(ImageSpec):
     clusters: tuple[Count, ...]
 
 
+class ConvNetClustersSpec(ImageSpec):
+    """Clusters of a convolutional network's features, see ``training.models.convnet_clusters``.
+
+    Args:
+        model: the network and how its clusters are told apart.
+        clusters: number of clusters of each of the K coarse labels.
+    """
+
+    kind: Literal["convnet_clusters"] = "convnet_clusters"
+    model: ConvNetModel
+    clusters: tuple[Count, ...]
+
+
 class EmbeddingMixtureSpec(NetworkSpec):
     """A gate over experts that read embeddings, see ``training.models.embedding_mixture``.
 
@@ -75,7 +88,7 @@ class EmbeddingMixtureSpec(NetworkSpec):
     sha256: str | None = None
 
 
-AnySpec = MixtureSpec | DeepClustersSpec | EmbeddingMixtureSpec
+AnySpec = MixtureSpec | DeepClustersSpec | ConvNetClustersSpec | EmbeddingMixtureSpec
 _SPECS: TypeAdapter[AnySpec] = TypeAdapter(Annotated[AnySpec, Field(discriminator="kind")])
 
 

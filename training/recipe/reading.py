@@ -8,13 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from clustnet.datasets import classes_of
+from clustnet.datasets import CLASSES, classes_of
 from clustnet.errors import UserError
 from clustnet.files import shown
 from training import methods
 from training.recipe.messages import explain, field_of, nearest
 from training.recipe.parts import Part, choices, is_list, plain
-from training.recipe.recipe import FOLDER, BaseRecipe, Data
+from training.recipe.recipe import FOLDER, GIVEN, BaseRecipe, Data
 from training.recipe.yaml_text import read_yaml
 
 DEFAULT_METHOD = "clustnet"
@@ -145,10 +145,17 @@ def validated(content: Mapping[str, Any], source: str) -> BaseRecipe:
 
 def _check_coarse(data: Data) -> None:
     """Refuse coarse labels that the data set does not have, as far as that is known without its images."""
-    if data.name != FOLDER:
-        data.grouping(classes_of(data.name))
-    elif isinstance(data.coarse, dict) and data.path and data.path.is_dir():
-        data.grouping(classes_of(FOLDER, data.path))
+    if data.name in CLASSES:
+        data.grouping(CLASSES[data.name])
+    elif data.name != FOLDER and data.coarse == GIVEN:
+        data.grouping(())
+    elif (
+        isinstance(data.coarse, dict)
+        and data.path
+        and _exists(data.path)
+        and (data.name != FOLDER or data.path.is_dir())
+    ):
+        data.grouping(classes_of(data.name, data.path))
 
 
 def _check_unused(recipe: BaseRecipe) -> None:

@@ -29,6 +29,10 @@ from training.runs.references import class_accuracy, references
 from training.runs.run_folder import Row, RunFolder
 
 T = TypeVar("T")
+# Experts whose loads are printed one by one; among more of them, few images say nothing of an expert.
+MOST_LOADS = 20
+# What a line of scores shows of an assignment to clusters.
+ASSIGNMENT = ("assignment/nmi", "assignment/reassigned")
 
 
 def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None = None) -> list[Row]:
@@ -141,7 +145,7 @@ def _epochs(
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
             figures: Row = {"train_loss": losses.loss, "train_seconds": round(seconds, 2)}
-            new = _score(method, recipe, folder, splits, named, losses, figures | found.row())
+            new = _score(method, recipe, folder, splits, named, losses, figures | dict(losses.figures) | found.row())
             rows += new
             if board:
                 folder.write_scores(rows)
@@ -194,10 +198,14 @@ def _write_board(board: SummaryWriter, rows: Sequence[Row]) -> None:
 
 def _report(row: Row, epochs: int) -> None:
     """Print one line of scores, and a warning for experts that have fallen idle."""
-    load = " ".join(f"{row[key]:.2f}" for key in row if key.startswith("expert_load/"))
+    loads = [row[key] for key in row if key.startswith("expert_load/")]
+    load = " ".join(f"{share:.2f}" for share in loads)
+    if len(loads) > MOST_LOADS:
+        load = f"{min(loads):.4f} to {max(loads):.4f} of {len(loads)} experts"
     words = [
         f"epoch {row['epoch']:>2}/{epochs} {row['stage']}",
         f"loss {row['train_loss']:.4f}",
+        *(f"{key.removeprefix('assignment/')} {row[key]:.3f}" for key in row if key in ASSIGNMENT),
         *(f"coarse {row[key]:.4f}" for key in row if key == "coarse_accuracy"),
         *(f"{key.removeprefix('group_accuracy/')} {row[key]:.3f}" for key in row if key.startswith("group_")),
         *(f"classes {row[key]:.3f}" for key in row if key == "class_accuracy"),
@@ -206,8 +214,9 @@ def _report(row: Row, epochs: int) -> None:
         f"{row['train_seconds']:.0f} s",
     ]
     print("  ".join(words), flush=True)
-    for expert in idle_experts(row) if row["stage"] != "pretrain" else ():
-        print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
+    if row["stage"] != "pretrain" and len(loads) <= MOST_LOADS:
+        for expert in idle_experts(row):
+            print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
 
 
 def show_progress(batches: Iterable[T], total: int) -> Iterable[T]:

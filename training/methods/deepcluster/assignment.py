@@ -1,0 +1,152 @@
+"""From features to clusters: whitened principal components, k-means, and no cluster left empty.
+
+Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features", ECCV 2018,
+arXiv:1807.05520, section 3.3. k-means is faiss's where that is installed (Johnson, Douze, Jegou, arXiv:1702.08734), and
+scikit-learn's elsewhere.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import normalized_mutual_info_score
+
+from training.methods.deepcluster.config import Assignment
+
+Floats = NDArray[np.float32]
+Clusters = NDArray[np.int64]
+# Of a principal component, as a share of the first one's.
+LEAST_VARIANCE = 1e-6
+# Keeps a row without direction from being divided by 0.
+SMALLEST_LENGTH = 1e-12
+
+
+class Assigned(NamedTuple):
+    """The cluster of each image.
+
+    Args:
+        clusters: int64 [N], from 0 to E - 1.
+        split: how many clusters were empty, and got half of the largest one.
+    """
+
+    clusters: Clusters
+    split: int
+
+
+def whitened(features: Floats, components: int, seed: int) -> Floats:
+    """Return whitened principal components of length 1, float32 [N, P].
+
+    Components that hardly vary are left out, as whitening would make them as large as the others.
+
+    Args:
+        features: float32 [N, D].
+        components: P, if there are as many.
+        seed: of everything random.
+    """
+    analysis = PCA(min(components, *features.shape), random_state=seed)
+    rows, variances = analysis.fit_transform(features), analysis.explained_variance_
+    kept = variances > LEAST_VARIANCE * variances.max()
+    return unit((rows[:, kept] / np.sqrt(variances[kept])).astype(np.float32))
+
+
+def unit(rows: Floats) -> Floats:
+    """Return rows, float32 [N, D], of length 1; zeros stay zeros."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True).clip(min=SMALLEST_LENGTH)
+    scaled: Floats = (rows / lengths).astype(np.float32)
+    return scaled
+
+
+def assign(
+    rows: Callable[[NDArray[np.bool_]], Floats],
+    coarse: Clusters,
+    clusters: Sequence[int],
+    how: Assignment,
+    seed: int,
+) -> Assigned:
+    """Cluster the images of each coarse label among themselves.
+
+    Args:
+        rows: returns what those images are clustered by that are True, bool [N]: float32 [M, D], of length 1.
+        coarse: int64 [N], coarse labels 0 to K - 1.
+        clusters: how many each of the K coarse labels has; those of the first are numbered first.
+        how: how k-means is run.
+        seed: of everything random.
+    """
+    found, split, before = np.zeros(len(coarse), np.int64), 0, 0
+    for label, count in enumerate(clusters):
+        members = coarse == label
+        own = rows(members)
+        part = filled(own, kmeans(own, count, how, seed), count)
+        found[members] = part.clusters + before
+        split, before = split + part.split, before + count
+    return Assigned(found, split)
+
+
+def kmeans(rows: Floats, clusters: int, how: Assignment, seed: int) -> Clusters:
+    """Return the cluster of each row, int64 [N], by k-means from random rows; some may stay empty.
+
+    Args:
+        rows: float32 [N, D], N at least ``clusters``.
+        clusters: how many.
+        how: iterations and starts.
+        seed: of the starts.
+    """
+    try:
+        import faiss  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ModuleNotFoundError:
+        means = KMeans(clusters, init="random", n_init=how.starts, max_iter=how.iterations, random_state=seed)
+        found: Clusters = means.fit_predict(rows).astype(np.int64)
+        return found
+    # Without these limits it would cluster a sample, and complain of few rows.
+    limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(rows)}
+    trained = faiss.Kmeans(rows.shape[1], clusters, niter=how.iterations, nredo=how.starts, seed=seed % 2**31, **limits)
+    trained.train(np.ascontiguousarray(rows))
+    nearest: Clusters = trained.index.search(np.ascontiguousarray(rows), 1)[1][:, 0].astype(np.int64)
+    return nearest
+
+
+def filled(rows: Floats, found: Clusters, clusters: int) -> Assigned:
+    """Give each empty cluster half of the largest one, so that training has all of them.
+
+    Args:
+        rows: float32 [N, D], N at least ``clusters``.
+        found: int64 [N], the cluster of each.
+        clusters: how many there are.
+    """
+    found, empty = found.copy(), np.flatnonzero(np.bincount(found, minlength=clusters) == 0)
+    for cluster in empty:
+        members = np.flatnonzero(found == np.bincount(found).argmax())
+        # Halved along the number that varies most; equal rows are halved as well.
+        along = rows[members][:, rows[members].var(axis=0).argmax()]
+        found[members[np.argsort(along, kind="stable")[len(members) // 2 :]]] = cluster
+    return Assigned(found, len(empty))
+
+
+def figures(before: Clusters | None, now: Assigned, clusters: int) -> dict[str, float]:
+    """Return what changed since the last assignment, and how large the clusters are.
+
+    Args:
+        before: int64 [N], the last clusters; before the first assignment all images are of one.
+        now: the new ones.
+        clusters: how many there are.
+
+    Returns:
+        ``assignment/nmi`` (arithmetic mean) of both; ``assignment/reassigned``, the share of images that are no longer
+        with most of their former cluster; the smallest and the largest cluster, and how many were split.
+    """
+    old = np.zeros_like(now.clusters) if before is None else before
+    sizes = np.bincount(now.clusters, minlength=clusters)
+    pairs = np.unique(np.stack([old, now.clusters]), axis=1, return_counts=True)
+    most: dict[int, int] = {}
+    for cluster, count in zip(pairs[0][0].tolist(), pairs[1].tolist(), strict=True):
+        most[cluster] = max(most.get(cluster, 0), count)
+    return {
+        "assignment/nmi": float(normalized_mutual_info_score(old, now.clusters)),
+        "assignment/reassigned": 1 - sum(most.values()) / len(old),
+        "assignment/smallest": float(sizes.min()),
+        "assignment/largest": float(sizes.max()),
+        "assignment/split": float(now.split),
+    }

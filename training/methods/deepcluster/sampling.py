@@ -1,0 +1,33 @@
+"""Which images are trained on in an epoch: as many of each cluster, so that large ones do not decide alone.
+
+Caron et al., arXiv:1807.05520, section 3.3: without it, a network may learn a few large clusters and nothing else.
+"""
+
+import torch
+from torch import Tensor
+
+
+def balanced(assigned: Tensor, generator: torch.Generator) -> Tensor:
+    """Return as many images as there are, int64 [N], drawn so that each cluster in use has the same share.
+
+    A cluster's images are taken in a random order, and again from the start where it has too few. What N leaves over
+    goes to clusters at random.
+
+    Args:
+        assigned: int64 [N], the cluster of image 0, 1, ... N - 1, on the CPU.
+        generator: draws the order.
+
+    Returns:
+        Places in ``assigned``, shuffled.
+    """
+    clusters = torch.bincount(assigned).nonzero().squeeze(1)
+    quota = torch.full((len(clusters),), len(assigned) // len(clusters))
+    quota[torch.randperm(len(clusters), generator=generator)[: len(assigned) % len(clusters)]] += 1
+    drawn = []
+    for cluster, count in zip(clusters.tolist(), quota.tolist(), strict=True):
+        members = (assigned == cluster).nonzero().squeeze(1)
+        rounds = -(-count // len(members))
+        orders = [members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)]
+        drawn.append(torch.cat(orders)[:count])
+    chosen = torch.cat(drawn)
+    return chosen[torch.randperm(len(chosen), generator=generator)]

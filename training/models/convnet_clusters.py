@@ -1,0 +1,116 @@
+"""Clusters of a convolutional network's features, as a gate over experts that are trivial.
+
+The gate is the posterior over the clusters: that of a linear classifier which learnt them as labels (DeepCluster), or
+of the similarity to their centroids (DeepCluster-v2).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+from training.models.batch_norm import BatchNorm1d
+from training.models.config import ConvNetModel
+from training.models.convnets import ConvNet
+from training.models.encoder import Normalise
+from training.models.mixture import GatedExperts, MixtureOutput, certain_logits, coarse_probability
+
+
+class Classifier(nn.Module):
+    """Features float32 [N, D] -> logits of the clusters, float32 [N, E]: a ReLU and a linear layer."""
+
+    def __init__(self, features: int, clusters: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, clusters)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.linear(features.relu())
+        return logits
+
+
+class Centroids(nn.Module):
+    """Features float32 [N, D] -> cosine similarity to the clusters' centroids over a temperature, float32 [N, E].
+
+    Features are projected by two layers first, as in SwAV (Caron et al., arXiv:2006.09882, appendix D).
+
+    Args:
+        features: D.
+        clusters: E, how many.
+        projection: P, length of a projected feature.
+        temperature: above 0; the lower, the surer.
+    """
+
+    centroids: Tensor
+
+    def __init__(self, features: int, clusters: int, projection: int, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        hidden = [nn.Linear(features, features, bias=False), BatchNorm1d(features), nn.ReLU()]
+        self.projection = nn.Sequential(nn.ReLU(), *hidden, nn.Linear(features, projection))
+        self.register_buffer("centroids", torch.zeros(clusters, projection))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Return projected features of length 1, float32 [N, P]."""
+        projected: Tensor = normalize(self.projection(features).float(), dim=1)
+        return projected
+
+    def logits(self, projected: Tensor) -> Tensor:
+        """Return the similarity of projected features over the temperature, float32 [N, E]."""
+        return linear(projected, self.centroids) / self.temperature
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits."""
+        return self.logits(self.project(features))
+
+
+class ConvNetClusters(GatedExperts):
+    """A convolutional network and the posterior over E clusters of its features, which is the routing distribution.
+
+    Expert e stands for the coarse label of cluster e and predicts it for every image.
+
+    Args:
+        model: the recipe's model part.
+        clusters: how many each of the K coarse labels has, in order.
+        channels: of the images, 1 or 3.
+        mean: per channel, of pixels scaled to 0..1.
+        std: per channel, likewise.
+    """
+
+    encoder: ConvNet
+    cluster_labels: Tensor
+    experts_learn = False
+
+    def __init__(
+        self, model: ConvNetModel, clusters: Sequence[int], channels: int, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
+        super().__init__()
+        self.label_count = len(clusters)
+        self.normalise = Normalise(mean, std)
+        self.encoder = ConvNet(model, channels)
+        sizes = self.encoder.features, sum(clusters)
+        self.head: Classifier | Centroids = (
+            Centroids(*sizes, model.projection, model.temperature) if model.version == 2 else Classifier(*sizes)
+        )
+        labels = torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters))
+        self.register_buffer("cluster_labels", labels)
+        self.to(memory_format=torch.channels_last)
+
+    def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
+        """Do as ``route`` with the features of the images, float32 [N, D]."""
+        log_routing = self.head(embeddings).float().log_softmax(dim=1)
+        return MixtureOutput(log_routing, self._logits().expand(embeddings.shape[0], -1, -1))
+
+    def gate(self, images: Tensor) -> Tensor:
+        """Return the posterior over the clusters, float32 [N, E]."""
+        logits: Tensor = self.head(self.encoder(self.normalise(images)))
+        return logits.softmax(dim=1)
+
+    def expert(self, index: int, images: Tensor) -> Tensor:
+        """Return the distribution over the coarse labels that every image of a cluster has, float32 [N, K]."""
+        return coarse_probability(self._logits()[index]).expand(images.shape[0], -1)
+
+    def _logits(self) -> Tensor:
+        """Return the free logits of each cluster's coarse label, float32 [E, L]."""
+        return certain_logits(self.cluster_labels, self.label_count)
