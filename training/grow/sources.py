@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clustnet.bundles.groups import ALL
+from clustnet.corrections.session import Session
+from clustnet.corrections.state import Review
 from clustnet.datasets.folder_layout import TEST, is_hidden, label_name, listed
 from clustnet.errors import UserError
 from clustnet.files import shown
 from training.discover.arguments import Columns
+from training.discover.found import found_in
 from training.discover.reading import FILES, IMAGES, files_of, load_files
 from training.discover.sources import Entry, entries
-from training.discover.subtypes import SUBTYPES, read_subtypes
+from training.discover.subtypes import SUBTYPES, Row, read_subtypes
 from training.grow.config import GrowData
 from training.grow.hierarchy import Labels
 
 CONTENT = "content"
+# A person's mark of an image that was taken for a copy.
+NO_DUPLICATE = "no_duplicate"
 
 
 class Item(NamedTuple):
@@ -86,22 +91,28 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _reviewed(run: Path) -> list[Item]:
-    """Return the images of a run of ``clustnet discover`` with the names of their subtypes below the coarse labels.
+    """Return the images of a run of ``clustnet discover`` with the reviewed names of their subtypes as finer labels.
 
-    An image that nearly equals another is left out, as the two could come into different splits. A coarse label with
-    one subtype is a class itself.
+    What the review leaves out is left out, and so is an image that nearly equals another, as the two could come into
+    different splits. A coarse label with one subtype is a class itself.
     """
-    images = {image.file: image for image in load_files(run)}
-    rows = [row for row in read_subtypes(run / SUBTYPES) if row.file in images and not row.duplicate_of]
-    labels = {(row.coarse, row.name): _named(row.coarse, row.name) for row in rows}
-    finer = Counter(coarse for coarse, _ in {(found[0], found) for found in labels.values()})
+    images, rows = {image.file: image for image in load_files(run)}, read_subtypes(run / SUBTYPES)
+    review = Session(run, found_in(rows)).review
+    kept = [place for place, row in enumerate(rows) if row.file in images and not _left_out(row, review)]
+    subtypes = [review.subtypes[review.of[place]] for place in kept]
+    labels = [_named(subtype.coarse, subtype.title) for subtype in subtypes]
+    finer = Counter(own[0] for own in set(labels))
     found = []
-    for row in rows:
-        own = labels[row.coarse, row.name]
-        image = images[row.file]
-        kept = own if finer[own[0]] > 1 else own[:1]
-        found.append(Item(row.file, run / IMAGES / image.image, kept, image.split == TEST))
+    for place, own in zip(kept, labels, strict=True):
+        image = images[rows[place].file]
+        whole = own if finer[own[0]] > 1 else own[:1]
+        found.append(Item(image.file, run / IMAGES / image.image, whole, image.split == TEST))
     return found
+
+
+def _left_out(row: Row, review: Review) -> bool:
+    twin = row.duplicate_of and NO_DUPLICATE not in review.marks.get(row.file, {}).values()
+    return bool(twin or review.left_out(row.file))
 
 
 def _named(coarse: str, name: str) -> Labels:

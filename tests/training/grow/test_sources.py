@@ -5,8 +5,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clustnet.corrections.actions import parse
+from clustnet.corrections.session import Session
 from clustnet.errors import UserError
 from tests.training.grow.made import CLASSES, write_folder
+from training.discover.found import found_by_discover
 from training.discover.reading import Image, Problem, write_lists
 from training.discover.subtypes import Row, write_subtypes
 from training.grow.config import GrowData
@@ -49,17 +52,29 @@ def test_tables_of_paths_of_labels(tmp_path: Path) -> None:
 
 
 def test_reviewed_names_of_a_discovery(tmp_path: Path) -> None:
-    names = {"cat/1": "tabby", "cat/2": "lion", "cat/3": "lion", "rock/1": "rock/1"}
     rows, images = [], []
-    for number, (subtype, name) in enumerate(names.items()):
+    for number, subtype in enumerate(["cat/1", "cat/2", "cat/3", "cat/3", "rock/1", "rock/1"]):
         coarse = subtype.partition("/")[0]
-        twin = "1.png" if number == 2 else ""
-        rows.append(Row(f"{number}.png", "train", coarse, subtype, name, 1.0, 1.0, 0, "", twin))
+        twin = "2.png" if number == 3 else ""
+        rows.append(Row(f"{number}.png", "train", coarse, subtype, subtype, 1.0, 1.0, 0, "", twin))
         images.append(Image(f"{number}.png", f"train/{coarse}/{number}.png", "train", coarse, "", 4, 4, 1))
     write_subtypes(tmp_path / "subtypes.csv", rows)
     write_lists(tmp_path, images, list[Problem]())
+    actions = [
+        {"verb": "rename", "subtype": "cat/1", "name": "house cat/tabby"},
+        {"verb": "merge", "subtypes": ["cat/2", "cat/3"]},
+        {"verb": "rename", "subtype": "cat/2", "name": "lion"},
+        {"verb": "mark", "files": ["5.png"], "mark": "wrong_label"},
+    ]
+    Session(tmp_path, found_by_discover(tmp_path)).do([parse(action) for action in actions])
     found = items(GrowData(path=tmp_path), tmp_path / "run")
-    assert [item.labels for item in found] == [("cat", "tabby"), ("cat", "lion"), ("rock",)]
+    assert [item.labels for item in found] == [
+        ("cat", "house cat", "tabby"),
+        ("cat", "lion"),
+        ("cat", "lion"),
+        ("rock",),
+    ]
+    assert [item.name for item in found] == ["0.png", "1.png", "2.png", "4.png"]
     assert found[0].file == tmp_path / "images/train/cat/0.png"
 
 
