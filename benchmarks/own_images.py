@@ -108,7 +108,18 @@ def notmnist(path: Path) -> Pictures:
     return Pictures([_png(image) for image in images], fine, train, labels, tuple(labels))
 
 
+def mnist(path: Path) -> Pictures:
+    """Return MNIST, the digits 0 to 4 and 5 to 9, which shows how memory grows with the images."""
+    parts = [load_named("mnist", split, path) for split in (TRAIN, TEST)]
+    images, fine = np.concatenate([part.images for part in parts]), np.concatenate([part.fine for part in parts])
+    labels = {"0-4": range(5), "5-9": range(5, 10)}
+    return Pictures(
+        [_png(image) for image in images], fine, np.arange(len(fine)) < len(parts[0]), labels, tuple(labels)
+    )
+
+
 SETS: dict[str, Callable[[Path], Pictures]] = {
+    "mnist": mnist,
     "cifar10": cifar10,
     "tiny-imagenet": tiny_imagenet,
     "coil20": coil20,
@@ -136,6 +147,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="+", metavar="SET:PATH", help=f"SET is {', '.join(SETS)}")
     parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
     parser.add_argument("--encoder", default="auto", help="as of 'clustnet discover' (default: auto)")
+    parser.add_argument("--images", type=int, help="training images at most, the first of them (default: all)")
     parser.add_argument("--out", type=Path, default=Path("runs/own_images"), help="of images and runs")
     options = parser.parse_args()
     print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, seeds {options.seeds}, test images\n", flush=True)
@@ -146,15 +158,25 @@ def main() -> None:
         if name not in SETS:
             parser.error(f"There is no set {name!r}; choose of {', '.join(SETS)}.")
         try:
-            print(_row(name, Path(path), parse_seeds(options.seeds), options.encoder, options.out), flush=True)
+            pictures = first(SETS[name](Path(path or "data/mnist")), options.images)
+            folder = options.out / (f"{name}_{options.images}" if options.images else name)
+            print(_row(name, pictures, parse_seeds(options.seeds), options.encoder, folder), flush=True)
         except UserError as error:
             parser.error(str(error))
 
 
-def _row(name: str, path: Path, seeds: Sequence[int], encoder: str, out: Path) -> str:
+def first(pictures: Pictures, images: int | None) -> Pictures:
+    """Return a set with its first training images alone, and all test images; the whole set for None."""
+    if images is None:
+        return pictures
+    kept = np.sort(np.concatenate([np.flatnonzero(pictures.train)[:images], np.flatnonzero(~pictures.train)]))
+    content = [pictures.content[place] for place in kept.tolist()]
+    return pictures._replace(content=content, fine=pictures.fine[kept], train=pictures.train[kept])
+
+
+def _row(name: str, pictures: Pictures, seeds: Sequence[int], encoder: str, folder: Path) -> str:
     """Run a set with all seeds and return its row."""
-    pictures, folder = SETS[name](path), out / name
-    fine = dict(_written(pictures, folder / "images"))
+    fine = dict(written(pictures, folder / "images"))
     found, costs = [], []
     for seed in seeds:
         run = folder / f"{encoder.replace(',', '_')}_seed{seed}"
@@ -168,7 +190,7 @@ def _row(name: str, path: Path, seeds: Sequence[int], encoder: str, out: Path) -
     return f"| {' | '.join(shown)} |"
 
 
-def _written(pictures: Pictures, folder: Path) -> Iterator[tuple[str, int]]:
+def written(pictures: Pictures, folder: Path) -> Iterator[tuple[str, int]]:
     """Write the files of a set, where they are not there yet; yield their names with their classes."""
     label_of = {fine: label for label, classes in pictures.labels.items() for fine in classes}
     for number, (content, fine) in enumerate(zip(pictures.content, pictures.fine.tolist(), strict=True)):
