@@ -11,6 +11,8 @@ from training.models.mixture import GatedExperts, MixtureOutput, coarse_probabil
 SMALLEST_LENGTH = 1e-12
 # Embeddings whose moments are computed together.
 CHUNK = 4096
+# Parts of the embeddings, each of which is looked at by components that the others made.
+FOLDS = 5
 
 
 class Projection(nn.Module):
@@ -115,11 +117,11 @@ def held_out_rest(embeddings: Tensor, components: int) -> Tensor:
         embeddings: float32 [N, D], N at least 2.
         components: P.
     """
-    rest = torch.empty(len(embeddings))
-    for half in (0, 1):
+    rest, fold = torch.empty(len(embeddings)), torch.arange(len(embeddings)) % min(FOLDS, len(embeddings))
+    for number in range(int(fold.max()) + 1):
         projection = Projection(embeddings.shape[1], components)
-        fit_projection(projection, embeddings[1 - half :: 2])
-        rest[half::2] = projection(embeddings[half::2])[:, -1]
+        fit_projection(projection, embeddings[fold != number])
+        rest[fold == number] = projection(embeddings[fold == number])[:, -1]
     return rest
 
 
