@@ -1,0 +1,93 @@
+// Photographs: files are answered one after the other, and a strip of small results leads back to each.
+
+import { byId, make } from "./dom.js";
+import { pictureOf, shrunkTo } from "./pixels.js";
+import { requestFile } from "./requests.js";
+
+const MOST = 200; // results that the page keeps
+const SIDE = 480, THUMBNAIL = 96; // pixels of the longer side
+const TOO_MANY = `This page keeps ${MOST} images; clear it, or use 'clustnet predict' for more.`;
+
+/** Bring the drop area to life; return `add(files)`. `answer` shows answers, `showFault` a sentence or "". */
+export function startPhotographs(answer, showFault) {
+  let results = [], waiting = 0, round = 0; // a new round begins where the page is cleared
+  let turn = Promise.resolve(); // the end of the request that was asked for last
+  let follows = true; // whether each new result is shown; not once a person has gone back to one
+
+  byId("clear").addEventListener("click", () => {
+    round += 1;
+    results = [];
+    waiting = 0;
+    tellWaiting();
+    byId("results").replaceChildren();
+    show(null);
+  });
+
+  function add(files) {
+    const room = MOST - results.length - waiting;
+    showFault(files.length > room ? TOO_MANY : "");
+    follows = true;
+    for (const file of files.slice(0, room)) {
+      const mine = round;
+      waiting += 1;
+      turn = turn.then(() => mine === round && answerFile(file, mine));
+    }
+    tellWaiting();
+  }
+
+  async function answerFile(file, mine) {
+    const result = await resultOf(file);
+    if (mine !== round) return; // cleared meanwhile
+    waiting -= 1;
+    tellWaiting();
+    results.push(result);
+    byId("results").append(make("li", {}, result.button));
+    result.button.addEventListener("click", () => {
+      follows = waiting === 0;
+      show(result);
+    });
+    if (follows) show(result);
+  }
+
+  /** Show one result, or none for null; of a refused file only the reason. */
+  function show(result) {
+    showFault(result?.fault ?? "");
+    if (result?.found) answer.show(result.found);
+    else answer.clear();
+    byId("picture").replaceChildren(...(result?.picture ? [result.picture] : []));
+    for (const { button } of results) button.toggleAttribute("aria-current", button === result?.button);
+  }
+
+  const tellWaiting = () => (byId("waiting").textContent = waiting ? `${waiting} to go` : "");
+  return add;
+}
+
+/** The answer to a file or its fault, with the file's own picture and the button that leads back to it. */
+async function resultOf(file) {
+  try {
+    const found = await requestFile(file);
+    const picture = await picturedBy(file);
+    const { guess, abstain } = found.prediction;
+    const button = buttonOf(file.name, abstain ? "abstains" : guess.label, picture);
+    return { found: { ...found, prepared: pictureOf(found.prepared) }, picture, button };
+  } catch (error) {
+    return { fault: `${file.name}: ${error.message}`, button: buttonOf(file.name, "refused", null) };
+  }
+}
+
+/** The file as the browser shows it, null where it cannot. */
+async function picturedBy(file) {
+  try {
+    const picture = await createImageBitmap(file);
+    const canvas = shrunkTo(SIDE, picture, make("canvas", { role: "img", "aria-label": `Your image ${file.name}` }));
+    picture.close();
+    return canvas;
+  } catch {
+    return null;
+  }
+}
+
+function buttonOf(name, words, picture) {
+  const small = picture ? [shrunkTo(THUMBNAIL, picture, make("canvas", { "aria-hidden": "true" }))] : [];
+  return make("button", { type: "button", title: name, "aria-label": `${words}: ${name}` }, ...small, make("span", {}, words));
+}
