@@ -64,7 +64,7 @@ function showWords(prediction, model, milliseconds) {
 /** Put that the model abstains before its guess, which is grey then. */
 function doubt(abstain) {
   byId("said")[abstain ? "prepend" : "append"](byId("words"));
-  byId("said").classList.toggle("abstains", abstain);
+  byId("draw").classList.toggle("abstains", abstain);
   byId("guess").classList.toggle("doubted", abstain);
 }
 
@@ -81,7 +81,8 @@ function invitation(model) {
 /** What was measured; it is no claim that the model knows the image. */
 function reasonOf({ confidence, abstain }, { abstention: { threshold } }) {
   const digits = confidence.toFixed(2) === threshold.toFixed(2) ? 4 : 2;
-  return `Confidence ${confidence.toFixed(digits)}, ${abstain ? "under" : "above"} the limit of ${threshold.toFixed(digits)}.`;
+  const limit = `the limit of ${threshold.toFixed(digits)}`;
+  return `Confidence ${confidence.toFixed(digits)}, ${abstain ? `under ${limit}. Its guess would be:` : `above ${limit}.`}`;
 }
 
 /** Make a bar for each coarse label; return `show(coarse)`, null for none. A single coarse label has no bars. */

@@ -31,6 +31,7 @@ function startImages(model) {
   byId("pad-frame").hidden = !drawings;
   byId("drop").hidden = drawings;
   byId("file").multiple = !drawings;
+  byId("choose").textContent = drawings ? "Choose an image" : "Choose images";
   const take = drawings ? startDrawing(model, answer) : startPhotographs(answer, showFault);
   takeFiles(byId("choose"), byId("file"), (files) => {
     location.hash = "draw"; // a file may be dropped or pasted on any tab

@@ -46,7 +46,9 @@ export function startPhotographs(answer, showFault) {
       follows = waiting === 0;
       show(result);
     });
-    if (follows) show(result);
+    if (!follows) return;
+    show(result);
+    byId("results").scrollTop = byId("results").scrollHeight;
   }
 
   /** Show one result, or none for null; of a refused file only the reason. */
