@@ -42,10 +42,12 @@ function startImages(model) {
 /** Bring the pad and the strip to life; return what takes files, of which the first is answered. */
 function startDrawing(model, answer) {
   const settle = newestOnly(show, fail);
-  const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(send), DEBOUNCE));
+  let taken = 0; // pieces of strokes before the newest file or test digit, which is on the pad in their place
+  const pad = makePad(byId("pad"), model.input.shape, debounced(() => pad.pieces() !== taken && settle(send), DEBOUNCE));
   const send = async () => (pad.blank() ? null : requestFile(await pad.file()));
   const settleOnPad = (ask) => {
     const pieces = pad.pieces();
+    taken = pieces;
     settle(async () => {
       try {
         return { ...(await ask()), onPad: true, pieces };

@@ -111,17 +111,23 @@ def test_files_are_answered_in_turn(open_page: Open, url: str) -> None:
 def test_clear_forgets_what_waits(open_page: Open) -> None:
     page = open_page()
     held: list[Route] = []
-    page.route("**/predict_image", lambda route: held.append(route))
+
+    def hold_the_first(route: Route) -> None:
+        held.append(route)
+        if len(held) > 1:
+            route.continue_()
+
+    page.route("**/predict_image", hold_the_first)
     with page.expect_request("**/predict_image"):
         give(page, photograph("red"), photograph("blue"))
     expect(page.locator("#waiting")).to_have_text("2 to go")
     page.get_by_role("button", name="Clear").click()
-    page.unroute("**/predict_image")
     with page.expect_response("**/predict_image"):
         held[0].continue_()
     give(page, photograph("lime"))
     expect(page.locator("#results button")).to_have_count(1)
     expect(page.get_by_role("img", name="Your image lime.png")).to_be_visible()
+    assert len(held) == 2
 
 
 def test_typical_images_stand_beside_an_answer(open_page: Open, url: str) -> None:
