@@ -37,8 +37,8 @@ def main(url: str, *files: str) -> None:
         page.get_by_text("Answered in").wait_for()
         # The bars have come to rest by then.
         page.wait_for_timeout(REST_MILLISECONDS)
-        picture = Image.open(io.BytesIO(page.screenshot()))
-        picture.quantize(COLOURS).save(REPOSITORY / "docs" / ("photographs.png" if files else "page.png"), optimize=True)
+        picture = Image.open(io.BytesIO(page.screenshot())).quantize(COLOURS)
+        picture.save(REPOSITORY / "docs" / ("photographs.png" if files else "page.png"), optimize=True)
         browser.close()
 
 
