@@ -6,11 +6,11 @@ import { requestFile } from "./requests.js";
 
 const MOST = 200; // results that the page keeps
 const SIDE = 480, THUMBNAIL = 96; // pixels of the longer side
-const TOO_MANY = `This page keeps ${MOST} images; clear it, or use 'clustnet predict' for more.`;
+const UNREADABLE = "it cannot be read; drop files, not folders.";
 
 /** Bring the drop area to life; return `add(files)`. `answer` shows answers, `showFault` a sentence or "". */
 export function startPhotographs(answer, showFault) {
-  let results = [], waiting = 0, round = 0; // a new round begins where the page is cleared
+  let results = [], waiting = 0, leftOut = 0, round = 0; // a new round begins where the page is cleared
   let turn = Promise.resolve(); // the end of the request that was asked for last
   let follows = true; // whether each new result is shown; not once a person has gone back to one
 
@@ -18,6 +18,7 @@ export function startPhotographs(answer, showFault) {
     round += 1;
     results = [];
     waiting = 0;
+    leftOut = 0;
     tellWaiting();
     byId("results").replaceChildren();
     show(null);
@@ -25,7 +26,7 @@ export function startPhotographs(answer, showFault) {
 
   function add(files) {
     const room = MOST - results.length - waiting;
-    showFault(files.length > room ? TOO_MANY : "");
+    leftOut = Math.max(0, files.length - room);
     follows = true;
     for (const file of files.slice(0, room)) {
       const mine = round;
@@ -57,16 +58,22 @@ export function startPhotographs(answer, showFault) {
     if (result?.found) answer.show(result.found);
     else answer.clear();
     byId("picture").replaceChildren(...(result?.picture ? [result.picture] : []));
-    for (const { button } of results) button.toggleAttribute("aria-current", button === result?.button);
+    for (const { button } of results) button.setAttribute("aria-current", button === result?.button);
   }
 
-  const tellWaiting = () => (byId("waiting").textContent = waiting ? `${waiting} to go` : "");
+  function tellWaiting() {
+    const toGo = waiting ? [`${waiting} to go.`] : [];
+    const tooMany = `${leftOut} left out, as this page keeps ${MOST}; 'clustnet predict' reads any number.`;
+    byId("waiting").textContent = [...toGo, ...(leftOut ? [tooMany] : [])].join(" ");
+  }
+
   return add;
 }
 
 /** The answer to a file or its fault, with the file's own picture and the button that leads back to it. */
 async function resultOf(file) {
   try {
+    await file.slice(0, 1).arrayBuffer().catch(() => Promise.reject(new Error(UNREADABLE)));
     const found = await requestFile(file);
     const picture = await picturedBy(file);
     const { guess, abstain } = found.prediction;

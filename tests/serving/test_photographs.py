@@ -105,7 +105,7 @@ def test_files_are_answered_in_turn(open_page: Open, url: str) -> None:
     expect(page.get_by_role("alert")).to_be_hidden()
     expect(page.get_by_role("img", name="Your image red.png")).to_be_visible()
     assert middle_of(page.locator("#picture canvas")) == [255, 0, 0]
-    expect(page.locator("#results [aria-current]")).to_have_count(1)
+    expect(page.locator("#results [aria-current=true]")).to_have_count(1)
 
 
 def test_clear_forgets_what_waits(open_page: Open) -> None:
@@ -120,7 +120,7 @@ def test_clear_forgets_what_waits(open_page: Open) -> None:
     page.route("**/predict_image", hold_the_first)
     with page.expect_request("**/predict_image"):
         give(page, photograph("red"), photograph("blue"))
-    expect(page.locator("#waiting")).to_have_text("2 to go")
+    expect(page.locator("#waiting")).to_have_text("2 to go.")
     page.get_by_role("button", name="Clear").click()
     with page.expect_response("**/predict_image"):
         held[0].continue_()
@@ -128,6 +128,26 @@ def test_clear_forgets_what_waits(open_page: Open) -> None:
     expect(page.locator("#results button")).to_have_count(1)
     expect(page.get_by_role("img", name="Your image lime.png")).to_be_visible()
     assert len(held) == 2
+
+
+def test_too_many_files_are_left_out(open_page: Open) -> None:
+    page = open_page()
+    page.route("**/predict_image", lambda _: None)
+    give(page, *[photograph("red")] * 203)
+    expect(page.locator("#waiting")).to_have_text(re.compile("^200 to go. 3 left out, as this page keeps 200;"))
+
+
+def test_a_dropped_folder_is_named(open_page: Open) -> None:
+    page = open_page()
+    drop = """() => {
+        const folder = new File([], "photos");
+        folder.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("It is a folder.")) });
+        const event = new Event("drop", { bubbles: true, cancelable: true });
+        event.dataTransfer = { files: [folder] };
+        document.body.dispatchEvent(event);
+    }"""
+    page.evaluate(drop)
+    expect(page.get_by_role("alert")).to_have_text("photos: it cannot be read; drop files, not folders.")
 
 
 def test_typical_images_stand_beside_an_answer(open_page: Open, url: str) -> None:
