@@ -55,6 +55,7 @@ HANDLERS: dict[Endpoint, Handler] = {
     routes.PAGE: pages.show_page,
     routes.STATIC_FILE: pages.show_file,
     routes.MODEL_CARD: pages.show_model,
+    routes.EXAMPLE: pages.show_example,
     routes.METRICS: pages.show_metrics,
     routes.DOCUMENT: pages.show_document,
     routes.LIVE: pages.show_health,

@@ -45,6 +45,7 @@ Reason = (
         "wrong_datatype",
         "wrong_bytes",
         "unknown_model",
+        "unknown_example",
         "bad_bundle",
         "not_ready",
         "overloaded",

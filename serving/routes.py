@@ -58,6 +58,7 @@ PAGE = Endpoint("/", GET, scope=None)
 STATIC_FOLDER = "/static"
 STATIC_FILE = Endpoint(f"{STATIC_FOLDER}/{{file}}", GET, scope=None)
 MODEL_CARD = Endpoint("/model.json", GET)
+EXAMPLE = Endpoint("/examples/{subtype}/{number}.jpg", GET)
 METRICS = Endpoint("/metrics", GET, scope="admin")
 DOCUMENT = Endpoint("/docs.json", GET, scope=None)
 

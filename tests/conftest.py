@@ -43,6 +43,7 @@ HEAVY = (
     "serving/models/test_trial.py",
     "serving/test_endurance.py",
     "serving/test_page.py",
+    "serving/test_photographs.py",
     "serving/test_schemathesis.py",
     "serving/test_server.py",
     "serving/test_tree.py",

@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
-from clustnet.bundles.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, expert_graph
+from clustnet.bundles.bundle import CONDITIONAL, GATE, MANIFEST, MIXTURE, example_file, expert_graph
 from clustnet.bundles.calibration import MIN_PROBABILITY
 from clustnet.bundles.class_map import identity_class_map
 from clustnet.bundles.evaluation_file import EVALUATION
@@ -141,6 +142,21 @@ def with_evaluation(folder: Path, **changes: Any) -> Path:
     (folder / EVALUATION).write_text(json.dumps(made_up_evaluation() | changes))
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["files"][EVALUATION] = sha256_of(folder / EVALUATION)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def with_examples(folder: Path, *colours: str) -> Path:
+    """Add two examples of each of the first subtypes to a bundle: one of its colour, and a black one."""
+    files = {}
+    for subtype, colour in enumerate(colours):
+        for number, fill in enumerate((colour, "black")):
+            name = example_file(subtype, number)
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 30), fill).save(folder / name, quality=95)
+            files[name] = sha256_of(folder / name)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"] |= files
     (folder / MANIFEST).write_text(json.dumps(manifest))
     return folder
 

@@ -12,7 +12,9 @@ from serving.api.predict import choice_of
 from serving.api.state import state_of
 from serving.headers import RANGE, field_name
 from serving.metrics.metrics import DEFERRED, exposition
-from serving.refusals import Refusal, unknown_path
+from serving.models.catalogue import ServedModel
+from serving.refusals import Refusal, quote, unknown_path
+from serving.routes import MODEL_CARD
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 FILES = StaticFiles(directory=STATIC)
@@ -41,8 +43,17 @@ async def show_file(request: Request) -> Response:
 
 async def show_model(request: Request) -> Response:
     """Answer a model's card: the one that the query names, or else the default model's."""
-    model = state_of(request).models.now.find(*choice_of(request.query_params))
-    return JSONResponse(model.card, headers=SAFE)
+    return JSONResponse(_model(request).card | {"feedback": state_of(request).feedback is not None}, headers=SAFE)
+
+
+async def show_example(request: Request) -> Response:
+    """Answer a typical training image of a subtype; both are counted from 0."""
+    model = _model(request)
+    image = model.examples.get(request.scope["path"].removeprefix("/"))
+    if image is None:
+        message = f"The model '{model.manifest.name}' has no example {quote(request.scope['path'])}"
+        raise Refusal(404, "unknown_example", f"{message}; {MODEL_CARD.path} says how many each subtype has.")
+    return Response(image, media_type="image/jpeg", headers=SAFE)
 
 
 async def show_metrics(request: Request) -> Response:
@@ -70,6 +81,11 @@ async def show_readiness(request: Request) -> Response:
     if fault:
         raise Refusal(503, "not_ready", fault)
     return PlainTextResponse("\n")
+
+
+def _model(request: Request) -> ServedModel:
+    """Return the model that the query names, or else the default model."""
+    return state_of(request).models.now.find(*choice_of(request.query_params))
 
 
 async def _file(request: Request, name: str) -> Response:

@@ -41,7 +41,7 @@ class Prediction(BaseModel):
     says how similar the image is to the training images, a half being usual; ``abstain`` is true where it is under the
     bundle's threshold: then the image is probably none of the classes, whatever the guess and its probability.
     ``path`` is the way through the tree of a bundle that has one, from the highest label to the guess, each with its
-    probability; null otherwise.
+    probability; empty otherwise, since BentoML's client takes no null for a list.
     """
 
     coarse: CoarseChoice
@@ -52,7 +52,7 @@ class Prediction(BaseModel):
     class_probabilities: list[float]
     confidence: float
     abstain: bool
-    path: list[Choice] | None = None
+    path: list[Choice] = []
 
 
 class PredictResponse(BaseModel):
@@ -124,10 +124,10 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
     ]
 
 
-def _paths(outputs: Predictions, manifest: Manifest) -> list[list[Choice] | None]:
-    """Return the way of each image through the tree, None without a tree."""
+def _paths(outputs: Predictions, manifest: Manifest) -> list[list[Choice]]:
+    """Return the way of each image through the tree, empty without a tree."""
     if manifest.tree is None:
-        return [None] * len(outputs.routing)
+        return [[] for _ in outputs.routing]
     names = [label.name for label in manifest.tree]
     return [
         [Choice(label=names[label], probability=float(row[label])) for label in steps if label != UNKNOWN]

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clustnet.bundles.bundle import Bundle, Manifest
+from clustnet.bundles.bundle import Bundle, Manifest, example_file
 from clustnet.bundles.evaluation_file import read_evaluation
 from clustnet.bundles.predictor import Predictor
+from clustnet.errors import UserError
 from serving.refusals import Refusal, quote
 from serving.routes import LOAD
 
@@ -15,6 +16,8 @@ MAX_LISTED_NAMES = 10
 UNLOADED = "unloaded"
 # The data set that the page's strip of test digits is from.
 DIGITS = "mnist"
+# Of all example images of a model, as they stay in memory.
+MAX_EXAMPLE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class ServedModel:
     Args:
         predictor: answers; its manifest names the model.
         fault: why the model is not ready, None where it is.
-        card: the answer of ``/model.json``.
+        card: the answer of ``/model.json``, but for what depends on the service.
+        examples: the content of each example image, by its name in the bundle.
     """
 
     predictor: Predictor
     fault: str | None = None
     card: dict[str, Any] = field(default_factory=dict)
+    examples: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:
@@ -113,7 +118,7 @@ class Catalogue:
 
 
 def card_of(bundle: Bundle) -> dict[str, Any]:
-    """Return the card of a bundle for ``/model.json``: its manifest without file names, and its evaluation.
+    """Return the card of a bundle: its manifest without file names, its evaluation and its numbers of examples.
 
     Raises:
         UserError: the bundle carries an evaluation that cannot be used.
@@ -125,7 +130,22 @@ def card_of(bundle: Bundle) -> dict[str, Any]:
         **manifest.model_dump(mode="json", exclude=unneeded),  # type: ignore[arg-type]
         "evaluation": evaluation and evaluation.model_dump(mode="json"),
         "reads_digits": reads_digits(manifest),
+        "examples": manifest.examples(),
     }
+
+
+def read_examples(bundle: Bundle) -> dict[str, bytes]:
+    """Return the content of each example image of a bundle, by its name in the bundle.
+
+    Raises:
+        UserError: they are too large to stay in memory.
+    """
+    counts = enumerate(bundle.manifest.examples())
+    names = [example_file(subtype, number) for subtype, count in counts for number in range(count)]
+    if sum(bundle.path(name).stat().st_size for name in names) > MAX_EXAMPLE_BYTES:
+        limit = f"over {MAX_EXAMPLE_BYTES >> 20} MiB"
+        raise UserError(f"The examples of {bundle.folder} are {limit}; export it again with --no-examples.")
+    return {name: bundle.path(name).read_bytes() for name in names}
 
 
 def reads_digits(manifest: Manifest) -> bool:

@@ -11,7 +11,7 @@ from anyio import to_thread
 
 from clustnet.bundles.predictor import CUDA, Predictor
 from clustnet.errors import UserError
-from serving.models.catalogue import Catalogue, ServedModel, card_of, unknown_model
+from serving.models.catalogue import Catalogue, ServedModel, card_of, read_examples, unknown_model
 from serving.models.repository import Place, Repository, newness
 from serving.models.shared import Agreement, Served, SharedFile, shared_folder
 from serving.models.trial import try_in_process
@@ -181,7 +181,8 @@ class Models:
             try_in_process(bundle.folder, self._settings.experts)
         predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
         predictor.try_out()
-        model = ServedModel(predictor, _device_fault(self._settings, predictor.provider), card_of(bundle))
+        fault = _device_fault(self._settings, predictor.provider)
+        model = ServedModel(predictor, fault, card_of(bundle), read_examples(bundle))
         if place.open().manifest != bundle.manifest:
             raise UserError(f"{place.folder} changed while it was read; load the model again.")
         return model

@@ -16,6 +16,7 @@ from serving.refusals import ERRORS
 from serving.routes import (
     BENTOML_SCHEMA,
     DOCUMENT,
+    EXAMPLE,
     FEEDBACK,
     HEALTH,
     LIVE,
@@ -39,6 +40,7 @@ SECURITY_SCHEMES = {
     "header": {"type": "apiKey", "in": "header", "name": API_KEY},
 }
 NO_FILE = {404: "There is no such file."}
+NO_EXAMPLE = {404: "There is no such model, or its subtype has no such example; the card says how many there are."}
 FEEDBACK_FAULTS = {
     400: "The body is not JSON.",
     404: "The service takes no feedback, or no answer with this request id is known, or not any more.",
@@ -129,12 +131,18 @@ def _pages() -> Schema:
     file["get"]["responses"]["200"]["content"] = files
     file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
     names = {"enum": sorted(path.name for path in STATIC.iterdir())}
+    example = _of_a_model(_get("A typical training image of a subtype.", "image/jpeg", NO_EXAMPLE))
+    counted = {"type": "integer", "minimum": 0}
+    example["parameters"] += [
+        {"name": name, "in": "path", "required": True, "schema": counted} for name in ("subtype", "number")
+    ]
     ready = _get("The service is ready; else 503 and the reason.", TEXT)
     ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
     return {
         PAGE.path: _get("The web page.", "text/html"),
         STATIC_FILE.path: file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
-        MODEL_CARD.path: _of_a_model(_get("A model: manifest, scores and the evaluation it carries.", JSON, NO_MODEL)),
+        MODEL_CARD.path: _of_a_model(_get("A model: manifest, scores, evaluation, examples.", JSON, NO_MODEL)),
+        EXAMPLE.path: example,
         LIVE.path: _get("The process is alive.", TEXT),
         HEALTH.path: _get("The process is alive.", TEXT),
         READY.path: ready,

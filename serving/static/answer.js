@@ -1,7 +1,9 @@
 // The model's answer to one image: words, bars, pixels, routing.
 
-import { byId, classNames, hasCoarseLabels, make, makeBar, percent } from "./dom.js";
-import { showPixels } from "./pad.js";
+import { byId, classNames, hasCoarseLabels, make, makeBar, percent, readsDrawings } from "./dom.js";
+import { makeExamples } from "./examples.js";
+import { makeFeedback } from "./feedback.js";
+import { showImage } from "./pixels.js";
 import { makeRouting } from "./routing.js";
 import { makeTree } from "./tree.js";
 
@@ -9,24 +11,38 @@ const LONGEST = 6; // characters of a guess in the largest type
 
 /** Prepare the page for a model's answers; return `show` for one answer and `clear` for none. */
 export function makeAnswer(model) {
-  const bars = makeClasses(model);
+  const showExamples = makeExamples(model);
+  const open = showExamples && ((subtype) => {
+    showExamples(subtype, "Typical images of");
+    byId("examples-card").scrollIntoView({ block: "nearest" });
+  });
+  const bars = makeClasses(model, open);
   const showCoarse = makeCoarse(model);
-  const route = makeRouteOrTree(model);
+  const route = makeRouteOrTree(model, open);
+  const offerCorrection = makeFeedback(model);
+  byId("prepared").classList.toggle("ink", readsDrawings(model));
   const clear = () => {
     write({ guess: "?", "guess-probability": "", stance: "", reason: invitation(model), time: "" });
+    doubt(false);
     byId("guess").classList.add("doubted");
+    showExamples?.(null);
+    offerCorrection(null);
     byId("prepared").getContext("2d").clearRect(0, 0, 4096, 4096);
     showCoarse(null);
     bars.forEach((bar) => bar.move(0, ""));
     markBest(bars, null);
     route(null);
   };
-  const show = ({ prediction, prepared, milliseconds }) => {
+  const show = (found) => {
+    const { prediction, prepared, milliseconds } = found;
+    const guess = classNames(model).indexOf(prediction.guess.label);
     showWords(prediction, model, milliseconds);
-    showPixels(byId("prepared"), prepared);
+    showImage(byId("prepared"), prepared);
+    showExamples?.(guess, prediction.abstain ? "Typical images of" : "Looks like these:");
+    offerCorrection(found);
     showCoarse(prediction.coarse);
     prediction.class_probabilities.forEach((share, index) => bars[index].move(share));
-    markBest(bars, classNames(model).indexOf(prediction.guess.label));
+    markBest(bars, guess);
     route(prediction);
   };
   clear();
@@ -34,12 +50,12 @@ export function makeAnswer(model) {
 }
 
 /** Make the diagram of the routing, or of a model that grew the tree, which has the classes in it. */
-function makeRouteOrTree(model) {
+function makeRouteOrTree(model, open) {
   const card = byId("routing").closest("section");
   card.classList.toggle("across", Boolean(model.tree));
   byId("routing-title").textContent = model.tree ? "Tree" : "Routing";
   byId("classes").closest("section").hidden = Boolean(model.tree);
-  return (model.tree ? makeTree : makeRouting)(byId("routing"), model);
+  return (model.tree ? makeTree : makeRouting)(byId("routing"), model, open);
 }
 
 function showWords(prediction, model, milliseconds) {
@@ -47,12 +63,19 @@ function showWords(prediction, model, milliseconds) {
   write({
     guess: guess.label,
     "guess-probability": percent(guess.probability),
-    stance: abstain ? "The model abstains." : "The model knows such images.",
+    stance: abstain ? "The model abstains." : "",
     reason: reasonOf(prediction, model),
     time: `Answered in ${milliseconds < 10 ? milliseconds.toFixed(1) : Math.round(milliseconds)} ms`,
   });
-  byId("guess").classList.toggle("doubted", abstain);
+  doubt(abstain);
   byId("guess").classList.toggle("long", guess.label.length > LONGEST);
+}
+
+/** Put that the model abstains before its guess, which is grey then. */
+function doubt(abstain) {
+  byId("said")[abstain ? "prepend" : "append"](byId("words"));
+  byId("draw").classList.toggle("abstains", abstain);
+  byId("guess").classList.toggle("doubted", abstain);
 }
 
 function write(texts) {
@@ -62,15 +85,15 @@ function write(texts) {
 function invitation(model) {
   if (model.tree) return "Give the model an image, and watch its way through the tree.";
   if (model.reads_digits) return "Draw a digit, and watch which expert it is sent to.";
-  return "Give the model an image, and watch which expert it is sent to.";
+  if (!readsDrawings(model)) return "Drop photographs, and see which subtype each is most like.";
+  return "Draw something, and watch which expert it is sent to.";
 }
 
-/** The reason why the model abstains or does not. */
-function reasonOf(prediction, model) {
-  const confidence = prediction.confidence.toFixed(2);
-  const threshold = model.abstention.threshold.toFixed(2);
-  if (!prediction.abstain) return `Confidence ${confidence}; it abstains under ${threshold}.`;
-  return `The image is not similar to the training images: confidence ${confidence}, under ${threshold}.`;
+/** What was measured; it is no claim that the model knows the image. */
+function reasonOf({ confidence, abstain }, { abstention: { threshold } }) {
+  const digits = confidence.toFixed(2) === threshold.toFixed(2) ? 4 : 2;
+  const limit = `the limit of ${threshold.toFixed(digits)}`;
+  return `Confidence ${confidence.toFixed(digits)}, ${abstain ? `under ${limit}. Its guess would be:` : `above ${limit}.`}`;
 }
 
 /** Make a bar for each coarse label; return `show(coarse)`, null for none. A single coarse label has no bars. */
@@ -85,8 +108,8 @@ function makeCoarse(model) {
 }
 
 /** Make a bar for each class, under a heading for each of several coarse labels. */
-function makeClasses(model) {
-  const bars = classNames(model).map((name) => makeBar(name));
+function makeClasses(model, open) {
+  const bars = classNames(model).map((name, index) => makeBar(name, open && (() => open(index))));
   const lines = model.coarse_labels.flatMap((label) => [
     ...(hasCoarseLabels(model) ? [make("li", { class: "group" }, label)] : []),
     ...bars.filter((_, index) => model.subtypes[index].coarse_label === label).map((bar) => bar.line),

@@ -26,11 +26,13 @@ export function setShare(element, share) {
   element.style.setProperty("--share", share);
 }
 
-/** Make a line of a bar chart and return it with the function that moves it. */
-export function makeBar(label) {
+/** Make a line of a bar chart and return it with the function that moves it; with `open` its name is a button. */
+export function makeBar(label, open) {
   const fill = make("span", { class: "fill" });
   const value = make("span", { class: "number" });
-  const line = make("li", {}, make("span", { class: "name" }, label), make("span", { class: "track" }, fill), value);
+  const name = open ? make("button", { type: "button", class: "name" }, label) : make("span", { class: "name" }, label);
+  if (open) name.addEventListener("click", open);
+  const line = make("li", {}, name, make("span", { class: "track" }, fill), value);
   const move = (share, text = percent(share)) => {
     setShare(fill, share);
     value.textContent = text;
@@ -48,13 +50,19 @@ export const hasCoarseLabels = (model) => model.coarse_labels.length > 1;
 /** The names of the model's subtypes, in the order of the class probabilities. */
 export const classNames = (model) => model.subtypes.map((subtype) => subtype.name);
 
-/** Whether the model reads colour images. */
-export const readsColour = (model) => model.input.shape.length === 3;
+/** Whether the model reads drawings, dark on light, and not photographs. */
+export const readsDrawings = (model) => model.input.preparation === "mnist";
 
 /** The most probable class of a cell, or a dash where no reference image is clear about it. */
 export function cellLabel(model, row, coarse) {
+  const index = cellSubtype(model, row, coarse);
+  return index === null ? "–" : model.subtypes[index].name;
+}
+
+/** The number of the most probable class of a cell, null where no reference image is clear about it. */
+export function cellSubtype(model, row, coarse) {
   const own = model.subtypes.map((subtype, index) => [subtype, index])
     .filter(([subtype]) => subtype.coarse_label === model.coarse_labels[coarse]);
-  const [best, index] = own.reduce((one, other) => (row[other[1]] > row[one[1]] ? other : one));
-  return own.length > 1 && row[index] - 1 / own.length < MIN_LEAD ? "–" : best.name;
+  const [, index] = own.reduce((one, other) => (row[other[1]] > row[one[1]] ? other : one));
+  return own.length > 1 && row[index] - 1 / own.length < MIN_LEAD ? null : index;
 }

@@ -4,6 +4,7 @@ import { classNames, make, makeSvg, percent, whole } from "./dom.js";
 import { largest, sum } from "./metrics.js";
 
 const WIDTH = 240, HEIGHT = 72, GAP = 0.2; // the gap is a share of a bin
+const FEW = 100; // images, ten for each of the ten bins of confidence and brightness
 const TITLES = { expert_load: "Expert load", guess: "Guessed class", confidence: "Confidence", brightness: "Brightness" };
 
 /** A model's drift by the metrics: images in the windows, and for each distribution its index and counts. */
@@ -51,6 +52,7 @@ function sentenceOf(images, shifts, data) {
   if (!images) return "No image has come yet.";
   const last = images === 1 ? "the last image" : `the last ${whole(images)} images`;
   const names = shifts.filter((shift) => shift.alarm).map((shift) => TITLES[shift.distribution].toLowerCase());
+  if (!names.length && images < FEW) return `No sign of drift yet, but ${last} ${images === 1 ? "is" : "are"} few to tell from.`;
   if (!names.length) return `No sign of drift in ${last}.`;
   const listed = names.length > 1 ? `${names.slice(0, -1).join(", ")} and ${names.at(-1)}` : names[0];
   return `Drift: in ${listed} ${last} differ from ${data}.`;

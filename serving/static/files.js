@@ -1,17 +1,23 @@
 // Image files: chosen, dropped or pasted.
 
-/** Call `take(file)` for each image file that a person gives. */
+/** Call `take(files)` with the files that a person gives. */
 export function takeFiles(button, input, take) {
-  const first = (files) => files?.length && take(files[0]);
+  const some = (files) => files?.length && take([...files]);
+  const drag = (over) => document.body.classList.toggle("dragging", over);
   button.addEventListener("click", () => input.click());
   input.addEventListener("change", () => {
-    first(input.files);
+    some(input.files);
     input.value = ""; // so that the same file can be chosen again
   });
-  document.addEventListener("paste", (event) => first(event.clipboardData?.files));
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("paste", (event) => some(event.clipboardData?.files));
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drag(true);
+  });
+  document.addEventListener("dragleave", () => drag(false));
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    first(event.dataTransfer?.files);
+    drag(false);
+    some(event.dataTransfer?.files);
   });
 }

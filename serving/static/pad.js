@@ -1,4 +1,6 @@
-// The drawing pad, and pixels shown as ink. Ink is black on a transparent canvas; the style sheet inverts it for dark.
+// The drawing pad. Ink is black on a transparent canvas; the style sheet inverts it for dark.
+
+import { showImage } from "./pixels.js";
 
 const SIDE = 448; // pixels of the longer side, about
 const PEN = 1 / 13; // of the shorter side: as thick as the strokes of MNIST
@@ -26,23 +28,12 @@ export function makePad(canvas, [height, width], changed) {
     },
     blank: () => !canvas.classList.contains("inked"),
     file: () => new Promise((resolve) => canvas.toBlob(resolve, "image/png")),
-    pixels: () => shrunk(canvas, height, width),
     pieces: () => pieces,
-    show: (pixels) => {
+    show: (image) => {
       setInked(true);
-      spread(ink, pixels);
+      spread(ink, image);
     },
   };
-}
-
-/** Show pixels [height][width], or [height][width][3] for colour, on a canvas of their size. */
-export function showPixels(canvas, pixels) {
-  canvas.height = pixels.length;
-  canvas.width = pixels[0].length;
-  canvas.classList.toggle("ink", !Array.isArray(pixels[0][0]));
-  const data = pixels.flat().flatMap((value) => (Array.isArray(value) ? [...value, 255] : [0, 0, 0, value]));
-  const image = new ImageData(new Uint8ClampedArray(data), canvas.width);
-  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 /** Call `draw(from, to)` for each piece that the pen, finger or mouse makes; `from` is null where it comes down. */
@@ -91,20 +82,9 @@ function placeOf(canvas, event) {
   return [across * canvas.width, down * canvas.height];
 }
 
-/** The canvas' ink as rows of numbers, 0 paper to 255 ink. */
-function shrunk(canvas, height, width) {
-  const small = new OffscreenCanvas(width, height);
-  const context = small.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(canvas, 0, 0, width, height);
-  const { data } = context.getImageData(0, 0, width, height);
-  const at = (row, column) => data[4 * (row * width + column) + 3];
-  return Array.from({ length: height }, (_, row) => Array.from({ length: width }, (_, column) => at(row, column)));
-}
-
-function spread(ink, pixels) {
+function spread(ink, image) {
   const small = document.createElement("canvas");
-  showPixels(small, pixels);
+  showImage(small, image);
   const { width, height } = ink.canvas;
   ink.clearRect(0, 0, width, height);
   ink.imageSmoothingEnabled = false;

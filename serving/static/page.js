@@ -2,13 +2,15 @@
 
 import { makeAnswer } from "./answer.js";
 import { requestFile, requestModel, requestModels, requestPixels, debounced, newestOnly } from "./requests.js";
-import { byId, readsColour } from "./dom.js";
+import { byId, readsDrawings } from "./dom.js";
 import { takeFiles } from "./files.js";
 import { takeKey } from "./key.js";
 import { startLive } from "./live.js";
 import { showModel } from "./model.js";
 import { readyOf, showChoice } from "./models.js";
 import { makePad } from "./pad.js";
+import { startPhotographs } from "./photographs.js";
+import { inkOf } from "./pixels.js";
 import { fillStrip } from "./strip.js";
 import { startTabs } from "./tabs.js";
 
@@ -23,51 +25,59 @@ function showFault(sentence) {
 }
 
 /** Connect what gives images with what shows answers. */
-function startDrawing(model) {
-  const answer = makeAnswer(model);
-  const settle = newestOnly(show, fail);
-  const pad = startPad(model, settle);
-  const settleOnPad = (send) => {
+function startImages(model) {
+  const answer = makeAnswer(model), drawings = readsDrawings(model);
+  byId("tab-draw").textContent = drawings ? "Draw" : "Image";
+  byId("pad-frame").hidden = !drawings;
+  byId("drop").hidden = drawings;
+  byId("file").multiple = !drawings;
+  byId("choose").textContent = drawings ? "Choose an image" : "Choose images";
+  const take = drawings ? startDrawing(model, answer) : startPhotographs(answer, showFault);
+  takeFiles(byId("choose"), byId("file"), (files) => {
     location.hash = "draw"; // a file may be dropped or pasted on any tab
-    const pieces = pad?.pieces();
-    settle(async () => ({ ...(await send()), onPad: true, pieces }));
+    take(files);
+  });
+}
+
+/** Bring the pad and the strip to life; return what takes files, of which the first is answered. */
+function startDrawing(model, answer) {
+  const settle = newestOnly(show, fail);
+  let taken = 0; // pieces of strokes before the newest file or test digit, which is on the pad in their place
+  const pad = makePad(byId("pad"), model.input.shape, debounced(() => pad.pieces() !== taken && settle(send), DEBOUNCE));
+  const send = async () => (pad.blank() ? null : requestFile(await pad.file()));
+  const settleOnPad = (ask) => {
+    const pieces = pad.pieces();
+    taken = pieces;
+    settle(async () => {
+      try {
+        return { ...(await ask()), onPad: true, pieces };
+      } catch (error) {
+        if (pieces === pad.pieces()) pad.clear(); // what was there is not what was refused
+        throw error;
+      }
+    });
   };
-  takeFiles(byId("choose"), byId("file"), (file) => settleOnPad(() => requestFile(file)));
   byId("clear").addEventListener("click", () => {
-    pad?.clear();
+    pad.clear();
     settle(async () => null);
   });
   if (model.reads_digits) startStrip((pixels) => settleOnPad(() => requestPixels(pixels))).catch(() => showFault(NO_DIGITS));
 
   function show(found) {
-    if (found?.onPad && found.pieces !== pad?.pieces()) return; // a stroke has begun, and is sent next
+    if (found?.onPad && found.pieces !== pad.pieces()) return; // a stroke has begun, and is sent next
     showFault("");
     if (!found) return answer.clear();
-    if (found.onPad) pad?.show(found.prepared);
-    answer.show(found);
+    const prepared = inkOf(found.prepared);
+    if (found.onPad) pad.show(prepared);
+    answer.show({ ...found, prepared });
   }
 
   function fail(sentence) {
     answer.clear();
     showFault(sentence);
   }
-}
 
-/** Start the drawing pad; a model of colour images has none, and reads image files alone. */
-function startPad(model, settle) {
-  const colour = readsColour(model);
-  byId("pad-frame").hidden = colour;
-  byId("tab-draw").textContent = colour ? "Image" : "Draw";
-  if (colour) return null;
-  const prepares = model.input.preparation === "mnist";
-  byId("draw").classList.toggle("bright", !prepares);
-  const pad = makePad(byId("pad"), model.input.shape, debounced(() => settle(send), DEBOUNCE));
-  return pad;
-
-  async function send() {
-    if (pad.blank()) return null;
-    return prepares ? requestFile(await pad.file()) : requestPixels(pad.pixels());
-  }
+  return ([file]) => settleOnPad(() => requestFile(file));
 }
 
 async function startStrip(choose) {
@@ -83,7 +93,7 @@ async function start() {
     showChoice(byId("models"), ready, model);
     byId("model-name").textContent = `${model.name}, version ${model.version}`;
     started = true;
-    startDrawing(model);
+    startImages(model);
     showModel(byId("model"), model);
     const live = startLive(byId("live"), model);
     startTabs(document.querySelector("[role=tablist]"), (id) => live.open(id === "live"));

@@ -1,6 +1,6 @@
 // The routing as a diagram: gate -> experts -> guess; a line is as wide as its weight.
 
-import { cellLabel, hasCoarseLabels, make, makeSvg, percent } from "./dom.js";
+import { cellLabel, cellSubtype, hasCoarseLabels, make, makeSvg, percent } from "./dom.js";
 
 const ROW = 62, HEAD = 28, BOX = 50;
 const GATE = { left: 1, width: 56 };
@@ -10,18 +10,22 @@ const SMALLEST = 0.8; // scale under which a diagram of many coarse labels scrol
 const THINNEST = 1.5, THICKEST = 16;
 const LONGEST = 13; // characters that fit into a box
 
-/** Put the diagram of a model into `frame` and return the function that shows a prediction, null for none. */
-export function makeRouting(frame, model) {
+/**
+ * Put the diagram of a model into `frame` and return the function that shows a prediction, null for none.
+ * A click on a cell calls `open(subtype)`, if given; the bars of the classes do the same for the keyboard.
+ */
+export function makeRouting(frame, model, open) {
   const middle = HEAD + (model.experts * ROW) / 2;
   const right = EXPERT.left + expertWidth(model.coarse_labels.length);
   const width = right + GUESS.gap + GUESS.width + 1;
-  const experts = model.class_map.values.map((rows, index) => makeExpert(model, rows, index, middle));
+  const experts = model.class_map.values.map((rows, index) => makeExpert(model, rows, index, middle, open));
   const gate = node(GATE, middle, "gate");
   const guess = node({ left: right + GUESS.gap, width: GUESS.width }, middle, "?");
   const height = HEAD + model.experts * ROW;
   const svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "routing" });
   const lines = experts.flatMap((expert) => expert.lines);
   const boxes = [...experts, gate, guess].map((part) => part.group);
+  svg.classList.toggle("opens", Boolean(open));
   svg.append(...heads(model), makeSvg("g", {}, ...lines), ...boxes);
   svg.style.setProperty("min-width", `${model.coarse_labels.length > 3 ? SMALLEST * width : 0}px`);
   frame.replaceChildren(make("div", { class: "diagram" }, svg));
@@ -39,12 +43,17 @@ function heads(model) {
 }
 
 /** One expert's box and its two lines; `show(prediction)` moves them. */
-function makeExpert(model, rows, index, middle) {
+function makeExpert(model, rows, index, middle, open) {
   const y = HEAD + index * ROW + ROW / 2;
   const centre = EXPERT.left + EXPERT.name / 2;
   const weight = text(centre, y + 17, "", "label");
   const name = text(centre, y - 3, `expert ${index}`, "label");
-  const cells = rows.map((row, coarse) => makeCell(shortLabel(model, row, coarse), coarse, rows.length, y));
+  const cells = rows.map((row, coarse) => {
+    const cell = makeCell(shortLabel(model, row, coarse), coarse, rows.length, y);
+    const subtype = cellSubtype(model, row, coarse);
+    if (open && subtype !== null) cell.addEventListener("click", () => open(subtype));
+    return cell;
+  });
   const width = expertWidth(rows.length);
   const right = EXPERT.left + width;
   const group = makeSvg("g", {}, box(EXPERT.left, y, width, "box"), name, weight, ...cells);

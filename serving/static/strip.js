@@ -1,7 +1,7 @@
 // The strip of real test digits: 28x28 each, side by side in one image.
 
 import { make } from "./dom.js";
-import { showPixels } from "./pad.js";
+import { inkOf, showImage } from "./pixels.js";
 
 const SIDE = 28;
 const CLASSES = 10; // they come in the order 0 to 9, again and again
@@ -13,8 +13,8 @@ export async function fillStrip(frame, choose) {
 }
 
 function digitButton(pixels, label, choose) {
-  const canvas = make("canvas", { "aria-hidden": "true" });
-  showPixels(canvas, pixels);
+  const canvas = make("canvas", { "aria-hidden": "true", class: "ink" });
+  showImage(canvas, inkOf(pixels));
   const button = make("button", { type: "button", "aria-label": `Test digit ${label}` }, canvas);
   button.addEventListener("click", () => choose(pixels));
   return button;

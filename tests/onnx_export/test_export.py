@@ -16,6 +16,7 @@ from clustnet.datasets import UNKNOWN
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from clustnet.scores.scores import reliability, routing_scores
+from onnx_export import bundle_parts
 from onnx_export import export as room
 from onnx_export.export import export, score_test
 from onnx_export.fitting import Fitted, fit
@@ -124,7 +125,8 @@ def test_data_without_fine_classes_have_no_scores(bundle: Any) -> None:
     assert manifest.class_names[0] == "blue/1"
     assert not any(subtype.named for subtype in manifest.subtypes)
     files = {path.name for path in folder.iterdir()}
-    assert files == {"README.md", "manifest.json", "gate.onnx", "mixture.onnx", "conditional.onnx", "experts"}
+    graphs = {"gate.onnx", "mixture.onnx", "conditional.onnx", "experts"}
+    assert files == {"README.md", "manifest.json", "examples", *graphs}
 
 
 def test_a_bundle_without_scores_is_served(bundle: Any, run: Run) -> None:
@@ -223,9 +225,9 @@ def test_a_run_without_a_finished_epoch_is_refused(tmp_path: Path) -> None:
 
 
 def test_outside_git_there_is_no_source_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(room, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(bundle_parts, "REPOSITORY", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert room._source_commit() is None
+    assert bundle_parts.source_commit() is None
 
 
 def test_the_manifest_is_strict_json(bundle: Any) -> None:

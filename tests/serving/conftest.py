@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.predictor import Predictor
 from serving.app import build_app
 from serving.settings import Settings
+from tests.serving.drawing import CHROMIUM
 from tests.synthetic import made_up_drift, write_bundle
 
 # Arguments of ``write_bundle``: two coarse labels in grey, three in colour without names, and a single one.
@@ -25,6 +27,15 @@ def drift_of(kind: dict[str, Any]) -> dict[str, Any]:
     drift = made_up_drift()
     classes = 10 if kind.get("named", True) else 15
     return drift | {"guess": [100 - 6 * (classes - 1)] + [6] * (classes - 1)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; of a module, as Playwright's event loop would hinder other modules' tests."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,11 @@ from serving.keys.access import needed_scope
 from serving.keys.keys import SCOPES
 from serving.routes import (
     ENDPOINTS,
+    EXAMPLE,
     INFER,
     INFER_METRIC,
     INFER_VERSION,
+    MODEL_CARD,
     OTHER,
     endpoint_of,
     metric_of,
@@ -25,6 +27,8 @@ from serving.routes import (
         ("/static/page.js", "/static/{file}"),
         ("/static/", OTHER),
         ("/static/a\n", OTHER),
+        ("/examples/0/12.jpg", "/examples/{subtype}/{number}.jpg"),
+        ("/examples/0/12xjpg", OTHER),
         ("/v2/models/secret/versions/7/infer", "/v2/models/{name}/versions/{version}/infer"),
         ("/v2/models/a/b/versions/7/infer", OTHER),
         ("/v2/models//versions/7/infer", OTHER),
@@ -50,6 +54,10 @@ def test_infer_paths_share_a_metric() -> None:
 def test_predictions_and_the_index_compute() -> None:
     computing = {endpoint.path for endpoint in ENDPOINTS if endpoint.computes}
     assert computing == {"/predict", "/predict_image", INFER.path, INFER_VERSION.path, "/v2/repository/index"}
+
+
+def test_examples_need_what_the_card_needs() -> None:
+    assert EXAMPLE.scope == MODEL_CARD.scope == "predict"
 
 
 def test_unknown_paths_need_a_key() -> None:

@@ -10,8 +10,11 @@ from starlette.testclient import TestClient
 from clustnet.bundles.bundle import Bundle
 from clustnet.errors import UserError
 from serving.api.pages import STATIC
-from serving.models.catalogue import card_of
-from tests.synthetic import made_up_evaluation, with_evaluation, write_bundle
+from serving.models import catalogue
+from serving.models.catalogue import card_of, read_examples
+from serving.settings import Settings
+from tests.serving.conftest import client_of
+from tests.synthetic import made_up_evaluation, with_evaluation, with_examples, write_bundle
 
 
 def test_the_page_and_its_files_are_served(client: TestClient) -> None:
@@ -54,6 +57,8 @@ def test_the_card_is_the_manifest_without_internals(client: TestClient, syntheti
     manifest = json.loads(Bundle(synthetic_bundle).manifest.model_dump_json())
     assert card.pop("evaluation") is None
     assert card.pop("reads_digits") is True
+    assert card.pop("examples") == [0] * 10
+    assert card.pop("feedback") is True
     del manifest["files"], manifest["schema_version"], manifest["class_map"]["reference_indices"]
     assert card == manifest
 
@@ -66,6 +71,35 @@ def test_a_wrong_evaluation_is_refused(tmp_path: Path) -> None:
     bundle = Bundle(with_evaluation(write_bundle(tmp_path / "b"), images=0))
     with pytest.raises(UserError, match="images: Input should be greater than or equal to 1"):
         card_of(bundle)
+
+
+def test_examples_are_served_from_memory(tmp_path: Path) -> None:
+    plain = write_bundle(tmp_path / "plain", name="plain")
+    folder = with_examples(write_bundle(tmp_path / "photos", name="photos"), "red", "blue")
+    content = (folder / "examples/1/0.jpg").read_bytes()
+    with client_of(Settings(bundles=(plain, folder), device="cpu")) as client:
+        card = client.get("/model.json", params={"model": "photos"}).json()
+        assert (card["examples"], card["feedback"]) == ([2, 2] + [0] * 8, False)
+        (folder / "examples/1/0.jpg").unlink()
+        answer = client.get("/examples/1/0.jpg", params={"model": "photos", "version": "1"})
+        assert (answer.content, answer.headers["content-type"]) == (content, "image/jpeg")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        for path in ("/examples/1/2.jpg", "/examples/x/0.jpg", "/examples/01/0.jpg"):
+            answer = client.get(path, params={"model": "photos"})
+            says = f"The model 'photos' has no example '{path}'; /model.json says how many each subtype has."
+            assert (answer.status_code, answer.json()) == (404, {"error": says})
+        assert client.get("/examples/1/0.jpg").json()["error"].startswith("The model 'plain' has no example")
+        assert client.get("/examples/1/0.jpg?model=no").json()["error"].startswith("There is no model 'no'")
+
+
+def test_too_large_examples_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle(with_examples(write_bundle(tmp_path / "b"), "red"))
+    size = sum(bundle.path(f"examples/0/{number}.jpg").stat().st_size for number in (0, 1))
+    monkeypatch.setattr(catalogue, "MAX_EXAMPLE_BYTES", size)
+    assert list(read_examples(bundle)) == ["examples/0/0.jpg", "examples/0/1.jpg"]
+    monkeypatch.setattr(catalogue, "MAX_EXAMPLE_BYTES", size - 1)
+    with pytest.raises(UserError, match=r"The examples of .* export it again with --no-examples"):
+        read_examples(bundle)
 
 
 def test_every_text_stands_out_from_its_ground() -> None:
