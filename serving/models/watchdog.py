@@ -36,8 +36,8 @@ class Watchdog:
             del self._running[number]
 
     def _watch(self) -> None:
-        while True:
-            time.sleep(LOOK_SECONDS)
+        pause = threading.Event()
+        while not pause.wait(LOOK_SECONDS):
             now = time.monotonic()
             for end, options in list(self._running.values()):
                 if now > end:
