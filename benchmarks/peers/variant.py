@@ -46,7 +46,7 @@ def _mounted(app: Any) -> Any:
 
     settings = {"metrics": {"enabled": False}, "logging": {"access": {"enabled": False}}}
     service = bentoml.service(name="mounting", tracing={"excluded_urls": ".*"}, **settings)(type("Empty", (), {}))
-    # As a function: BentoML asks a Starlette application for its routes.
+    # Wrapped in a function, because BentoML would look for the routes of a Starlette application.
     service.mount_asgi_app(lambda scope, receive, send: app(scope, receive, send))
     return service.to_asgi()
 

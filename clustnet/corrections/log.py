@@ -36,7 +36,7 @@ class Log:
     Args:
         run: the run's folder.
         digest: of the subtypes that the run found.
-        say: is told what was repaired.
+        say: called with a sentence about each repair.
     """
 
     def __init__(self, run: Path, digest: str, say: Callable[[str], None] = print) -> None:

@@ -15,7 +15,7 @@ class Session:
     Args:
         run: the run's folder.
         found: what it found.
-        say: is told what was repaired.
+        say: called with a sentence about each repair.
 
     Raises:
         UserError: the record of the review is damaged.

@@ -117,7 +117,7 @@ class Review:
         return next((mark for mark in self.marks.get(file, {}).values() if mark in LEAVING_OUT), "")
 
     def next_id(self, label: str, beyond: int = 0) -> str:
-        """Return the id that a coarse label's next new subtype gets; ``beyond`` for the one after so many more."""
+        """Return the id of the next new subtype of a coarse label; ``beyond`` skips that many ids."""
         return f"{label}/{self._numbers[label] + 1 + beyond}"
 
     def apply(self, action: Change) -> None:
@@ -179,7 +179,7 @@ class Review:
         if len(np.unique(moved)) < len(moved) or not (self.of[moved] == subtype.id).all():
             raise UserError(f"The parts of {subtype.id} must hold images of it, each in one part.")
         if len(moved) == self._sizes[subtype.id]:
-            raise UserError(f"A split leaves images in {subtype.id}; name it anew with rename if all of them change.")
+            raise UserError(f"A split leaves images in {subtype.id}; to rename all of them, use rename.")
         for name, places in parts.items():
             self._make(name, subtype.coarse)
             self._put(places, name)
@@ -256,7 +256,7 @@ class Review:
 
 
 class History(NamedTuple):
-    """The actions that hold, and those that were undone, the next to be done again last."""
+    """The actions in effect, and the undone ones; redo takes the last of those."""
 
     done: list[Change]
     undone: list[Change]

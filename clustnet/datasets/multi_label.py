@@ -31,7 +31,7 @@ class MultiLabelImages:
     Args:
         name: of the data set.
         split: ``train`` or ``test``.
-        images: uint8 [H, W, 3] each, their shorter side of the size that was asked for.
+        images: uint8 [H, W, 3] each; the shorter side has the requested number of pixels.
         labels: int64 [N, C], ``PRESENT``, ``ABSENT`` or ``UNCOUNTED``.
         classes: the names of the C classes.
     """
