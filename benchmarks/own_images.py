@@ -1,9 +1,9 @@
 """``clustnet discover`` on sets whose classes are known: what it finds inside the true coarse label of test images.
 
-The images of a set are written as files into folders of their coarse label. The real command finds the subtypes; it is
-told how many each label has, and no fine class. Each label's subtypes are then matched with its classes one to one on
-the test images (Hungarian). k-means and UMAP with a Gaussian mixture are told the same and use the same space. The last
-score takes the routing away: the subtype is then the expert that is surest of the true coarse label.
+The images of a set are written as files, in one folder for each coarse label. The real command is given the number of
+subtypes of each label, but no fine class. On the test images, the subtypes of a label are then matched one to one with
+its classes by the Hungarian algorithm. k-means, and UMAP with a Gaussian mixture, get the same numbers and the same
+space. The last score ignores the gate: the subtype of an image is the expert that is surest of its true coarse label.
 
     python -m benchmarks.own_images cifar10:FILE tiny-imagenet:FILE coil20:FILE notmnist:FOLDER --seeds 0..2
 
@@ -101,21 +101,20 @@ def coil20(path: Path) -> Pictures:
 
 def notmnist(path: Path) -> Pictures:
     """Return notMNIST, the letters A to E and F to J."""
-    parts = [load_named("notmnist", split, path) for split in (TRAIN, TEST)]
-    images, fine = np.concatenate([part.images for part in parts]), np.concatenate([part.fine for part in parts])
-    labels = {"A-E": range(5), "F-J": range(5, 10)}
-    train = np.arange(len(fine)) < len(parts[0])
-    return Pictures([_png(image) for image in images], fine, train, labels, tuple(labels))
+    return _halves("notmnist", path, ("A-E", "F-J"))
 
 
 def mnist(path: Path) -> Pictures:
     """Return MNIST, the digits 0 to 4 and 5 to 9, which shows how memory grows with the images."""
-    parts = [load_named("mnist", split, path) for split in (TRAIN, TEST)]
+    return _halves("mnist", path, ("0-4", "5-9"))
+
+
+def _halves(name: str, path: Path, labels: tuple[str, str]) -> Pictures:
+    """Return a set of ten classes, the first five under one coarse label."""
+    parts = [load_named(name, split, path) for split in (TRAIN, TEST)]
     images, fine = np.concatenate([part.images for part in parts]), np.concatenate([part.fine for part in parts])
-    labels = {"0-4": range(5), "5-9": range(5, 10)}
-    return Pictures(
-        [_png(image) for image in images], fine, np.arange(len(fine)) < len(parts[0]), labels, tuple(labels)
-    )
+    classes = dict(zip(labels, (range(5), range(5, 10)), strict=True))
+    return Pictures([_png(image) for image in images], fine, np.arange(len(fine)) < len(parts[0]), classes, labels)
 
 
 SETS: dict[str, Callable[[Path], Pictures]] = {
@@ -258,7 +257,7 @@ def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int
 def experts_alone(run: Path, found: Collection) -> Labels:
     """Return for each image the expert that is surest of its coarse label, int64 [N], without the gate.
 
-    It stands for the routing where that is taken away: were the experts to know the subtypes, it would match them, too.
+    It takes the place of the routing. If the experts knew the subtypes by themselves, it would match them as well.
     """
     network = RunFolder.kept(run).load_network()
     encoder = RunFolder.kept(run).recipe().encoder

@@ -15,11 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import psutil
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.chromium import drag, headless
 from tests.review.runs import write_run
 
-CHROMIUM = "/usr/bin/chromium"
 PATIENCE = 600_000
 FRAMES_SECONDS = 5
 # Moves the map by its own keys, and counts the frames that were shown meanwhile.
@@ -61,8 +61,7 @@ def main() -> None:
 
 
 def _measure(url: str, server: psutil.Process) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with headless() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 860})
         expect.set_options(timeout=PATIENCE)
         began = time.monotonic()
@@ -80,18 +79,11 @@ def _measure(url: str, server: psutil.Process) -> None:
         _act(page)
         heap = page.evaluate("performance.memory.usedJSHeapSize") / 2**20
         print(f"server {server.memory_info().rss / 2**20:.0f} MiB, page {heap:.0f} MiB of JavaScript's heap")
-        browser.close()
 
 
 def _act(page: Page) -> None:
     """Select with a lasso, and name a subtype, each with its time."""
-    box = page.locator("#canvas").bounding_box()
-    assert box
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in LASSO]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=10)
+    drag(page, "#canvas", LASSO, steps=10, release=False)
     began = time.monotonic()
     page.mouse.up()
     expect(page.locator("#chosen")).to_have_text(re.compile("selected"))

@@ -1,6 +1,5 @@
 """Typical training images of each subtype, which the page shows beside an answer."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +11,12 @@ from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
 from clustnet.datasets import LabelledImages
 from onnx_export.inputs import Inputs
+from training.discover.sheets import jpeg
 
 # Of a subtype.
 EXAMPLES = 6
 # Pixels a side, at most.
 LARGEST_SIDE = 128
-QUALITY = 85
 
 
 def write_examples(
@@ -45,12 +44,11 @@ def write_examples(
         for number, pixels in enumerate(np.concatenate(list(inputs.pixels(typical)))):
             path = bundle / example_file(subtype, number)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(jpeg(pixels))
+            path.write_bytes(small_jpeg(pixels))
 
 
-def jpeg(pixels: NDArray[np.uint8]) -> bytes:
+def small_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     """Return an image uint8 [H, W] or [H, W, 3] as a JPEG file with sides of 128 pixels at most."""
-    image, content = Image.fromarray(pixels), io.BytesIO()
+    image = Image.fromarray(pixels)
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
-    image.save(content, "JPEG", quality=QUALITY)
-    return content.getvalue()
+    return jpeg(image)

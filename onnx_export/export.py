@@ -32,7 +32,7 @@ from onnx_export.fitting import Fitted, fit, spread
 from onnx_export.front import Front
 from onnx_export.graph_files import OPSET
 from onnx_export.graphs import predict, write_graphs
-from onnx_export.inputs import Inputs, load_inputs
+from onnx_export.inputs import Inputs, load_inputs, source_of
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
 from onnx_export.reviewed import load_reviewed
@@ -171,7 +171,7 @@ def _manifest(
         class_map=fitted.subtypes.class_map,
         calibration=fitted.calibration,
         abstention=fitted.abstention,
-        encoder=inputs.source(),
+        encoder=source_of(inputs.encoder),
         drift=drift,
         scores=scores,
         files=dict(files),

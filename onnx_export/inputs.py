@@ -53,18 +53,23 @@ class Inputs:
         if self.encoder is None or self.path is None or labelled.files is None:
             yield labelled.images
             return
-        prepared = (
+        yield from stacked(
             read_file(self.path / file, lambda content: prepare(content, self.input)) for file in labelled.files
         )
-        while block := list(islice(prepared, BLOCK_IMAGES)):
-            yield np.stack(block)
 
-    def source(self) -> EncoderSource | None:
-        """Return what the manifest says of the encoder."""
-        if self.encoder is None:
-            return None
-        spec = self.encoder.spec
-        return EncoderSource(name=spec.name, sha256=spec.sha256, licence=spec.licence, trained_on=spec.trained_on)
+
+def stacked(images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    """Yield images as arrays of a few, uint8 [M, ...]."""
+    while block := list(islice(images, BLOCK_IMAGES)):
+        yield np.stack(block)
+
+
+def source_of(encoder: Embeds | None) -> EncoderSource | None:
+    """Return what the manifest says of an encoder, None without one."""
+    if encoder is None:
+        return None
+    spec = encoder.spec
+    return EncoderSource(name=spec.name, sha256=spec.sha256, licence=spec.licence, trained_on=spec.trained_on)
 
 
 def load_inputs(recipe: BaseRecipe, folder: RunFolder) -> Inputs:

@@ -87,7 +87,8 @@ def _compared(recipe: BaseRecipe) -> str:
         return ""
     names = [name for name in recipe.partition.representations if name not in OWN_REPRESENTATIONS]
     return "".join(
-        f"The initial partition compared images by the encoder {spec.name} as well, which {_leakage(spec.trained_on)}"
+        f"The initial partition compared images by the encoder {spec.name} as well, which "
+        f"{leakage(spec.trained_on)}\n\n"
         for spec in (read_spec(*find_encoder(name)) for name in names)
     )
 
@@ -98,13 +99,13 @@ def _encoder(manifest: Manifest) -> str:
         return ""
     return (
         f"Gate and experts read the embeddings of the frozen encoder {encoder.name} (licence: {encoder.licence}). It "
-        f"{_leakage(encoder.trained_on)}"
+        f"{leakage(encoder.trained_on)}\n\n"
     )
 
 
-def _leakage(trained_on: str) -> str:
-    """Return the end of a paragraph about an encoder: what it was trained on, and what follows from that."""
-    return f"was trained on: {trained_on}. Scores on such data are too good, as the encoder has seen them.\n\n"
+def leakage(trained_on: str) -> str:
+    """Return the end of a sentence about an encoder: what it was trained on, and what follows from that."""
+    return f"was trained on: {trained_on}. Scores on such data are too good, as the encoder has seen them."
 
 
 def _calibration(manifest: Manifest) -> str:

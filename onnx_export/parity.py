@@ -78,12 +78,11 @@ def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 
 def _mixture_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
-    return dict(zip(OUTPUTS, _run(folder / MIXTURE, OUTPUTS, images, size), strict=True))
+    return run_graph(folder / MIXTURE, OUTPUTS, images, size)
 
 
 def _conditional_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> Arrays:
-    arrays = _run(folder / CONDITIONAL, CONDITIONAL_OUTPUTS, images, size)
-    return dict(zip(CONDITIONAL_OUTPUTS, arrays, strict=True))
+    return run_graph(folder / CONDITIONAL, CONDITIONAL_OUTPUTS, images, size)
 
 
 def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:
@@ -91,9 +90,10 @@ def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8],
 
     The confidence is left out: its embeddings are inside ``mixture.onnx`` alone.
     """
-    (routing,) = _run(folder / GATE, ["routing"], images, size)
+    (routing,) = run_graph(folder / GATE, ["routing"], images, size).values()
     experts = range(routing.shape[1])
-    each = [_run(folder / expert_graph(e), ["coarse_probability"], images, size)[0] for e in experts]
+    name = "coarse_probability"
+    each = [run_graph(folder / expert_graph(e), [name], images, size)[name] for e in experts]
     probability = np.stack(each, axis=1)
     weights = routing_weights(routing, mixture.hard)
     classes = class_probability(weights, probability, mixture.class_map.numpy())
@@ -105,10 +105,18 @@ def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8],
     }
 
 
-def _run(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -> list[NDArray[np.floating]]:
+def run_graph(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -> Arrays:
+    """Return what a graph computes on the CPU, by name.
+
+    Args:
+        path: of the graph.
+        outputs: their names.
+        images: uint8 [N, ...].
+        size: images in one inference.
+    """
     session = open_graph(path, [CPU])
     parts = [session.run(outputs, {"image": images[i : i + size]}) for i in range(0, len(images), size)]
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    return {name: np.concatenate(arrays) for name, arrays in zip(outputs, zip(*parts, strict=True), strict=True)}
 
 
 def _largest_difference(expected: Arrays, found: Arrays, compared: NDArray[np.bool_]) -> tuple[float, str]:

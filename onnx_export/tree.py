@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ from clustnet.bundles.bundle import (
     Abstention,
     Calibration,
     ClassMap,
-    EncoderSource,
     InputSpec,
     Manifest,
     Score,
@@ -36,6 +34,7 @@ from onnx_export.bundle_parts import hashes, source_commit
 from onnx_export.confidence import fit_confidence, threshold
 from onnx_export.fitting import ABSTAINED, MIN_FITTED_IMAGES
 from onnx_export.graph_files import OPSET
+from onnx_export.inputs import BLOCK_IMAGES, source_of, stacked
 from onnx_export.tree_card import tree_card
 from onnx_export.tree_graphs import TreeGraph, leaves_of, predict_tree, write_tree_graphs
 from onnx_export.tree_parity import check_tree_parity
@@ -49,7 +48,6 @@ from training.grow.sources import Item
 
 # Compared with torch; where there is an encoder, every graph embeds them again.
 COMPARED_IMAGES, EMBEDDED_IMAGES = 256, 32
-BLOCK_IMAGES = 256
 # Of the features that the confidence compares.
 MAX_COMPONENTS, IMAGES_A_COMPONENT = 50, 10
 DATA = "grow:train"
@@ -91,9 +89,7 @@ class Source:
             yield self.images.images[torch.from_numpy(places)].numpy()
             return
         files = [self.items[place].file for place in places.tolist()]
-        prepared = read_files(files, lambda content: prepare(content, self.input))
-        while block := list(islice(prepared, BLOCK_IMAGES)):
-            yield np.stack(block)
+        yield from stacked(read_files(files, lambda content: prepare(content, self.input)))
 
 
 def export_tree(run: Path, out: Path, name: str, version: str) -> tuple[Manifest, float]:
@@ -215,7 +211,7 @@ def _manifest(
         ),
         calibration=Calibration(temperature=1.0, data=DATA, images=0),
         abstention=abstention,
-        encoder=_encoder(source),
+        encoder=source_of(source.encoder),
         tree=tree,
         drift=reference_of(observed, len(leaves), len(leaves), DATA, held_out=False),
         scores=_scores(source),
@@ -247,10 +243,3 @@ def _scores(source: Source) -> list[Score]:
         Score(name=name, value=value, split=TEST, images=root.images, protocol=protocol, seed=seed)
         for name, value, protocol in rows
     ]
-
-
-def _encoder(source: Source) -> EncoderSource | None:
-    if source.encoder is None:
-        return None
-    spec = source.encoder.spec
-    return EncoderSource(name=spec.name, sha256=spec.sha256, licence=spec.licence, trained_on=spec.trained_on)

@@ -1,6 +1,7 @@
 """The model card of a tree: what it tells apart, how it was trained, how good it is and where it ends."""
 
 from clustnet.bundles.bundle import Manifest
+from onnx_export.model_card import leakage
 from training.grow.config import GrowRecipe
 
 
@@ -12,12 +13,11 @@ def tree_card(manifest: Manifest, recipe: GrowRecipe, parity: float) -> str:
         recipe: of the run.
         parity: the largest absolute difference between torch and the graphs.
     """
-    leakage = ""
+    encoder = ""
     if manifest.encoder is not None:
-        leakage = (
+        encoder = (
             f"\n\nIt reads the embeddings of the frozen encoder {manifest.encoder.name} (licence: "
-            f"{manifest.encoder.licence}), which was trained on: {manifest.encoder.trained_on}. Scores on such data "
-            "are too good, as the encoder has seen them."
+            f"{manifest.encoder.licence}), which {leakage(manifest.encoder.trained_on)}"
         )
     return f"""# {manifest.name}, version {manifest.version}
 
@@ -28,7 +28,7 @@ each label on the way with its probability.
 ## How it was trained
 
 By `clustnet grow` with the labels of every level, seed {recipe.seed}, mode `{recipe.mode}`. In mode `frozen` a module \
-that is added below leaves the answers of all nodes above bit by bit as they were.{leakage}
+that is added below leaves the answers of all nodes above bit by bit as they were.{encoder}
 
 ```yaml
 {recipe.to_yaml()}```

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from clustnet.bundles.bundle import CONDITIONAL, MIXTURE
-from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, OUTPUTS, TREE_OUTPUT, open_graph
+from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, TREE_OUTPUT
 from clustnet.bundles.tree import ROOT, walk
-from onnx_export.parity import BATCH_SIZES, TOLERANCE, ParityError
+from onnx_export.parity import BATCH_SIZES, TOLERANCE, ParityError, run_graph
 from onnx_export.tree_graphs import TreeGraph, predict_tree
 
 Floats = NDArray[np.float32]
@@ -35,8 +35,8 @@ def check_tree_parity(folder: Path, tree: TreeGraph, images: NDArray[np.uint8], 
     looked = looked_at(tree.network.parents, expected[TREE_OUTPUT])
     worst = 0.0
     for size in BATCH_SIZES:
-        whole = _run(folder / MIXTURE, [*OUTPUTS, TREE_OUTPUT], images, size)
-        part = _run(folder / CONDITIONAL, [*CONDITIONAL_OUTPUTS, TREE_OUTPUT], images, size)
+        whole = run_graph(folder / MIXTURE, [*OUTPUTS, TREE_OUTPUT], images, size)
+        part = run_graph(folder / CONDITIONAL, [*CONDITIONAL_OUTPUTS, TREE_OUTPUT], images, size)
         found = [(MIXTURE, name, np.abs(array - expected[name])) for name, array in whole.items()]
         for name in ("coarse_probability", "confidence"):
             found.append((CONDITIONAL, name, np.abs(part[name] - expected[name])))
@@ -72,9 +72,3 @@ def looked_at(parents: Sequence[int], probability: Floats) -> NDArray[np.bool_]:
             sure[rows] &= lead > 2 * TOLERANCE
             looked[np.ix_(rows & sure, of_parent == label)] = True
     return looked
-
-
-def _run(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -> dict[str, Floats]:
-    session = open_graph(path, [CPU])
-    parts = [session.run(outputs, {"image": images[start : start + size]}) for start in range(0, len(images), size)]
-    return {name: np.concatenate(arrays) for name, arrays in zip(outputs, zip(*parts, strict=True), strict=True)}

@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +70,11 @@ class Page:
         self.run, self.session, self.worker = run, session, worker
         self._map: Future[None] | None = None
 
+    @cached_property
+    def _map_file(self) -> Path:
+        """Where the map is kept."""
+        return kept_map(self.run.kept, self.run.space)
+
     async def show(self, _: Request) -> Response:
         """Answer the page itself."""
         return FileResponse(STATIC / "index.html", headers=NO_STORE)
@@ -86,7 +92,7 @@ class Page:
 
     async def map(self, _: Request) -> Response:
         """Answer the map, or that it is still computed."""
-        path = kept_map(self.run.kept, self.run.space)
+        path = self._map_file
         if path.is_file():
             places = await run_in_threadpool(np.load, path)
             return JSONResponse({"x": places[:, 0].tolist(), "y": places[:, 1].tolist()}, headers=NO_STORE)

@@ -13,17 +13,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from clustnet.page_headers import PAGE_HEADERS
+
 TOKEN = "token"  # noqa: S105 - the name of a field, not a secret
 JSON = "application/json"
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-}
+HEADERS = PAGE_HEADERS | {"Cross-Origin-Resource-Policy": "same-origin"}
 NO_TOKEN = "Open the address that 'clustnet review' printed; its token lets you in.\n"  # noqa: S105
 OTHER_NAME = "This page is not served under that name; open the address that 'clustnet review' printed.\n"
 OTHER_SITE = "This request comes from another site.\n"

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from clustnet.bundles.decoding import MAX_SIDE_PIXELS, ImageError, decode
 from clustnet.files import replacing
 from training.discover.glance import content_of
+from training.discover.sheets import jpeg
 
 # Pixels of the longer side: in a sheet, and where one image is looked at.
 SMALL, LARGE = 160, 800
@@ -129,6 +130,4 @@ def _drafted(content: bytes, side: int) -> Image.Image | None:
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    content = io.BytesIO()
-    image.convert("RGB" if image.mode not in ("L", "RGB") else image.mode).save(content, "JPEG", quality=85)
-    return content.getvalue()
+    return jpeg(image.convert("RGB" if image.mode not in ("L", "RGB") else image.mode))

@@ -36,7 +36,7 @@ def serve(run: Run, session: Session, host: str, port: int) -> None:
     print(f"open:  http://{name}:{listener.getsockname()[1]}/?{TOKEN}={token}")
     print("Every action is kept at once; stop with Ctrl-C.", flush=True)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
     )
     try:
         uvicorn.Server(config).run(sockets=[listener])

@@ -8,6 +8,7 @@ from PIL import Image
 
 from clustnet.datasets import LabelledImages
 from clustnet.files import replacing_folder
+from review.run import SPACE
 from training.data.data import load_split
 from training.data.embedded import EmbeddedFiles
 from training.discover.embedding import principal
@@ -16,8 +17,6 @@ from training.discover.routed import assigned_by_routing, names_of
 from training.discover.subtypes import SUBTYPES, write_subtypes
 from training.discover.table import Images, table
 from training.runs.run_folder import RunFolder
-
-SPACE = "space.npy"
 
 
 def splits(folder: RunFolder) -> list[LabelledImages]:

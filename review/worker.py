@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -29,7 +29,7 @@ class Worker:
         """End the process, whatever it does."""
         # One that has nothing to do ends by itself.
         if self._last is not None and not self._last.done():
-            for process in list((self._pool._processes or {}).values()):
+            for process in active_children():
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
 

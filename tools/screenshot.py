@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-from tests.serving.drawing import CHROMIUM, draw
+from tests.chromium import headless
+from tests.serving.drawing import draw
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVICE = "http://127.0.0.1:3000"
@@ -25,8 +26,7 @@ STROKE = (
 
 def main(url: str, *files: str) -> None:
     """Open the page, draw or give it the files, wait for the answers and save the picture."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with headless() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 850}, device_scale_factor=1.5)
         page.goto(url)
         if files:
@@ -39,7 +39,6 @@ def main(url: str, *files: str) -> None:
         page.wait_for_timeout(REST_MILLISECONDS)
         picture = Image.open(io.BytesIO(page.screenshot())).quantize(COLOURS)
         picture.save(REPOSITORY / "docs" / ("photographs.png" if files else "page.png"), optimize=True)
-        browser.close()
 
 
 def _give(page: Page, *files: str) -> None:

@@ -233,7 +233,7 @@ def _signatures(manifest: Manifest) -> dict[str, dict[str, list[int]]]:
     mixture = dict(zip(OUTPUTS, (coarse, experts, experts + coarse, classes, []), strict=True))
     if manifest.tree is not None:
         mixture[TREE_OUTPUT] = [len(manifest.tree)]
-    conditional = {name: shape for name, shape in mixture.items() if name != "expert_probability"}
+    conditional = {name: mixture[name] for name in mixture if name in (*CONDITIONAL_OUTPUTS, TREE_OUTPUT)}
     if manifest.tree is not None:
         return {MIXTURE: mixture, CONDITIONAL: conditional}
     return {

@@ -37,6 +37,13 @@ def walk(parents: Sequence[int], probability: NDArray[np.floating]) -> NDArray[n
     return np.stack(steps, axis=1) if steps else np.empty((len(probability), 0), np.int64)
 
 
+def leaves(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the leaf at the end of each walk, int64 [N], of what ``walk`` returns."""
+    last = (steps != UNKNOWN).sum(axis=1) - 1
+    found: NDArray[np.int64] = steps[np.arange(len(steps)), last]
+    return found
+
+
 def guessed(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
     """Return the subtype that is guessed for each image, int64 [N]: at the end of the walk where there is a tree.
 
@@ -51,8 +58,7 @@ def guessed(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
     subtypes = {name: place for place, name in enumerate(manifest.class_names)}
     numbers = np.array([subtypes.get(label.name, UNKNOWN) for label in manifest.tree])
     steps = steps_of(outputs, manifest)
-    last = (steps != UNKNOWN).sum(axis=1) - 1
-    found: NDArray[np.int64] = numbers[steps[np.arange(len(steps)), last]]
+    found: NDArray[np.int64] = numbers[leaves(steps)]
     return found
 
 

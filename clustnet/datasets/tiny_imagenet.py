@@ -5,6 +5,7 @@ the validation images are the test split.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ ANNOTATIONS = "val_annotations.txt"
 ARRAYS = ("jpeg", "offset", "label", "is_val", "wnid")
 
 Files = list[tuple[Path, int]]
+Arrays = dict[str, NDArray[Any]]
 
 
 def load_tiny_imagenet(split: str, path: Path | None = None) -> LabelledImages:
@@ -37,9 +39,14 @@ def load_tiny_imagenet(split: str, path: Path | None = None) -> LabelledImages:
     Raises:
         UserError: no path, a path in neither form, or damaged content.
     """
-    classes = read_classes(path)
-    assert path is not None  # noqa: S101 - the classes were read from it
-    images, labels = _read_npz(path, split) if path.is_file() else _read_folder(path, split, classes)
+    if path is not None and path.is_file():
+        arrays = _arrays(path)
+        classes = _named(arrays)
+        images, labels = _of_split(path, arrays, split)
+    else:
+        classes = read_classes(path)
+        assert path is not None  # noqa: S101 - the classes were read from it
+        images, labels = _read_folder(path, split, classes)
     if len(images) == 0:
         raise UserError(f"{path} holds no {split} images; name one that does.")
     return LabelledImages.of_classes("tiny_imagenet", split, images, labels, classes, MEAN, STD)
@@ -54,18 +61,27 @@ def read_classes(path: Path | None) -> tuple[str, ...]:
     if path is None:
         raise UserError("Tiny ImageNet is not part of this repository; name its folder or .npz file as the data path.")
     if path.is_file():
-        arrays = read_npz(path)
-        if not set(ARRAYS) <= arrays.keys():
-            raise UserError(f"{path} holds {sorted(arrays)}; expected {', '.join(ARRAYS)}.")
-        return tuple(map(str, arrays["wnid"].tolist()))
+        return _named(_arrays(path))
     classes = tuple(sorted(found.name for found in (path / "train").glob("n*") if (found / "images").is_dir()))
     if not classes:
         raise UserError(f"{path} is not Tiny ImageNet: expected train/nXXXXXXXX/images/, or an .npz file.")
     return classes
 
 
-def _read_npz(path: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _arrays(path: Path) -> Arrays:
     arrays = read_npz(path)
+    if not set(ARRAYS) <= arrays.keys():
+        raise UserError(f"{path} holds {sorted(arrays)}; expected {', '.join(ARRAYS)}.")
+    return arrays
+
+
+def _named(arrays: Arrays) -> tuple[str, ...]:
+    """Return the WordNet IDs of the classes in an archive."""
+    return tuple(map(str, arrays["wnid"].tolist()))
+
+
+def _of_split(path: Path, arrays: Arrays, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the images and labels of one split of an archive."""
     labels, held = (whole_numbers(path, name, arrays[name]) for name in ("label", "is_val"))
     if len(labels) != len(held) or (len(labels) and not 0 <= labels.min() <= labels.max() < len(arrays["wnid"])):
         raise UserError(f"{path} holds labels that do not fit its {len(arrays['wnid'])} classes; get it again.")

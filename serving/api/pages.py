@@ -8,24 +8,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from serving.api.predict import choice_of
-from serving.api.state import state_of
+from clustnet.page_headers import PAGE_HEADERS
+from serving.api.state import asked_model, state_of
 from serving.headers import RANGE, field_name
 from serving.metrics.metrics import DEFERRED, exposition
-from serving.models.catalogue import ServedModel
 from serving.refusals import Refusal, quote, unknown_path
 from serving.routes import MODEL_CARD
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
 FILES = StaticFiles(directory=STATIC)
-# A page loads nothing from elsewhere and runs nothing written into it.
-SAFE = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+SAFE = PAGE_HEADERS | {
     # A browser checks whether a file has changed, so that no page mixes two releases.
     "Cache-Control": "no-cache",
 }
@@ -43,12 +35,12 @@ async def show_file(request: Request) -> Response:
 
 async def show_model(request: Request) -> Response:
     """Answer a model's card: the one that the query names, or else the default model's."""
-    return JSONResponse(_model(request).card | {"feedback": state_of(request).feedback is not None}, headers=SAFE)
+    return JSONResponse(asked_model(request).card | {"feedback": state_of(request).feedback is not None}, headers=SAFE)
 
 
 async def show_example(request: Request) -> Response:
     """Answer a typical training image of a subtype; both are counted from 0."""
-    model = _model(request)
+    model = asked_model(request)
     image = model.examples.get(request.scope["path"].removeprefix("/"))
     if image is None:
         message = f"The model '{model.manifest.name}' has no example {quote(request.scope['path'])}"
@@ -81,11 +73,6 @@ async def show_readiness(request: Request) -> Response:
     if fault:
         raise Refusal(503, "not_ready", fault)
     return PlainTextResponse("\n")
-
-
-def _model(request: Request) -> ServedModel:
-    """Return the model that the query names, or else the default model."""
-    return state_of(request).models.now.find(*choice_of(request.query_params))
 
 
 async def _file(request: Request, name: str) -> Response:

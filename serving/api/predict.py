@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from clustnet.bundles.preparation import ImageError, decode, prepare_image
 from serving.api.inference import compute, predict_kept, unpacked
 from serving.api.inputs import check_json, read_images
 from serving.api.responses import PredictImageResponse, PredictResponse, as_json, model_of, predictions_of
-from serving.api.state import state_of
+from serving.api.state import asked_model, state_of
 from serving.api.uploads import read_upload
 from serving.headers import CONTENT_TYPE, header
 from serving.middleware.tracing import step
@@ -34,11 +33,6 @@ async def predict_image(request: Request) -> Response:
     """Prepare an image file as the model's training images were, and predict it."""
     # Never at once, as a small file may hold a large image.
     return await compute(request, _answer_image, small_bytes=0)
-
-
-def choice_of(query: QueryParams) -> tuple[str | None, str | None]:
-    """Return the model and the version of ``?model=NAME&version=V``, None for what is not there or empty."""
-    return query.get("model") or None, query.get("version") or None
 
 
 def _answer(request: Request, body: bytes) -> Response:
@@ -74,9 +68,8 @@ def _prepared(request: Request, body: bytes, spec: InputSpec) -> NDArray[np.uint
 
 
 def _model(request: Request) -> ServedModel:
-    """Return the model that the query names, or the default one."""
-    choice = choice_of(request.query_params) if request.scope["query_string"] else (None, None)
-    model = state_of(request).models.now.find(*choice)
+    """Return the model that the query names, or the default one, if it is ready."""
+    model = asked_model(request)
     model.check_ready()
     return model
 

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from serving.api.feedback_store import FeedbackStore
 from serving.gate import Gate
 from serving.metrics.drift import Watch
+from serving.models.catalogue import ServedModel
 from serving.models.models import Models
 from serving.settings import Settings
 
@@ -40,3 +41,14 @@ def state_of(request: Request) -> State:
     """Return the state of the application that answers a request."""
     state: State = request.app.state.service
     return state
+
+
+def asked_model(request: Request) -> ServedModel:
+    """Return the model of ``?model=NAME&version=V``, by default the newest version of the default model.
+
+    Raises:
+        Refusal: 404, there is no such model or version.
+    """
+    # To parse an empty query costs as much as the look-up.
+    query = request.query_params if request.scope["query_string"] else {}
+    return state_of(request).models.now.find(query.get("model") or None, query.get("version") or None)

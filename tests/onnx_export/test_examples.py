@@ -12,7 +12,7 @@ from PIL import Image
 from clustnet.bundles.bundle import Bundle, example_file
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictor
-from onnx_export.examples import EXAMPLES, jpeg
+from onnx_export.examples import EXAMPLES, small_jpeg
 from onnx_export.export import export
 
 Run = Callable[[str], Path]
@@ -46,5 +46,5 @@ def test_examples_may_be_left_out(run: Run, bundle: Any, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("shape", "size"), [((28, 28), (28, 28)), ((300, 150, 3), (64, 128))])
 def test_examples_are_small(shape: tuple[int, ...], size: tuple[int, int]) -> None:
-    image = Image.open(io.BytesIO(jpeg(np.zeros(shape, np.uint8))))
+    image = Image.open(io.BytesIO(small_jpeg(np.zeros(shape, np.uint8))))
     assert (image.format, image.size) == ("JPEG", size)

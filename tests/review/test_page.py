@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.chromium import CHROMIUM, drag, headless
 from tests.review.runs import write_run
 
-CHROMIUM = Path("/usr/bin/chromium")
 REPOSITORY = Path(__file__).resolve().parents[2]
 # In milliseconds; a busy machine is no fault.
 PATIENCE = 60_000
@@ -44,10 +44,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with headless() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -194,15 +192,7 @@ def test_the_lasso_selects_images(open_page: Open) -> None:
     page = open_page()
     page.keyboard.press("2")
     expect(page.locator("#map-state")).to_have_text(re.compile("^Drag around"))
-    box = page.locator("#canvas").bounding_box()
-    assert box
-    corners = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99)]
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=5)
-    page.mouse.up()
+    drag(page, "#canvas", [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99)])
     expect(page.locator("#chosen")).to_have_text("24 images selected")
 
 

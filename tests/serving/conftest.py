@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from starlette.testclient import TestClient
 
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.predictor import Predictor
 from serving.app import build_app
 from serving.settings import Settings
-from tests.serving.drawing import CHROMIUM
+from tests.chromium import headless
 from tests.synthetic import made_up_drift, write_bundle
 
 # Arguments of ``write_bundle``: two coarse labels in grey, three in colour without names, and a single one.
@@ -32,10 +32,8 @@ def drift_of(kind: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium; of a module, as Playwright's event loop would hinder other modules' tests."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with headless() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,9 @@ from clustnet.bundles.evaluation_file import EVALUATION
 from clustnet.datasets import LabelledImages
 from serving.keys.keys import make_key
 from serving.settings import SHIPPED_BUNDLE
+from tests.chromium import CHROMIUM
 from tests.serving.conftest import KINDS
-from tests.serving.drawing import CHROMIUM, draw
+from tests.serving.drawing import draw
 from tests.serving.images import drawing
 from tests.serving.server import REPOSITORY, running_service
 from tests.synthetic import with_evaluation, write_bundle

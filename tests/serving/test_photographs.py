@@ -10,8 +10,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
+from tests.chromium import CHROMIUM
 from tests.serving.conftest import KINDS, drift_of
-from tests.serving.drawing import CHROMIUM
 from tests.serving.images import encoded
 from tests.serving.server import running_service
 from tests.synthetic import with_examples, write_bundle

@@ -8,11 +8,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from onnx_export.export import export
 from serving.keys.keys import make_key
-from tests.serving.drawing import CHROMIUM
+from tests.chromium import CHROMIUM, headless
 from tests.serving.server import running_server
 from tests.training.grow.made import CLASSES, ENOUGH, picture, recipe_of, write_folder
 from training.grow.growing import grow
@@ -71,8 +71,7 @@ def test_added_modules_leave_old_answers_as_they_are(versions: list[Path], tmp_p
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not there")
 def test_page_shows_the_way_through_the_tree(versions: list[Path], tmp_path: Path) -> None:
     Image.fromarray(picture("rock", np.random.default_rng(7))).save(tmp_path / "rock.png")
-    with running_server(versions[1]) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    with running_server(versions[1]) as server, headless() as browser:
         page = browser.new_page()
         faults: list[str] = []
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -84,4 +83,3 @@ def test_page_shows_the_way_through_the_tree(versions: list[Path], tmp_path: Pat
         expect(page.locator("#routing li.best .name")).to_have_text("rock")
         expect(page.locator("#classes")).to_be_hidden()
         assert faults == []
-        browser.close()

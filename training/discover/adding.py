@@ -26,7 +26,7 @@ from training.discover.found import found_by_discover
 from training.discover.progress import show
 from training.discover.reading import IMAGES, THUMBNAILS, Image
 from training.discover.recipes import VIEWS
-from training.discover.resuming import NEVER, REVIEWED, Resumed, ReviewedImage, link, link_all, save_thumbnails
+from training.discover.resuming import NEVER, REVIEWED, Resumed, ReviewedImage, link_all
 from training.discover.sources import entries
 from training.discover.steps import LISTING, REPRESENTATIONS
 from training.discover.weighting import joined
@@ -64,9 +64,9 @@ class Added(Resumed):
         with replacing_folder(self.run / IMAGES) as folder:
             link_all(self.before, rows, old, folder)
             for place, image in zip(places, new, strict=True):
-                link(self.added / IMAGES / listed[place].image, folder / image.image)
+                reading.link(self.added / IMAGES / listed[place].image, folder / image.image)
         thumbnails = np.load(self.before / THUMBNAILS)[[row.place for row in rows]]
-        save_thumbnails(self.run, np.concatenate([thumbnails, np.load(self.added / THUMBNAILS)[places]]))
+        reading.save_thumbnails(self.run, np.concatenate([thumbnails, np.load(self.added / THUMBNAILS)[places]]))
         added = [ReviewedImage(NEVER, image.file, "", "", 0, "") for image in new]
         reading.write_rows(self.run / REVIEWED, ReviewedImage._fields, [*rows, *added])
         before = reading.load_problems(self.before)

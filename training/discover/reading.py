@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import MAX_NAME_CHARACTERS
 from clustnet.bundles.groups import ALL
@@ -101,10 +102,9 @@ def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list
     divided = {entry.label for entry, _ in used} != {ALL}
     with replacing_folder(run / IMAGES) as folder:
         for entry, _ in used:
-            _link(entry.path, folder / _place(entry, divided))
+            link(entry.path, folder / _place(entry, divided))
     thumbnails = np.frombuffer(b"".join(seen.thumbnail for _, seen in used), np.uint8)
-    with replacing(run / THUMBNAILS) as temporary, temporary.open("wb") as file:
-        np.save(file, thumbnails.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+    save_thumbnails(run, thumbnails.reshape(-1, THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     write_lists(run, [_image(*pair, divided) for pair in used], problems)
     (run / JOURNAL).unlink(missing_ok=True)
     return problems
@@ -262,7 +262,13 @@ def _image(entry: Entry, seen: Glance, divided: bool) -> Image:
     return Image(entry.name, _place(entry, divided), entry.split, entry.label, seen.sha256, *size)
 
 
-def _link(file: Path, path: Path) -> None:
+def save_thumbnails(run: Path, thumbnails: NDArray[np.uint8]) -> None:
+    """Write the thumbnails of a run's images, uint8 [N, 16, 16]."""
+    with replacing(run / THUMBNAILS) as temporary, temporary.open("wb") as file:
+        np.save(file, thumbnails)
+
+
+def link(file: Path, path: Path) -> None:
     """Put an image into the run: a link to its file, or a copy where there are no links."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

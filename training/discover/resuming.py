@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clustnet.corrections.actions import LEAVING_OUT, MarkImages, Rename
 from clustnet.corrections.log import LOG
@@ -21,7 +20,7 @@ from clustnet.corrections.session import Session
 from clustnet.corrections.state import Review
 from clustnet.encoders.cache import copy_embeddings
 from clustnet.errors import UserError
-from clustnet.files import replacing, replacing_folder, write_text
+from clustnet.files import replacing_folder, write_text
 from training.discover import clustering, embedding, reading
 from training.discover.collection import CLUSTERS, Collection
 from training.discover.found import found_by_discover, is_discovered
@@ -84,7 +83,7 @@ class Resumed(Discovery):
         rows, moved, problems = self._take(session.review)
         with replacing_folder(self.run / IMAGES) as folder:
             link_all(self.before, rows, moved, folder)
-        save_thumbnails(self.run, np.load(self.before / THUMBNAILS)[[row.place for row in rows]])
+        reading.save_thumbnails(self.run, np.load(self.before / THUMBNAILS)[[row.place for row in rows]])
         reading.write_rows(self.run / REVIEWED, ReviewedImage._fields, rows)
         write_text(self.run / LISTING, (self.before / LISTING).read_text(encoding="utf-8"))
         reading.write_lists(self.run, moved, [*reading.load_problems(self.before), *problems])
@@ -225,19 +224,4 @@ def link_all(before: Path, rows: Sequence[ReviewedImage], images: Sequence[Image
     """Put images of an earlier run into a folder."""
     old = reading.load_files(before)
     for row, image in zip(rows, images, strict=True):
-        link(before / IMAGES / old[row.place].image, folder / image.image)
-
-
-def save_thumbnails(run: Path, thumbnails: NDArray[np.uint8]) -> None:
-    """Write the thumbnails of a run's images, uint8 [N, 16, 16]."""
-    with replacing(run / THUMBNAILS) as temporary, temporary.open("wb") as file:
-        np.save(file, thumbnails)
-
-
-def link(source: Path, path: Path) -> None:
-    """Put a file at a path: a link to where it is, or a copy where there are no links."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        path.symlink_to(source.resolve())
-    except (OSError, NotImplementedError):
-        shutil.copyfile(source, path)
+        reading.link(before / IMAGES / old[row.place].image, folder / image.image)

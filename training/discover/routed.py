@@ -1,7 +1,5 @@
 """What a run of any method found, as the review begins with it: the subtypes are the cells in use."""
 
-import csv
-
 import numpy as np
 
 from clustnet.corrections.state import Found, Subtype
@@ -10,7 +8,7 @@ from clustnet.datasets.folder_layout import TEST, TRAIN
 from clustnet.errors import UserError
 from clustnet.files import shown
 from training.discover.found import found_of
-from training.discover.subtypes import Assignment, Routing, assigned
+from training.discover.subtypes import Assignment, Routing, assigned, read_routing
 from training.runs.run_folder import RunFolder
 
 
@@ -60,9 +58,4 @@ def _routing(folder: RunFolder, split: LabelledImages) -> Routing:
     path = folder.path / "images" / f"epoch_{folder.last_epoch():03}_{name}.csv"
     if not path.is_file():
         raise UserError(f"{path} is missing, so there is nothing to review; train the run to its end.")
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    numbers = [place for place, column in enumerate(header) if column.startswith(("log_probability_", "routing_"))]
-    values = np.array([[row[place] for place in numbers] for row in rows], np.float64)
-    labels = sum(column.startswith("log_probability_") for column in header)
-    return Routing(names_of(split), values[:, :labels].argmax(axis=1), values[:, labels:].astype(np.float32))
+    return read_routing(path)._replace(files=names_of(split))

@@ -88,7 +88,7 @@ def _tile(path: Path) -> Image.Image:
 
 
 def jpeg(image: Image.Image) -> bytes:
-    """Return an image as JPEG."""
+    """Return an image, grey or RGB, as a JPEG file."""
     content = io.BytesIO()
     image.save(content, "JPEG", quality=85)
     return content.getvalue()

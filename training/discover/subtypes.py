@@ -87,7 +87,7 @@ class Routing(NamedTuple):
 
 
 def read_routing(path: Path) -> Routing:
-    """Return the table of images that a run wrote after its last epoch.
+    """Return the table of images that a run wrote after its last epoch; no files where images have none.
 
     Raises:
         UserError: it is missing.
@@ -96,10 +96,15 @@ def read_routing(path: Path) -> Routing:
         raise UserError(f"{path} is missing; remove the run's folder and begin again.")
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    numbers = np.array([row[3:] for row in rows], np.float64)
-    label = [name.startswith("log_probability_") for name in header[3:]]
-    experts = [name.startswith("routing_") for name in header[3:]]
-    return Routing([row[0] for row in rows], numbers[:, label].argmax(axis=1), numbers[:, experts].astype(np.float32))
+    files = [row[0] for row in rows] if header[0] == "file" else []
+    label, experts = (_columns(header, rows, word) for word in ("log_probability_", "routing_"))
+    return Routing(files, label.argmax(axis=1), experts.astype(np.float32))
+
+
+def _columns(header: Sequence[str], rows: Sequence[Sequence[str]], word: str) -> NDArray[np.float64]:
+    """Return the columns whose names begin with a word, float64 [N, columns]."""
+    places = [place for place, name in enumerate(header) if name.startswith(word)]
+    return np.array([[row[place] for place in places] for row in rows], np.float64)
 
 
 def assigned(

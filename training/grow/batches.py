@@ -9,10 +9,10 @@ from torch import Tensor
 
 from clustnet.bundles.groups import UNKNOWN
 from clustnet.datasets.folder_layout import TRAIN
+from training.data.sampling import Groups, balanced
 from training.grow.config import GrowRecipe
 from training.grow.data import GrowImages
 from training.grow.hierarchy import Labels
-from training.grow.sampling import Groups, balanced
 from training.grow.streams import stream
 
 
@@ -104,7 +104,7 @@ class JointBatches:
         self.steps = steps
         self._size = recipe.optimisation.batch_size
         self._nodes, self._leaf = nodes, torch.from_numpy(images.leaf)
-        self._targets = {node: torch.from_numpy(images.hierarchy.targets(node)) for node in nodes}
+        self._targets = {node: torch.from_numpy(images.targets[node]) for node in nodes}
         self._groups = _nested(images, (), nodes)
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ from clustnet.files import expanded
 from training.recipe.messages import explain
 from training.recipe.parts import BelowOne, Count, NotNegative, Part, Positive
 from training.recipe.recipe import SEEDS, Augmentation, Side
-from training.recipe.yaml_text import read_yaml, write_yaml
+from training.recipe.yaml_text import read_mapping, write_yaml
 
 METHOD = "grow"
 FilePath = Annotated[Path, AfterValidator(expanded)]
@@ -186,14 +186,7 @@ def read_grow_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> 
     Raises:
         UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
     """
-    try:
-        content = read_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The recipe {path} cannot be read ({error}); name a YAML file such as configs/grow/tiny_imagenet.yaml."
-        ) from None
-    if not isinstance(content, dict):
-        raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in configs/grow/ are.")
+    content = read_mapping(path, "configs/grow/tiny_imagenet.yaml", "configs/grow/")
     _look_beside(content, path.parent)
     for key, value in (overrides or {}).items():
         _lay_over(content, key, value)

@@ -44,12 +44,13 @@ class GrowImages:
 
     def members(self, node: Labels, split: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the images of a split that belong to a node, and the child that each belongs to, both int64 [M]."""
-        child = self._targets[node][self.leaf]
+        child = self.targets[node][self.leaf]
         places = np.flatnonzero((child != UNKNOWN) & (self.split == split))
         return places, child[places]
 
     @cached_property
-    def _targets(self) -> dict[Labels, NDArray[np.int64]]:
+    def targets(self) -> dict[Labels, NDArray[np.int64]]:
+        """The child of each inner node that each class belongs to, int64 [C]; see ``Hierarchy.targets``."""
         return {node: self.hierarchy.targets(node) for node in self.hierarchy.inner}
 
 

@@ -14,18 +14,16 @@
     matrix.png, curves.png
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clustnet.errors import UserError
-from clustnet.files import replacing, shown, write_text
+from clustnet.files import shown, write_text
 from training.grow.config import METHOD, GrowRecipe, read_grow_recipe
 from training.grow.network import GrownNetwork, network_of
 from training.recipe.yaml_text import read_yaml
+from training.runs.checkpoint import load_state, save_state
 
 RECIPE, UNFINISHED = "recipe.yaml", "unfinished.pt"
 
@@ -70,10 +68,7 @@ class GrowRun:
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
-        content = io.BytesIO()
-        torch.save(dict(state), content)
-        with replacing(self.path / "checkpoints" / name) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        save_state(self.path / "checkpoints" / name, state)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Return a checkpoint, tensors and plain values alone; None where there is none.
@@ -82,15 +77,7 @@ class GrowRun:
             UserError: it is damaged.
         """
         path = self.path / "checkpoints" / name
-        if not path.is_file():
-            return None
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # noqa: BLE001 - on damaged files zipfile and torch raise a dozen types
-            raise UserError(
-                f"The checkpoint {shown(path)} is damaged; remove it to go on from the one before."
-            ) from None
-        return state
+        return load_state(path) if path.is_file() else None
 
     def last_step(self) -> int | None:
         """Return the number of the last finished step, 0 for what the run began with; None before that."""

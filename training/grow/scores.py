@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clustnet.bundles.tree import walk
+from clustnet.bundles.tree import leaves, walk
 from training.grow.data import GrowImages
 from training.grow.hierarchy import Hierarchy, Labels, common
 from training.grow.network import GrownNetwork
@@ -122,12 +122,11 @@ def score_walks(network: GrownNetwork, images: GrowImages, split: str) -> WalkSc
         network.label_probability(network.all_logits(network.normalise(images.images[part])))
         for part in torch.split(places, BATCH_IMAGES)
     ]
-    steps = walk(network.parents, torch.cat(parts).numpy())
-    leaves = steps.max(axis=1) if steps.shape[1] == 1 else np.array([row[row >= 0][-1] for row in steps])
+    found = leaves(walk(network.parents, torch.cat(parts).numpy()))
     labels, learnt = network.labels, set(network.learnt)
     frontier = Hierarchy(tuple(sorted(label for label in labels if label not in learnt)))
     truth = [_at_frontier(images.hierarchy.leaves[leaf], learnt) for leaf in images.leaf[places.numpy()]]
-    return walk_scores([labels[leaf] for leaf in leaves], truth, frontier)
+    return walk_scores([labels[leaf] for leaf in found], truth, frontier)
 
 
 def walk_scores(found: Sequence[Labels], truth: Sequence[Labels], hierarchy: Hierarchy) -> WalkScores:

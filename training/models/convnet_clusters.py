@@ -14,7 +14,7 @@ from training.models.batch_norm import BatchNorm1d
 from training.models.config import ConvNetModel
 from training.models.convnets import ConvNet
 from training.models.encoder import Normalise
-from training.models.mixture import GatedExperts, MixtureOutput, certain_logits, coarse_probability
+from training.models.mixture import ClusterExperts, MixtureOutput
 
 
 class Classifier(nn.Module):
@@ -65,10 +65,8 @@ class Centroids(nn.Module):
         return self.logits(self.project(features))
 
 
-class ConvNetClusters(GatedExperts):
+class ConvNetClusters(ClusterExperts):
     """A convolutional network and the posterior over E clusters of its features, which is the routing distribution.
-
-    Expert e stands for the coarse label of cluster e and predicts it for every image.
 
     Args:
         model: the recipe's model part.
@@ -79,38 +77,25 @@ class ConvNetClusters(GatedExperts):
     """
 
     encoder: ConvNet
-    cluster_labels: Tensor
-    experts_learn = False
 
     def __init__(
         self, model: ConvNetModel, clusters: Sequence[int], channels: int, mean: Sequence[float], std: Sequence[float]
     ) -> None:
-        super().__init__()
-        self.label_count = len(clusters)
+        super().__init__(clusters)
         self.normalise = Normalise(mean, std)
         self.encoder = ConvNet(model, channels)
         sizes = self.encoder.features, sum(clusters)
         self.head: Classifier | Centroids = (
             Centroids(*sizes, model.projection, model.temperature) if model.version == 2 else Classifier(*sizes)
         )
-        labels = torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters))
-        self.register_buffer("cluster_labels", labels)
         self.to(memory_format=torch.channels_last)
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
         """Do as ``route`` with the features of the images, float32 [N, D]."""
         log_routing = self.head(embeddings).float().log_softmax(dim=1)
-        return MixtureOutput(log_routing, self._logits().expand(embeddings.shape[0], -1, -1))
+        return self.output(log_routing)
 
     def gate(self, images: Tensor) -> Tensor:
         """Return the posterior over the clusters, float32 [N, E]."""
         logits: Tensor = self.head(self.encoder(self.normalise(images)))
         return logits.softmax(dim=1)
-
-    def expert(self, index: int, images: Tensor) -> Tensor:
-        """Return the distribution over the coarse labels that every image of a cluster has, float32 [N, K]."""
-        return coarse_probability(self._logits()[index]).expand(images.shape[0], -1)
-
-    def _logits(self) -> Tensor:
-        """Return the free logits of each cluster's coarse label, float32 [E, L]."""
-        return certain_logits(self.cluster_labels, self.label_count)

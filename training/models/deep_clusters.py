@@ -9,13 +9,11 @@ from training.losses.student_t import soft_assignment
 from training.models.architecture import Architecture
 from training.models.autoencoder import Encoder
 from training.models.encoder import Normalise
-from training.models.mixture import GatedExperts, MixtureOutput, certain_logits, coarse_probability
+from training.models.mixture import ClusterExperts, MixtureOutput
 
 
-class DeepClusters(GatedExperts):
+class DeepClusters(ClusterExperts):
     """An encoder and the centroids of E clusters; the soft assignment to them is the routing distribution.
-
-    Expert e stands for the coarse label of cluster e and predicts it for every image.
 
     Args:
         architecture: of the encoder.
@@ -26,19 +24,14 @@ class DeepClusters(GatedExperts):
 
     normalise: Normalise
     encoder: Encoder
-    cluster_labels: Tensor
-    experts_learn = False
 
     def __init__(
         self, architecture: Architecture, clusters: Sequence[int], mean: Sequence[float], std: Sequence[float]
     ) -> None:
-        super().__init__()
-        self.label_count = len(clusters)
+        super().__init__(clusters)
         self.normalise = Normalise(mean, std)
         self.encoder = Encoder(architecture)
         self.centroids = nn.Parameter(torch.zeros(sum(clusters), architecture.embedding))
-        labels = torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters))
-        self.register_buffer("cluster_labels", labels)
         self.to(memory_format=torch.channels_last)
 
     def resize(self, clusters: int) -> None:
@@ -55,16 +48,8 @@ class DeepClusters(GatedExperts):
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:  # noqa: ARG002 - as the base does
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         routing = soft_assignment(embeddings, self.centroids)
-        return MixtureOutput(routing.log(), self._logits().expand(embeddings.shape[0], -1, -1))
+        return self.output(routing.log())
 
     def gate(self, images: Tensor) -> Tensor:
         """Return the soft assignment of images to the clusters, float32 [N, E]."""
         return soft_assignment(self.embed(images), self.centroids)
-
-    def expert(self, index: int, images: Tensor) -> Tensor:
-        """Return the distribution over the coarse labels that every image of a cluster has, float32 [N, K]."""
-        return coarse_probability(self._logits()[index]).expand(images.shape[0], -1)
-
-    def _logits(self) -> Tensor:
-        """Return the free logits of each cluster's coarse label, float32 [E, L]."""
-        return certain_logits(self.cluster_labels, self.label_count)

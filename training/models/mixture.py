@@ -91,6 +91,34 @@ class GatedExperts(nn.Module):
         raise NotImplementedError
 
 
+class ClusterExperts(GatedExperts):
+    """Experts that stand for clusters: each predicts the coarse label of its cluster for every image.
+
+    Args:
+        clusters: how many each of the K coarse labels has, in order.
+    """
+
+    experts_learn = False
+
+    def __init__(self, clusters: Sequence[int]) -> None:
+        super().__init__()
+        self.label_count = len(clusters)
+        labels = torch.repeat_interleave(torch.arange(len(clusters)), torch.tensor(clusters))
+        self.register_buffer("cluster_labels", labels)
+
+    def output(self, log_routing: Tensor) -> MixtureOutput:
+        """Return what the mixture computes for images that are routed so, float32 [N, E]."""
+        return MixtureOutput(log_routing, self._logits().expand(log_routing.shape[0], -1, -1))
+
+    def expert(self, index: int, images: Tensor) -> Tensor:
+        """Return the distribution over the coarse labels that every image of a cluster has, float32 [N, K]."""
+        return coarse_probability(self._logits()[index]).expand(images.shape[0], -1)
+
+    def _logits(self) -> Tensor:
+        """Return the free logits of each cluster's coarse label, float32 [E, L]."""
+        return certain_logits(self.cluster_labels, self.label_count)
+
+
 class MixtureOfExperts(GatedExperts):
     """A CNN gate over E experts.
 

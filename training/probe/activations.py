@@ -17,7 +17,8 @@ from training.engine.seeding import DrawingFrom, generator_of
 from training.models.build import build_network
 from training.models.inference import batches, evaluating
 from training.models.mixture import GatedExperts
-from training.models.spec import NetworkSpec
+from training.models.spec import ImageSpec, NetworkSpec
+from training.runs.run_folder import RunFolder
 
 # Values that an image has after pooling, at most.
 MOST_VALUES = 9_600
@@ -27,6 +28,20 @@ EMBEDDING = "embedding"
 SETTLING_IMAGES = 1_000
 
 Floats = NDArray[np.float32]
+
+
+def image_spec(folder: RunFolder) -> ImageSpec:
+    """Return the spec of a run's network, which reads images.
+
+    Raises:
+        UserError: no finished run, or one that reads embeddings.
+    """
+    spec = folder.spec()
+    if not isinstance(spec, ImageSpec):
+        raise UserError(
+            f"{folder.path} reads the embeddings of an encoder, without convolutions; name a run on images."
+        )
+    return spec
 
 
 def layers_of(model: GatedExperts, image: NDArray[np.uint8]) -> dict[str, nn.Module]:

@@ -13,8 +13,7 @@ from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from training.data.data import load_split
 from training.models.mixture import GatedExperts
-from training.models.spec import ImageSpec
-from training.probe.activations import activations, layers_of, pixels, untrained
+from training.probe.activations import activations, image_spec, layers_of, pixels, untrained
 from training.probe.classifiers import linear_probe, neighbour_accuracy
 from training.recipe.recipe import Data
 from training.runs.run_folder import RunFolder
@@ -64,11 +63,7 @@ def probe(folder: RunFolder, splits: Splits, wanted: Sequence[str] = ALL, seed: 
     Raises:
         UserError: no finished run, one without convolutions, a layer that it does not have, or images of another shape.
     """
-    model, spec = folder.load_network(), folder.spec()
-    if not isinstance(spec, ImageSpec):
-        raise UserError(
-            f"{folder.path} reads the embeddings of an encoder, without convolutions; name a run on images."
-        )
+    model, spec = folder.load_network(), image_spec(folder)
     _check_shape(splits, spec.image_shape)
     before = untrained(spec, folder.recipe().seed, splits.train.images)
     layers, others = (layers_of(network, splits.train.images[0]) for network in (model, before))

@@ -15,7 +15,7 @@ from training import methods
 from training.recipe.messages import explain, field_of, nearest
 from training.recipe.parts import Part, choices, is_list, plain
 from training.recipe.recipe import FOLDER, GIVEN, BaseRecipe, Data
-from training.recipe.yaml_text import read_yaml
+from training.recipe.yaml_text import read_mapping, read_yaml
 
 DEFAULT_METHOD = "clustnet"
 # No method of a gate and experts: another command reads its recipes.
@@ -33,14 +33,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> BaseR
     Raises:
         UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
     """
-    try:
-        content = read_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The recipe {path} cannot be read ({error}); name a YAML file such as those in configs/."
-        ) from None
-    if not isinstance(content, dict):
-        raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in configs/ are.")
+    content = read_mapping(path, "those in configs/", "configs/")
     if not _is_run(path.parent):
         _look_beside(content, path.parent)
     for key, value in (overrides or {}).items():

@@ -7,6 +7,7 @@ Nothing here needs torch.
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -128,3 +129,23 @@ def _walk(content: Any) -> None:
     """
     for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
         _walk(inner)
+
+
+def read_mapping(path: Path, example: str, folder: str) -> dict[str, Any]:
+    """Return the keys and values of a recipe's file.
+
+    Args:
+        path: the file.
+        example: what may be named instead, for the error.
+        folder: where there are such files, for the error.
+
+    Raises:
+        UserError: the file cannot be read, or holds no YAML mapping.
+    """
+    try:
+        content = read_yaml(path.read_text(encoding="utf-8"), f"The recipe {path}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"The recipe {path} cannot be read ({error}); name a YAML file such as {example}.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"The recipe {path} must be a mapping of keys to values, as those in {folder} are.")
+    return content

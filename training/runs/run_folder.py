@@ -16,10 +16,8 @@ With restarts each is such a run in a folder of its own, beside recipe.yaml and 
 """
 
 import csv
-import io
 import json
 import shutil
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
@@ -27,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
@@ -39,6 +36,7 @@ from training.models.mixture import GatedExperts
 from training.models.spec import NetworkSpec, read_spec
 from training.recipe.reading import read_recipe
 from training.recipe.recipe import BaseRecipe
+from training.runs.checkpoint import load_state, save_state
 
 Row = dict[str, Any]
 # Which of a run's restarts was kept.
@@ -128,11 +126,7 @@ class RunFolder:
 
     def save_checkpoint(self, epoch: int, state: Mapping[str, Any]) -> None:
         """Write the checkpoint of a finished epoch."""
-        # In memory first, as torch's own writer says of a full disk that a position is wrong.
-        content = io.BytesIO()
-        torch.save(dict(state), content)
-        with replacing(self.checkpoint(epoch)) as temporary:
-            temporary.write_bytes(content.getbuffer())
+        save_state(self.checkpoint(epoch), state)
 
     def last_epoch(self) -> int:
         """Return the last epoch with a checkpoint, 0 for none."""
@@ -148,12 +142,7 @@ class RunFolder:
         path = self.checkpoint(epoch)
         if not path.is_file():
             raise UserError(f"{self.path} has no finished epoch yet; train it first.")
-        try:
-            _check_crc(path)
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception:  # noqa: BLE001 - on damaged files zipfile and torch raise a dozen types
-            raise UserError(f"The checkpoint {path} is damaged; remove it to go on from the one before.") from None
-        return state
+        return load_state(path)
 
     def spec(self, epoch: int | None = None) -> NetworkSpec:
         """Return the spec of the network of an epoch, by default the last.
@@ -241,14 +230,6 @@ def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
     with suppress(OSError):
         for folder in folders:
             folder.rmdir()
-
-
-def _check_crc(path: Path) -> None:
-    """Raise where an entry does not have its CRC-32, which ``torch.load`` does not look at."""
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise zipfile.BadZipFile(damaged)
 
 
 def _number(text: str) -> Any:

@@ -12,8 +12,7 @@ from clustnet.errors import UserError
 from clustnet.pages import data_url, render
 from training.models.inference import Routed, route
 from training.models.mixture import GatedExperts
-from training.models.spec import ImageSpec
-from training.probe.activations import EMBEDDING, activations, layers_of
+from training.probe.activations import EMBEDDING, activations, image_spec, layers_of
 from training.runs.run_folder import RunFolder
 from training.visualize.ascent import ascend
 from training.visualize.tiles import highest, tiled
@@ -51,11 +50,7 @@ def visualize(folder: RunFolder, images: LabelledImages, filters: int, seed: int
     Raises:
         UserError: the run has no convolutions, or reads images of another shape.
     """
-    spec, model, recipe = folder.spec(), folder.load_network(), folder.recipe()
-    if not isinstance(spec, ImageSpec):
-        raise UserError(
-            f"{folder.path} reads the embeddings of an encoder, without convolutions; name a run on images."
-        )
+    spec, model, recipe = image_spec(folder), folder.load_network(), folder.recipe()
     if images.images.shape[1:] != spec.image_shape:
         raise UserError(f"The images of {images.name} are not of the shape that the run's network reads; name others.")
     layers = layers_of(model, images.images[0])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from clustnet.bundles import predictor as predictor_module
 from clustnet.bundles.bundle import CONDITIONAL, MANIFEST, MIXTURE, Bundle
@@ -14,6 +14,7 @@ from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, CPU, CUDA, OUTPUTS, 
 from clustnet.bundles.routing import coarse_probability, routing_weights
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
+from tests.loops import copying
 from tests.synthetic import write_bundle
 
 
@@ -162,21 +163,10 @@ def of_another_shape(graph: onnx.ModelProto) -> None:
 
 def endless(graph: onnx.ModelProto) -> None:
     """Copy the pixels again and again."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", [name], [f"{name}_after"]) for name in ("go_on", "copy")],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("copy", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_after", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("copy_after", TensorProto.FLOAT, None),
-        ],
-    )
     graph.graph.node[0].output[0] = "first_pixels"
-    graph.graph.node.insert(1, helper.make_node("Loop", ["turns", "always", "first_pixels"], ["pixels"], body=body))
+    graph.graph.node.insert(
+        1, helper.make_node("Loop", ["turns", "always", "first_pixels"], ["pixels"], body=copying())
+    )
     graph.graph.initializer.append(numpy_helper.from_array(np.array(2**62), "turns"))
     graph.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
 

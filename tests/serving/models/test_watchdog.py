@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from clustnet.bundles.bundle import MANIFEST, MIXTURE, Bundle
 from clustnet.bundles.predictor import Predictor
 from clustnet.files import sha256_of
 from serving.settings import Settings
+from tests.loops import copying
 from tests.serving.conftest import client_of
 
 
@@ -22,24 +23,11 @@ def sometimes_endless(synthetic_bundle: Path, tmp_path: Path) -> Path:
     folder = shutil.copytree(synthetic_bundle, tmp_path / "bundle")
     model = onnx.load(folder / MIXTURE)
     graph = model.graph
-    body = helper.make_graph(
-        [helper.make_node("Identity", [name], [f"{name}_after"]) for name in ("go_on", "copy")],
-        "body",
-        [
-            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
-            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("copy", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("go_on_after", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("copy_after", TensorProto.FLOAT, None),
-        ],
-    )
     graph.node[0].output[0] = "first_pixels"
     looping = [
         helper.make_node("ReduceMin", ["first_pixels"], ["darkest"], keepdims=0),
         helper.make_node("Greater", ["darkest", "grey"], ["bright"]),
-        helper.make_node("Loop", ["turns", "bright", "first_pixels"], ["pixels"], body=body),
+        helper.make_node("Loop", ["turns", "bright", "first_pixels"], ["pixels"], body=copying()),
     ]
     for place, node in enumerate(looping, 1):
         graph.node.insert(place, node)

@@ -14,14 +14,13 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 
+from clustnet.encoders.encoder import unit
 from training.methods.deepcluster.config import Assignment
 
 Floats = NDArray[np.float32]
 Clusters = NDArray[np.int64]
 # Of a principal component, as a share of the first one's.
 LEAST_VARIANCE = 1e-6
-# Keeps a row without direction from being divided by 0.
-SMALLEST_LENGTH = 1e-12
 
 
 class Assigned(NamedTuple):
@@ -50,13 +49,6 @@ def whitened(features: Floats, components: int, seed: int) -> Floats:
     rows, variances = analysis.fit_transform(features), analysis.explained_variance_
     kept = variances > LEAST_VARIANCE * variances.max()
     return unit((rows[:, kept] / np.sqrt(variances[kept])).astype(np.float32))
-
-
-def unit(rows: Floats) -> Floats:
-    """Return rows, float32 [N, D], of length 1; zeros stay zeros."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True).clip(min=SMALLEST_LENGTH)
-    scaled: Floats = (rows / lengths).astype(np.float32)
-    return scaled
 
 
 def assign(

@@ -34,7 +34,7 @@ from training.engine.processes import check_batch_size, on_first, print_once, st
 from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 from training.methods.deepcluster.assignment import Assigned, assign, figures, whitened
 from training.methods.deepcluster.config import DeepClusterRecipe
-from training.methods.deepcluster.sampling import balanced
+from training.methods.deepcluster.sampling import balanced_epoch
 from training.methods.method import DivergedError, EpochLosses, Progress, State
 from training.models.build import build_network
 from training.models.convnet_clusters import Centroids, Classifier
@@ -186,7 +186,7 @@ class DeepClusterMethod:
         order, self._generator = epoch_generators(self.recipe.seed, epoch)
         images = None
         if self.recipe.model.version == 1:
-            images = balanced(self.assigned.cpu(), order).numpy()
+            images = balanced_epoch(self.assigned.cpu(), order).numpy()
         batches = self.data.batches(self.recipe.optimisation.batch_size, order, images)
         self.model.train()
         total, seen = torch.zeros((), device=self.accelerator.device), 0

@@ -6,8 +6,10 @@ Caron et al., arXiv:1807.05520, section 3.3: without it, a network may learn a f
 import torch
 from torch import Tensor
 
+from training.data.sampling import balanced
 
-def balanced(assigned: Tensor, generator: torch.Generator) -> Tensor:
+
+def balanced_epoch(assigned: Tensor, generator: torch.Generator) -> Tensor:
     """Return as many images as there are, int64 [N], drawn so that each cluster in use has the same share.
 
     A cluster's images are taken in a random order, and again from the start where it has too few. What N leaves over
@@ -20,14 +22,5 @@ def balanced(assigned: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         Places in ``assigned``, shuffled.
     """
-    clusters = torch.bincount(assigned).nonzero().squeeze(1)
-    quota = torch.full((len(clusters),), len(assigned) // len(clusters))
-    quota[torch.randperm(len(clusters), generator=generator)[: len(assigned) % len(clusters)]] += 1
-    drawn = []
-    for cluster, count in zip(clusters.tolist(), quota.tolist(), strict=True):
-        members = (assigned == cluster).nonzero().squeeze(1)
-        rounds = -(-count // len(members))
-        orders = [members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)]
-        drawn.append(torch.cat(orders)[:count])
-    chosen = torch.cat(drawn)
-    return chosen[torch.randperm(len(chosen), generator=generator)]
+    clusters = torch.bincount(assigned).nonzero().squeeze(1).tolist()
+    return balanced([(assigned == cluster).nonzero().squeeze(1) for cluster in clusters], len(assigned), generator)

@@ -3,7 +3,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import entropy
 
-from training.methods.deepcluster.sampling import balanced
+from training.methods.deepcluster.sampling import balanced_epoch
 
 SIZES = (900, 50, 30, 15, 5)
 
@@ -21,7 +21,7 @@ def batch_entropies(labels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def test_batches_are_as_even_as_uniform_labels() -> None:
     clusters, generator = assigned(), torch.Generator().manual_seed(0)
-    found = np.concatenate([batch_entropies(clusters[balanced(clusters, generator)].numpy()) for _ in range(50)])
+    found = np.concatenate([batch_entropies(clusters[balanced_epoch(clusters, generator)].numpy()) for _ in range(50)])
     uniform = batch_entropies(np.random.default_rng(0).integers(0, 5, 50_000))
     # Without balance it is 0.44.
     np.testing.assert_allclose(found.mean(), uniform.mean(), atol=0.005)
@@ -29,7 +29,7 @@ def test_batches_are_as_even_as_uniform_labels() -> None:
 
 def test_every_cluster_has_the_same_share() -> None:
     clusters = assigned()
-    chosen = balanced(clusters, torch.Generator().manual_seed(0))
+    chosen = balanced_epoch(clusters, torch.Generator().manual_seed(0))
     assert torch.bincount(clusters[chosen]).tolist() == [200] * 5
     # A small cluster's images come again, all equally often.
     assert torch.bincount(chosen, minlength=1000)[clusters == 4].tolist() == [40] * 5
@@ -37,6 +37,6 @@ def test_every_cluster_has_the_same_share() -> None:
 
 def test_images_of_large_clusters_come_once() -> None:
     clusters = torch.tensor([0] * 7 + [2] * 4)
-    chosen = balanced(clusters, torch.Generator().manual_seed(3))
+    chosen = balanced_epoch(clusters, torch.Generator().manual_seed(3))
     assert sorted(torch.bincount(clusters[chosen], minlength=3).tolist()) in ([0, 5, 6],)
     assert torch.bincount(chosen, minlength=11)[:7].max() == 1

@@ -1,4 +1,4 @@
-"""Balanced samples: each child of a node is drawn equally often, whatever the number of its images."""
+"""Balanced samples: each group is drawn equally often, whatever the number of its images."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
 import torch
 
 from tests.training.grow.made import images_of, recipe_of
+from training.data.sampling import balanced
 from training.grow.batches import JointBatches, NodeBatches
-from training.grow.sampling import balanced
 
 
 def test_small_groups_are_drawn_as_often() -> None:
