@@ -32,9 +32,9 @@ export async function start(fault) {
 }
 
 async function refresh() {
-  if (document.hidden || busy) return;
+  if (document.hidden || waiting.length) return;
   const state = await ask(`state?after=${store.state.serial}`);
-  if (state && !busy) take(state);
+  if (state && !waiting.length) take(state);
 }
 
 function take(state) {
@@ -44,22 +44,30 @@ function take(state) {
   tell("state");
 }
 
-let busy = false;
+let last = Promise.resolve(); // the action that was sent last; the next one waits for its answer
+let waiting = []; // what is sent or waits, as text
 
-/** Send actions to the server; the page shows them only when the server has kept them. */
+/** Send actions to the server, one after the other; the page shows them only when the server has kept them. */
 async function send(path, body) {
-  if (busy) return false;
-  busy = true;
+  const text = JSON.stringify([path, body]);
+  if (waiting.includes(text)) return false; // a double click is one action
+  waiting.push(text);
   document.body.classList.add("busy");
+  const sent = last.then(() => sendNow(path, body)).finally(() => {
+    waiting = waiting.filter((other) => other !== text);
+    document.body.classList.toggle("busy", waiting.length > 0);
+  });
+  last = sent.catch(() => {}); // one that is refused does not hold up the next
+  return sent;
+}
+
+async function sendNow(path, body) {
   try {
     take(await ask(path, { expected: store.state.serial, ...body }));
     return true;
   } catch (error) {
     if (error.status === 409) take(await ask("state"));
     throw error;
-  } finally {
-    busy = false;
-    document.body.classList.remove("busy");
   }
 }
 

@@ -35,8 +35,8 @@ export const verbs = {
   async merge() {
     const ids = [...store.subtypes].sort((one, other) => weight(other) - weight(one));
     if (ids.length < 2) return said("Select two subtypes or more to merge them.");
-    await run(act({ verb: "merge", subtypes: ids }), `Merged ${ids.length} subtypes.`);
     clearSelection();
+    await run(act({ verb: "merge", subtypes: ids }), `Merged ${ids.length} subtypes.`);
   },
 
   async split(id) {
@@ -53,8 +53,8 @@ export const verbs = {
     if (!places.length) return said("Select images first.");
     const to = await askSubtype(`Move ${counted(places.length, "image")} to`, subtypeOf(places[0]));
     if (to === null) return;
-    await run(act({ verb: "move", files: places.map(fileOf), to }), `Moved ${counted(places.length, "image")}.`);
     clearSelection();
+    await run(act({ verb: "move", files: places.map(fileOf), to }), `Moved ${counted(places.length, "image")}.`);
   },
 
   /** Mark the selected images; where all have the mark already, take it back. */
@@ -62,8 +62,8 @@ export const verbs = {
     const places = [...store.images];
     if (!places.length) return said("Select images first.");
     const has = places.every((place) => markOf(place, mark.split("_").pop()) === mark);
-    await run(act({ verb: "mark", files: places.map(fileOf), mark: has ? opposite : mark }), has ? "The mark is gone." : words);
     clearSelection();
+    await run(act({ verb: "mark", files: places.map(fileOf), mark: has ? opposite : mark }), has ? "The mark is gone." : words);
   },
 
   wrong: () => verbs.mark("wrong_label", "right_label", "Marked as not of this coarse label."),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.chromium import CHROMIUM, drag, headless
 from tests.review.runs import write_run
@@ -217,6 +217,38 @@ def test_a_name_that_is_taken_is_refused(open_page: Open) -> None:
         page.locator(".subtype").nth(number).get_by_role("button", name="Name").click()
         name(page, "cat")
     expect(page.get_by_role("alert")).to_have_text(re.compile("The name 'cat' is that of animals/1"))
+
+
+def test_an_action_waits_for_the_one_before(open_page: Open) -> None:
+    page = open_page()
+    held: list[Route] = []
+    page.route("**/do", lambda route: held.append(route))  # Playwright takes no builtin
+    for number, text in enumerate(("cat", "dog")):
+        page.locator(".subtype").nth(number).get_by_role("button", name="Name").click()
+        name(page, text)
+    page.wait_for_timeout(100)
+    assert len(held) == 1
+    with page.expect_request("**/do"):
+        held[0].continue_()
+    expect(page.locator(".subtype .title").nth(0)).to_have_text("cat")
+    held[1].continue_()
+    expect(page.locator(".subtype .title").nth(1)).to_have_text("dog")
+
+
+def test_a_double_click_is_one_action(open_page: Open) -> None:
+    page = open_page()
+    for text in ("cat", "lion"):
+        page.locator(".subtype").first.get_by_role("button", name="Name").click()
+        name(page, text)
+        expect(page.locator(".subtype .title").first).to_have_text(text)
+    held: list[Route] = []
+    page.route("**/do", lambda route: held.append(route))  # Playwright takes no builtin
+    page.get_by_role("button", name="Undo").dblclick()
+    page.wait_for_timeout(100)
+    held[0].continue_()
+    expect(page.locator(".subtype .title").first).to_have_text("cat")
+    expect(page.locator("body")).not_to_have_class(re.compile("busy"))
+    assert len(held) == 1
 
 
 def test_kill_loses_nothing(open_page: Open, server: Server, run: Path, browser: Browser) -> None:
