@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, recall_score
@@ -35,6 +37,25 @@ def test_transfer_by_hand() -> None:
     assert found.forward_transfer == pytest.approx(((0.8 - 0.7) + (0.6 - 0.5)) / 2)
     assert transfer_of(matrix, None).forward_transfer is None
     assert transfer_of(matrix[:1, :1], None).forgetting == 0
+
+
+def test_transfer_as_avalanche() -> None:
+    # It takes a hundred packages, so no extra installs it, and its own imports warn.
+    reason = "avalanche-lib is not installed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        metrics = pytest.importorskip("avalanche.evaluation.metrics.forgetting_bwt", reason=reason)
+    accuracy = np.random.default_rng(2).uniform(size=(4, 4))
+    # Avalanche forgets from when a task was learnt, we from its best; here the two are the same.
+    matrix = np.where(np.tri(4, dtype=bool), np.minimum(accuracy, accuracy.diagonal()), np.nan)
+    forgetting, backward = metrics.Forgetting(), metrics.BWT()
+    for step, row in enumerate(matrix):
+        for node in range(step + 1):
+            for metric in (forgetting, backward):
+                metric.update(node, row[node], initial=step == node)
+    found = transfer_of(matrix, None)
+    assert found.forgetting == pytest.approx(np.mean([forgetting.result()[node] for node in range(3)]))
+    assert found.backward_transfer == pytest.approx(np.mean([backward.result()[node] for node in range(3)]))
 
 
 def test_severity_is_the_height_of_mistakes() -> None:
