@@ -15,13 +15,15 @@ class HeadsOptimisation(Optimisation):
     """How gate and experts are optimised.
 
     Args:
-        epochs: after those of the partition. Each is one pass over the training images, or several over few images.
+        epochs: after those of the partition.
+        epoch_steps: steps of an epoch at least; it takes images again where they are few.
         learning_rate: step size of Adam.
         schedule: ``cosine`` lowers the step size to 0 over all epochs.
         batch_size: images a step.
     """
 
     epochs: Count = 4
+    epoch_steps: Count = 300
     learning_rate: Positive = 1e-3
     schedule: Literal["constant", "cosine"] = "cosine"
     batch_size: Count = 128

@@ -2,7 +2,8 @@
 
 What is trained is small: a gate of two layers and one linear layer an expert. The gate imitates an initial partition,
 as in ``clustnet``, and is then trained with the experts; the mutual information of two views, which are embedded
-random crops, may be added.
+random crops, may be added. The imitation never ends: embeddings of a good encoder show the subtypes better than the
+coarse labels can, and a partition that a person has corrected is to be kept.
 """
 
 import math
@@ -32,9 +33,6 @@ from training.models.build import build_network
 from training.models.embedding_mixture import CHUNK, components_of, fit_projection, unit
 from training.models.mixture import MixtureOutput
 from training.models.spec import EmbeddingMixtureSpec
-
-# In an epoch: a pass over few images would teach nothing, and a step takes a millisecond.
-LEAST_STEPS = 100
 
 
 class EmbeddingClustNetMethod:
@@ -103,7 +101,7 @@ class EmbeddingClustNetMethod:
             if self.experts is None:
                 self.experts = on_first(self._partition).to(self.accelerator.device)
             images = (self.experts != NONE).nonzero().squeeze(1).cpu().numpy()
-        images = np.resize(images, max(len(self.data.images), LEAST_STEPS * size))
+        images = np.resize(images, max(len(self.data.images), self.recipe.optimisation.epoch_steps * size))
         order, self._generator = epoch_generators(self.recipe.seed, epoch)
         batches = self.data.batches(size, order, images)
         self.model.train()
@@ -117,21 +115,26 @@ class EmbeddingClustNetMethod:
         return EpochLosses(epoch, "imitate" if imitates else "train", float(total) / seen)
 
     def _imitate(self, chosen: Tensor) -> Tensor:
-        """Return the loss of a batch with the partition, to which each image's expert is given."""
-        assert self.experts is not None  # noqa: S101 - the epoch made it
+        """Return the loss of a batch in the epochs before the mutual information counts."""
         output = self._output([self._view(chosen)], len(chosen))
-        return self._loss(output, self.data.coarse[chosen]) + nll_loss(output.log_routing, self.experts[chosen])
+        return self._loss(output, self.data.coarse[chosen]) + self._imitation(output, chosen)
 
     def _route(self, chosen: Tensor) -> Tensor:
-        """Return the loss of a batch of which the coarse labels alone are given."""
+        """Return the loss of a batch in the epochs in which it is left to the routing what else it tells apart."""
         coarse, weight = self.data.coarse[chosen], self.recipe.loss.mutual_information
-        views = [self._view(chosen) for _ in range(2 if weight else 1)]
-        output = self._output(views, len(chosen))
-        loss = self._loss(output, coarse.repeat(len(views)))
+        count = 2 if weight else 1
+        output = self._output([self._view(chosen) for _ in range(count)], len(chosen))
+        loss = self._loss(output, coarse.repeat(count)) + self._imitation(output, chosen.repeat(count))
         if weight:
             first, second = output.log_routing.exp().chunk(2)
             loss = loss - weight * group_mutual_information(first, second, coarse)
         return loss
+
+    def _imitation(self, output: MixtureOutput, chosen: Tensor) -> Tensor:
+        """Return how far the routing is from the partition, the mean in nats; images outside it add nothing."""
+        assert self.experts is not None  # noqa: S101 - the first epoch made it
+        experts = self.experts[chosen]
+        return nll_loss(output.log_routing, experts, ignore_index=NONE, reduction="sum") / len(experts)
 
     def _view(self, chosen: Tensor) -> Tensor:
         """Return this process's share of the chosen images, each itself or one of its views at random."""

@@ -8,6 +8,8 @@ import torch
 
 from clustnet.errors import UserError
 from tests.encoders import write_encoder, write_partition, write_photographs
+from training.data.partition_file import read_partition, training_files
+from training.discover.subtypes import read_routing
 from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
 from training.models.embedding_mixture import EmbeddingMixture
 from training.recipe.reading import validated
@@ -31,7 +33,7 @@ def recipe_in(folder: Path, **changes: Any) -> BaseRecipe:
         "data": {"name": "folder", "path": str(photographs)},
         "model": {"encoder": str(folder / "tiny"), "views": 2, "experts": 2, "components": 8, "hidden": 16},
         "partition": {"file": str(folder / "partition.csv"), "epochs": 2},
-        "optimisation": {"epochs": 2, "batch_size": 32, "learning_rate": 0.01},
+        "optimisation": {"epochs": 2, "epoch_steps": 100, "batch_size": 32, "learning_rate": 0.01},
     }
     for key, value in changes.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
@@ -48,6 +50,16 @@ def test_the_routing_carries_the_subtypes(tmp_path: Path, routing: str, expert: 
     for label in ("cold", "warm"):
         routes = {(int(digit) % 2, round(share)) for name, digit, share in found if name == label}
         assert len(routes) == 2
+
+
+def test_the_training_keeps_the_partition(tmp_path: Path) -> None:
+    # Four experts for two clusters a label: the mutual information alone would divide each cluster.
+    changes = {"model": {"experts": 4}, "loss": {"mutual_information": 1.0}, "optimisation": {"epochs": 6}}
+    train(recipe_in(tmp_path, **changes), tmp_path / "run")
+    partition = read_partition(tmp_path / "partition.csv", training_files(tmp_path / "photographs"))
+    coarse, routing = read_routing(tmp_path / "run/images/epoch_008_train.csv")[1:]
+    found = zip(coarse.tolist(), partition.tolist(), routing.argmax(axis=1).tolist(), strict=True)
+    assert len(set(found)) == 4
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
