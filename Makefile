@@ -96,6 +96,7 @@ clean:  ## remove environments, caches, runs and reports
 	rm -rf .venv runs reports build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/uv.txt
+	@echo "Once: .venv/uv gets uv, which installs the rest ..."
 	$(PYTHON) -m venv .venv/uv
 	.venv/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	touch $@
@@ -106,12 +107,14 @@ $(UV): requirements/uv.txt
 	touch $@
 
 $(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
+	@echo "Once: $(SERVING) gets what serving needs, $(if $(filter gpu,$(RUNTIME)),2.8 GB,230 MB) ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
-	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
+	$(UV) pip sync --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
 	touch $@
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
+	@echo "Once: $(ALL) gets everything, 7 GB, which takes minutes ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(ALL)
-	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
+	$(UV) pip sync --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(ALL) --editable .
 	touch $@
