@@ -37,7 +37,7 @@ def test_without_the_command_nothing_is_checked_or_said(capsys: pytest.CaptureFi
     ("host", "url"),
     [
         ("127.0.0.1", "http://127.0.0.1:80"),
-        ("0.0.0.0", "http://127.0.0.1:80"),
+        ("0.0.0.0", "http://127.0.0.1:80"),  # noqa: S104 - nothing listens
         ("::", "http://[::1]:80"),
         ("host.example", "http://host.example:80"),
     ],
