@@ -26,7 +26,7 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help setup serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering bench-review image docker-test sbom lock clean
+.PHONY: help setup serve test test-quick test-slow check check-monitoring docs train evaluate bench bench-serving bench-clustering bench-review image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,6 +59,10 @@ check-monitoring:  ## Prometheus' rules and their tests, Alertmanager's routes
 		&& promtool test rules deploy/prometheus/tests/*.yaml; fi
 	@if ! command -v amtool >/dev/null; then $(call UNCHECKED,amtool,prometheus-alertmanager); \
 	else amtool check-config deploy/alertmanager/alertmanager.yaml; fi
+
+docs: $(ALL)/.installed  ## build the documentation in build/site, and let no warning pass
+	$(ALL)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/site
+	@echo "The documentation: $(CURDIR)/build/site/index.html"
 
 train: $(ALL)/.installed  ## train RECIPE
 	$(ALL)/bin/clustnet train $(RECIPE)
