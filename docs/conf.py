@@ -30,15 +30,19 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 # The notebook holds its outputs, and tests/docs/test_notebooks.py runs it.
 nb_execution_mode = "off"
 
+highlight_language = "none"
+add_module_names = False
 autodoc_member_order = "bysource"
-autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+# The docstrings say shapes, types and ranges; pydantic's annotations fill a page.
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "exclude-members": "model_config"}
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"
 html_title = "ClustNet"
 html_show_sphinx = False
+html_copy_source = False
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 
@@ -51,13 +55,14 @@ OUTSIDE = {
 }
 
 
-def link_inside(_: Sphinx, page: str, source: list[str]) -> None:
-    """Lead links to pages outside this folder to the pages that include them."""
+def adapt(_: Sphinx, page: str, source: list[str]) -> None:
+    """Lead links to pages outside this folder to the pages that include them, and keep a number and its ± on a line."""
+    source[0] = re.sub(r"(?<=\d) ± (?=\d)", "\u00a0±\u00a0", source[0])
     up = "../" * page.count("/")
     for outside, inside in OUTSIDE.items():
         source[0] = re.sub(rf"\]\({re.escape(up + outside)}", f"]({up}{inside}", source[0])
 
 
 def setup(app: Sphinx) -> None:
-    """Connect what this file adds to Sphinx."""
-    app.connect("source-read", link_inside)
+    """Adapt each page as it is read."""
+    app.connect("source-read", adapt)

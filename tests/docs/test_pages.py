@@ -28,7 +28,7 @@ def test_every_page_is_in_the_index() -> None:
     listed = re.findall(r"```\{toctree\}.*?```", read("docs/index.md"), re.DOTALL)
     for page in [*DOCS.glob("*.md"), *DOCS.glob("methods/*.md"), *DOCS.glob("notebooks/*.ipynb")]:
         name = str(page.relative_to(DOCS).with_suffix(""))
-        assert name == "index" or any(f"\n{name}\n" in tree for tree in listed), name
+        assert name == "index" or any(f" <{name}>\n" in tree for tree in listed), name
 
 
 def test_every_picture_is_shown() -> None:
