@@ -2,7 +2,6 @@
 
 import re
 import sys
-from datetime import date
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -14,7 +13,7 @@ from clustnet import __version__
 
 project = "ClustNet"
 author = "the makers of ClustNet"
-project_copyright = f"{date.today().year}, {author}"
+project_copyright = author
 release = __version__
 
 extensions = [
