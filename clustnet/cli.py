@@ -70,8 +70,8 @@ def _run(command: str, arguments: list[str]) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        how = f"pip install '.[{room}]' in the repository"
-        return _fail(f"'clustnet {command}' needs {error.name}; install it with: {how}")
+        how = f"run 'make setup' in the repository, or install the package there with: pip install '.[{room}]'"
+        return _fail(f"'clustnet {command}' needs {error.name}; {how}")
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
