@@ -31,7 +31,7 @@ UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(ALL)/.installed  ## install everything, 7 GB; the commands are in .venv/all/bin
+setup: $(ALL)/.installed  ## install everything, 8 GB; the commands are in .venv/all/bin
 	@echo "The commands are in $(ALL)/bin; for this shell: export PATH=\"$(CURDIR)/$(ALL)/bin:\$$PATH\""
 
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000) of HOST (127.0.0.1)
@@ -111,13 +111,13 @@ $(UV): requirements/uv.txt
 	touch $@
 
 $(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
-	@echo "Once: $(SERVING) gets what serving needs, $(if $(filter gpu,$(RUNTIME)),2.8 GB,230 MB) ..."
+	@echo "Once: $(SERVING) gets what serving needs, $(if $(filter gpu,$(RUNTIME)),2.8 GB,240 MB) ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
 	$(UV) pip sync --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
 	touch $@
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
-	@echo "Once: $(ALL) gets everything, 7 GB, which takes minutes ..."
+	@echo "Once: $(ALL) gets everything, 8 GB, which takes minutes ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(ALL)
 	$(UV) pip sync --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(ALL) --editable .
