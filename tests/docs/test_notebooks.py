@@ -11,8 +11,6 @@ from nbclient import NotebookClient
 
 from tests.docs.pages import DOCS, REPOSITORY, matches, numbers
 
-pytestmark = pytest.mark.heavy
-
 
 def printed(notebook: nbformat.NotebookNode) -> list[str]:
     """Return what each code cell prints, without its pictures."""
