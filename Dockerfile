@@ -1,4 +1,4 @@
-# docs/image.md tells how it is built; `make image` does it, with the labels.
+# docs/container.md tells how it is built; `make image` does it, with the labels.
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS packages

@@ -26,12 +26,12 @@ LOCK := $(UV) pip compile --quiet --generate-hashes --universal --python-version
 	--custom-compile-command "make lock"
 UNCHECKED = echo "$(1) is not here, so what it reads of deploy/ goes unchecked; Debian has it in the package $(2)"
 
-.PHONY: help setup serve test test-quick test-slow check check-monitoring train evaluate bench bench-serving bench-clustering bench-review image docker-test sbom lock clean
+.PHONY: help setup serve test test-quick test-slow check check-monitoring docs train evaluate bench bench-serving bench-clustering bench-review image docker-test sbom lock clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: $(ALL)/.installed  ## install everything, 7 GB; the commands are in .venv/all/bin
+setup: $(ALL)/.installed  ## install everything, 8 GB; the commands are in .venv/all/bin
 	@echo "The commands are in $(ALL)/bin; for this shell: export PATH=\"$(CURDIR)/$(ALL)/bin:\$$PATH\""
 
 serve: $(SERVING)/.installed  ## serve predictions on PORT (3000) of HOST (127.0.0.1)
@@ -59,6 +59,10 @@ check-monitoring:  ## Prometheus' rules and their tests, Alertmanager's routes
 		&& promtool test rules deploy/prometheus/tests/*.yaml; fi
 	@if ! command -v amtool >/dev/null; then $(call UNCHECKED,amtool,prometheus-alertmanager); \
 	else amtool check-config deploy/alertmanager/alertmanager.yaml; fi
+
+docs: $(ALL)/.installed  ## build the documentation in build/site, and let no warning pass
+	$(ALL)/bin/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/site
+	@echo "The documentation: $(CURDIR)/build/site/index.html"
 
 train: $(ALL)/.installed  ## train RECIPE
 	$(ALL)/bin/clustnet train $(RECIPE)
@@ -96,6 +100,7 @@ clean:  ## remove environments, caches, runs and reports
 	rm -rf .venv runs reports build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(UV): requirements/uv.txt
+	@echo "Once: .venv/uv gets uv, which installs the rest ..."
 	$(PYTHON) -m venv .venv/uv
 	.venv/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	touch $@
@@ -106,12 +111,14 @@ $(UV): requirements/uv.txt
 	touch $@
 
 $(SERVING)/.installed: requirements/serving-$(RUNTIME).txt | $(UV)
+	@echo "Once: $(SERVING) gets what serving needs, $(if $(filter gpu,$(RUNTIME)),2.8 GB,240 MB) ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(SERVING)
-	$(UV) pip sync --quiet --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
+	$(UV) pip sync --require-hashes --python $(SERVING) requirements/serving-$(RUNTIME).txt
 	touch $@
 
 $(ALL)/.installed: requirements/all.txt pyproject.toml | $(UV)
+	@echo "Once: $(ALL) gets everything, 8 GB, which takes minutes ..."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(ALL)
-	$(UV) pip sync --quiet --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
+	$(UV) pip sync --require-hashes --compile-bytecode --python $(ALL) requirements/all.txt
 	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(ALL) --editable .
 	touch $@

@@ -33,7 +33,19 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 wrong usage or input, 1 anything else."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _start(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            # Now, while it can be caught, also after argparse's help, which ends by SystemExit.
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of the output has gone, as 'head' does; Python would complain again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _start(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
         return DONE if words else WRONG_INPUT
@@ -52,20 +64,17 @@ def _run(command: str, arguments: list[str]) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         importlib.import_module(COMMANDS[command][0]).main(arguments)
+        # Now, while a full disk can be caught.
         sys.stdout.flush()
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        how = f"pip install '.[{room}]' in the repository"
-        return _fail(f"'clustnet {command}' needs {error.name}; install it with: {how}")
+        how = f"run 'make setup' in the repository, or install the package there with: pip install '.[{room}]'"
+        return _fail(f"'clustnet {command}' needs {error.name}; {how}")
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
-        return FAILED
-    except BrokenPipeError:
-        # The reader of the output has gone, as 'head' does; Python would complain again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

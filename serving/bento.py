@@ -28,7 +28,7 @@ from serving.models.models import Models, first_fault
 from serving.models.shared import FOLDER, share_folder
 from serving.routes import BENTOML_SCHEMA
 from serving.settings import Settings, hand_down_paths, load_settings
-from serving.wire.address import check_address
+from serving.wire.address import check_address, say_address
 from serving.wire.process import end_with_parent, raise_descriptor_limit
 from serving.wire.telemetry import stop_reports
 
@@ -133,6 +133,7 @@ class ClustNet:
                 FeedbackFile(SETTINGS.feedback, SETTINGS.feedback_rows).close()
         except UserError as error:
             stop(error)
+        say_address()
 
 
 def _check_models() -> None:

@@ -1,4 +1,4 @@
-"""Settings from the environment, typed; the README lists them."""
+"""Settings from the environment, typed; docs/serving.md lists them."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""Draw docs/contact_sheets.png, some contact sheets of a run side by side.
+"""Draw docs/images/contact_sheets.png, some contact sheets of a run side by side.
 
 Run by hand, as in ``python tools/contact_sheets.py RUN animals/1 animals/2 vehicles/1 vehicles/2``.
 """
@@ -26,7 +26,7 @@ def main(run: Path, subtypes: list[str]) -> None:
         row, column = divmod(number, COLUMNS)
         page.paste(sheet, (column * (WIDTH + GAP), row * (height + GAP)))
     # Few colours make the file small, and the photographs are small, too.
-    page.quantize(COLOURS).save(REPOSITORY / "docs" / "contact_sheets.png", optimize=True)
+    page.quantize(COLOURS).save(REPOSITORY / "docs" / "images" / "contact_sheets.png", optimize=True)
 
 
 def _reduced(sheet: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Draw docs/routing.png, the test digits in each cell. Run by hand: python tools/picture.py."""
+"""Draw docs/images/routing.png, the test digits in each cell. Run by hand: python tools/picture.py."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def main() -> None:
             if expert == 0:
                 axes.set_title(f"predicted {manifest.coarse_labels[coarse]}", fontsize=11)
         row[0].set_ylabel(f"expert {expert}", rotation=0, ha="right", va="center", fontsize=11)
-    figure.savefig(REPOSITORY / "docs" / "routing.png", dpi=110)
+    figure.savefig(REPOSITORY / "docs" / "images" / "routing.png", dpi=110)
 
 
 def _strip(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from clustnet.bundles.digits import prepare_digit
 from clustnet.datasets import load
 from tests.clustnet.bundles.photographs import KINDS, enlarged, photographed
 
-FOLDER = Path(__file__).parents[1] / "docs" / "preparation"
+FOLDER = Path(__file__).parents[1] / "docs" / "images" / "preparation"
 SIDE_PIXELS, GAP_PIXELS = 150, 10
 
 

@@ -1,4 +1,4 @@
-"""Take docs/page.png of a running service, with a digit drawn, or docs/photographs.png with image files.
+"""Take docs/images/page.png of a running service, with a digit drawn, or docs/images/photographs.png with image files.
 
 Run by hand: python -m tools.screenshot [URL [FILE ...]]
 """
@@ -38,7 +38,7 @@ def main(url: str, *files: str) -> None:
         # The bars have come to rest by then.
         page.wait_for_timeout(REST_MILLISECONDS)
         picture = Image.open(io.BytesIO(page.screenshot())).quantize(COLOURS)
-        picture.save(REPOSITORY / "docs" / ("photographs.png" if files else "page.png"), optimize=True)
+        picture.save(REPOSITORY / "docs" / "images" / ("photographs.png" if files else "page.png"), optimize=True)
 
 
 def _give(page: Page, *files: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from clustnet.bundles.routing import Floats, cell_probability
 
 # The classes of overlapping cells are worth that many reference images in a cell. It was compared by the log-likelihood
-# of held-out reference images, see docs/discovery.md.
+# of held-out reference images, see docs/methods/clustnet.md.
 PRIOR_IMAGES = 3.0
 # The share of a cell's spread counts that comes from overlapping cells, compared in the same way.
 NEIGHBOUR_SHARE = 0.9

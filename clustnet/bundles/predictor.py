@@ -113,7 +113,7 @@ class Predictor:
         """Return the predictions for N images of the bundle's input shape.
 
         Args:
-            images: uint8 [N, *input shape], 0 to 255.
+            images: uint8 ``[N, *input shape]``, 0 to 255.
             batch_size: images in one inference, which bounds the memory; by default 256, on a GPU 1,024.
             options: of onnxruntime, whose ``terminate`` ends the inference with an error.
 

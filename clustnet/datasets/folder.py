@@ -106,8 +106,8 @@ def load_folder(
         reader: makes something else of the files than images, such as embeddings, which then stand in their place.
 
     Returns:
-        Images uint8 [N, *spec.shape] with the coarse labels and classes of their folders. Outside ``train`` a coarse
-        label may be ``UNKNOWN`` where there are several.
+        Images uint8 ``[N, *spec.shape]`` with the coarse labels and classes of their folders. Outside ``train`` a
+        coarse label may be ``UNKNOWN`` where there are several.
 
     Raises:
         UserError: the split is missing or empty, it has a sub-folder that is neither a coarse label nor a class, or an

@@ -85,7 +85,7 @@ class Encoder:
         """Return the embeddings of images, float32 [N, D].
 
         Args:
-            images: uint8 [N, *input.shape], 0 to 255.
+            images: uint8 ``[N, *input.shape]``, 0 to 255.
             batch: images in one inference, which bounds the memory; by default 8, on a GPU 256.
 
         Raises:

@@ -42,7 +42,7 @@ class BundleSource:
         )
 
     def answer(self, images: NDArray[np.uint8]) -> Answers:
-        """Answer N images: uint8 [N, *input shape].
+        """Answer N images: uint8 ``[N, *input shape]``.
 
         Raises:
             UserError: images of another shape.

@@ -63,7 +63,7 @@ def unpacked(request: Request, body: bytes) -> bytes:
 
 
 def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watch) -> Predictions:
-    """Return the predictions for uint8 [N, *input shape], counted with their time.
+    """Return the predictions for uint8 ``[N, *input shape]``, counted with their time.
 
     Raises:
         Refusal: 500, they are not finite numbers, which JSON has no words for.

@@ -19,7 +19,7 @@ class InferRequest:
     """What a client requests.
 
     Args:
-        images: uint8 [N, *input shape].
+        images: uint8 ``[N, *input shape]``.
         outputs: the names of the outputs to answer, in order, and whether as binary data.
         id: the client's own name of the request, which the answer repeats; None without one.
     """

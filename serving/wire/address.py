@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 
 import click
 
@@ -17,10 +18,30 @@ def check_address() -> None:
     Raises:
         UserError: the port is taken, or the address is none of this machine's.
     """
+    if address := _address():
+        check_free(*address)
+
+
+def say_address() -> None:
+    """Say on stderr which page to open, where ``bentoml serve`` is what runs."""
+    if address := _address():
+        print(f"clustnet: open {page(*address)} in a browser; ctrl-C stops the service.", file=sys.stderr)
+
+
+def page(host: str, port: int) -> str:
+    """Return the URL by which a browser on this machine reaches a service that listens on an address."""
+    # No browser can open "all addresses of this machine".
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing listens here
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _address() -> tuple[str, int] | None:
+    """Return host and port of the options of ``bentoml serve``, or None where they are not known."""
     command = click.get_current_context(silent=True)
-    # A configuration file may name another one.
-    if command and "BENTOML_CONFIG" not in os.environ:
-        check_free(command.params.get("host") or HOST, command.params.get("port") or PORT)
+    # A configuration file may name others.
+    if not command or "BENTOML_CONFIG" in os.environ:
+        return None
+    return command.params.get("host") or HOST, command.params.get("port") or PORT
 
 
 def check_free(host: str, port: int) -> None:
@@ -34,6 +55,7 @@ def check_free(host: str, port: int) -> None:
             # As the service's own socket.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        why = error.strerror if isinstance(error, OSError) else "a port is from 1 to 65535"
         fix = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve')"
-        raise UserError(f"Nothing can listen on port {port} of {host} ({error.strerror}); {fix}.") from None
+        raise UserError(f"Nothing can listen on port {port} of {host} ({why}); {fix}.") from None

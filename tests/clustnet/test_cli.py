@@ -77,8 +77,9 @@ def test_a_missing_dependency_says_what_to_install(
 ) -> None:
     error = ModuleNotFoundError("No module named 'torch'", name="torch")
     assert run_command(monkeypatch, fails_with(error)) == cli.WRONG_INPUT
-    message = "clustnet: 'clustnet train' needs torch; install it with: pip install '.[training]' in the repository\n"
-    assert capsys.readouterr().err == message
+    told = capsys.readouterr().err
+    assert told.startswith("clustnet: 'clustnet train' needs torch; run 'make setup' in the repository, or ")
+    assert told.endswith("pip install '.[training]'\n")
 
 
 def test_an_interrupt_fails_without_a_traceback(
@@ -102,14 +103,22 @@ def test_the_module_runs_and_help_loads_nothing_heavy() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_closed_pipe_gives_no_traceback() -> None:
+WORDS_THAT_PRINT = [["--help"], ["--version"], [], ["train", "--help"], ["train"]]
+
+
+@pytest.mark.parametrize("words", WORDS_THAT_PRINT, ids=" ".join)
+def test_a_closed_pipe_gives_no_traceback(words: list[str]) -> None:
     speak = "import sys; from clustnet import cli; from types import SimpleNamespace as S; sys.stdin.read(); "
-    speak += "cli.importlib.import_module = lambda _: S(main=lambda _: print('x' * 10)); sys.exit(cli.main(['train']))"
+    if words == ["train"]:
+        speak += "cli.importlib.import_module = lambda _: S(main=lambda _: print('x' * 10)); "
+    speak += f"sys.exit(cli.main({words}))"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", speak], **pipes) as process:
         process.stdout.close()
         process.stdin.close()
-        assert (process.stderr.read(), process.wait(timeout=60)) == (b"", cli.FAILED)
+        assert process.stderr.read() == b""
+        # argparse ends its help well, too, where it had to write in several pieces.
+        assert process.wait(timeout=60) == cli.FAILED or words == ["train", "--help"]
 
 
 def test_names_of_any_bytes_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

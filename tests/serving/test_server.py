@@ -79,6 +79,10 @@ def test_any_model_answers_in_its_own_processes(folders: dict[str, Path], any_pr
             assert sample(server.url, series) == counted.count(label)
 
 
+def test_the_start_says_which_page_to_open(server: Server) -> None:
+    assert f"clustnet: open {server.url} in a browser" in server.log.read_text()
+
+
 def test_the_workers_metrics_add_up(server: Server) -> None:
     counted = 'clustnet_requests_total{path="/predict",status="200"}'
     classes = [f'clustnet_predictions_by_class_total{{label="{label}",model="synthetic"}}' for label in range(10)]
