@@ -26,10 +26,11 @@ from serving.metrics.folder import choose_folder
 from serving.middleware.tracing import exporter_names
 from serving.models.models import Models, first_fault
 from serving.models.shared import FOLDER, share_folder
+from serving.processes import end_with_parent
 from serving.routes import BENTOML_SCHEMA
 from serving.settings import Settings, hand_down_paths, load_settings
 from serving.wire.address import check_address
-from serving.wire.process import end_with_parent, raise_descriptor_limit
+from serving.wire.process import ignore_hangup, raise_descriptor_limit
 from serving.wire.telemetry import stop_reports
 
 # The exit code of wrong usage or input.
@@ -121,6 +122,7 @@ class ClustNet:
         a worker that dies, which leaves a service that answers nothing.
         """
         os.environ.pop("BENTOML_CONTAINERIZED", None)
+        ignore_hangup()
         hand_down_paths(SETTINGS)
         share_folder()
         try:
