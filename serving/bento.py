@@ -29,7 +29,7 @@ from serving.models.shared import FOLDER, share_folder
 from serving.processes import end_with_parent
 from serving.routes import BENTOML_SCHEMA
 from serving.settings import Settings, hand_down_paths, load_settings
-from serving.wire.address import check_address
+from serving.wire.address import check_address, check_free
 from serving.wire.process import ignore_hangup, raise_descriptor_limit
 from serving.wire.telemetry import stop_reports
 
@@ -55,6 +55,7 @@ def _settings() -> Settings:
 
 stop_reports()
 SETTINGS = _settings()
+GRPC_FIX = "set CLUSTNET_GRPC_PORT to another one, or CLUSTNET_GRPC_HOST to an address of this machine"
 # What is described here is answered over HTTP alone.
 OVER_HTTP = "Serve this service with 'bentoml serve', and send requests with bentoml.SyncHTTPClient."
 
@@ -127,6 +128,8 @@ class ClustNet:
         share_folder()
         try:
             check_address()
+            if SETTINGS.grpc_port:
+                check_free(SETTINGS.grpc_host, SETTINGS.grpc_port, GRPC_FIX)
             if SETTINGS.api_keys_file:
                 read_keys(SETTINGS.api_keys_file)
             exporter_names()

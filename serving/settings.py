@@ -49,6 +49,8 @@ class Settings(BaseSettings):
             ``os.pathsep`` between them; by default the bundle beside this code.
         device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
+        grpc_port: the port of the Open Inference Protocol over gRPC; without one there is none.
+        grpc_host: the address that gRPC listens on; other machines reach it only if told so, as with 0.0.0.0.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         experts: ``chosen`` runs for each image only the expert that decides, which needs bundles of hard routing.
         max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
@@ -68,6 +70,8 @@ class Settings(BaseSettings):
     bundles: Folders = (SHIPPED_BUNDLE,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    grpc_host: str = "127.0.0.1"
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
     experts: Literal["all", "chosen"] = "all"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20

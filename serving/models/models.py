@@ -175,12 +175,13 @@ class Models:
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 
     def _open(self, place: Place, tried: bool = False) -> ServedModel:
-        """Return the model of a bundle that was opened and ran once."""
+        """Return the model of a bundle that was opened and is warm."""
         bundle = place.open()
         if tried:
             try_in_process(bundle.folder, self._settings.experts)
         predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
         predictor.try_out()
+        predictor.warm_up(self._settings.max_images)
         fault = _device_fault(self._settings, predictor.provider)
         model = ServedModel(predictor, fault, card_of(bundle), read_examples(bundle))
         if place.open().manifest != bundle.manifest:

@@ -18,6 +18,7 @@ from serving.routes import (
     PROTOCOL_LIVE,
     PROTOCOL_READY,
     SERVER,
+    STATISTICS,
     UNLOAD,
 )
 from serving.settings import Settings
@@ -57,7 +58,6 @@ RETRY_HEADER: Schema = {
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
-NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
 PARAMETERS: Schema = {"type": "object"}
 
 
@@ -73,6 +73,9 @@ def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Sche
         INDEX.path: {"post": _index()},
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
+        STATISTICS.path: {"get": _operation("What each model has answered since the start.", _statistics())},
+        **_at_model(manifests, "/stats", "get", _operation("What it has answered.", _statistics(), NO_MODEL)),
+        **_at_model(manifests, "/config", "get", _operation("Its configuration, as Triton's.", PARAMETERS, NO_MODEL)),
         **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
         LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
         UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
@@ -117,6 +120,19 @@ def _metadata() -> Schema:
     return _object(
         {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
     )
+
+
+def _statistics() -> Schema:
+    count: Schema = {"type": "integer", "minimum": 0}
+    duration = _object({"count": count, "ns": count})
+    row = {
+        "name": STRING,
+        "version": STRING,
+        "inference_count": count,
+        "execution_count": count,
+        "inference_stats": _object({"success": duration, "compute_infer": duration}),
+    }
+    return _object({"model_stats": _list(row, list(row))})
 
 
 def _index() -> Schema:
@@ -198,9 +214,9 @@ def _response() -> Schema:
     """Describe an answer; tensors that are requested as binary data have parameters in the place of data."""
     tensor = {
         "name": {"enum": [*OUTPUTS, TREE_OUTPUT]},
-        "datatype": {"const": "FP32"},
+        "datatype": {"enum": ["FP32", "BYTES"], "description": "BYTES for classes, such as 0.9:7:seven."},
         "shape": INTEGERS,
-        "data": NUMBERS,
+        "data": {"type": "array", "items": {"type": ["number", "string"]}},
         "parameters": PARAMETERS,
     }
     outputs = _list(tensor, ["name", "datatype", "shape"])

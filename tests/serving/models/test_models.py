@@ -5,14 +5,15 @@ import json
 import logging
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import MANIFEST, MIXTURE, Bundle
-from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from serving.models.models import Models
@@ -320,3 +321,16 @@ def test_a_replaced_model_frees_its_memory(worker: Models, bundles: Path) -> Non
     gc.collect()
     assert [reference() for reference in gone] == [None] * 3
     assert kept() is not None
+
+
+def test_a_model_is_warm_before_it_serves(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run: Callable[..., Predictions] = Predictor._predict
+
+    def counting(self: Predictor, images: NDArray[np.uint8], options: object = None) -> Predictions:
+        sizes.append(len(images))
+        return run(self, images, options)
+
+    monkeypatch.setattr(Predictor, "_predict", counting)
+    Models(Settings(bundles=(next((bundles / "a").iterdir()),), device="cpu", max_images=50))
+    assert sizes == [2, 1, 50]
