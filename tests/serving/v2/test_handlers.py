@@ -132,7 +132,7 @@ def test_requests_of_any_model_name_share_one_series(client: TestClient) -> None
         ("GET", f"{MODEL}/versions/2", 404, "'synthetic' has no version '2'; this service has '1'."),
         ("GET", f"{MODEL}/versions/2/ready", 404, "no version '2'"),
         ("POST", f"{MODEL}/versions/2/infer", 404, "no version '2'"),
-        ("GET", f"{MODEL}/config", 404, "is none of this service's paths"),
+        ("GET", f"{MODEL}/trace", 404, "is none of this service's paths"),
         ("GET", "/v2/" + "x" * 999, 404, "xxx'... is none"),
         ("GET", f"{MODEL}/infer", 405, "does not take GET; it takes POST"),
         ("POST", MODEL, 405, "does not take POST"),
