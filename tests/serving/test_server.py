@@ -150,6 +150,7 @@ def test_sigterm_ends_it_with_0(synthetic_bundle: Path) -> None:
             {"CLUSTNET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""},
             "CLUSTNET_DEVICE is cuda, but onnxruntime fell back to CPUExecutionProvider; install",
         ),
+        ({"CLUSTNET_VERIFY_KEY": "/nowhere"}, "BUNDLE is not signed: it holds no model.sig; sign it with"),
         ({"CLUSTNET_DEVICE": "cuda", "CLUSTNET_BUNDLES": "/nowhere"}, "/nowhere is not a bundle"),
     ],
 )
@@ -167,7 +168,7 @@ def test_a_wrong_setting_stops_the_start(
         )
     assert finished.returncode == 2
     *logged, sentence = finished.stderr.splitlines()
-    assert sentence.startswith(f"clustnet: {says}")
+    assert sentence.startswith(f"clustnet: {says}".replace("BUNDLE", str(synthetic_bundle)))
     # onnxruntime gives the reason where there is a driver and no GPU.
     assert all("onnxruntime" in line for line in logged)
 
