@@ -7,7 +7,6 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 from starlette.responses import Response
-from tritonclient.grpc import service_pb2 as messages
 
 from serving import routes
 from serving.api.inference import compute, predict_kept
@@ -16,6 +15,7 @@ from serving.middleware.tracing import step
 from serving.models.catalogue import Catalogue, ServedModel
 from serving.routes import Endpoint
 from serving.rpc.messages import parameters, read_message, write_message
+from serving.rpc.protocol import messages
 from serving.v2.handlers import change_models, check_key
 from serving.v2.responses import model_config, model_metadata, server_metadata, statistics_of
 from serving.v2.tensors import refusal

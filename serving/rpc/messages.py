@@ -4,10 +4,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from tritonclient.grpc import service_pb2 as messages
-
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictions
+from serving.rpc.protocol import messages
 from serving.v2.requests import InferRequest, request_of
 from serving.v2.responses import tensors_of
 from serving.v2.tensors import BINARY_SIZE, refusal

@@ -13,15 +13,16 @@ from http import HTTPStatus
 from typing import Any
 
 import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 from starlette.types import ASGIApp, Message, Receive, Scope
-from tritonclient.grpc import service_pb2  # noqa: F401 - reflection finds the service in it
 
 from clustnet.errors import UserError
 from serving.headers import REQUEST_ID
 from serving.routes import RPC_SERVICE, RPCS, Endpoint
+from serving.rpc.protocol import POOL
 from serving.settings import Settings
 
 # Between looks whether the service is ready, for the health service.
@@ -61,7 +62,7 @@ async def serving_rpc(app: ASGIApp, settings: Settings, fault: Callable[[], str 
     state = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
     names = (RPC_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server)
+    reflection.enable_server_reflection(names, server, _described())
     port = _listen(server, settings)
     await server.start()
     looking = asyncio.create_task(_show_health(state, fault))
@@ -71,6 +72,13 @@ async def serving_rpc(app: ASGIApp, settings: Settings, fault: Callable[[], str 
         looking.cancel()
         await state.enter_graceful_shutdown()
         await server.stop(GRACE_SECONDS)
+
+
+def _described() -> DescriptorPool:
+    """Return the pool of all services, for reflection."""
+    for module in (health_pb2, reflection_pb2):
+        POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
+    return POOL
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:

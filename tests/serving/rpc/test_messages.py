@@ -5,11 +5,12 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.grpc import service_pb2 as messages
+from tritonclient.grpc import service_pb2 as client
 
 from clustnet.bundles.predictor import OUTPUTS, Predictor
 from serving.refusals import Refusal
 from serving.rpc.messages import read_message, write_message
+from serving.rpc.protocol import messages
 from serving.v2.requests import Form, InferRequest
 
 SHAPE = (28, 28)
@@ -20,7 +21,8 @@ def message(**changes: Any) -> Any:
     """Return a request with raw images."""
     tensor = {"name": "image", "datatype": "UINT8", "shape": IMAGES.shape} | changes.pop("tensor", {})
     content = {"raw_input_contents": [IMAGES.tobytes()]} | changes
-    return messages.ModelInferRequest(model_name="m", inputs=[tensor], **content)
+    asked = client.ModelInferRequest(model_name="m", inputs=[tensor], **content)
+    return messages.ModelInferRequest.FromString(asked.SerializeToString())
 
 
 @pytest.mark.parametrize(

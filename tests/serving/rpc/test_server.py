@@ -9,7 +9,6 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
 from starlette.testclient import TestClient
 from tritonclient.grpc import service_pb2 as messages
 
@@ -158,4 +157,3 @@ def test_a_taken_port_is_one_sentence(synthetic_bundle: Path) -> None:
 def test_without_the_port_nothing_listens(synthetic_bundle: Path) -> None:
     app = build_app(Settings(bundles=(synthetic_bundle,), device="cpu"))
     assert not any(endpoint.rpc for endpoint in app.router.default.handlers)  # type: ignore[attr-defined]
-    assert triton.service_pb2 is messages
