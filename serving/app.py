@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -69,7 +69,7 @@ HANDLERS: dict[Endpoint, Handler] = {
     routes.MODEL_VERSION: v2.show_model,
     routes.MODEL_READY: v2.show_model_ready,
     routes.MODEL_VERSION_READY: v2.show_model_ready,
-    routes.STATISTICS: v2.show_all_statistics,
+    routes.STATISTICS: v2.show_statistics,
     routes.MODEL_STATISTICS: v2.show_statistics,
     routes.MODEL_VERSION_STATISTICS: v2.show_statistics,
     routes.MODEL_CONFIG: v2.show_config,
@@ -94,19 +94,15 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
     """
     app = Starlette(middleware=_middleware(settings), lifespan=_running)
     # Exact paths, the same that access and metrics see; Starlette's own routes also match a line feed at the end.
-    handlers = HANDLERS | dict(more or {}) | _rpc_handlers(settings)
+    handlers = HANDLERS | dict(more or {})
+    if settings.grpc_port:
+        # Imported only where it is used, as gRPC takes memory.
+        from serving.rpc.handlers import HANDLERS as CALLS
+
+        handlers |= CALLS
     app.router.default = Answers(handlers)
     app.state.service = _new_state(settings, handlers)
     return app
-
-
-def _rpc_handlers(settings: Settings) -> dict[Endpoint, Handler]:
-    if settings.grpc_port is None:
-        return {}
-    # Imported only where it is used, as gRPC takes memory.
-    from serving.rpc.handlers import HANDLERS as RPC_HANDLERS
-
-    return RPC_HANDLERS
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
@@ -200,7 +196,11 @@ async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         jobs.append(state.feedback.run())
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
-        async with _rpc(app, state):
+        async with AsyncExitStack() as stack:
+            if state.settings.grpc_port:
+                from serving.rpc.server import serving_rpc
+
+                await stack.enter_async_context(serving_rpc(app, state.settings, lambda: state.models.now.fault()))
             yield {GATE: state.gate, ORIGINS: state.settings.cors_origins}
     finally:
         for task in tasks:
@@ -208,11 +208,3 @@ async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         Tracing.finish()
         if state.feedback:
             state.feedback.close()
-
-
-def _rpc(app: Starlette, state: State) -> AbstractAsyncContextManager[object]:
-    if state.settings.grpc_port is None:
-        return nullcontext()
-    from serving.rpc.server import serving_rpc
-
-    return serving_rpc(app, state.settings, lambda: state.models.now.fault())

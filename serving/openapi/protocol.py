@@ -7,20 +7,10 @@ from typing import Any
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, TREE_OUTPUT
+from serving import routes
 from serving.api.compression import WINDOW_BITS
 from serving.headers import CONTENT_ENCODING, HEADER_LENGTH, RETRY_AFTER
 from serving.refusals import ERRORS
-from serving.routes import (
-    INDEX,
-    LOAD,
-    MODEL,
-    MODEL_VERSION,
-    PROTOCOL_LIVE,
-    PROTOCOL_READY,
-    SERVER,
-    STATISTICS,
-    UNLOAD,
-)
 from serving.settings import Settings
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
@@ -59,6 +49,7 @@ STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
 PARAMETERS: Schema = {"type": "object"}
+STATISTICS: Schema = {"type": "object", "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}}}
 
 
 def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Schema:
@@ -67,18 +58,18 @@ def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Sche
     server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
     model_ready = _object({"name": STRING, "ready": true})
     return {
-        SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
-        PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", _object({"live": true}))},
-        PROTOCOL_READY.path: {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
-        INDEX.path: {"post": _index()},
+        routes.SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
+        routes.PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", _object({"live": true}))},
+        routes.PROTOCOL_READY.path: {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
+        routes.INDEX.path: {"post": _index()},
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
-        STATISTICS.path: {"get": _operation("What each model has answered since the start.", _statistics())},
-        **_at_model(manifests, "/stats", "get", _operation("What it has answered.", _statistics(), NO_MODEL)),
+        routes.STATISTICS.path: {"get": _operation("What each model has answered since the start.", STATISTICS)},
+        **_at_model(manifests, "/stats", "get", _operation("What it has answered.", STATISTICS, NO_MODEL)),
         **_at_model(manifests, "/config", "get", _operation("Its configuration, as Triton's.", PARAMETERS, NO_MODEL)),
         **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
-        LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
-        UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
+        routes.LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
+        routes.UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
     }
 
 
@@ -87,8 +78,8 @@ def _at_model(manifests: Sequence[Manifest], path: str, method: str, operation: 
     names = _in_path("name", [manifest.name for manifest in manifests])
     versions = _in_path("version", [manifest.version for manifest in manifests])
     return {
-        f"{MODEL.path}{path}": {method: deepcopy(operation), "parameters": [names]},
-        f"{MODEL_VERSION.path}{path}": {method: operation, "parameters": [names, versions]},
+        f"{routes.MODEL.path}{path}": {method: deepcopy(operation), "parameters": [names]},
+        f"{routes.MODEL_VERSION.path}{path}": {method: operation, "parameters": [names, versions]},
     }
 
 
@@ -120,19 +111,6 @@ def _metadata() -> Schema:
     return _object(
         {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
     )
-
-
-def _statistics() -> Schema:
-    count: Schema = {"type": "integer", "minimum": 0}
-    duration = _object({"count": count, "ns": count})
-    row = {
-        "name": STRING,
-        "version": STRING,
-        "inference_count": count,
-        "execution_count": count,
-        "inference_stats": _object({"success": duration, "compute_infer": duration}),
-    }
-    return _object({"model_stats": _list(row, list(row))})
 
 
 def _index() -> Schema:

@@ -16,13 +16,7 @@ CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents"}
 
 
 def read_message(asked: Any, image_shape: tuple[int, ...], most: int, known: Collection[str]) -> InferRequest:
-    """Return what a ``ModelInferRequest`` says.
-
-    Args:
-        asked: the message.
-        image_shape: the shape of one image.
-        most: the most images allowed.
-        known: the names of the outputs that the model has.
+    """Return what the ``ModelInferRequest`` ``asked`` says, as ``serving.v2.requests.read_request`` does of a body.
 
     Raises:
         Refusal: 400, naming the fault.

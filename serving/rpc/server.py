@@ -57,7 +57,9 @@ async def serving_rpc(app: ASGIApp, settings: Settings, fault: Callable[[], str 
         UserError: nothing can listen on the address.
     """
     server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=MAX_CALLS)
-    methods = {endpoint.path.rpartition("/")[2]: _method(app, endpoint) for endpoint in RPCS}
+    # A stream of requests, of which one is read, so that the key is checked before the message is received.
+    calls = {endpoint: grpc.stream_unary_rpc_method_handler(partial(_call, app, endpoint)) for endpoint in RPCS}
+    methods = {endpoint.path.rpartition("/")[2]: call for endpoint, call in calls.items()}
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(RPC_SERVICE, methods)])
     state = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(state, server)
@@ -96,16 +98,10 @@ def _listen(server: Any, settings: Settings) -> int:
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     address = f"{host}:{settings.grpc_port}"
     try:
-        port: int = server.add_insecure_port(address)
+        return int(server.add_insecure_port(address))
     except RuntimeError:
         fix = "set CLUSTNET_GRPC_PORT and CLUSTNET_GRPC_HOST to a free one of this machine's"
         raise UserError(f"gRPC cannot listen on {address}; {fix}.") from None
-    return port
-
-
-def _method(app: ASGIApp, endpoint: Endpoint) -> Any:
-    # A stream of requests, of which one is read, so that the key is checked before the message is received.
-    return grpc.stream_unary_rpc_method_handler(partial(_call, app, endpoint))
 
 
 async def _call(app: ASGIApp, endpoint: Endpoint, _: AsyncIterator[bytes], context: Any) -> bytes:

@@ -64,13 +64,9 @@ async def show_config(request: Request) -> Response:
 
 
 async def show_statistics(request: Request) -> Response:
-    """Answer what one model has answered since the start."""
-    return JSONResponse(statistics_of([_model(request).manifest]))
-
-
-async def show_all_statistics(request: Request) -> Response:
-    """Answer what each version of each model has answered since the start."""
-    return JSONResponse(statistics_of(model.manifest for model in _now(request).all()))
+    """Answer what a model has answered since the start, or all of them where the path names none."""
+    models = [_model(request)] if request.path_params else _now(request).all()
+    return JSONResponse(statistics_of(model.manifest for model in models))
 
 
 async def infer(request: Request) -> Response:
