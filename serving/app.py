@@ -200,7 +200,7 @@ async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
             if state.settings.grpc_port:
                 from serving.rpc.server import serving_rpc
 
-                await stack.enter_async_context(serving_rpc(app, state.settings, lambda: state.models.now.fault()))
+                await stack.enter_async_context(serving_rpc(app, state))
             yield {GATE: state.gate, ORIGINS: state.settings.cors_origins}
     finally:
         for task in tasks:

@@ -55,12 +55,12 @@ STATISTICS: Schema = {"type": "object", "properties": {"model_stats": {"type": "
 def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     """Return the protocol's paths for these models, for the ``paths`` of an OpenAPI 3.1 document."""
     true = {"const": True}
-    server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
-    model_ready = _object({"name": STRING, "ready": true})
+    server = object_of({"name": STRING, "version": STRING, "extensions": STRINGS})
+    model_ready = object_of({"name": STRING, "ready": true})
     return {
         routes.SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
-        routes.PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", _object({"live": true}))},
-        routes.PROTOCOL_READY.path: {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
+        routes.PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", object_of({"live": true}))},
+        routes.PROTOCOL_READY.path: {"get": _operation("Every model is ready.", object_of({"ready": true}), NOT_READY)},
         routes.INDEX.path: {"post": _index()},
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
@@ -108,7 +108,7 @@ def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
 
 def _metadata() -> Schema:
     tensors = _list({"name": STRING, "datatype": STRING, "shape": INTEGERS}, ["name", "datatype", "shape"])
-    return _object(
+    return object_of(
         {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
     )
 
@@ -125,7 +125,7 @@ def _index() -> Schema:
 def _change(manifests: Sequence[Manifest], summary: str) -> Schema:
     """Describe a load or an unload."""
     body = {"content": {JSON_TYPE: {"schema": {"type": "object", "properties": {"parameters": PARAMETERS}}}}}
-    operation = _operation(summary, _object({"name": STRING, "versions": STRINGS}), CHANGE_FAULTS)
+    operation = _operation(summary, object_of({"name": STRING, "versions": STRINGS}), CHANGE_FAULTS)
     names = _in_path("name", [manifest.name for manifest in manifests])
     return {"post": operation | {"requestBody": body, "description": IN_FORCE}, "parameters": [names]}
 
@@ -202,7 +202,8 @@ def _response() -> Schema:
     return {"type": "object", "properties": properties, "required": ["model_name", "model_version", "outputs"]}
 
 
-def _object(properties: Schema) -> Schema:
+def object_of(properties: Schema) -> Schema:
+    """Return the schema of an object with all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 

@@ -12,7 +12,7 @@ from serving.api.pages import STATIC
 from serving.api.responses import Error, PredictImageResponse, PredictResponse
 from serving.headers import API_KEY, REQUEST_ID, REQUEST_ID_PATTERN, WWW_AUTHENTICATE
 from serving.keys.access import FAULTS, needed_scope
-from serving.openapi.protocol import NO_MODEL, RETRY_HEADER, describe_protocol, shapes_of
+from serving.openapi.protocol import NO_MODEL, RETRY_HEADER, describe_protocol, object_of, shapes_of
 from serving.refusals import ERRORS
 from serving.settings import Settings
 
@@ -164,7 +164,8 @@ def _head(operation: Schema) -> Schema:
 
 def _images(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
     """Describe images of the one shape that the models read, or of any of theirs."""
-    schemas = [_object({"images": _images_of(shape, most)}) for shape in shapes]
+    closed = {"additionalProperties": False}
+    schemas = [object_of({"images": _images_of(shape, most)}) | closed for shape in shapes]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
@@ -173,15 +174,6 @@ def _images_of(shape: tuple[int, ...], most: int) -> Schema:
     for length in reversed(shape):
         schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
     return {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
-
-
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:

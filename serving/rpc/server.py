@@ -6,20 +6,18 @@ listens on the same port, by SO_REUSEPORT, and the system spreads the connection
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import grpc
-from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from starlette.types import ASGIApp, Message, Receive, Scope
 
-from clustnet.errors import UserError
+from serving.api.state import State
 from serving.headers import REQUEST_ID
 from serving.routes import RPC_SERVICE, RPCS, Endpoint
 from serving.rpc.protocol import POOL
@@ -38,49 +36,42 @@ CODES = {
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     HTTPStatus.REQUEST_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
 
 @asynccontextmanager
-async def serving_rpc(app: ASGIApp, settings: Settings, fault: Callable[[], str | None]) -> AsyncIterator[int]:
-    """Serve an application over gRPC in the block, and yield the port.
-
-    Args:
-        app: answers the paths of ``RPCS``.
-        settings: the address, the workers and the largest message.
-        fault: returns why the service is not ready, None where it is.
+async def serving_rpc(app: ASGIApp, state: State) -> AsyncIterator[None]:
+    """Serve an application, which answers the paths of ``RPCS``, over gRPC in the block.
 
     Raises:
-        UserError: nothing can listen on the address.
+        RuntimeError: nothing can listen on the settings' address.
     """
+    settings = state.settings
     server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=MAX_CALLS)
     # A stream of requests, of which one is read, so that the key is checked before the message is received.
-    calls = {endpoint: grpc.stream_unary_rpc_method_handler(partial(_call, app, endpoint)) for endpoint in RPCS}
-    methods = {endpoint.path.rpartition("/")[2]: call for endpoint, call in calls.items()}
+    methods = {
+        endpoint.path.rpartition("/")[2]: grpc.stream_unary_rpc_method_handler(partial(_call, app, state, endpoint))
+        for endpoint in RPCS
+    }
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(RPC_SERVICE, methods)])
-    state = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(state, server)
-    names = (RPC_SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection(names, server, _described())
-    port = _listen(server, settings)
-    await server.start()
-    looking = asyncio.create_task(_show_health(state, fault))
-    try:
-        yield port
-    finally:
-        looking.cancel()
-        await state.enter_graceful_shutdown()
-        await server.stop(GRACE_SECONDS)
-
-
-def _described() -> DescriptorPool:
-    """Return the pool of all services, for reflection."""
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    names = (RPC_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
     for module in (health_pb2, reflection_pb2):
         POOL.AddSerializedFile(module.DESCRIPTOR.serialized_pb)
-    return POOL
+    reflection.enable_server_reflection(names, server, POOL)
+    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
+    server.add_insecure_port(f"{host}:{settings.grpc_port}")
+    await server.start()
+    looking = asyncio.create_task(_show_health(healthy, state))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        await healthy.enter_graceful_shutdown()
+        await server.stop(GRACE_SECONDS)
 
 
 def _options(settings: Settings) -> list[tuple[str, int]]:
@@ -94,17 +85,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def _listen(server: Any, settings: Settings) -> int:
-    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
-    address = f"{host}:{settings.grpc_port}"
-    try:
-        return int(server.add_insecure_port(address))
-    except RuntimeError:
-        fix = "set CLUSTNET_GRPC_PORT and CLUSTNET_GRPC_HOST to a free one of this machine's"
-        raise UserError(f"gRPC cannot listen on {address}; {fix}.") from None
-
-
-async def _call(app: ASGIApp, endpoint: Endpoint, _: AsyncIterator[bytes], context: Any) -> bytes:
+async def _call(app: ASGIApp, state: State, endpoint: Endpoint, _: AsyncIterator[bytes], context: Any) -> bytes:
     """Return the message that answers a call, or end it with the status of a refusal."""
     status, fields, body = 0, [], bytearray()
 
@@ -114,7 +95,9 @@ async def _call(app: ASGIApp, endpoint: Endpoint, _: AsyncIterator[bytes], conte
             status, fields = message["status"], message["headers"]
         body.extend(message.get("body", b""))
 
-    await app(_scope(endpoint, context), _receiving(context), send)
+    scope = _scope(endpoint, context)
+    room = state.gate.room(scope["client"][0], state.settings.max_body_bytes)
+    await app(scope, _receiving(context, room), send)
     request_id = REQUEST_ID.lower()
     context.set_trailing_metadata([(request_id, dict(fields)[request_id.encode()].decode())])
     if status != HTTPStatus.OK:
@@ -125,7 +108,8 @@ async def _call(app: ASGIApp, endpoint: Endpoint, _: AsyncIterator[bytes], conte
 def _scope(endpoint: Endpoint, context: Any) -> Scope:
     """Return the ASGI scope of a call; its metadata are the headers."""
     metadata = [(key, value) for key, value in context.invocation_metadata() if isinstance(value, str)]
-    host, _, port = context.peer().rpartition(":")
+    # Such as ipv4:127.0.0.1:5000.
+    host, _, port = context.peer().partition(":")[2].rpartition(":")
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -140,7 +124,7 @@ def _scope(endpoint: Endpoint, context: Any) -> Scope:
     }
 
 
-def _receiving(context: Any) -> Receive:
+def _receiving(context: Any, room: AbstractAsyncContextManager[None]) -> Receive:
     """Return ASGI's ``receive``, which waits for the message, and then for the end of the call."""
     was_read = False
 
@@ -148,7 +132,8 @@ def _receiving(context: Any) -> Receive:
         nonlocal was_read
         if not was_read:
             was_read = True
-            message = await context.read()
+            async with room:
+                message = await context.read()
             return {"type": "http.request", "body": message or b"", "more_body": False}
         # A call that is cancelled cancels all that waits here.
         await asyncio.Event().wait()
@@ -157,10 +142,10 @@ def _receiving(context: Any) -> Receive:
     return receive
 
 
-async def _show_health(state: Any, fault: Callable[[], str | None]) -> None:
+async def _show_health(healthy: Any, state: State) -> None:
     """Keep the health service's answers as the service is, as long as the event loop runs."""
     status = health_pb2.HealthCheckResponse
     while True:
         for name in ("", RPC_SERVICE):
-            await state.set(name, status.NOT_SERVING if fault() else status.SERVING)
+            await healthy.set(name, status.NOT_SERVING if state.models.now.fault() else status.SERVING)
         await asyncio.sleep(LOOK_SECONDS)

@@ -173,12 +173,14 @@ def test_a_wrong_setting_stops_the_start(
     assert all("onnxruntime" in line for line in logged)
 
 
-def test_a_taken_port_is_one_sentence(synthetic_bundle: Path, tmp_path: Path) -> None:
-    with free_port() as port, socket.create_server(("127.0.0.1", port)):
+@pytest.mark.parametrize("kind", ["HTTP", "gRPC"])
+def test_a_taken_port_is_one_sentence(synthetic_bundle: Path, tmp_path: Path, kind: str) -> None:
+    with free_port() as port, free_port() as other, socket.create_server(("127.0.0.1", port)):
+        environment = {"CLUSTNET_GRPC_PORT": str(port)} if kind == "gRPC" else {}
         finished = subprocess.run(
-            serve_command(port),
+            serve_command(other if kind == "gRPC" else port),
             cwd=REPOSITORY,
-            env=serve_environment(synthetic_bundle, tmp_path),
+            env=serve_environment(synthetic_bundle, tmp_path, **environment),
             capture_output=True,
             text=True,
             timeout=60,

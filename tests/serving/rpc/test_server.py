@@ -1,7 +1,7 @@
 """The service in this process, over gRPC on a socket."""
 
-import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +12,11 @@ import pytest
 from starlette.testclient import TestClient
 from tritonclient.grpc import service_pb2 as messages
 
-from clustnet.errors import UserError
 from serving.app import build_app
+from serving.gate import Limits
 from serving.keys.keys import make_key
 from serving.routes import RPC_INFER, RPC_LIVE, RPCS
 from serving.rpc import handlers
-from serving.rpc.server import serving_rpc
 from serving.settings import Settings
 from tests.serving.server import free_port
 
@@ -143,15 +142,25 @@ def test_a_key_is_checked_before_the_message(synthetic_bundle: Path, tmp_path: P
         assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_taken_port_is_one_sentence(synthetic_bundle: Path) -> None:
-    settings = Settings(bundles=(synthetic_bundle,), device="cpu", grpc_port=1, grpc_host="192.0.2.1")
+def test_whole_messages_are_read_in_turn(synthetic_bundle: Path) -> None:
+    """Each may have half of what an address may have, so that two calls that stall let no third be read."""
 
-    async def serve() -> None:
-        async with serving_rpc(build_app(settings), settings, lambda: None):
-            pass
+    def stalled() -> Iterator[bytes]:
+        stop.wait(60)
+        yield request()
 
-    with pytest.raises(UserError, match=r"gRPC cannot listen on 192\.0\.2\.1:1; set CLUSTNET_GRPC_PORT"):
-        asyncio.run(serve())
+    stop = threading.Event()
+    with served(synthetic_bundle, max_body_bytes=Limits().address_bytes // 2) as (channel, client):
+        calls = [channel.stream_unary(RPC_INFER.path).future(stalled(), timeout=60) for _ in range(2)]
+        gate = client.app.state.service.gate  # type: ignore[attr-defined]
+        while gate._reading < Limits().address_bytes:
+            time.sleep(0.01)
+        third = channel.unary_unary(RPC_INFER.path).future(request(), timeout=60)
+        time.sleep(0.5)
+        assert not third.done()
+        stop.set()
+        assert all(call.result() for call in (*calls, third))
+        assert gate._reading == 0
 
 
 def test_without_the_port_nothing_listens(synthetic_bundle: Path) -> None:
