@@ -89,6 +89,27 @@ def test_a_call_without_a_message_is_refused(both: Both) -> None:
     assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_overload_is_unavailable(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = both[1].app.state.service.gate  # type: ignore[attr-defined]
+    monkeypatch.setattr(gate, "limits", Limits(running=0, waiting=0))
+    with pytest.raises(grpc.RpcError) as error:
+        infer(both[0], request())
+    assert (error.value.code(), "try again" in error.value.details()) == (grpc.StatusCode.UNAVAILABLE, True)
+
+
+def test_a_call_that_is_given_up_leaves_nothing(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = both[1].app.state.service.gate  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "limits", Limits(running=0))
+        call = both[0].unary_unary(RPC_INFER.path).future(request(), timeout=60)
+        while not gate._waiting:
+            time.sleep(0.01)
+        call.cancel()
+        while gate._waiting:
+            time.sleep(0.01)
+    assert infer(both[0], request())
+
+
 def test_calls_are_no_paths_of_http(both: Both) -> None:
     assert both[1].post(RPC_INFER.path, content=request()).status_code == 404
     with pytest.raises(grpc.RpcError) as error:
