@@ -55,7 +55,6 @@ def _settings() -> Settings:
 
 stop_reports()
 SETTINGS = _settings()
-GRPC_FIX = "set CLUSTNET_GRPC_PORT to another one, or CLUSTNET_GRPC_HOST to an address of this machine"
 # What is described here is answered over HTTP alone.
 OVER_HTTP = "Serve this service with 'bentoml serve', and send requests with bentoml.SyncHTTPClient."
 
@@ -129,7 +128,7 @@ class ClustNet:
         try:
             check_address()
             if SETTINGS.grpc_port:
-                check_free(SETTINGS.grpc_host, SETTINGS.grpc_port, GRPC_FIX)
+                check_free(SETTINGS.grpc_host, SETTINGS.grpc_port)
             if SETTINGS.api_keys_file:
                 read_keys(SETTINGS.api_keys_file)
             exporter_names()

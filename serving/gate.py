@@ -203,7 +203,9 @@ class Gate:
                 self._count(address, len(part))
                 if len(body) > max_bytes:
                     raise too_large(max_bytes)
-                self._check(address, len(body))
+                excess = self._excess(address, len(body))
+                if excess:
+                    raise overloaded(f"{excess} are being read at the same time")
             return bytes(body)
         finally:
             self._count(address, -len(body))
@@ -216,12 +218,6 @@ class Gate:
             del self._by_address[address]
         if size < 0:
             self._freed.set()
-
-    def _check(self, address: str, size: int) -> None:
-        """Refuse a body that is one too many; ``size`` bytes of it are counted."""
-        excess = self._excess(address, size)
-        if excess:
-            raise overloaded(f"{excess} are being read at the same time")
 
     def _excess(self, address: str, size: int, more: int = 0) -> str:
         """Return what is too much, with ``more`` bytes, of a body of ``size`` bytes; empty where nothing is."""

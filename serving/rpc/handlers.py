@@ -1,5 +1,6 @@
 """The answers to the protocol's calls; a call's body is its message, and so is the body of the answer."""
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,56 +13,40 @@ from serving import routes
 from serving.api.inference import compute, predict_kept
 from serving.api.state import state_of
 from serving.middleware.tracing import step
-from serving.models.catalogue import Catalogue, ServedModel
 from serving.routes import Endpoint
+from serving.rpc.fields import check_fields
 from serving.rpc.messages import parameters, read_message, write_message
 from serving.rpc.protocol import messages
+from serving.v2 import handlers as v2
 from serving.v2.handlers import change_models, check_key
-from serving.v2.responses import model_config, model_metadata, server_metadata, statistics_of
 from serving.v2.tensors import refusal
 
-
-async def show_live(_: Request) -> Response:
-    """Answer that the process is alive."""
-    return _answer(messages.ServerLiveResponse(live=True))
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def show_ready(request: Request) -> Response:
     """Answer whether every model is ready."""
-    return _answer(messages.ServerReadyResponse(ready=_now(request).fault() is None))
-
-
-async def show_server(_: Request) -> Response:
-    """Answer the server's name, version and extensions."""
-    return _answer(ParseDict(server_metadata(), messages.ServerMetadataResponse()))
-
-
-async def show_model(request: Request) -> Response:
-    """Answer a model's inputs and outputs."""
-    model = _model(request, await _read(request, messages.ModelMetadataRequest))
-    versions = [other.manifest.version for other in reversed(_now(request).versions(model.manifest.name))]
-    return _answer(ParseDict(model_metadata(model.predictor, versions), messages.ModelMetadataResponse()))
+    return _answer(messages.ServerReadyResponse(ready=state_of(request).models.now.fault() is None))
 
 
 async def show_model_ready(request: Request) -> Response:
     """Answer whether one model is ready."""
-    model = _model(request, await _read(request, messages.ModelReadyRequest))
+    message = await _read(request, messages.ModelReadyRequest)
+    model = state_of(request).models.now.find(message.name, message.version or None)
     return _answer(messages.ModelReadyResponse(ready=model.fault is None))
 
 
-async def show_config(request: Request) -> Response:
-    """Answer a model's configuration."""
-    model = _model(request, await _read(request, messages.ModelConfigRequest))
-    config = model_config(model.predictor, state_of(request).settings.max_images)
-    return _answer(ParseDict({"config": config}, messages.ModelConfigResponse()))
+def told(document: Handler, asked: type[Message], answer: type[Message], key: str | None = None) -> Handler:
+    """Return what answers a call with the document of a handler of HTTP, which is the answer, or stands at ``key``."""
 
+    async def handle(request: Request) -> Response:
+        message = await _read(request, asked)
+        names = {name: getattr(message, name, "") for name in ("name", "version")}
+        request.scope["path_params"] = {name: value for name, value in names.items() if value}
+        found = json.loads(bytes((await document(request)).body))
+        return _answer(ParseDict({key: found} if key else found, answer()))
 
-async def show_statistics(request: Request) -> Response:
-    """Answer what a model has answered since the start, or all of them where the message names none."""
-    message = await _read(request, messages.ModelStatisticsRequest)
-    models = [_model(request, message)] if message.name else _now(request).all()
-    statistics = statistics_of(model.manifest for model in models)
-    return _answer(ParseDict(statistics, messages.ModelStatisticsResponse()))
+    return handle
 
 
 async def infer(request: Request) -> Response:
@@ -84,48 +69,38 @@ def _infer(request: Request, body: bytes) -> Response:
 async def show_index(request: Request) -> Response:
     """Answer the models of the repository, or only those that are ready."""
     message = await _read(request, messages.RepositoryIndexRequest)
-    rows = [row for row in _now(request).index() if row["state"] == "READY" or not message.ready]
+    rows = [row for row in state_of(request).models.now.index() if row["state"] == "READY" or not message.ready]
     return _answer(ParseDict({"models": rows}, messages.RepositoryIndexResponse()))
 
 
-async def load(request: Request) -> Response:
-    """Read a model's folders again and serve what they hold now; it is done when the answer comes."""
-    check_key(request)
-    message = await _read(request, messages.RepositoryModelLoadRequest)
-    await change_models(state_of(request).models.load, message.model_name, parameters(message.parameters))
-    return _answer(messages.RepositoryModelLoadResponse())
+def changing(change: str, asked: type[Message], answer: type[Message]) -> Handler:
+    """Return what answers a call that changes what is served, by this method of the models."""
+
+    async def handle(request: Request) -> Response:
+        check_key(request)
+        message = await _read(request, asked)
+        change_now = getattr(state_of(request).models, change)
+        await change_models(change_now, message.model_name, parameters(message.parameters))
+        return _answer(answer())
+
+    return handle
 
 
-async def unload(request: Request) -> Response:
-    """Stop serving all versions of a model."""
-    check_key(request)
-    message = await _read(request, messages.RepositoryModelUnloadRequest)
-    await change_models(state_of(request).models.unload, message.model_name, parameters(message.parameters))
-    return _answer(messages.RepositoryModelUnloadResponse())
-
-
-HANDLERS: dict[Endpoint, Callable[[Request], Awaitable[Response]]] = {
-    routes.RPC_LIVE: show_live,
+HANDLERS: dict[Endpoint, Handler] = {
+    routes.RPC_LIVE: told(v2.show_live, messages.ServerLiveRequest, messages.ServerLiveResponse),
     routes.RPC_READY: show_ready,
-    routes.RPC_SERVER: show_server,
-    routes.RPC_MODEL: show_model,
+    routes.RPC_SERVER: told(v2.show_server, messages.ServerMetadataRequest, messages.ServerMetadataResponse),
+    routes.RPC_MODEL: told(v2.show_model, messages.ModelMetadataRequest, messages.ModelMetadataResponse),
     routes.RPC_MODEL_READY: show_model_ready,
-    routes.RPC_STATISTICS: show_statistics,
-    routes.RPC_CONFIG: show_config,
+    routes.RPC_STATISTICS: told(v2.show_statistics, messages.ModelStatisticsRequest, messages.ModelStatisticsResponse),
+    routes.RPC_CONFIG: told(v2.show_config, messages.ModelConfigRequest, messages.ModelConfigResponse, "config"),
     routes.RPC_INFER: infer,
     routes.RPC_INDEX: show_index,
-    routes.RPC_LOAD: load,
-    routes.RPC_UNLOAD: unload,
+    routes.RPC_LOAD: changing("load", messages.RepositoryModelLoadRequest, messages.RepositoryModelLoadResponse),
+    routes.RPC_UNLOAD: changing(
+        "unload", messages.RepositoryModelUnloadRequest, messages.RepositoryModelUnloadResponse
+    ),
 }
-
-
-def _now(request: Request) -> Catalogue:
-    return state_of(request).models.now
-
-
-def _model(request: Request, message: Any) -> ServedModel:
-    """Return the model that a message names, in the version that it names or else the newest."""
-    return _now(request).find(message.name, message.version or None)
 
 
 async def _read(request: Request, kind: type[Message]) -> Any:
@@ -135,12 +110,12 @@ async def _read(request: Request, kind: type[Message]) -> Any:
 
 
 def _parsed(kind: type[Message], body: bytes) -> Any:
+    check_fields(body, kind.DESCRIPTOR)
     try:
         return kind.FromString(body)
     except DecodeError:
-        raise refusal(
-            "wrong_bytes", f"The message is no {kind.DESCRIPTOR.name}; let a client's library write it."
-        ) from None
+        fault = f"The message is no {kind.DESCRIPTOR.name}; let a client's library write it."
+        raise refusal("wrong_bytes", fault) from None
 
 
 def _answer(message: Message) -> Response:

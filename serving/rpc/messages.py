@@ -8,7 +8,7 @@ from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import Predictions
 from serving.rpc.protocol import messages
 from serving.v2.requests import InferRequest, request_of
-from serving.v2.responses import tensors_of
+from serving.v2.responses import content_of, datatype_of, tensors_of
 from serving.v2.tensors import BINARY_SIZE, refusal
 
 # Where a tensor of this type has its values, if they are not raw.
@@ -50,12 +50,9 @@ def write_message(request: InferRequest, outputs: Predictions, manifest: Manifes
         model_version=manifest.version,
         id=request.id or "",
         outputs=[
-            messages.ModelInferResponse.InferOutputTensor(
-                name=tensor.name, datatype=tensor.datatype, shape=tensor.values.shape
-            )
-            for tensor in tensors
+            {"name": name, "datatype": datatype_of(values), "shape": values.shape} for name, values in tensors.items()
         ],
-        raw_output_contents=[tensor.content() for tensor in tensors],
+        raw_output_contents=list(map(content_of, tensors.values())),
     )
 
 

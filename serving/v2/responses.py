@@ -1,7 +1,6 @@
 """The protocol's answers: metadata, and outputs as JSON or binary data."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -91,47 +90,35 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
         "model_name": manifest.name,
         "model_version": manifest.version,
         **({} if request.id is None else {"id": request.id}),
-        "outputs": [_describe(tensor, request.outputs[tensor.name].binary) for tensor in tensors],
+        "outputs": [_describe(name, values, request.outputs[name].binary) for name, values in tensors.items()],
     }
     header = to_json(document)
-    binary = [tensor.content() for tensor in tensors if request.outputs[tensor.name].binary]
+    binary = [content_of(values) for name, values in tensors.items() if request.outputs[name].binary]
     if not binary:
         return header, {CONTENT_TYPE: JSON_TYPE}
     return b"".join([header, *binary]), {CONTENT_TYPE: BINARY_TYPE, HEADER_LENGTH: str(len(header))}
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """An output as it is answered.
-
-    Args:
-        name: the output's.
-        values: float32, or the texts of a classification, [N, ...].
-    """
-
-    name: str
-    values: NDArray[Any]
-
-    @property
-    def datatype(self) -> str:
-        """Return the protocol's name of the type."""
-        return "FP32" if self.values.dtype == FP32 else "BYTES"
-
-    def content(self) -> bytes:
-        """Return the values as binary data; the length of each text is before it."""
-        if self.datatype == "FP32":
-            return self.values.tobytes()
-        texts = [text.encode() for text in self.values.ravel().tolist()]
-        return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+def datatype_of(values: NDArray[Any]) -> str:
+    """Return the protocol's name of the type of an output's values: of texts where they are a classification."""
+    return "FP32" if values.dtype == FP32 else "BYTES"
 
 
-def tensors_of(request: InferRequest, outputs: Predictions, manifest: Manifest) -> list[Tensor]:
-    """Return the outputs that a request names, in its order, as ``write_response`` takes them."""
-    arrays = {name: getattr(outputs, name).astype(FP32, copy=False) for name in request.outputs}
-    return [
-        Tensor(name, _largest(array, form.classes, _labels(name, manifest)) if form.classes else array)
-        for (name, array), form in zip(arrays.items(), request.outputs.values(), strict=True)
-    ]
+def content_of(values: NDArray[Any]) -> bytes:
+    """Return an output's values as binary data; the length of each text is before it."""
+    if values.dtype == FP32:
+        return values.tobytes()
+    texts = [text.encode() for text in values.ravel().tolist()]
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
+
+
+def tensors_of(request: InferRequest, outputs: Predictions, manifest: Manifest) -> dict[str, NDArray[Any]]:
+    """Return the values of the outputs that a request names, in its order, as ``write_response`` takes them."""
+    tensors: dict[str, NDArray[Any]] = {}
+    for name, form in request.outputs.items():
+        values = getattr(outputs, name).astype(FP32, copy=False)
+        tensors[name] = _largest(values, form.classes, _labels(name, manifest)) if form.classes else values
+    return tensors
 
 
 def _largest(values: NDArray[np.float32], classes: int, labels: Sequence[str]) -> NDArray[np.object_]:
@@ -149,8 +136,7 @@ def _labels(name: str, manifest: Manifest) -> Sequence[str]:
     return {"class_probability": manifest.class_names, "coarse_probability": manifest.coarse_labels}.get(name, ())
 
 
-def _describe(tensor: Tensor, binary: bool) -> dict[str, Any]:
+def _describe(name: str, values: NDArray[Any], binary: bool) -> dict[str, Any]:
     """Return a tensor's description, with its values row by row unless they are binary data."""
-    values = tensor.values
-    content = {"parameters": {BINARY_SIZE: len(tensor.content())}} if binary else {"data": values.ravel().tolist()}
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(values.shape), **content}
+    content = {"parameters": {BINARY_SIZE: len(content_of(values))}} if binary else {"data": values.ravel().tolist()}
+    return {"name": name, "datatype": datatype_of(values), "shape": list(values.shape), **content}

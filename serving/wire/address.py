@@ -9,7 +9,6 @@ from clustnet.errors import UserError
 
 # BentoML's own defaults.
 HOST, PORT = "0.0.0.0", 3000  # noqa: S104 - it is only tried
-FIX = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve')"
 
 
 def check_address() -> None:
@@ -24,8 +23,8 @@ def check_address() -> None:
         check_free(command.params.get("host") or HOST, command.params.get("port") or PORT)
 
 
-def check_free(host: str, port: int, fix: str = FIX) -> None:
-    """Check that this machine can listen on a port of one of its addresses; ``fix`` ends the sentence if not.
+def check_free(host: str, port: int) -> None:
+    """Check that this machine can listen on a port of one of its addresses.
 
     Raises:
         UserError: it cannot.
@@ -36,4 +35,5 @@ def check_free(host: str, port: int, fix: str = FIX) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except OSError as error:
+        fix = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve') or CLUSTNET_GRPC_PORT"
         raise UserError(f"Nothing can listen on port {port} of {host} ({error.strerror}); {fix}.") from None
