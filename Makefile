@@ -92,8 +92,8 @@ sbom: $(ALL)/.installed  ## list the image's packages in reports/sbom-RUNTIME.js
 	$(ALL)/bin/python -m deploy.image.sbom --runtime $(RUNTIME) --out reports/sbom-$(RUNTIME).json
 
 lock: $(UV)  ## lock the newest dependencies that pyproject.toml allows
-	$(LOCK) --upgrade pyproject.toml --extra serving --extra cpu --output-file requirements/serving-cpu.txt
-	$(LOCK) --upgrade pyproject.toml --extra serving --extra gpu --output-file requirements/serving-gpu.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra signing --extra cpu --output-file requirements/serving-cpu.txt
+	$(LOCK) --upgrade pyproject.toml --extra serving --extra signing --extra gpu --output-file requirements/serving-gpu.txt
 	$(LOCK) --upgrade pyproject.toml --extra dev --output-file requirements/all.txt
 
 clean:  ## remove environments, caches, runs and reports

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import uvloop
 
-from benchmarks.requests import Request
+from benchmarks.requests import RPC_TYPE, Request
 from benchmarks.servers import pinned
 from benchmarks.timer import Timer
 
@@ -28,12 +28,15 @@ ANSWER_SECONDS = 30
 def top_load(url: str, request: Request, clients: int, seconds: float, cores: Sequence[int]) -> float:
     """Return the requests per second that ``clients`` get answered, each asking again at once, by nghttp2's h2load.
 
+    What is sent to gRPC goes over HTTP/2, and all else over HTTP/1.1.
+
     Raises:
         RuntimeError: an answer was not 2xx, or h2load is not installed (Debian: nghttp2-client).
     """
     with tempfile.NamedTemporaryFile() as body:
         Path(body.name).write_bytes(request.body)
-        options = ["--h1", f"-c{clients}", f"-D{seconds:g}", f"--warm-up-time={WARM_UP_SECONDS}", "-d", body.name]
+        version = [] if request.headers["Content-Type"] == RPC_TYPE else ["--h1"]
+        options = [*version, f"-c{clients}", f"-D{seconds:g}", f"--warm-up-time={WARM_UP_SECONDS}", "-d", body.name]
         fields = [part for name, value in request.headers.items() for part in ("-H", f"{name}: {value}")]
         command = pinned(["h2load", *options, *fields, url + request.path], cores)
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout

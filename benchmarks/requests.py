@@ -5,9 +5,12 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from tritonclient.grpc import service_pb2
 
 from clustnet.datasets import load
+from serving.routes import RPC_INFER
 
+RPC_TYPE = "application/grpc"
 INFER = "/v2/models/mnist/infer"
 
 
@@ -55,6 +58,16 @@ def base64_pixels(images: int) -> Request:
 def raw_pixels(images: int) -> Request:
     """The pixels and nothing else."""
     return Request("/predict", _pixels(images).tobytes(), {"Content-Type": "application/octet-stream"})
+
+
+def rpc_message(images: int) -> Request:
+    """The pixels as raw contents of the protocol's message over gRPC, whose bodies have their length before them."""
+    put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28]}
+    asked = service_pb2.ModelInferRequest(
+        model_name="mnist", inputs=[put], raw_input_contents=[_pixels(images).tobytes()]
+    ).SerializeToString()
+    body = b"\0" + len(asked).to_bytes(4, "big") + asked
+    return Request(RPC_INFER.path, body, {"Content-Type": RPC_TYPE, "TE": "trailers"})
 
 
 def _json(path: str, document: object) -> Request:

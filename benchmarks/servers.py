@@ -73,7 +73,7 @@ def running(
     Raises:
         RuntimeError: it does not answer; the message holds its log.
     """
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="clustnet-bench-") as home, (Path(home) / "log").open("w+b") as log:
         command = pinned([str(server.python), *server.command, str(port)], cores)
         process = subprocess.Popen(
@@ -100,7 +100,8 @@ def environment(bundle: Path, home: str, settings: dict[str, str] | None = None)
     return os.environ | own | quiet | {"PYTHONPATH": str(REPOSITORY), "BENTOML_HOME": home} | (settings or {})
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -24,8 +24,20 @@ import psutil
 
 from benchmarks.inference import processor
 from benchmarks.load import Answers, steady_load, top_load
-from benchmarks.requests import Request, binary_v2, json_images
-from benchmarks.servers import CLUSTNET, LITSERVE, MLSERVER, RAY, STARLETTE, Server, environment, pinned, running, send
+from benchmarks.requests import Request, binary_v2, json_images, rpc_message
+from benchmarks.servers import (
+    CLUSTNET,
+    LITSERVE,
+    MLSERVER,
+    RAY,
+    STARLETTE,
+    Server,
+    environment,
+    free_port,
+    pinned,
+    running,
+    send,
+)
 from clustnet.bundles.predictor import CUDA
 from serving.gate import Limits
 
@@ -244,7 +256,36 @@ def gpu(options: argparse.Namespace) -> None:
         print(f"| {batch} | {cells} | {ours / loops[0]:.2f} |", flush=True)
 
 
-CPU_TABLES = {"compare": compare, "workers": workers, "latency": latency, "overload": overload, "soak": soak}
+def rpc(options: argparse.Namespace) -> None:
+    """Print what gRPC takes at most, of one image, beside HTTP and MLServer's gRPC."""
+    servers = [server for server in (CLUSTNET, MLSERVER) if _is_there(server)]
+    turns = [[load for server in servers for load in _rpc_and_http(server, options)] for _ in range(options.turns)]
+    rates = np.array(turns)
+    print("| one image, one core | gRPC, requests/s | HTTP, requests/s | gRPC / HTTP | ClustNet's gRPC / its gRPC |")
+    print("|---|---|---|---|---|")
+    for index, server in enumerate(servers):
+        over_rpc, over_http = rates[:, 2 * index], rates[:, 2 * index + 1]
+        columns = np.array([over_rpc, over_http, over_rpc / over_http, rates[:, 0] / over_rpc]).T
+        one, other, ratio, ours = _median(columns)
+        print(f"| {server.name} | {one:,.0f} | {other:,.0f} | {ratio:.2f} | {ours:.2f} |")
+
+
+def _rpc_and_http(server: Server, options: argparse.Namespace) -> tuple[float, float]:
+    """Return the requests of one image per second over gRPC and over HTTP."""
+    port = free_port()
+    with running(server, options.bundle, SERVER_CORE, {"CLUSTNET_GRPC_PORT": str(port)}) as (url, _):
+        over_rpc = top_load(f"http://127.0.0.1:{port}", rpc_message(1), CLIENTS, options.seconds, CLIENT_CORE)
+        return over_rpc, top_load(url, server.bytes_of(1), CLIENTS, options.seconds, CLIENT_CORE)
+
+
+CPU_TABLES = {
+    "compare": compare,
+    "workers": workers,
+    "rpc": rpc,
+    "latency": latency,
+    "overload": overload,
+    "soak": soak,
+}
 TABLES: dict[str, Callable[[argparse.Namespace], None]] = {**CPU_TABLES, "gpu": gpu}
 
 

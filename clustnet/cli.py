@@ -27,6 +27,7 @@ COMMANDS = {
     "visualize": ("training.commands.visualize", "draw what the filters and clusters of a run see"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
+    "pack": ("clustnet.packing.command", "sign a bundle, and pack it as an image for a cluster"),
     "key": ("serving.keys.command", "make an API key for the service"),
 }
 

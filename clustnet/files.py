@@ -2,12 +2,14 @@
 
 import csv
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from clustnet.errors import UserError
 
 # Of Linux: "relative to the working folder", and "let the two change places".
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
+# The end of a temporary name; before it are a dot, the target's name and some letters.
+UNFINISHED = ".unfinished"
 
 
 def sha256_of(path: Path) -> str:
@@ -74,16 +78,18 @@ def replacing(path: Path) -> Iterator[Path]:
     A failure inside the block leaves ``path`` as it was and removes the temporary file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    _remove_left_overs(path.parent)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED)
     temporary = Path(name)
     try:
+        _hold(handle)
         yield temporary
         # A file of mkstemp is private to its owner; results are not.
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -112,13 +118,44 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``path`` and put it in ``path``'s place on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    _remove_left_overs(path.parent)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
+    handle = os.open(temporary, os.O_RDONLY)
     try:
+        _hold(handle)
         yield temporary
         temporary.chmod(0o755)
         _swap(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(handle)
+
+
+def _hold(handle: int) -> bool:
+    """Lock an open file or folder as long as it stays open; return False where another process has it, or none can."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@lru_cache
+def _remove_left_overs(folder: Path) -> None:
+    """Remove what writers left in a folder that were killed, once in this process; what is held is being written."""
+    # mkstemp's names have eight letters.
+    for entry in folder.glob(f".*.????????{UNFINISHED}"):
+        try:
+            handle = os.open(entry, os.O_RDONLY)
+        except OSError:
+            # Its writer has finished, or it is another user's.
+            continue
+        if _hold(handle):
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _swap(new: Path, path: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -69,6 +69,11 @@ HANDLERS: dict[Endpoint, Handler] = {
     routes.MODEL_VERSION: v2.show_model,
     routes.MODEL_READY: v2.show_model_ready,
     routes.MODEL_VERSION_READY: v2.show_model_ready,
+    routes.STATISTICS: v2.show_statistics,
+    routes.MODEL_STATISTICS: v2.show_statistics,
+    routes.MODEL_VERSION_STATISTICS: v2.show_statistics,
+    routes.MODEL_CONFIG: v2.show_config,
+    routes.MODEL_VERSION_CONFIG: v2.show_config,
     routes.INFER: v2.infer,
     routes.INFER_VERSION: v2.infer,
     routes.INDEX: v2.show_index,
@@ -90,6 +95,11 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
     app = Starlette(middleware=_middleware(settings), lifespan=_running)
     # Exact paths, the same that access and metrics see; Starlette's own routes also match a line feed at the end.
     handlers = HANDLERS | dict(more or {})
+    if settings.grpc_port:
+        # Imported only where it is used, as gRPC takes memory.
+        from serving.rpc.handlers import HANDLERS as CALLS
+
+        handlers |= CALLS
     app.router.default = Answers(handlers)
     app.state.service = _new_state(settings, handlers)
     return app
@@ -133,7 +143,8 @@ class Answers:
         _check_headers(scope)
         path, method = scope["path"], scope["method"]
         endpoint = endpoint_of(path)
-        if endpoint is None or endpoint not in self.handlers:
+        is_rpc = scope["http_version"] == "2"
+        if endpoint is None or endpoint not in self.handlers or endpoint.rpc != is_rpc:
             raise unknown_path(path)
         if method not in endpoint.methods:
             raise wrong_method(path, method, endpoint.methods)
@@ -185,7 +196,12 @@ async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         jobs.append(state.feedback.run())
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
-        yield {GATE: state.gate, ORIGINS: state.settings.cors_origins}
+        async with AsyncExitStack() as stack:
+            if state.settings.grpc_port:
+                from serving.rpc.server import serving_rpc
+
+                await stack.enter_async_context(serving_rpc(app, state))
+            yield {GATE: state.gate, ORIGINS: state.settings.cors_origins}
     finally:
         for task in tasks:
             task.cancel()

@@ -26,10 +26,11 @@ from serving.metrics.folder import choose_folder
 from serving.middleware.tracing import exporter_names
 from serving.models.models import Models, first_fault
 from serving.models.shared import FOLDER, share_folder
+from serving.processes import end_with_parent
 from serving.routes import BENTOML_SCHEMA
 from serving.settings import Settings, hand_down_paths, load_settings
-from serving.wire.address import check_address, say_address
-from serving.wire.process import end_with_parent, raise_descriptor_limit
+from serving.wire.address import check_address, check_free, say_address
+from serving.wire.process import ignore_hangup, raise_descriptor_limit
 from serving.wire.telemetry import stop_reports
 
 # The exit code of wrong usage or input.
@@ -121,10 +122,13 @@ class ClustNet:
         a worker that dies, which leaves a service that answers nothing.
         """
         os.environ.pop("BENTOML_CONTAINERIZED", None)
+        ignore_hangup()
         hand_down_paths(SETTINGS)
         share_folder()
         try:
             check_address()
+            if SETTINGS.grpc_port:
+                check_free(SETTINGS.grpc_host, SETTINGS.grpc_port)
             if SETTINGS.api_keys_file:
                 read_keys(SETTINGS.api_keys_file)
             exporter_names()

@@ -66,6 +66,8 @@ class Gate:
         self._in_round = False
         self._reading = 0
         self._by_address: Counter[str] = Counter()
+        # Set when fewer bytes are being read than before.
+        self._freed = asyncio.Event()
         LIMIT.inc(limits.requests)
 
     @property
@@ -100,6 +102,21 @@ class Gate:
         except TimeoutError:
             message = f"The body took over {self.limits.body_seconds:g} seconds to arrive; send it faster or in parts."
             raise Refusal(408, "body_too_slow", message) from None
+
+    @asynccontextmanager
+    async def room(self, address: str, size: int) -> AsyncIterator[None]:
+        """Wait until ``size`` more bytes may be read from a client, and let the block read them.
+
+        It is for a transport that hands over a body whole, so that its bytes cannot be counted while they come.
+        """
+        while self._excess(address, size, size):
+            self._freed.clear()
+            await self._freed.wait()
+        self._count(address, size)
+        try:
+            yield
+        finally:
+            self._count(address, -size)
 
     @asynccontextmanager
     async def turn(self, request: Request, body: bytes) -> AsyncIterator[None]:
@@ -186,7 +203,9 @@ class Gate:
                 self._count(address, len(part))
                 if len(body) > max_bytes:
                     raise too_large(max_bytes)
-                self._check(address, len(body))
+                excess = self._excess(address, len(body))
+                if excess:
+                    raise overloaded(f"{excess} are being read at the same time")
             return bytes(body)
         finally:
             self._count(address, -len(body))
@@ -197,12 +216,14 @@ class Gate:
         self._by_address[address] += size
         if not self._by_address[address]:
             del self._by_address[address]
+        if size < 0:
+            self._freed.set()
 
-    def _check(self, address: str, size: int) -> None:
-        """Refuse a body that is one too many; ``size`` bytes of it are counted."""
-        for found, most, whose in (
-            (self._by_address[address], self.limits.address_bytes, " from your address"),
-            (self._reading, self.limits.reading_bytes, ""),
-        ):
-            if found > max(most, size):
-                raise overloaded(f"{found} bytes of requests{whose} are being read at the same time")
+    def _excess(self, address: str, size: int, more: int = 0) -> str:
+        """Return what is too much, with ``more`` bytes, of a body of ``size`` bytes; empty where nothing is."""
+        # A look does not make an entry.
+        mine = self._by_address.get(address, 0) + more
+        if mine > max(self.limits.address_bytes, size):
+            return f"{mine} bytes of requests from your address"
+        found = self._reading + more
+        return f"{found} bytes of requests" if found > max(self.limits.reading_bytes, size) else ""

@@ -25,6 +25,7 @@ class Endpoint:
         scope: the scope that an API key needs for it, None where no key is needed.
         metric: the label of its requests in the metrics.
         computes: whether its requests take more than a look-up, so that they wait for their turn.
+        rpc: whether it is a method of gRPC, which HTTP/1 does not reach.
     """
 
     path: str
@@ -32,6 +33,7 @@ class Endpoint:
     scope: KeyScope | None = "predict"
     metric: str = OTHER
     computes: bool = False
+    rpc: bool = False
 
     def parameters(self, path: str) -> dict[str, str]:
         """Return the path parameters of a path that is this endpoint's."""
@@ -79,14 +81,36 @@ MODEL = Endpoint(f"{PROTOCOL}/models/{{name}}", GET)
 MODEL_VERSION = Endpoint(f"{PROTOCOL}/models/{{name}}/versions/{{version}}", GET)
 MODEL_READY = Endpoint(f"{MODEL.path}/ready", GET)
 MODEL_VERSION_READY = Endpoint(f"{MODEL_VERSION.path}/ready", GET)
+STATISTICS = Endpoint(f"{PROTOCOL}/models/stats", GET)
+MODEL_STATISTICS = Endpoint(f"{MODEL.path}/stats", GET)
+MODEL_VERSION_STATISTICS = Endpoint(f"{MODEL_VERSION.path}/stats", GET)
+MODEL_CONFIG = Endpoint(f"{MODEL.path}/config", GET)
+MODEL_VERSION_CONFIG = Endpoint(f"{MODEL_VERSION.path}/config", GET)
 INFER = Endpoint(f"{MODEL.path}/infer", POST, metric=INFER_METRIC, computes=True)
 INFER_VERSION = Endpoint(f"{MODEL_VERSION.path}/infer", POST, metric=INFER_METRIC, computes=True)
 INDEX = Endpoint(f"{PROTOCOL}/repository/index", POST, computes=True)
 LOAD = Endpoint(f"{PROTOCOL}/repository/models/{{name}}/load", POST, scope="admin")
 UNLOAD = Endpoint(f"{PROTOCOL}/repository/models/{{name}}/unload", POST, scope="admin")
 
-ENDPOINTS = tuple(value for value in dict(globals()).values() if isinstance(value, Endpoint))
-_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+# The same protocol over gRPC, whose methods have the paths of HTTP/2.
+RPC_SERVICE = "inference.GRPCInferenceService"
+RPC = f"/{RPC_SERVICE}"
+RPC_LIVE = Endpoint(f"{RPC}/ServerLive", POST, scope=None, rpc=True)
+RPC_READY = Endpoint(f"{RPC}/ServerReady", POST, scope=None, rpc=True)
+RPC_SERVER = Endpoint(f"{RPC}/ServerMetadata", POST, rpc=True)
+RPC_MODEL = Endpoint(f"{RPC}/ModelMetadata", POST, rpc=True)
+RPC_MODEL_READY = Endpoint(f"{RPC}/ModelReady", POST, rpc=True)
+RPC_STATISTICS = Endpoint(f"{RPC}/ModelStatistics", POST, rpc=True)
+RPC_CONFIG = Endpoint(f"{RPC}/ModelConfig", POST, rpc=True)
+RPC_INFER = Endpoint(f"{RPC}/ModelInfer", POST, metric=f"{RPC}/ModelInfer", computes=True, rpc=True)
+RPC_INDEX = Endpoint(f"{RPC}/RepositoryIndex", POST, rpc=True)
+RPC_LOAD = Endpoint(f"{RPC}/RepositoryModelLoad", POST, scope="admin", rpc=True)
+RPC_UNLOAD = Endpoint(f"{RPC}/RepositoryModelUnload", POST, scope="admin", rpc=True)
+
+_DECLARED = tuple(value for value in dict(globals()).values() if isinstance(value, Endpoint))
+ENDPOINTS = tuple(endpoint for endpoint in _DECLARED if not endpoint.rpc)
+RPCS = tuple(endpoint for endpoint in _DECLARED if endpoint.rpc)
+_BY_PATH = {endpoint.path: endpoint for endpoint in _DECLARED}
 _WITH_PARAMETERS = [endpoint for endpoint in ENDPOINTS if "{" in endpoint.path]
 
 

@@ -49,11 +49,14 @@ class Settings(BaseSettings):
             ``os.pathsep`` between them; by default the bundle beside this code.
         device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
+        grpc_port: the port of the Open Inference Protocol over gRPC; without one there is none.
+        grpc_host: the address that gRPC listens on; other machines reach it only if told so, as with 0.0.0.0.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         experts: ``chosen`` runs for each image only the expert that decides, which needs bundles of hard routing.
         max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service needs none.
+        verify_key: the public key in PEM with which each bundle must be signed; without one no signature is looked at.
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
         cors_origins: the origins whose pages may use this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
@@ -68,11 +71,14 @@ class Settings(BaseSettings):
     bundles: Folders = (SHIPPED_BUNDLE,)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    grpc_host: str = "127.0.0.1"
     threads: Annotated[int, Field(ge=0, le=1024)] = 1
     experts: Literal["all", "chosen"] = "all"
     max_body_bytes: Annotated[int, Field(ge=1024)] = 16 * 2**20
     max_images: Annotated[int, Field(ge=1)] = 1024
     api_keys_file: Path | None = None
+    verify_key: Path | None = None
     metrics_open: bool = True
     cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)] = ()
     log_requests: Literal["errors", "all", "none"] = "errors"
@@ -112,7 +118,12 @@ def _check_names() -> None:
 
 def hand_down_paths(settings: Settings) -> None:
     """Make the paths in the environment absolute, for BentoML's workers, which run in another folder."""
-    paths = {"BUNDLES": settings.bundles, "API_KEYS_FILE": (settings.api_keys_file,), "FEEDBACK": (settings.feedback,)}
+    paths = {
+        "BUNDLES": settings.bundles,
+        "API_KEYS_FILE": (settings.api_keys_file,),
+        "VERIFY_KEY": (settings.verify_key,),
+        "FEEDBACK": (settings.feedback,),
+    }
     for name, some in paths.items():
         text = os.pathsep.join(str(path.absolute()) for path in some if path)
         if text:

@@ -3,7 +3,7 @@
 import ctypes
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from threading import Timer
@@ -30,6 +30,8 @@ PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
 }
 # For the first two images of a model, which take the longest.
 TRIAL_SECONDS = 20.0
+# Of the runs that only make later ones fast.
+WARM_UP_SECONDS = 3.0
 # onnxruntime's number for the level "error", which hides its warnings.
 LOG_LEVEL = 3
 
@@ -151,6 +153,19 @@ class Predictor:
                 fault = late if options.terminate else str(error).splitlines()[0]
         if fault:
             raise UserError(f"The model in {self.bundle.folder} does not run ({fault}); export it again.")
+
+    def warm_up(self, images: int) -> None:
+        """Run the model on one image and on ``images``, as the first run of a size is slow; at most some seconds.
+
+        Args:
+            images: the most in one request.
+        """
+        random = np.random.default_rng(0).integers(0, 256, self.manifest.input.shape, np.uint8)
+        with _ended_after(WARM_UP_SECONDS) as options:
+            for size in (1, min(images, BATCH_IMAGES[self.provider])):
+                # A model that is slow is served all the same.
+                with suppress(Exception):
+                    self._predict(np.broadcast_to(random, (size, *random.shape)), options)
 
     def _fault(self, outputs: Predictions, images: int) -> str | None:
         """Return what is wrong with the outputs for ``images`` images, or None."""

@@ -18,7 +18,7 @@ from deploy.image.container import Container, running
 from deploy.image.engine import Docker
 from deploy.image.lock import versions
 
-MOST_MEGABYTES = {"cpu": 450, "gpu": 3000}
+MOST_MEGABYTES = {"cpu": 500, "gpu": 3000}
 USER = "10001"
 DIGIT = REPOSITORY / "docs" / "digits" / "4.png"
 MOST_BYTES = 100_000

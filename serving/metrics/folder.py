@@ -51,15 +51,3 @@ def _take_space(path: Path) -> None:
         # An empty file could not be read with the others.
         path.unlink(missing_ok=True)
         raise
-
-
-def lives(process: int) -> bool:
-    """Return whether there is a process with this number."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # It is another user's.
-        return True
-    return True

@@ -29,14 +29,9 @@ from serving.routes import ENDPOINTS
 ENTROPY_BUCKETS = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.3, 1.6, 2.0, 2.5, 3.0, 5.0)
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 IMAGES_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-INFERENCE_BUCKETS = (
-    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0),
-)
-REQUEST_BUCKETS = (
-    *(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0),
-)
+INFERENCE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+VERSION = ["model", "version"]
 REASONS = tuple(chain.from_iterable(map(get_args, get_args(Reason))))
 
 COARSE = Counter("clustnet_predictions_by_binary_label", "Images by predicted coarse label.", ["model", "label"])
@@ -52,9 +47,9 @@ CONFIDENCE = Histogram(
     "clustnet_confidence", "How similar each image is to the training images.", ["model"], buckets=CONFIDENCE_BUCKETS
 )
 ABSTAINED = Counter("clustnet_abstentions", "Images whose confidence is under the bundle's threshold.", ["model"])
-IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", buckets=IMAGES_BUCKETS)
+IMAGES = Histogram("clustnet_images_per_request", "Images in each prediction.", VERSION, buckets=IMAGES_BUCKETS)
 INFERENCE = Histogram(
-    "clustnet_inference_seconds", "Time in onnxruntime for each prediction.", buckets=INFERENCE_BUCKETS
+    "clustnet_inference_seconds", "Time in onnxruntime for each prediction.", VERSION, buckets=INFERENCE_BUCKETS
 )
 REFUSED = Counter("clustnet_refused_requests", "Requests without a prediction, by reason.", ["reason"])
 REQUESTS = Counter("clustnet_requests", "HTTP requests by path and status.", ["path", "status"])
@@ -90,6 +85,8 @@ def announce(manifest: Manifest) -> None:
     """Start a model's counters at zero, so that rates are right from the first image."""
     for metric in (ABSTAINED, ENTROPY, GUESSED, CONFIDENCE):
         metric.labels(manifest.name)
+    for metric in (IMAGES, INFERENCE):
+        metric.labels(manifest.name, manifest.version)
     for label in manifest.coarse_labels if len(manifest.coarse_labels) > 1 else ():
         COARSE.labels(manifest.name, label)
     for expert in range(manifest.experts):
@@ -129,6 +126,20 @@ def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
     return generate_latest(registry)
 
 
+def counted(manifest: Manifest) -> tuple[int, int, float]:
+    """Return what all workers have counted of a version: its inferences, their images and their seconds."""
+    DEFERRED.flush()
+    version = {"model": manifest.name, "version": manifest.version}
+    found = {
+        sample.name: sample.value
+        for metric in _all_workers().collect()
+        for sample in metric.samples
+        if sample.labels == version
+    }
+    seconds, images = "clustnet_inference_seconds", "clustnet_images_per_request_sum"
+    return int(found[f"{seconds}_count"]), int(found[images]), found[f"{seconds}_sum"]
+
+
 def _all_workers() -> Collector:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
@@ -153,10 +164,11 @@ def _count_unread(paths: list[str]) -> None:
 
 def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None:
     """Count inferences: their outputs, the model's manifest and their seconds."""
-    observe_all(INFERENCE, np.array([seconds for _, _, seconds in notes]))
-    observe_all(IMAGES, np.array([len(outputs.routing) for outputs, _, _ in notes]))
     for manifest in {id(manifest): manifest for _, manifest, _ in notes}.values():
-        parts = [outputs for outputs, other, _ in notes if other is manifest]
+        parts, seconds = zip(*[(outputs, time) for outputs, other, time in notes if other is manifest], strict=True)
+        version = manifest.name, manifest.version
+        observe_all(INFERENCE.labels(*version), np.array(seconds))
+        observe_all(IMAGES.labels(*version), np.array([len(outputs.routing) for outputs in parts]))
         _count_outputs(joined(parts), manifest)
 
 

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from clustnet.bundles.bundle import Manifest
-from serving.metrics.folder import lives
+from serving.processes import lives
 
 # The manifest's scores of this kind, one for each expert.
 LOAD = "expert_load/"

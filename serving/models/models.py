@@ -11,6 +11,7 @@ from anyio import to_thread
 
 from clustnet.bundles.predictor import CUDA, Predictor
 from clustnet.errors import UserError
+from clustnet.packing.signature import check_signature
 from serving.models.catalogue import Catalogue, ServedModel, card_of, read_examples, unknown_model
 from serving.models.repository import Place, Repository, newness
 from serving.models.shared import Agreement, Served, SharedFile, shared_folder
@@ -175,12 +176,15 @@ class Models:
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 
     def _open(self, place: Place, tried: bool = False) -> ServedModel:
-        """Return the model of a bundle that was opened and ran once."""
+        """Return the model of a bundle that was opened and is warm."""
+        if self._settings.verify_key:
+            check_signature(place.folder, self._settings.verify_key)
         bundle = place.open()
         if tried:
             try_in_process(bundle.folder, self._settings.experts)
         predictor = Predictor(bundle, self._settings.device, self._settings.threads, self._settings.experts)
         predictor.try_out()
+        predictor.warm_up(self._settings.max_images)
         fault = _device_fault(self._settings, predictor.provider)
         model = ServedModel(predictor, fault, card_of(bundle), read_examples(bundle))
         if place.open().manifest != bundle.manifest:

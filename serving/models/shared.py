@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from clustnet.files import stamp_of, write_text
-from serving.metrics.folder import lives
+from serving.processes import lives
 from serving.refusals import Refusal
 
 # No setting: the server's first process sets it for its workers.

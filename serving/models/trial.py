@@ -13,6 +13,7 @@ from pathlib import Path
 from clustnet.bundles.bundle import Bundle
 from clustnet.bundles.predictor import Experts, Predictor
 from clustnet.errors import UserError
+from serving.processes import end_with_parent
 
 # For a process to start, open the graph and run it on two images.
 MAX_SECONDS = 20.0
@@ -44,6 +45,7 @@ def try_in_process(folder: Path, experts: Experts) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the trial; the exit code and the last line on stderr say what is wrong."""
+    end_with_parent()
     folder = Path(arguments[0])
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     limit = MAX_BYTES + COPIES * size

@@ -7,19 +7,10 @@ from typing import Any
 
 from clustnet.bundles.bundle import Manifest
 from clustnet.bundles.predictor import CONDITIONAL_OUTPUTS, OUTPUTS, TREE_OUTPUT
+from serving import routes
 from serving.api.compression import WINDOW_BITS
 from serving.headers import CONTENT_ENCODING, HEADER_LENGTH, RETRY_AFTER
 from serving.refusals import ERRORS
-from serving.routes import (
-    INDEX,
-    LOAD,
-    MODEL,
-    MODEL_VERSION,
-    PROTOCOL_LIVE,
-    PROTOCOL_READY,
-    SERVER,
-    UNLOAD,
-)
 from serving.settings import Settings
 from serving.v2.responses import BINARY_TYPE, JSON_TYPE
 from serving.v2.tensors import DTYPES, INPUT
@@ -57,25 +48,28 @@ RETRY_HEADER: Schema = {
 STRING: Schema = {"type": "string"}
 STRINGS: Schema = {"type": "array", "items": STRING}
 INTEGERS: Schema = {"type": "array", "items": {"type": "integer"}}
-NUMBERS: Schema = {"type": "array", "items": {"type": "number"}}
 PARAMETERS: Schema = {"type": "object"}
+STATISTICS: Schema = {"type": "object", "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}}}
 
 
 def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     """Return the protocol's paths for these models, for the ``paths`` of an OpenAPI 3.1 document."""
     true = {"const": True}
-    server = _object({"name": STRING, "version": STRING, "extensions": STRINGS})
-    model_ready = _object({"name": STRING, "ready": true})
+    server = object_of({"name": STRING, "version": STRING, "extensions": STRINGS})
+    model_ready = object_of({"name": STRING, "ready": true})
     return {
-        SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
-        PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", _object({"live": true}))},
-        PROTOCOL_READY.path: {"get": _operation("Every model is ready.", _object({"ready": true}), NOT_READY)},
-        INDEX.path: {"post": _index()},
+        routes.SERVER.path: {"get": _operation("The server's name, version and extensions.", server)},
+        routes.PROTOCOL_LIVE.path: {"get": _operation("The process is alive.", object_of({"live": true}))},
+        routes.PROTOCOL_READY.path: {"get": _operation("Every model is ready.", object_of({"ready": true}), NOT_READY)},
+        routes.INDEX.path: {"post": _index()},
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
+        routes.STATISTICS.path: {"get": _operation("What each model has answered since the start.", STATISTICS)},
+        **_at_model(manifests, "/stats", "get", _operation("What it has answered.", STATISTICS, NO_MODEL)),
+        **_at_model(manifests, "/config", "get", _operation("Its configuration, as Triton's.", PARAMETERS, NO_MODEL)),
         **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
-        LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
-        UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
+        routes.LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
+        routes.UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
     }
 
 
@@ -84,8 +78,8 @@ def _at_model(manifests: Sequence[Manifest], path: str, method: str, operation: 
     names = _in_path("name", [manifest.name for manifest in manifests])
     versions = _in_path("version", [manifest.version for manifest in manifests])
     return {
-        f"{MODEL.path}{path}": {method: deepcopy(operation), "parameters": [names]},
-        f"{MODEL_VERSION.path}{path}": {method: operation, "parameters": [names, versions]},
+        f"{routes.MODEL.path}{path}": {method: deepcopy(operation), "parameters": [names]},
+        f"{routes.MODEL_VERSION.path}{path}": {method: operation, "parameters": [names, versions]},
     }
 
 
@@ -114,7 +108,7 @@ def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
 
 def _metadata() -> Schema:
     tensors = _list({"name": STRING, "datatype": STRING, "shape": INTEGERS}, ["name", "datatype", "shape"])
-    return _object(
+    return object_of(
         {"name": STRING, "versions": STRINGS, "platform": STRING, "inputs": tensors, "outputs": tensors},
     )
 
@@ -131,7 +125,7 @@ def _index() -> Schema:
 def _change(manifests: Sequence[Manifest], summary: str) -> Schema:
     """Describe a load or an unload."""
     body = {"content": {JSON_TYPE: {"schema": {"type": "object", "properties": {"parameters": PARAMETERS}}}}}
-    operation = _operation(summary, _object({"name": STRING, "versions": STRINGS}), CHANGE_FAULTS)
+    operation = _operation(summary, object_of({"name": STRING, "versions": STRINGS}), CHANGE_FAULTS)
     names = _in_path("name", [manifest.name for manifest in manifests])
     return {"post": operation | {"requestBody": body, "description": IN_FORCE}, "parameters": [names]}
 
@@ -198,9 +192,9 @@ def _response() -> Schema:
     """Describe an answer; tensors that are requested as binary data have parameters in the place of data."""
     tensor = {
         "name": {"enum": [*OUTPUTS, TREE_OUTPUT]},
-        "datatype": {"const": "FP32"},
+        "datatype": {"enum": ["FP32", "BYTES"], "description": "BYTES for classes, such as 0.9:7:seven."},
         "shape": INTEGERS,
-        "data": NUMBERS,
+        "data": {"type": "array", "items": {"type": ["number", "string"]}},
         "parameters": PARAMETERS,
     }
     outputs = _list(tensor, ["name", "datatype", "shape"])
@@ -208,7 +202,8 @@ def _response() -> Schema:
     return {"type": "object", "properties": properties, "required": ["model_name", "model_version", "outputs"]}
 
 
-def _object(properties: Schema) -> Schema:
+def object_of(properties: Schema) -> Schema:
+    """Return the schema of an object with all of these properties."""
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 

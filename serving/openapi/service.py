@@ -6,28 +6,14 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from clustnet.bundles.bundle import Manifest
+from serving import routes
 from serving.api.feedback_store import FeedbackRequest, FeedbackResponse
 from serving.api.pages import STATIC
 from serving.api.responses import Error, PredictImageResponse, PredictResponse
 from serving.headers import API_KEY, REQUEST_ID, REQUEST_ID_PATTERN, WWW_AUTHENTICATE
 from serving.keys.access import FAULTS, needed_scope
-from serving.openapi.protocol import NO_MODEL, RETRY_HEADER, describe_protocol, shapes_of
+from serving.openapi.protocol import NO_MODEL, RETRY_HEADER, describe_protocol, object_of, shapes_of
 from serving.refusals import ERRORS
-from serving.routes import (
-    BENTOML_SCHEMA,
-    DOCUMENT,
-    EXAMPLE,
-    FEEDBACK,
-    HEALTH,
-    LIVE,
-    METRICS,
-    MODEL_CARD,
-    PAGE,
-    PREDICT,
-    PREDICT_IMAGE,
-    READY,
-    STATIC_FILE,
-)
 from serving.settings import Settings
 
 Schema = dict[str, Any]
@@ -68,7 +54,7 @@ def describe(manifest: Manifest, settings: Settings, *others: Manifest) -> Schem
         "servers": [{"url": "."}],
         "paths": {
             **_predictions((manifest, *others), settings),
-            FEEDBACK.path: _feedback(),
+            routes.FEEDBACK.path: _feedback(),
             **_pages(),
             **describe_protocol((manifest, *others), settings),
         },
@@ -98,13 +84,13 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     shapes = shapes_of(manifests)
     limit = f"At most {settings.max_body_bytes} bytes."
     return {
-        PREDICT.path: _post(
+        routes.PREDICT.path: _post(
             "Predict the coarse label, the expert and the class of each image.",
             {JSON: {"schema": _images(shapes, settings.max_images)}},
             limit,
             "PredictResponse",
         ),
-        PREDICT_IMAGE.path: _post(
+        routes.PREDICT_IMAGE.path: _post(
             "Prepare an image file as the model's training images were, and predict it.",
             {"multipart/form-data": {"schema": UPLOAD, "encoding": UPLOAD_ENCODING}},
             limit,
@@ -131,6 +117,7 @@ def _pages() -> Schema:
     file["get"]["responses"]["200"]["content"] = files
     file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
     names = {"enum": sorted(path.name for path in STATIC.iterdir())}
+    file["parameters"] = [{"name": "file", "in": "path", "required": True, "schema": names}]
     example = _of_a_model(_get("A typical training image of a subtype.", "image/jpeg", NO_EXAMPLE))
     counted = {"type": "integer", "minimum": 0}
     example["parameters"] += [
@@ -139,16 +126,16 @@ def _pages() -> Schema:
     ready = _get("The service is ready; else 503 and the reason.", TEXT)
     ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
     return {
-        PAGE.path: _get("The web page.", "text/html"),
-        STATIC_FILE.path: file | {"parameters": [{"name": "file", "in": "path", "required": True, "schema": names}]},
-        MODEL_CARD.path: _of_a_model(_get("A model: manifest, scores, evaluation, examples.", JSON, NO_MODEL)),
-        EXAMPLE.path: example,
-        LIVE.path: _get("The process is alive.", TEXT),
-        HEALTH.path: _get("The process is alive.", TEXT),
-        READY.path: ready,
-        METRICS.path: _get("Metrics in Prometheus' text format.", TEXT),
-        DOCUMENT.path: _get("This document.", JSON),
-        BENTOML_SCHEMA.path: _get("The description that BentoML's clients read.", JSON),
+        routes.PAGE.path: _get("The web page.", "text/html"),
+        routes.STATIC_FILE.path: file,
+        routes.MODEL_CARD.path: _of_a_model(_get("A model: manifest, scores, evaluation, examples.", JSON, NO_MODEL)),
+        routes.EXAMPLE.path: example,
+        routes.LIVE.path: _get("The process is alive.", TEXT),
+        routes.HEALTH.path: _get("The process is alive.", TEXT),
+        routes.READY.path: ready,
+        routes.METRICS.path: _get("Metrics in Prometheus' text format.", TEXT),
+        routes.DOCUMENT.path: _get("This document.", JSON),
+        routes.BENTOML_SCHEMA.path: _get("The description that BentoML's clients read.", JSON),
     }
 
 
@@ -177,7 +164,8 @@ def _head(operation: Schema) -> Schema:
 
 def _images(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
     """Describe images of the one shape that the models read, or of any of theirs."""
-    schemas = [_object({"images": _images_of(shape, most)}) for shape in shapes]
+    closed = {"additionalProperties": False}
+    schemas = [object_of({"images": _images_of(shape, most)}) | closed for shape in shapes]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
@@ -186,15 +174,6 @@ def _images_of(shape: tuple[int, ...], most: int) -> Schema:
     for length in reversed(shape):
         schema = {"type": "array", "items": schema, "minItems": length, "maxItems": length}
     return {"type": "array", "items": schema, "minItems": 1, "maxItems": most}
-
-
-def _object(properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
 
 
 def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:

@@ -18,7 +18,7 @@ from serving.models.catalogue import Catalogue, ServedModel
 from serving.refusals import Refusal, quote
 from serving.routes import INDEX
 from serving.v2.requests import read_object, read_request
-from serving.v2.responses import model_metadata, server_metadata, write_response
+from serving.v2.responses import model_config, model_metadata, server_metadata, statistics_of, write_response
 from serving.v2.tensors import parameters_of, refusal
 
 # That a load may take before its answer; with its small body less than the service's deadline.
@@ -56,6 +56,17 @@ async def show_model_ready(request: Request) -> Response:
     model = _model(request)
     model.check_ready()
     return JSONResponse({"name": model.manifest.name, "ready": True})
+
+
+async def show_config(request: Request) -> Response:
+    """Answer a model's configuration."""
+    return JSONResponse(model_config(_model(request).predictor, state_of(request).settings.max_images))
+
+
+async def show_statistics(request: Request) -> Response:
+    """Answer what a model has answered since the start, or all of them where the path names none."""
+    models = [_model(request)] if request.path_params else _now(request).all()
+    return JSONResponse(statistics_of(model.manifest for model in models))
 
 
 async def infer(request: Request) -> Response:
@@ -104,16 +115,28 @@ async def unload(request: Request) -> Response:
 
 
 async def _change(request: Request, change: Callable[[str], None]) -> Response:
-    """Change what is served, in a thread; one change at a time, and the others wait."""
+    check_key(request)
+    name = request.path_params["name"]
+    body = await state_of(request).gate.body(request, state_of(request).settings.max_body_bytes)
+    document = await to_thread.run_sync(_document, request, body)
+    await change_models(change, name, parameters_of(document, "The request"))
+    versions = _now(request).models.get(name, ())
+    return JSONResponse({"name": name, "versions": [model.manifest.version for model in reversed(versions)]})
+
+
+def check_key(request: Request) -> None:
+    """Refuse a change of what is served where the service has no keys."""
     # Access, which checks the key's scope, is part of the service only with a file of keys.
     if KEY_NAME not in request.scope:
         message = (
             "Models are loaded and unloaded only with an API key of the scope 'admin', and this service has no keys"
         )
         raise Refusal(403, "no_keys_set", f"{message}; set CLUSTNET_API_KEYS_FILE.")
-    state, name = state_of(request), request.path_params["name"]
-    body = await state.gate.body(request, state.settings.max_body_bytes)
-    _check_change(parameters_of(await to_thread.run_sync(_document, request, body), "The request"))
+
+
+async def change_models(change: Callable[[str], None], name: str, parameters: dict[str, Any]) -> None:
+    """Change what is served of a model, in a thread; one change at a time, and the others wait."""
+    _check_change(parameters)
     try:
         async with asyncio.timeout(CHANGE_SECONDS):
             await to_thread.run_sync(change, name, abandon_on_cancel=True)
@@ -124,8 +147,6 @@ async def _change(request: Request, change: Callable[[str], None]) -> Response:
         raise
     except UserError as error:
         raise Refusal(400, "bad_bundle", str(error)) from None
-    versions = _now(request).models.get(name, ())
-    return JSONResponse({"name": name, "versions": [model.manifest.version for model in reversed(versions)]})
 
 
 def _check_change(parameters: dict[str, Any]) -> None:

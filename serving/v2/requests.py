@@ -7,11 +7,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clustnet.bundles.predictor import OUTPUTS
+from clustnet.bundles.predictor import OUTPUTS, TREE_OUTPUT
 from serving.api.inputs import check_values, parse_json
 from serving.headers import HEADER_LENGTH
 from serving.refusals import quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
+
+# The outputs that have a value for each label.
+CLASSIFIED = ("class_probability", "coarse_probability", "routing", TREE_OUTPUT)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How an output is answered.
+
+    Args:
+        binary: as binary data, where the transport has a choice.
+        classes: so many labels of the largest values in the place of the values; 0 for the values.
+    """
+
+    binary: bool = False
+    classes: int = 0
 
 
 @dataclass(frozen=True)
@@ -20,12 +36,12 @@ class InferRequest:
 
     Args:
         images: uint8 ``[N, *input shape]``.
-        outputs: the names of the outputs to answer, in order, and whether as binary data.
+        outputs: the names of the outputs to answer, in order, and the form of each.
         id: the client's own name of the request, which the answer repeats; None without one.
     """
 
     images: NDArray[np.uint8]
-    outputs: dict[str, bool]
+    outputs: dict[str, Form]
     id: str | None
 
 
@@ -50,7 +66,13 @@ def read_request(
     """
     header, binary = _split(content, header_length)
     check_values(header, image_shape, most)
-    document = _document(header)
+    return request_of(_document(header), binary, image_shape, most, known)
+
+
+def request_of(
+    document: dict[str, Any], binary: memoryview, image_shape: tuple[int, ...], most: int, known: Collection[str]
+) -> InferRequest:
+    """Return what a request says that is parsed already, as ``read_request`` does; ``binary`` are its binary data."""
     outputs = _outputs(document, known)
     inputs = document.get("inputs")
     if not isinstance(inputs, list):
@@ -96,20 +118,20 @@ def _document(header: bytes) -> dict[str, Any]:
     return document
 
 
-def _outputs(document: dict[str, Any], known: Collection[str]) -> dict[str, bool]:
+def _outputs(document: dict[str, Any], known: Collection[str]) -> dict[str, Form]:
     """Return the requested outputs; all of them where the request names none."""
     binary = _flag(parameters_of(document, "The request"), "binary_data_output", default=False)
     requested = document.get("outputs")
     if requested is None or requested == []:
-        return dict.fromkeys(known, binary)
+        return dict.fromkeys(known, Form(binary))
     if not isinstance(requested, list):
         raise refusal("wrong_keys", f'The key "outputs" is {quote(requested)}; send a list of objects with a name.')
-    outputs: dict[str, bool] = {}
+    outputs: dict[str, Form] = {}
     for output in requested:
         name = _output_name(output, known)
         if name in outputs:
             raise refusal("wrong_keys", f"The output {quote(name)} is named twice; name it once.")
-        outputs[name] = _output_flag(output, name, binary)
+        outputs[name] = _form(parameters_of(output, name), name, binary)
     return outputs
 
 
@@ -120,11 +142,14 @@ def _output_name(output: Any, known: Collection[str]) -> str:
     return name
 
 
-def _output_flag(output: dict[str, Any], name: str, binary: bool) -> bool:
-    parameters = parameters_of(output, name)
-    if parameters.get("classification"):
-        raise refusal("wrong_keys", f"{name}: classification is not supported; leave that parameter out.")
-    return _flag(parameters, "binary_data", default=binary)
+def _form(parameters: dict[str, Any], name: str, binary: bool) -> Form:
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or classes < 0:
+        raise refusal("wrong_value", f"{name}: classification is {quote(classes)}; send how many classes to answer.")
+    if classes and name not in CLASSIFIED:
+        message = f"{name}: it has no classes; ask for the classification of {', '.join(CLASSIFIED)}."
+        raise refusal("wrong_keys", message)
+    return Form(_flag(parameters, "binary_data", default=binary), classes)
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:

@@ -57,5 +57,5 @@ def check_free(host: str, port: int) -> None:
             probe.bind((host, port))
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else "a port is from 1 to 65535"
-        fix = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve')"
+        fix = "stop what uses it, or choose another with --port (PORT=8080 of 'make serve') or CLUSTNET_GRPC_PORT"
         raise UserError(f"Nothing can listen on port {port} of {host} ({why}); {fix}.") from None

@@ -18,12 +18,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.gate import GATE, ORIGINS, Gate
-from serving.headers import (
-    REQUEST_ID,
-    UPGRADE,
-    field_name,
-    header,
-)
+from serving.headers import REQUEST_ID, UPGRADE, field_name, header
 from serving.metrics.metrics import count_unread
 from serving.middleware.cors import cors_fields
 from serving.routes import Endpoint, endpoint_of

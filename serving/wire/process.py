@@ -1,23 +1,22 @@
-"""What a worker needs of the system: an end with its parent, and descriptors for many connections."""
+"""What the service needs of the system: no restart at SIGHUP, and descriptors for many connections."""
 
-import ctypes
 import resource
 import signal
-import sys
 
-# Of Linux' prctl: the signal that a process gets when its parent ends.
-SET_SIGNAL_OF_PARENTS_END = 1
+from circus.sighandler import SysHandler  # type: ignore[import-untyped]
+
 # Of a worker, where the system allows as many; a silent connection costs one and some 10 KB.
 MAX_DESCRIPTORS = 16_384
 
 
-def end_with_parent() -> None:
-    """Make this process end, as by SIGTERM, when its parent ends in whatever way; only Linux can.
+def ignore_hangup() -> None:
+    """Make this process and those that it starts ignore SIGHUP, which would restart all workers and cost seconds.
 
-    Otherwise the worker of a parent that is killed would keep the port, with nothing to restart it.
+    Models are loaded by the protocol, and keys are read again when their file changes, so nothing needs a restart.
+    BentoML's process manager takes the signals of this list, and has no option for it.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(SET_SIGNAL_OF_PARENTS_END, signal.SIGTERM)
+    SysHandler.SIGNALS = [other for other in SysHandler.SIGNALS if other != signal.SIGHUP]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def raise_descriptor_limit() -> None:

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,6 +138,37 @@ def test_a_failed_move_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest
         (temporary / "new").touch()
     assert names(tmp_path) == ["folder"]
     assert names(tmp_path / "folder") == ["old"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from clustnet.files import replacing, replacing_folder
+with replacing(Path(sys.argv[1]) / "file") as file, replacing_folder(Path(sys.argv[1]) / "folder") as folder:
+    file.write_text("half")
+    (folder / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_left_overs_of_killed_writers_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".file.bak").touch()
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert len(names(tmp_path)) == 3
+    write_text(tmp_path / "file", "whole")
+    assert names(tmp_path) == [".file.bak", "file"]
+
+
+def test_what_is_being_written_is_no_left_over(tmp_path: Path) -> None:
+    with replacing(tmp_path / "one") as first, replacing_folder(tmp_path / "two") as second:
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+        first.write_text("whole")
+        (second / "whole").touch()
+        # As another process.
+        files._remove_left_overs.cache_clear()
+        write_text(tmp_path / "three", "whole")
+        assert (first.exists(), second.exists()) == (True, True)
+    assert names(tmp_path) == ["one", "three", "two"]
 
 
 @pytest.mark.parametrize("folder", [".", "new", "new/deep"])

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import clustnet
+from serving.settings import Settings
 from tests.deploy.monitoring import DEPLOY, PROMETHEUS, read
 from tests.serving.server import REPOSITORY
 
@@ -27,6 +28,17 @@ def test_every_container_is_hardened_and_pinned(name: str, service: dict[str, An
 def test_nothing_listens_to_other_machines(name: str, service: dict[str, Any]) -> None:
     for port in service["ports"]:
         assert port.startswith("127.0.0.1:")
+
+
+def test_examples_listen_to_this_machine_alone() -> None:
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    published = [port for page in pages for port in re.findall(r"(?:--publish|-p) (\S*:\d+)", page.read_text())]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    makefile = (REPOSITORY / "Makefile").read_text()
+    assert "\nHOST ?= 127.0.0.1\n" in makefile
+    assert "serve --host $(HOST) --port $(PORT)" in makefile
+    assert Settings().grpc_host == "127.0.0.1"
 
 
 @pytest.mark.parametrize(("name", "service"), SERVICES)

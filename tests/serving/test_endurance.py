@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -129,6 +130,19 @@ def test_a_worker_ends_with_its_parent(synthetic_bundle: Path) -> None:
             time.sleep(0.1)
         address = httpx.URL(server.url)
         check_free(address.host, address.port or 80)
+
+
+@pytest.mark.parametrize("receiver", ["parent", "worker"])
+def test_sighup_restarts_no_worker(synthetic_bundle: Path, receiver: str) -> None:
+    with running_server(synthetic_bundle, options=GRACE) as server:
+        parent = psutil.Process(server.process.pid)
+        workers = parent.children()
+        (parent if receiver == "parent" else workers[0]).send_signal(signal.SIGHUP)
+        # A parent that heeds it starts another worker at once.
+        time.sleep(1)
+        assert ready(server)
+        assert parent.children() == workers
+        assert server.stop() == 0
 
 
 def test_a_stalled_client_cannot_delay_the_end(synthetic_bundle: Path) -> None:

@@ -356,7 +356,7 @@ def test_the_live_tab_counts_what_is_asked(open_page: Open, url: str) -> None:
     page = open_page("#live")
     httpx.post(f"{url}/predict", json={"images": [[[0] * 28] * 28] * 3})
     counted = httpx.get(f"{url}/metrics").text
-    images = re.search(r"^clustnet_images_per_request_sum (\S+)$", counted, re.MULTILINE)
+    images = re.search(r"^clustnet_images_per_request_sum\{.*\} (\S+)$", counted, re.MULTILINE)
     assert images
     expect(page.get_by_text(f"{float(images[1]):,.0f} since start", exact=True).first).to_be_visible()
     expect(page.locator("#live .bars li")).to_have_count(5)

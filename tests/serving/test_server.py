@@ -154,6 +154,7 @@ def test_sigterm_ends_it_with_0(synthetic_bundle: Path) -> None:
             {"CLUSTNET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""},
             "CLUSTNET_DEVICE is cuda, but onnxruntime fell back to CPUExecutionProvider; install",
         ),
+        ({"CLUSTNET_VERIFY_KEY": "/nowhere"}, "BUNDLE is not signed: it holds no model.sig; sign it with"),
         ({"CLUSTNET_DEVICE": "cuda", "CLUSTNET_BUNDLES": "/nowhere"}, "/nowhere is not a bundle"),
     ],
 )
@@ -171,17 +172,19 @@ def test_a_wrong_setting_stops_the_start(
         )
     assert finished.returncode == 2
     *logged, sentence = finished.stderr.splitlines()
-    assert sentence.startswith(f"clustnet: {says}")
+    assert sentence.startswith(f"clustnet: {says}".replace("BUNDLE", str(synthetic_bundle)))
     # onnxruntime gives the reason where there is a driver and no GPU.
     assert all("onnxruntime" in line for line in logged)
 
 
-def test_a_taken_port_is_one_sentence(synthetic_bundle: Path, tmp_path: Path) -> None:
-    with free_port() as port, socket.create_server(("127.0.0.1", port)):
+@pytest.mark.parametrize("kind", ["HTTP", "gRPC"])
+def test_a_taken_port_is_one_sentence(synthetic_bundle: Path, tmp_path: Path, kind: str) -> None:
+    with free_port() as port, free_port() as other, socket.create_server(("127.0.0.1", port)):
+        environment = {"CLUSTNET_GRPC_PORT": str(port)} if kind == "gRPC" else {}
         finished = subprocess.run(
-            serve_command(port),
+            serve_command(other if kind == "gRPC" else port),
             cwd=REPOSITORY,
-            env=serve_environment(synthetic_bundle, tmp_path),
+            env=serve_environment(synthetic_bundle, tmp_path, **environment),
             capture_output=True,
             text=True,
             timeout=60,

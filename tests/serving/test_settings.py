@@ -87,11 +87,13 @@ def test_handed_down_paths_are_absolute(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("CLUSTNET_BUNDLES", os.pathsep.join(["a", "/b"]))
     monkeypatch.setenv("CLUSTNET_API_KEYS_FILE", "keys")
     monkeypatch.setenv("CLUSTNET_FEEDBACK", "told.sqlite")
+    monkeypatch.setenv("CLUSTNET_VERIFY_KEY", "key.pub")
     monkeypatch.chdir(tmp_path)
     hand_down_paths(load_settings())
     monkeypatch.chdir("/")
     assert load_settings().bundles == (tmp_path / "a", Path("/b"))
     assert load_settings().api_keys_file == tmp_path / "keys"
+    assert load_settings().verify_key == tmp_path / "key.pub"
     assert load_settings().feedback == tmp_path / "told.sqlite"
 
 

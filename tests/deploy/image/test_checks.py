@@ -46,9 +46,9 @@ def test_secrets_in_layers_or_history_are_found(tmp_path: Path) -> None:
 
 
 def test_an_image_may_be_only_so_large() -> None:
-    assert checks.check_size(450, "cpu").startswith("450 MB")
-    with pytest.raises(AssertionError, match="the image has 451 MB, over 450"):
-        checks.check_size(451, "cpu")
+    assert checks.check_size(500, "cpu").startswith("500 MB")
+    with pytest.raises(AssertionError, match="the image has 501 MB, over 500"):
+        checks.check_size(501, "cpu")
 
 
 def test_labels_must_be_the_ones_that_were_given() -> None:

@@ -37,6 +37,9 @@ def value(metric: str, /, **labels: str) -> float:
     return REGISTRY.get_sample_value(f"clustnet_{metric}", labels) or 0.0
 
 
+VERSION = {"model": "synthetic", "version": "1"}
+
+
 @pytest.mark.parametrize(
     ("name", "labels", "added"),
     [
@@ -54,10 +57,10 @@ def value(metric: str, /, **labels: str) -> float:
         ("confidence_bucket", {"model": "synthetic", "le": "0.2"}, 1),
         ("confidence_bucket", {"model": "synthetic", "le": "0.5"}, 3),
         ("abstentions_total", {"model": "synthetic"}, 2),
-        ("images_per_request_sum", {}, 3),
-        ("images_per_request_count", {}, 1),
-        ("inference_seconds_bucket", {"le": "0.0005"}, 1),
-        ("inference_seconds_bucket", {"le": "0.00025"}, 0),
+        ("images_per_request_sum", VERSION, 3),
+        ("images_per_request_count", VERSION, 1),
+        ("inference_seconds_bucket", VERSION | {"le": "0.0005"}, 1),
+        ("inference_seconds_bucket", VERSION | {"le": "0.00025"}, 0),
     ],
 )
 def test_predictions_are_counted(predictor: Predictor, name: str, labels: dict[str, str], added: float) -> None:
@@ -114,7 +117,10 @@ def test_each_served_model_is_told_and_no_other(predictor: Predictor) -> None:
         assert info == [(provider, manifest.version) for manifest, provider, _ in served]
         ready = re.findall(r'^clustnet_model_ready{model="mnist",version="(.*)"} (.*)$', shown, re.M)
         assert ready == [(manifest.version, f"{is_ready:.1f}") for manifest, _, is_ready in served]
-        assert "clustnet_images_per_request_count" in shown
+        for manifest, *_ in models:
+            announce(manifest)
+        seconds = re.findall(r'^clustnet_inference_seconds_count{model="mnist",version="(.*)"}', shown, re.M)
+        assert set(seconds) <= {manifest.version for manifest, *_ in served}
 
 
 def named(predictor: Predictor, version: str) -> Manifest:

@@ -5,20 +5,23 @@ import json
 import logging
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from clustnet.bundles.bundle import MANIFEST, MIXTURE, Bundle
-from clustnet.bundles.predictor import Predictor
+from clustnet.bundles.predictor import Predictions, Predictor
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
+from clustnet.packing.signature import sign
 from serving.models.models import Models
 from serving.models.shared import FOLDER
 from serving.refusals import Refusal
 from serving.settings import Settings
+from tests.clustnet.packing.test_signature import write_keys
 from tests.synthetic import write_bundle
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (2, 28, 28)).astype(np.uint8)
@@ -320,3 +323,34 @@ def test_a_replaced_model_frees_its_memory(worker: Models, bundles: Path) -> Non
     gc.collect()
     assert [reference() for reference in gone] == [None] * 3
     assert kept() is not None
+
+
+def test_a_model_is_warm_before_it_serves(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run: Callable[..., Predictions] = Predictor._predict
+
+    def counting(self: Predictor, images: NDArray[np.uint8], options: object = None) -> Predictions:
+        sizes.append(len(images))
+        return run(self, images, options)
+
+    monkeypatch.setattr(Predictor, "_predict", counting)
+    Models(Settings(bundles=(next((bundles / "a").iterdir()),), device="cpu", max_images=50))
+    assert sizes == [2, 1, 50]
+
+
+def test_bundles_must_be_signed(bundles: Path, tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path)
+    settings = Settings(bundles=(bundles,), device="cpu", verify_key=public)
+    with pytest.raises(UserError, match=r"a/1 is not signed: it holds no model\.sig"):
+        Models(settings)
+    for name in ("a", "b"):
+        sign(bundles / name / "1", private)
+    models = Models(settings)
+    assert served(models) == {"a": ["1"], "b": ["1"]}
+    spoil(bundles / "a" / "1")
+    with pytest.raises(UserError, match=r"The signature of .*a/1 does not fit .*key\.pub \(.*mixture\.onnx"):
+        models.load("a")
+    with pytest.raises(UserError, match="does not fit"):
+        Models(settings)
+    # All is served as before.
+    assert served(models) == {"a": ["1"], "b": ["1"]}

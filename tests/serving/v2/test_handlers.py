@@ -45,7 +45,13 @@ def metric(client: TestClient, series: str) -> float:
 
 def test_the_service_answers_beside_its_own_paths(client: TestClient) -> None:
     assert client.get("/v2").json() == client.get("/v2/").json()
-    assert client.get("/v2").json()["extensions"] == ["binary_tensor_data", "model_repository"]
+    assert client.get("/v2").json()["extensions"] == [
+        "binary_tensor_data",
+        "classification",
+        "model_configuration",
+        "model_repository",
+        "statistics",
+    ]
     assert client.get("/v2/health/live").json() == {"live": True}
     assert client.get("/v2/health/ready").json() == {"ready": True}
     assert client.get(MODEL).json() == client.get(f"{MODEL}/versions/1").json()
@@ -62,7 +68,8 @@ def test_the_repository_has_the_one_model(client: TestClient, body: str) -> None
 
 
 def test_outputs_are_the_predictors_and_counted(client: TestClient, predictor: Predictor) -> None:
-    series = ("clustnet_images_per_request_sum", "clustnet_inference_seconds_count")
+    names = ("images_per_request_sum", "inference_seconds_count")
+    series = tuple(f'clustnet_{name}{{model="synthetic",version="1"}}' for name in names)
     requests = 'clustnet_requests_total{path="/v2/models/{name}/infer",status="200"}'
     before = [metric(client, name) for name in (*series, requests)]
     answer = client.post(f"{MODEL}/infer", json=json_body(IMAGES, id="a"))
@@ -73,6 +80,41 @@ def test_outputs_are_the_predictors_and_counted(client: TestClient, predictor: P
     for output in answer.json()["outputs"]:
         values = np.array(output["data"], np.float32).reshape(output["shape"])
         np.testing.assert_allclose(values, getattr(expected, output["name"]), rtol=1e-5)
+
+
+def test_statistics_are_what_was_answered(client: TestClient) -> None:
+    def statistics(path: str) -> dict[str, Any]:
+        (row,) = client.get(path).json()["model_stats"]
+        return row  # type: ignore[no-any-return]
+
+    before = statistics(f"{MODEL}/stats")
+    client.post(f"{MODEL}/infer", json=json_body(IMAGES))
+    for path in (f"{MODEL}/stats", f"{MODEL}/versions/1/stats", "/v2/models/stats"):
+        after = statistics(path)
+        assert (after["name"], after["version"]) == ("synthetic", "1")
+        assert after["inference_count"] - before["inference_count"] == 3
+        assert after["execution_count"] - before["execution_count"] == 1
+        success = after["inference_stats"]["success"]
+        assert success["count"] == after["execution_count"]
+        assert success["ns"] > before["inference_stats"]["success"]["ns"]
+    assert client.get("/v2/models/other/stats").status_code == 404
+
+
+def test_the_configuration_is_as_tritons(client: TestClient) -> None:
+    config = client.get(f"{MODEL}/config").json()
+    assert config == client.get(f"{MODEL}/versions/1/config").json()
+    assert (config["name"], config["max_batch_size"], config["backend"]) == ("synthetic", 1024, "onnxruntime")
+    assert config["input"] == [{"name": "image", "data_type": "TYPE_UINT8", "dims": [28, 28]}]
+    assert {"name": "routing", "data_type": "TYPE_FP32", "dims": [5]} in config["output"]
+
+
+def test_classes_are_asked_for_over_http(client: TestClient, predictor: Predictor) -> None:
+    outputs = [{"name": "class_probability", "parameters": {"classification": 1}}]
+    (output,) = client.post(f"{MODEL}/infer", json=json_body(IMAGES, outputs=outputs)).json()["outputs"]
+    assert (output["datatype"], output["shape"]) == ("BYTES", [3, 1])
+    best = predictor.predict(IMAGES).class_probability.argmax(axis=1)
+    names = predictor.manifest.class_names
+    assert [text.split(":")[1:] for text in output["data"]] == [[str(i), names[i]] for i in best]
 
 
 def test_requests_of_any_model_name_share_one_series(client: TestClient) -> None:
@@ -90,7 +132,7 @@ def test_requests_of_any_model_name_share_one_series(client: TestClient) -> None
         ("GET", f"{MODEL}/versions/2", 404, "'synthetic' has no version '2'; this service has '1'."),
         ("GET", f"{MODEL}/versions/2/ready", 404, "no version '2'"),
         ("POST", f"{MODEL}/versions/2/infer", 404, "no version '2'"),
-        ("GET", f"{MODEL}/config", 404, "is none of this service's paths"),
+        ("GET", f"{MODEL}/trace", 404, "is none of this service's paths"),
         ("GET", "/v2/" + "x" * 999, 404, "xxx'... is none"),
         ("GET", f"{MODEL}/infer", 405, "does not take GET; it takes POST"),
         ("POST", MODEL, 405, "does not take POST"),

@@ -21,9 +21,11 @@ from tritonclient.utils import InferenceServerException
 
 from clustnet.bundles.bundle import MIXTURE, Bundle
 from clustnet.bundles.predictor import Predictor
+from clustnet.packing.signature import SIGNATURE, sign
 from serving.keys.keys import make_key
 from serving.models.shared import FOLDER
 from serving.settings import Settings
+from tests.clustnet.packing.test_signature import write_keys
 from tests.serving.conftest import client_of
 from tests.serving.images import drawing
 from tests.serving.server import running_server
@@ -312,3 +314,22 @@ def test_without_api_keys_nobody_may(alone: TestClient, what: str) -> None:
         in answer.json()["error"]
     )
     assert alone.get("/v2/models/one").status_code == 200
+
+
+def test_only_signed_bundles_are_loaded(tmp_path: Path, keys: dict[str, str]) -> None:
+    private, public = write_keys(tmp_path)
+    folder = write_bundle(tmp_path / "models" / "one", name="one")
+    sign(folder, private)
+    settings = Settings(
+        bundles=(tmp_path / "models",), device="cpu", verify_key=public, api_keys_file=Path(keys["file"])
+    )
+    headers = {"X-API-Key": keys["operator"]}
+    with client_of(settings) as client:
+        for damage, says in (((folder / SIGNATURE).unlink, "is not signed"), ((folder / "more").touch, "does not fit")):
+            damage()
+            answer = client.post("/v2/repository/models/one/load", headers=headers)
+            assert (answer.status_code, says in answer.json()["error"]) == (400, True)
+            assert client.get(f"{ONE}/ready", headers=headers).status_code == 200
+            (folder / "more").unlink(missing_ok=True)
+            sign(folder, private)
+        assert client.post("/v2/repository/models/one/load", headers=headers).status_code == 200

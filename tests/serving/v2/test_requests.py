@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clustnet.bundles.predictor import OUTPUTS
 from serving.refusals import Refusal
-from serving.v2.requests import read_object, read_request
+from serving.v2.requests import Form, read_object, read_request
 from tests.serving.v2.bodies import LENGTH, binary_body, described, json_body, outcome
 
 SHAPE = (2, 3)
@@ -29,7 +29,7 @@ def test_json_and_binary_requests_are_equal() -> None:
     for request in (read_request(body, headers[LENGTH], SHAPE, 4), read(json_body(IMAGES, id="7"))):
         np.testing.assert_array_equal(request.images, IMAGES)
         assert request.id == "7"
-        assert request.outputs == dict.fromkeys(OUTPUTS, False)
+        assert request.outputs == dict.fromkeys(OUTPUTS, Form())
 
 
 def test_a_header_length_may_cover_the_whole_body() -> None:
@@ -60,21 +60,22 @@ def test_binary_data_need_the_header_length() -> None:
 @pytest.mark.parametrize(
     ("changes", "outputs"),
     [
-        ({"outputs": []}, dict.fromkeys(OUTPUTS, False)),
-        ({"outputs": None, "parameters": {"binary_data_output": True}}, dict.fromkeys(OUTPUTS, True)),
-        ({"outputs": [{"name": "routing"}]}, {"routing": False}),
-        ({"outputs": [{"name": "routing", "parameters": {"binary_data": True}}]}, {"routing": True}),
+        ({"outputs": []}, dict.fromkeys(OUTPUTS, Form())),
+        ({"outputs": None, "parameters": {"binary_data_output": True}}, dict.fromkeys(OUTPUTS, Form(binary=True))),
+        ({"outputs": [{"name": "routing"}]}, {"routing": Form()}),
+        ({"outputs": [{"name": "routing", "parameters": {"binary_data": True}}]}, {"routing": Form(binary=True)}),
         (
             {
                 "outputs": [{"name": "routing", "parameters": {"binary_data": False}}, {"name": "confidence"}],
                 "parameters": {"binary_data_output": True},
             },
-            {"routing": False, "confidence": True},
+            {"routing": Form(), "confidence": Form(binary=True)},
         ),
-        ({"outputs": [{"name": "routing", "parameters": {"classification": 0, "any": {}}}]}, {"routing": False}),
+        ({"outputs": [{"name": "routing", "parameters": {"classification": 0, "any": {}}}]}, {"routing": Form()}),
+        ({"outputs": [{"name": "routing", "parameters": {"classification": 3}}]}, {"routing": Form(classes=3)}),
     ],
 )
-def test_outputs_and_their_form_are_read_in_order(changes: Any, outputs: dict[str, bool]) -> None:
+def test_outputs_and_their_form_are_read_in_order(changes: Any, outputs: dict[str, Form]) -> None:
     assert list(read(json_body(IMAGES, **changes)).outputs.items()) == list(outputs.items())
 
 
@@ -97,7 +98,10 @@ def test_outputs_and_their_form_are_read_in_order(changes: Any, outputs: dict[st
         ({"outputs": [{"name": "routing"}] * 2}, "'routing' is named twice"),
         ({"outputs": [{"name": "routing", "parameters": []}]}, "routing: the parameters are a list"),
         ({"outputs": [{"name": "routing", "parameters": {"binary_data": "no"}}]}, "binary_data is 'no'"),
-        ({"outputs": [{"name": "routing", "parameters": {"classification": 3}}]}, "classification is not supported"),
+        ({"outputs": [{"name": "routing", "parameters": {"classification": "3"}}]}, "classification is '3'; send how"),
+        ({"outputs": [{"name": "routing", "parameters": {"classification": -1}}]}, "classification is -1; send how"),
+        ({"outputs": [{"name": "routing", "parameters": {"classification": True}}]}, "classification is true"),
+        ({"outputs": [{"name": "confidence", "parameters": {"classification": 3}}]}, "confidence: it has no classes"),
         ({"outputs": [{"name": "routing", "parameters": {"shared_memory_region": 0}}]}, "shared memory"),
     ],
 )
@@ -110,7 +114,7 @@ def test_wrong_requests_are_refused_with_the_fault(changes: Any, says: str) -> N
 def test_an_output_not_computed_is_unknown() -> None:
     known = ["routing", "confidence"]
     bare = json.dumps(json_body(IMAGES)).encode()
-    assert read_request(bare, None, SHAPE, 4, known).outputs == dict.fromkeys(known, False)
+    assert read_request(bare, None, SHAPE, 4, known).outputs == dict.fromkeys(known, Form())
     asking = json.dumps(json_body(IMAGES, outputs=[{"name": "expert_probability"}])).encode()
     with pytest.raises(Refusal, match="'expert_probability' is unknown; the model has routing, confidence"):
         read_request(asking, None, SHAPE, 4, known)

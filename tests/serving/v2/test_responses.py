@@ -3,20 +3,20 @@ import json
 import numpy as np
 
 from clustnet.bundles.predictor import OUTPUTS, Predictions, Predictor
-from serving.v2.requests import InferRequest
+from serving.v2.requests import Form, InferRequest
 from serving.v2.responses import model_metadata, write_response
 from tests.serving.v2.bodies import LENGTH
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 28, 28)).astype(np.uint8)
 
 
-def request(outputs: dict[str, bool], id: str | None = None) -> InferRequest:
+def request(outputs: dict[str, Form], id: str | None = None) -> InferRequest:
     return InferRequest(IMAGES, outputs, id)
 
 
 def test_json_outputs_hold_every_bit_of_the_floats(predictor: Predictor) -> None:
     outputs = predictor.predict(IMAGES)
-    body, headers = write_response(request(dict.fromkeys(OUTPUTS, False), "é"), outputs, predictor.manifest)
+    body, headers = write_response(request(dict.fromkeys(OUTPUTS, Form()), "é"), outputs, predictor.manifest)
     assert headers == {"Content-Type": "application/json"}
     document = json.loads(body)
     assert (document["model_name"], document["model_version"], document["id"]) == ("synthetic", "1", "é")
@@ -28,7 +28,7 @@ def test_json_outputs_hold_every_bit_of_the_floats(predictor: Predictor) -> None
 
 def test_binary_outputs_follow_in_requested_order(predictor: Predictor) -> None:
     outputs = predictor.predict(IMAGES)
-    asked = {"confidence": True, "coarse_probability": False, "routing": True}
+    asked = {"confidence": Form(binary=True), "coarse_probability": Form(), "routing": Form(binary=True)}
     body, headers = write_response(request(asked), outputs, predictor.manifest)
     length = int(headers[LENGTH])
     assert headers["Content-Type"] == "application/octet-stream"
@@ -40,6 +40,28 @@ def test_binary_outputs_follow_in_requested_order(predictor: Predictor) -> None:
         {"binary_data_size": 60},
     ]
     assert body[length:] == outputs.confidence.astype("<f4").tobytes() + outputs.routing.astype("<f4").tobytes()
+
+
+def test_the_largest_values_have_their_labels(predictor: Predictor) -> None:
+    outputs = predictor.predict(IMAGES)
+    asked = {"class_probability": Form(classes=2), "routing": Form(classes=99), "coarse_probability": Form(True, 1)}
+    body, headers = write_response(request(asked), outputs, predictor.manifest)
+    classes, routing, coarse = json.loads(body[: int(headers[LENGTH])])["outputs"]
+    assert [(output["datatype"], output["shape"]) for output in (classes, routing)] == [
+        ("BYTES", [3, 2]),
+        ("BYTES", [3, 5]),
+    ]
+    best = np.argsort(-outputs.class_probability, axis=1)[:, :2]
+    names = predictor.manifest.class_names
+    expected = [f"{outputs.class_probability[row, i]:f}:{i}:{names[i]}" for row in range(3) for i in best[row]]
+    assert classes["data"] == expected
+    assert [text.split(":")[1] for text in routing["data"][:1]] == [str(outputs.routing[0].argmax())]
+    label = predictor.manifest.coarse_labels[int(outputs.coarse_probability[0].argmax())]
+    size = coarse["parameters"]["binary_data_size"]
+    content = body[int(headers[LENGTH]) :]
+    assert len(content) == size
+    length = int.from_bytes(content[:4], "little")
+    assert content[4 : 4 + length].decode().endswith(f":{label}")
 
 
 def test_the_metadata_tell_the_shapes_of_the_outputs(predictor: Predictor) -> None:

@@ -1,0 +1,30 @@
+"""Processes: whether one lives, and an end with its parent."""
+
+import ctypes
+import os
+import signal
+import sys
+
+# Of Linux' prctl: the signal that a process gets when its parent ends.
+SET_SIGNAL_OF_PARENTS_END = 1
+
+
+def end_with_parent() -> None:
+    """Make this process end, as by SIGTERM, when its parent ends in whatever way; only Linux can.
+
+    Otherwise the worker of a parent that is killed would keep the port, and a trial might go on for ever.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_SIGNAL_OF_PARENTS_END, signal.SIGTERM)
+
+
+def lives(process: int) -> bool:
+    """Return whether there is a process with this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # It is another user's.
+        return True
+    return True
