@@ -31,6 +31,7 @@ HEAVY = (
     "deploy/image",
     "deploy/test_kubernetes.py",
     "deploy/test_prometheus.py",
+    "estimators",
     "evaluation/commands/test_evaluate.py",
     "evaluation/files/test_ray_engine.py",
     "onnx_export",
