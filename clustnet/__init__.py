@@ -6,6 +6,8 @@ The estimators ``ClustNet`` and ``DeepClustering`` are found here, too, and load
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from clustnet.foreign import foreign
+
 if TYPE_CHECKING:
     from estimators import ClustNet as ClustNet
     from estimators import DeepClustering as DeepClustering
@@ -23,6 +25,5 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(importlib.import_module("estimators"), name)
     except ModuleNotFoundError as error:
-        raise ImportError(
-            f"{name} needs {error.name}; install it with: pip install '.[export]' in the repository"
-        ) from None
+        missing = f"{name} needs {error.name}; install it with: pip install '.[export]' in the repository"
+        raise ImportError(foreign(error) or missing) from None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from clustnet import __version__
 from clustnet.errors import UserError
 from clustnet.files import shown
+from clustnet.foreign import foreign
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -56,9 +57,7 @@ def _run(command: str, arguments: list[str]) -> int:
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
-        room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        how = f"pip install '.[{room}]' in the repository"
-        return _fail(f"'clustnet {command}' needs {error.name}; install it with: {how}")
+        return _fail(foreign(error) or _not_installed(command, error))
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
@@ -72,6 +71,11 @@ def _run(command: str, arguments: list[str]) -> int:
             raise
         return _fail("The disk is full; make room. What was finished before is whole.", FAILED)
     return DONE
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> str:
+    room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
+    return f"'clustnet {command}' needs {error.name}; install it with: pip install '.[{room}]' in the repository"
 
 
 def _fail(message: str, code: int = WRONG_INPUT) -> int:
