@@ -58,6 +58,7 @@ HEAVY = (
     "test_no_coarse_labels.py",
     "test_other_data.py",
     "test_own_images.py",
+    "test_python_page.py",
     "test_readme.py",
     "training/clustering/test_manifold.py",
     "training/commands",

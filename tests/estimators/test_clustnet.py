@@ -45,6 +45,12 @@ def quick(subtypes: Any = 1, **parameters: Any) -> ClustNet:
 class Coarse(ClustNet):
     """Predicts the labels that were fitted, so that scikit-learn's checks can compare them."""
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # One epoch teaches little.
+        tags.classifier_tags.poor_score = True
+        return tags
+
     @property
     def classes_(self) -> np.ndarray:
         return self.coarse_labels_
