@@ -5,7 +5,7 @@ ClustNet().fit(images, labels).save("models/mine")
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from numbers import Integral
 from pathlib import Path
@@ -107,6 +107,7 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
         with quietly(self.verbose), one_sentence(), taken_back(run):
             self._run: ImageRun | EmbeddedRun | None = kind.of(rows, texts, arguments, run)
             self._take(labels)
+            _check_kept(self.model_.coarse_labels, labels)
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.str_]:  # noqa: N803
@@ -163,7 +164,9 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
             self._corrected(
                 lambda found: split(session_of(run).review, open_run(run.path).space, found(subtype), parts)
             )
-            self._run = run.learned(_beside(run.path))
+            beside = _beside(run.path)
+            with taken_back(beside):
+                self._run = run.learned(beside)
             self._take(self._labels)
         return self
 
@@ -202,7 +205,7 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
         """
         made = cls()
         made._run = None
-        made.model_ = Served(Path(bundle))
+        made.model_ = Served(Path(bundle).absolute())
         made._settle({label: label for label in made.model_.coarse_labels})
         return made
 
@@ -252,7 +255,7 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
         if self.run is None:
             self._scratch = Scratch()
             return self._scratch.path / "run"
-        run = Path(self.run)
+        run = Path(self.run).absolute()
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
             raise UserError(f"The run {run} is there already; name an empty folder by ClustNet(run=FOLDER).")
         return run
@@ -341,6 +344,20 @@ def _named(y: NDArray[Any]) -> dict[str, Any]:
     if len(names) < len(distinct):
         raise UserError("Two coarse labels of y are written alike, as 1 and '1' are; give them different names.")
     return names
+
+
+def _check_kept(found: Sequence[str], given: Iterable[str]) -> None:
+    """Raise where no image of a coarse label could be used.
+
+    Raises:
+        UserError: names the label.
+    """
+    lost = [name for name in given if name not in found]
+    if lost:
+        raise UserError(
+            f"No image of the coarse label {lost[0]!r} can be used, as all are blank or equal images of another label; "
+            "correct y."
+        )
 
 
 def _beside(run: Path) -> Path:
