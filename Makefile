@@ -1,6 +1,9 @@
 # Each target does its own set-up: a virtual environment with hash-locked dependencies.
 export BENTOML_DO_NOT_TRACK = True
 export ORT_DISABLE_TELEMETRY = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+export WANDB_ERROR_REPORTING = false
 # Servers and tests start many processes, and without kept bytecode each would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from clustnet import __version__
 from clustnet.errors import UserError
 from clustnet.files import shown
+from clustnet.foreign import foreign
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -70,9 +71,7 @@ def _run(command: str, arguments: list[str]) -> int:
     except UserError as error:
         return _fail(str(error))
     except ModuleNotFoundError as error:
-        room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
-        how = f"run 'make setup' in the repository, or install the package there with: pip install '.[{room}]'"
-        return _fail(f"'clustnet {command}' needs {error.name}; {how}")
+        return _fail(foreign(error) or _not_installed(command, error))
     except KeyboardInterrupt as interruption:
         if _is_first("RANK"):
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
@@ -82,6 +81,12 @@ def _run(command: str, arguments: list[str]) -> int:
             raise
         return _fail("The disk is full; make room. What was finished before is whole.", FAILED)
     return DONE
+
+
+def _not_installed(command: str, error: ModuleNotFoundError) -> str:
+    room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
+    how = f"run 'make setup' in the repository, or install the package there with: pip install '.[{room}]'"
+    return f"'clustnet {command}' needs {error.name}; {how}"
 
 
 def _fail(message: str, code: int = WRONG_INPUT) -> int:

@@ -28,19 +28,18 @@ from clustnet.scores.scores import reliability, routing_scores
 from onnx_export.bundle_parts import hashes, source_commit
 from onnx_export.drift_reference import fit_drift_reference
 from onnx_export.examples import write_examples
-from onnx_export.fitting import Fitted, fit, spread
+from onnx_export.fitting import Fitted, spread
 from onnx_export.front import Front
 from onnx_export.graph_files import OPSET
 from onnx_export.graphs import predict, write_graphs
-from onnx_export.inputs import Inputs, load_inputs, source_of
+from onnx_export.inputs import Inputs, source_of
 from onnx_export.model_card import model_card
 from onnx_export.parity import check_parity
-from onnx_export.reviewed import load_reviewed
 from onnx_export.tables import evaluate
+from onnx_export.trained import Trained
 from onnx_export.tree import export_tree
 from training.grow.run import is_grown
 from training.recipe.recipe import BaseRecipe
-from training.runs.run_folder import RunFolder
 
 CLASS_MAPPINGS = "class_mappings.json"
 # Compared of a bundle with an encoder.
@@ -83,15 +82,15 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
     _check_options(out, name, version)
     if is_grown(run):
         return Exported(*export_tree(run, out, name, version))
-    folder = RunFolder.kept(run)
-    recipe, model = folder.recipe(), folder.load_network()
-    inputs = load_inputs(recipe, folder)
-    train, test, named = inputs.train, inputs.test, inputs.named
-    reviewed = load_reviewed(run, train, test)
-    if reviewed is not None:
-        # A person has named the subtypes, which may be others than the classes of reference images.
-        named = None
-    fitted = fit(model, recipe.hard, recipe.reference, train, named, reviewed)
+    return write_bundle(Trained.of(run), out, name, version, examples)
+
+
+def write_bundle(trained: Trained, out: Path, name: str, version: str = "1", examples: bool = True) -> Exported:
+    """Write the bundle of a trained model; arguments and errors as of ``export``."""
+    _check_options(out, name, version)
+    recipe, model, inputs, named = trained.recipe, trained.model, trained.inputs, trained.named
+    train, test = inputs.train, inputs.test
+    fitted = trained.fitted()
     mixture = fitted.mixture(model, recipe.hard)
     shown = spread(train) if test is None else test
     found = predict(mixture, shown.images)

@@ -63,7 +63,11 @@ def load_reviewed(run: Path, train: LabelledImages, test: LabelledImages | None)
     if not session.history.done and not any(subtype.name for subtype in review.subtypes.values()):
         return None
     names = {image.image: image.file for image in Collection.of(run).images} if discovered else {}
-    files = [names.get(file, file) for file in names_of(train)]
+    return reviewed_of(review, [names.get(file, file) for file in names_of(train)])
+
+
+def reviewed_of(review: state.Review, files: Sequence[str]) -> Reviewed:
+    """Return what a review says of the training images, by their names in it."""
     subtypes = review.ordered()
     number = {subtype.id: place for place, subtype in enumerate(subtypes)}
     places = review.places(files)

@@ -6,6 +6,9 @@ import signal
 
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +33,7 @@ HEAVY = (
     "deploy/test_prometheus.py",
     "docs/test_examples.py",
     "docs/test_notebooks.py",
+    "estimators",
     "evaluation/commands/test_evaluate.py",
     "evaluation/files/test_ray_engine.py",
     "onnx_export",

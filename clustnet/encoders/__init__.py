@@ -25,8 +25,9 @@ __all__ = [
 ]
 
 GRAPH, DESCRIPTION = "encoder.onnx", "encoder.json"
-# What comes with the project.
-ENCODERS = Path(__file__).resolve().parents[2] / "models" / "encoders"
+# What comes with the project; a wheel has it in this package.
+IN_WHEEL = Path(__file__).resolve().parent / "models"
+ENCODERS = IN_WHEEL if IN_WHEEL.is_dir() else Path(__file__).resolve().parents[2] / "models" / "encoders"
 # In a run's folder.
 OF_RUN = "encoder"
 MAX_ENCODERS = 4

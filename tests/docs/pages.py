@@ -12,7 +12,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCS = REPOSITORY / "docs"
 # Whose console and Python blocks are run; other pages show trainings of minutes, or data that are not here.
-RUN = ("README.md", "docs/start.md", "docs/serving.md", "docs/evaluation.md", "docs/recipes.md")
+RUN = ("README.md", "docs/start.md", "docs/serving.md", "docs/evaluation.md", "docs/recipes.md", "docs/python.md")
 PAGES = sorted({"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md"}) + sorted(
     str(page.relative_to(REPOSITORY)) for page in DOCS.rglob("*.md")
 )

@@ -7,11 +7,17 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from clustnet.files import check_writable
 from clustnet.options import LOCAL, add_engine, check_workers
-from training.discover.arguments import AUTO, NONE, OWN, Arguments, Columns, parse_subtypes, read_arguments
+from training.discover.arguments import (
+    AUTO,
+    Arguments,
+    Columns,
+    check_encoders,
+    parse_subtypes,
+    read_arguments,
+)
 from training.discover.engines import Engine, on_threads
 
 
@@ -35,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     if not found.images.exists():
         raise UserError(f"There is no folder or file {found.images}; name one with images.")
-    _check_encoders(found.encoder)
+    check_encoders(found.encoder)
     check_writable(options.out)
     if options.cache is not None:
         check_writable(options.cache, "--cache")
@@ -125,15 +131,6 @@ def _arguments(options: argparse.Namespace) -> Arguments:
     except ValidationError as error:
         fault = error.errors()[0]
         raise UserError(f"--{fault['loc'][0]} is {fault['input']!r}: {fault['msg']}.") from None
-
-
-def _check_encoders(names: Sequence[str]) -> None:
-    """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
-    for name in names:
-        if name in (AUTO, NONE) and len(names) > 1:
-            raise UserError(f"--encoder {name} stands alone; name encoders beside each other, as in lite0,edges.")
-        if name not in (AUTO, NONE, *OWN):
-            find_encoder(name)
 
 
 def _parser() -> argparse.ArgumentParser:

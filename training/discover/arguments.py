@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from clustnet.encoders import find_encoder
 from clustnet.errors import UserError
 from clustnet.files import write_text
 from training.methods.clustnet.config import OWN_REPRESENTATIONS
@@ -115,3 +116,12 @@ def check_subtypes(subtypes: dict[str, int], labels: Sequence[str]) -> None:
     for label in subtypes:
         if label and label not in labels:
             raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; name these.")
+
+
+def check_encoders(names: Sequence[str]) -> None:
+    """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
+    for name in names:
+        if name in (AUTO, NONE) and len(names) > 1:
+            raise UserError(f"The encoder {name} stands alone; name encoders beside each other, as in lite0,edges.")
+        if name not in (AUTO, NONE, *OWN):
+            find_encoder(name)

@@ -1,8 +1,9 @@
 """Errors of recipes, each explained in one sentence."""
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeGuard, get_args
+from typing import Any, TypeGuard
 
 from pydantic import ValidationError
 
@@ -20,6 +21,8 @@ TYPES = {
     "model": "a group of keys",
     "path": "a text; put it in quotes",
 }
+# The choices in pydantic's list of them.
+QUOTED = re.compile("'([^']*)'")
 
 
 def explain(error: ValidationError, recipe: type[Part], method: str) -> str:
@@ -43,7 +46,7 @@ def explain(error: ValidationError, recipe: type[Part], method: str) -> str:
         return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
     if fault["type"] == "literal_error":
         expected = fault["ctx"]["expected"].replace("True", "true").replace("False", "false")
-        return f"{key} is {given}, but must be {expected}{nearest(str(fault['input']), _choices(key, recipe))}"
+        return f"{key} is {given}, but must be {expected}{nearest(str(fault['input']), QUOTED.findall(expected))}"
     kind = TYPES.get(fault["type"].partition("_")[0])
     return f"{key} is {given}, but {f'must be {kind}' if kind else fault['msg'].removeprefix('Input ').lower()}."
 
@@ -84,10 +87,6 @@ def _example(key: str, recipe: type[Part]) -> str:
         # The key is an entry of a list.
         return ""
     return f"; give one, such as {examples[0]}" if examples else ""
-
-
-def _choices(key: str, recipe: type[Part]) -> list[str]:
-    return [str(choice) for choice in get_args(field_of(key, recipe).annotation)]
 
 
 def shown_value(value: Any) -> str:

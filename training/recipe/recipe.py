@@ -225,6 +225,7 @@ class BaseRecipe(Part):
         data: the images and their coarse labels.
         augmentation: the random views that methods train on and that the label-free figures are measured by.
         reference: the images that fit the class map at export.
+        tracking: where scores, pictures and histograms are shown, see ``training.runs.tracking``; it decides nothing.
     """
 
     # A method names itself as a Literal, which tells the recipes apart.
@@ -234,6 +235,7 @@ class BaseRecipe(Part):
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     reference: Reference = Reference()
+    tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
 
     @property
     def hard(self) -> bool:
@@ -282,8 +284,12 @@ class BaseRecipe(Part):
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
         return write_yaml(self.model_dump(mode="json"))
 
+    def decisive(self) -> dict[str, Any]:
+        """Return all keys that decide what is trained."""
+        return self.model_dump(mode="json", exclude={"tracking"})
+
     def digest(self) -> str:
         """Return the SHA-256 of the resolved recipe."""
         # Unsorted, because the order of the coarse labels counts.
-        content = json.dumps(self.model_dump(mode="json"))
+        content = json.dumps(self.decisive())
         return hashlib.sha256(content.encode()).hexdigest()

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from clustnet.datasets import UNKNOWN, LabelledImages
@@ -22,11 +21,13 @@ from training.data.data import CoarseData, hide_fine_labels, hold_out, load_spli
 from training.data.embedded import EmbeddedFiles
 from training.engine.processes import agreed, is_first, on_first, print_once, processes
 from training.methods.method import EpochLosses, Method
-from training.models.inference import route
+from training.models.inference import Routed, route
 from training.recipe.recipe import BaseRecipe
+from training.runs.expert_sheet import expert_sheet
 from training.runs.label_free import LabelFree, describe, label_free
 from training.runs.references import class_accuracy, references
 from training.runs.run_folder import Row, RunFolder
+from training.runs.tracking import Tracking, check_trackers, tracking
 
 T = TypeVar("T")
 # Experts whose loads are printed one by one; among more of them, few images say nothing of an expert.
@@ -49,6 +50,7 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
             where no epoch was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
+    check_trackers(recipe.tracking)
     splits, named, data = _load(recipe, out)
     recipe.check(data.labels)
     seen, validation = hold_out(data, recipe.data.validation_images)
@@ -139,17 +141,19 @@ def _epochs(
     if start >= last:
         print_once(f"all {last} epochs were finished before; nothing is trained")
         return rows, found
-    with SummaryWriter(folder.tensorboard, purge_step=start + 1) if is_first() else nullcontext() as board:
+    with tracking(recipe, folder, start) if is_first() else nullcontext() as board:
         began = time.perf_counter()
         for losses in method.run(start, show_progress):
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
             figures: Row = {"train_loss": losses.loss, "train_seconds": round(seconds, 2)}
-            new = _score(method, recipe, folder, splits, named, losses, figures | dict(losses.figures) | found.row())
+            figures |= dict(losses.figures) | found.row()
+            new, answers = _score(method, recipe, folder, splits, named, losses, figures)
             rows += new
             if board:
                 folder.write_scores(rows)
-                _write_board(board, new)
+                board.scores(new, losses.epoch)
+                _show(board, recipe, splits, answers, losses.epoch)
                 folder.save_checkpoint(losses.epoch, method.state())
                 _report(new[-1], method.epochs)
             if losses.epoch == last:
@@ -166,8 +170,8 @@ def _score(
     named: LabelledImages | None,
     losses: EpochLosses,
     figures: Row,
-) -> list[Row]:
-    """Score the splits after an epoch, beside figures of all.
+) -> tuple[list[Row], list[Routed]]:
+    """Score the splits after an epoch, beside figures of all; return the scores and the model's answers.
 
     It is the only place in training where fine classes are read.
     """
@@ -185,15 +189,17 @@ def _score(
     if named is not None and splits[-1].labelled and splits[-1].split != "train":
         accuracy = class_accuracy(method.model, recipe.hard, named, answers[0], answers[-1], splits[-1])
         rows[-1]["class_accuracy"] = accuracy
-    return rows
+    return rows, answers
 
 
-def _write_board(board: SummaryWriter, rows: Sequence[Row]) -> None:
-    """Write the scores of an epoch for TensorBoard."""
-    for row in rows:
-        for key, value in row.items():
-            if isinstance(value, float):
-                board.add_scalar(f"{row['split']}/{key}", value, row["epoch"])
+def _show(
+    board: Tracking, recipe: BaseRecipe, splits: Sequence[LabelledImages], answers: Sequence[Routed], epoch: int
+) -> None:
+    """Show what the experts are surest of, and how sure the gate is."""
+    pairs = list(zip(splits, answers, strict=True))
+    sheets = {split.split: expert_sheet(split, recipe.data.path, routed.routing) for split, routed in pairs}
+    pictures = {f"{name}/experts": sheet for name, sheet in sheets.items() if sheet is not None}
+    board.show(pictures, {f"{split.split}/certainty": routed.routing.max(axis=1) for split, routed in pairs}, epoch)
 
 
 def _report(row: Row, epochs: int) -> None:

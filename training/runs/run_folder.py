@@ -7,7 +7,7 @@
     checkpoints/epoch_001.pt      all that training goes on from, with the spec of the network
     images/epoch_001_train.csv    file, fine class, coarse label, log-probability of each coarse label, routing
     images/epoch_001_test.csv     the same for the test split, where there is one
-    tensorboard/
+    tensorboard/                  and mlflow/, wandb/, tracking.json, of the trackers that the recipe names
     embeddings/                   of an encoder, where the method reads them
 
 ``file`` is there where images came from files; ``class`` is empty where it is not known.
@@ -242,7 +242,7 @@ def _number(text: str) -> Any:
 
 def difference(old: BaseRecipe, new: BaseRecipe) -> str:
     """Return the first key in which two recipes differ, and its two values, in words."""
-    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    before, after = flat(old.decisive()), flat(new.decisive())
     for key in before | after:
         if before.get(key) != after.get(key):
             name = ".".join(key)
@@ -251,9 +251,9 @@ def difference(old: BaseRecipe, new: BaseRecipe) -> str:
     return f"{'.'.join(moved[:-1])} lists its labels in another order"
 
 
-def _flat(tree: Mapping[str, Any], parents: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+def flat(tree: Mapping[str, Any], parents: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
     """Return the values of a tree by their paths."""
-    flat: dict[tuple[str, ...], Any] = {}
+    found: dict[tuple[str, ...], Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, (*parents, key)) if isinstance(value, dict) else {(*parents, key): value}
-    return flat
+        found |= flat(value, (*parents, key)) if isinstance(value, dict) else {(*parents, key): value}
+    return found

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import nll_loss
 from torch.optim import Adam
@@ -42,14 +43,22 @@ class EmbeddingClustNetMethod:
         data: embeddings with those of random views, and coarse labels.
         recipe: the hyper-parameters.
         accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
+        clusters: int64 [N], the cluster of each image within its coarse label, where they were found before; by default
+            they are read from the recipe's file, or found.
 
     Raises:
         UserError: the processes cannot share a batch evenly.
     """
 
-    def __init__(self, data: CoarseData, recipe: EmbeddingClustNetRecipe, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        data: CoarseData,
+        recipe: EmbeddingClustNetRecipe,
+        accelerator: Accelerator,
+        clusters: NDArray[np.int64] | None = None,
+    ) -> None:
         check_batch_size(recipe.optimisation.batch_size)
-        self.recipe, self.accelerator = recipe, accelerator
+        self.recipe, self.accelerator, self.clusters = recipe, accelerator, clusters
         self.data = data.to(accelerator.device)
         self.spec = EmbeddingMixtureSpec(
             features=data.images.shape[1],
@@ -178,7 +187,9 @@ class EmbeddingClustNetMethod:
 
     def _partition(self) -> Tensor:
         """Return the expert that should see each image, int64 [N], -1 for images outside the partition."""
-        clusters = self._clusters_of_file() if self.recipe.partition.file else self._clusters_found()
+        clusters = self.clusters
+        if clusters is None:
+            clusters = self._clusters_of_file() if self.recipe.partition.file else self._clusters_found()
         recipe, rows = self.recipe, self._rows()
         coarse, sizes = self.data.coarse.cpu().numpy(), (self.data.label_count, recipe.model.experts)
         members, found = paired_clusters(rows.__getitem__, clusters, coarse, *sizes, recipe.seed)
@@ -186,14 +197,14 @@ class EmbeddingClustNetMethod:
         experts[torch.from_numpy(members)] = torch.from_numpy(found)
         return experts
 
-    def _clusters_of_file(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _clusters_of_file(self) -> NDArray[np.int64]:
         """Return the cluster of each image that the recipe's file gives it."""
         recipe = self.recipe
         assert recipe.partition.file is not None  # noqa: S101 - the caller looked
         assert recipe.data.path is not None  # noqa: S101 - the images were read from it
         return read_partition(recipe.partition.file, training_files(recipe.data.path)[: len(self.data.images)])
 
-    def _clusters_found(self) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def _clusters_found(self) -> NDArray[np.int64]:
         """Return the cluster of each image of a sample, which agrees best with other clusterings."""
         recipe, labels = self.recipe, self.data.labels
         generator = np.random.default_rng(recipe.seed)

@@ -1,10 +1,12 @@
-"""A scikit-learn estimator: the method ``deep_clustering`` on rows of numbers, without a recipe file or a run folder.
+"""A scikit-learn estimator: the method ``deep_clustering`` on rows or images, without a recipe file or a run folder.
 
 DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train).predict(test)
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +18,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
+from clustnet.bundles.bundle import InputSpec
 from clustnet.bundles.groups import ALL
+from clustnet.datasets import UNKNOWN, LabelledImages
+from clustnet.datasets.folder import channel_statistics
 from clustnet.errors import UserError
+from estimators.arrays import checked_images, holds_images
+from onnx_export.export import write_bundle
+from onnx_export.inputs import Inputs
+from onnx_export.trained import Trained
 from training.clustering.manifold import check_manifold
 from training.data.data import CoarseData
 from training.methods.deep_clustering.config import DeepClusteringRecipe
@@ -25,7 +34,7 @@ from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.architecture import Architecture, parse_architecture, read_architecture
 from training.models.inference import BATCH, evaluating
 from training.recipe.reading import validated
-from training.recipe.recipe import Augmentation
+from training.recipe.recipe import FOLDER, Augmentation
 from training.runs.label_free import label_free
 
 # The parts of a recipe that settings may be in.
@@ -44,8 +53,9 @@ Clusters = NDArray[np.int64]
 class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
 
-    Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and the largest 1. Rows on another
-    scale are refused later, such as pixels from 0 to 1, or standardised ones, after a fit of pixels from 0 to 255.
+    Images are taken as they are. Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and
+    the largest 1; rows on another scale are refused later, such as pixels from 0 to 1, or standardised ones, after a
+    fit of pixels from 0 to 255.
 
     Args:
         n_clusters: number of clusters, E.
@@ -62,9 +72,9 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         random_state: seed of everything random; the random numbers of the caller are left as they were.
 
     Attributes:
-        labels_: int64 [N], cluster of each row that was fitted.
+        labels_: int64 [N], cluster of each row or image that was fitted.
         cluster_centers_: float32 [E, D], in the embedding.
-        n_features_in_: F, numbers a row.
+        n_features_in_: F, numbers a row or an image.
         recipe_: every setting as it was used.
         model_: the trained ``training.models.deep_clusters.DeepClusters``.
     """
@@ -96,19 +106,18 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         """Find clusters.
 
         Args:
-            X: numbers [N, F], none missing.
+            X: numbers [N, F], none missing, or images uint8 [N, H, W] or [N, H, W, 3].
             y: not used.
 
         Raises:
             ValueError: no such array; a ``UserError`` for settings that are wrong or an architecture that does not fit.
         """
-        rows = validate_data(self, X, dtype=(np.float32, np.float64))
-        if not isinstance(self.n_clusters, int | np.integer) or not 1 <= self.n_clusters <= len(rows):
-            wanted = f"a whole number from 1 to n_samples={len(rows)}"
+        given = self._fitted_array(X)
+        if not isinstance(self.n_clusters, int | np.integer) or not 1 <= self.n_clusters <= len(given):
+            wanted = f"a whole number from 1 to n_samples={len(given)}"
             raise UserError(f"n_clusters={self.n_clusters!r}, but should be {wanted}.")
         self.recipe_ = self._recipe()
-        self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
-        images = self._images(rows)
+        images = self._images(given)
         if self.recipe_.uses_manifold:
             check_manifold()
         method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
@@ -117,26 +126,56 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         self.model_ = method.model
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
-        self.labels_ = self._route(images)
+        self.labels_ = self._route(images).argmax(axis=1)
+        # What a bundle is fitted on.
+        self._train = images if self.image_shape_ else None
         return self
 
     def predict(self, X: ArrayLike) -> Clusters:  # noqa: N803
-        """Return the cluster of each row, int64 [N]; ``X`` as in ``fit``."""
-        return self._route(self._images(self._checked(X)))
+        """Return the cluster of each row or image, int64 [N]; ``X`` as in ``fit``."""
+        clusters: Clusters = self.predict_proba(X).argmax(axis=1)
+        return clusters
+
+    def predict_proba(self, X: ArrayLike) -> Floats:  # noqa: N803
+        """Return how far each row or image belongs to each cluster, float32 [N, E], rows summing to 1."""
+        return self._route(self._checked(X))
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
-        """Return the embeddings of rows, float32 [N, D]; ``X`` as in ``fit``."""
-        embeddings: Floats = self._run(self.model_.embed, self._images(self._checked(X)))
-        return embeddings
+        """Return the embeddings of rows or images, float32 [N, D]; ``X`` as in ``fit``."""
+        images = self._checked(X)
+        return self._run(self.model_.embed, images)
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
         """Return the label-free score of a run: the mutual information of the clusters of rows and of random views."""
-        data = without_labels(self._images(self._checked(X)))
+        data = without_labels(self._checked(X))
         return label_free(self.model_, data, self.recipe_.augmentation, self.recipe_.hard).score
 
+    def save(self, bundle: str | Path, *, name: str | None = None, version: str = "1", examples: bool = True) -> Path:
+        """Write a bundle, which ``make serve`` serves, and return its folder; the clusters are its subtypes.
+
+        Args:
+            bundle: its folder; an earlier bundle there is replaced.
+            name: of the model; the folder's by default.
+            version: of the model.
+            examples: whether the bundle holds some training images of each cluster.
+
+        Raises:
+            UserError: it was fitted on rows, or the folder is something else.
+        """
+        check_is_fitted(self)
+        if self._train is None:
+            raise UserError(
+                "A bundle reads images, but this DeepClustering was fitted on rows; fit it on images [N, H, W] or "
+                "[N, H, W, 3]."
+            )
+        out = Path(bundle)
+        write_bundle(self._trained(self._train), out, name or out.resolve().name, version, examples)
+        return out
+
     def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: embeddings are float32, whatever comes in."""
+        """Return scikit-learn's tags: images have three dimensions or four, and embeddings are float32."""
         tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
 
@@ -152,7 +191,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         content: dict[str, Any] = {
             "method": "deep_clustering",
             "seed": int(seed),
-            "data": {"coarse": None},
+            "data": {"name": FOLDER, "coarse": None},
             "model": {"experts": max(self.n_clusters, MIN_CLUSTERS), "architecture": self._architecture()},
             "pretraining": {"epochs": self.pretraining_epochs, "learning_rate": self.learning_rate},
             "optimisation": {"epochs": self.epochs, "learning_rate": self.learning_rate},
@@ -165,7 +204,8 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             content.setdefault(part, {}).update({name: value} if name else value)
         recipe = validated(content, "DeepClustering")
         assert isinstance(recipe, DeepClusteringRecipe)  # noqa: S101 - by its method
-        if not isinstance(self.architecture, str | Mapping) and recipe.augmentation != Augmentation():
+        rows = not self.image_shape_ and not isinstance(self.architecture, str | Mapping)
+        if rows and recipe.augmentation != Augmentation():
             raise UserError("Views need images, but architecture is given by widths; name one that reads images.")
         model = recipe.model.model_copy(update={"experts": int(self.n_clusters)})
         return recipe.model_copy(update={"model": model})
@@ -182,12 +222,17 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         elif isinstance(described, Mapping):
             found = parse_architecture(described, "architecture")
         elif isinstance(described, Iterable):
-            found = fully_connected(self.n_features_in_, tuple(described))
+            found = fully_connected(self._channels_first(), tuple(described))
         else:
             raise UserError(
                 f"architecture is {described!r}, but must be widths, as in (500, 10), FILE:ENTRY or a mapping."
             )
         features = int(np.prod(found.image_shape))
+        if self.image_shape_ and found.image_shape != self._channels_first():
+            raise UserError(
+                f"The architecture {found.name} reads images of {list(found.image_shape)}, but those of X are "
+                f"{list(self._channels_first())} (channels, height, width); name another architecture."
+            )
         if features != self.n_features_in_:
             raise UserError(
                 f"The architecture {found.name} reads images of {features} numbers, but rows have "
@@ -197,34 +242,69 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
             return found
         return parse_architecture(found.model_dump() | {"batch_size": self.batch_size}, "DeepClustering")
 
-    def _checked(self, rows: ArrayLike) -> NDArray[np.floating]:
-        """Return rows [N, F] as scikit-learn checks them, once the estimator is fitted.
+    def _channels_first(self) -> tuple[int, int, int]:
+        """Return the shape of an image as architectures have it, (C, H, W); of a row (1, 1, F)."""
+        if not self.image_shape_:
+            return 1, 1, self.n_features_in_
+        height, width, *channels = self.image_shape_
+        return (channels or [1])[0], height, width
+
+    def _fitted_array(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+        """Return what is fitted, and note its shape and scale."""
+        if holds_images(X):
+            images = checked_images(X)
+            self.image_shape_: tuple[int, ...] = images.shape[1:]
+            self.n_features_in_ = int(np.prod(self.image_shape_))
+            self.offset_, self.scale_ = 0.0, float(MAX_PIXEL)
+            return images
+        rows: NDArray[np.floating] = validate_data(self, X, dtype=(np.float32, np.float64))
+        self.image_shape_ = ()
+        self.offset_, self.scale_ = float(rows.min()), float(np.ptp(rows)) or 1.0
+        return rows
+
+    def _checked(self, X: ArrayLike) -> Floats:  # noqa: N803
+        """Return rows or images as the method reads them, once the estimator is fitted.
 
         Raises:
-            UserError: they are on another scale than the fitted ones.
+            UserError: rows on another scale than the fitted ones, or images of another shape.
         """
         check_is_fitted(self)
-        checked: NDArray[np.floating] = validate_data(self, rows, dtype=(np.float32, np.float64), reset=False)
+        if holds_images(X) or self.image_shape_:
+            images = checked_images(X)
+            if images.shape[1:] != self.image_shape_:
+                fitted = f"images of {list(self.image_shape_)}" if self.image_shape_ else "rows"
+                raise UserError(f"X has images of {list(images.shape[1:])}, but the fitted X had {fitted}.")
+            return self._images(images)
+        checked: NDArray[np.floating] = validate_data(self, X, dtype=(np.float32, np.float64), reset=False)
         least, most = float(checked.min()), float(checked.max())
         if 0 < most - least <= LEAST_SPREAD * self.scale_ and self.n_features_in_ >= MIN_FEATURES:
             raise UserError(
                 f"X is on a scale from {least:g} to {most:g}, but the fitted rows were from {self.offset_:g} to "
                 f"{self.offset_ + self.scale_:g}; scale both alike."
             )
-        return checked
+        return self._images(checked)
 
-    def _images(self, rows: NDArray[np.floating]) -> Floats:
-        """Return rows as the method reads images, float32 [N, H, W] or [N, H, W, C], about 0 to 255."""
+    def _images(self, given: NDArray[Any]) -> Floats:
+        """Return rows or images as the method reads them, float32 [N, H, W] or [N, H, W, C], about 0 to 255."""
         channels, height, width = self.recipe_.model.architecture.image_shape
         shape = (height, width) if channels == 1 else (height, width, channels)
-        # Rows of pixels from 0 to 255 stay exactly as they are.
-        scaled = (rows - self.offset_) * (MAX_PIXEL / self.scale_)
+        # Pixels from 0 to 255 stay exactly as they are.
+        scaled = (given - self.offset_) * (MAX_PIXEL / self.scale_)
         return scaled.astype(np.float32).reshape(-1, *shape)
 
-    def _route(self, images: Floats) -> Clusters:
-        """Return the cluster of each image, int64 [N]."""
-        labels: Clusters = self._run(self.model_.gate, images).argmax(axis=1)
-        return labels
+    def _route(self, images: Floats) -> Floats:
+        """Return the routing distribution of each image, float32 [N, E]."""
+        return self._run(self.model_.gate, images)
+
+    def _trained(self, images: Floats) -> Trained:
+        """Return what a bundle is made of."""
+        pixels = images.astype(np.uint8)
+        mean, std = channel_statistics(pixels)
+        none = np.full(len(pixels), UNKNOWN)
+        train = LabelledImages.of_classes("arrays", "train", pixels, none, (), mean, std)
+        meaning = "RGB, 0 to 255" if pixels.ndim == 4 else "grey, 0 to 255"
+        read = InputSpec.model_validate({"shape": pixels.shape[1:], "meaning": meaning, "preparation": "fit"})
+        return Trained(self.recipe_, copy.deepcopy(self.model_).cpu().eval(), Inputs(train, None, None, read))
 
     def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
         """Return what a part of the model makes of images, in batches and in evaluation mode."""
@@ -234,11 +314,11 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         return found
 
 
-def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
+def fully_connected(shape: tuple[int, int, int], widths: tuple[int, ...]) -> Architecture:
     """Return an encoder of fully connected layers, rectified but for the last and for what the decoder rebuilds.
 
     Args:
-        features: numbers a row.
+        shape: of an image, (C, H, W); of a row of F numbers (1, 1, F).
         widths: of the layers, the embedding's is the last.
 
     Raises:
@@ -247,7 +327,7 @@ def fully_connected(features: int, widths: tuple[int, ...]) -> Architecture:
     dense = [{"type": "Dense", "num_units": width, "non_linearity": "rectify"} for width in widths]
     if dense:
         dense[-1]["non_linearity"] = "linear"
-    layers = [{"type": "Input", "output_shape": [1, 1, features]}, *dense]
+    layers = [{"type": "Input", "output_shape": list(shape)}, *dense]
     content = {"name": "fully connected", "batch_size": 256, "output_non_linearity": "linear", "layers": layers}
     return parse_architecture(content, "architecture")
 

@@ -2,6 +2,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from clustnet.datasets import LabelledImages
+from clustnet import ClustNet
+from clustnet.datasets import load
 from clustnet.errors import UserError
+from estimators.deep_clustering import DeepClustering, fully_connected
 from tests.training.deep import ARCHITECTURE, deep_recipe
 from training.data.data import CoarseData
-from training.estimators import DeepClustering, fully_connected
 from training.methods.deep_clustering.method import DeepClusteringMethod
 
 COLOUR = {
@@ -55,8 +57,8 @@ def test_blobs_are_found_in_new_rows(loss: str) -> None:
     assert adjusted_rand_score(truth[200:], found) > 0.95
 
 
-def test_estimator_trains_as_its_recipe(mnist_train: LabelledImages) -> None:
-    images = mnist_train.images[:300]
+def test_estimator_trains_as_its_recipe() -> None:
+    images = load("mnist:train").images[:300]
     recipe = deep_recipe(model={"experts": 4}, clustering={"loss": "kmeans"}, seed=7)
     pixels = images.astype(np.float32)
     mean, spread = pixels.mean().item() / 255, pixels.std().item() / 255
@@ -230,7 +232,7 @@ def test_wrong_parameter_is_one_sentence(parameters: dict[str, Any], sentence: s
 
 
 def test_encoder_of_widths_is_that_of_dec() -> None:
-    found = fully_connected(784, (500, 500, 2000, 10))
+    found = fully_connected((1, 1, 784), (500, 500, 2000, 10))
     widths = [step.after[-1] for step in (*found.encoder(), *found.decoder())]
     assert widths == [500, 500, 2000, 10, 2000, 500, 500, 784]
 
@@ -258,3 +260,68 @@ def test_largest_seed_is_taken() -> None:
     settings = {"clustering.start": "manifold", "clustering.neighbours": 5}
     first, again = (tiny(random_state=2**32 - 1, settings=settings).fit(rows).cluster_centers_ for _ in range(2))
     assert np.array_equal(first, again)
+
+
+def colours(images: int) -> np.ndarray:
+    """Return red and blue images, uint8 [N, 4, 5, 3], in turn."""
+    made = np.random.default_rng(0).integers(0, 60, (images, 4, 5, 3), np.uint8)
+    made[::2, ..., 0] += 180
+    made[1::2, ..., 2] += 180
+    return made
+
+
+@pytest.mark.parametrize("architecture", [(16, 4), COLOUR])
+def test_images_of_four_dimensions_are_clustered(architecture: Any) -> None:
+    images = colours(60)
+    estimator = tiny(2, architecture=architecture, pretraining_epochs=20).fit(images)
+    assert adjusted_rand_score(np.arange(60) % 2, estimator.labels_) == 1
+    assert estimator.transform(images).shape == (60, estimator.cluster_centers_.shape[1])
+    share = estimator.predict_proba(images)
+    assert share.shape == (60, 2)
+    np.testing.assert_allclose(share.sum(axis=1), 1, atol=1e-6)
+    assert np.array_equal(share.argmax(axis=1), estimator.predict(images))
+
+
+def test_images_equal_their_flattened_rows() -> None:
+    images = colours(30)
+    images[0, 0, 0] = 0, 255, 0
+    rows = tiny(2, architecture=COLOUR).fit(images.reshape(30, -1).astype(float))
+    assert np.array_equal(tiny(2, architecture=COLOUR).fit(images).cluster_centers_, rows.cluster_centers_)
+
+
+def test_saved_bundle_answers_as_the_estimator(tmp_path: Path) -> None:
+    images = colours(60)
+    estimator = tiny(2, architecture=COLOUR, pretraining_epochs=20).fit(images)
+    loaded = ClustNet.load(estimator.save(tmp_path / "colours"))
+    np.testing.assert_allclose(loaded.transform(images), estimator.predict_proba(images), atol=1e-5)
+    assert set(loaded.predict(images)) == {"all/1", "all/2"}
+    assert adjusted_rand_score(loaded.predict(images), estimator.labels_) == 1
+    assert "mnist" not in (tmp_path / "colours" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (np.zeros((3, 4, 5, 2), np.uint8), r"^X has the shape \[3, 4, 5, 2\], but must be images"),
+        (np.zeros((3, 4, 5)), "^X has images of float64, but must have uint8 from 0 to 255"),
+        ([np.zeros((4, 5)), np.zeros((3, 5))], "^X has parts of different lengths"),
+        (
+            np.zeros((3, 4, 5), np.uint8),
+            r"^The architecture colour reads images of \[3, 4, 5\], but those of X are \[1, ",
+        ),
+    ],
+)
+def test_wrong_images_are_refused(images: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        tiny(2, architecture=COLOUR).fit(images)
+
+
+def test_images_and_rows_are_not_mixed(tmp_path: Path) -> None:
+    images = colours(30)
+    rows = tiny(2).fit(images.reshape(30, -1))
+    with pytest.raises(UserError, match=r"^X has images of \[4, 5, 3\], but the fitted X had rows"):
+        rows.predict(images)
+    with pytest.raises(UserError, match=r"^A bundle reads images, but this DeepClustering was fitted on rows"):
+        rows.save(tmp_path / "bundle")
+    with pytest.raises(UserError, match=r"but the fitted X had images of \[4, 5, 3\]"):
+        tiny(2).fit(images).predict(images[:, :, :4])

@@ -1,0 +1,9 @@
+"""Arrays in, subtypes out: the project as scikit-learn estimators, without a command line or a recipe file.
+
+``from clustnet import ClustNet, DeepClustering`` is how they are imported.
+"""
+
+from estimators.clustnet import ClustNet
+from estimators.deep_clustering import DeepClustering
+
+__all__ = ["ClustNet", "DeepClustering"]

@@ -1,0 +1,43 @@
+"""What estimators are given: images, or rows of numbers."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from clustnet.errors import UserError
+
+Images = NDArray[np.uint8]
+
+
+def holds_images(X: ArrayLike) -> bool:  # noqa: N803 - scikit-learn's name
+    """Return whether an argument has the dimensions of images, three or four, and not those of rows.
+
+    Raises:
+        UserError: it is no array, as its parts have different lengths.
+    """
+    found: Any = X
+    try:
+        # Sparse rows would be an array of one object.
+        return int(found.ndim if hasattr(found, "ndim") else np.asarray(found).ndim) > 2
+    except ValueError:
+        raise UserError("X has parts of different lengths; bring all images to one size and stack them.") from None
+
+
+def checked_images(X: ArrayLike) -> Images:  # noqa: N803
+    """Return images, uint8 [N, H, W] or [N, H, W, 3].
+
+    Raises:
+        UserError: another shape or type, or no image.
+    """
+    images = np.asarray(X)
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:
+        raise UserError(
+            f"X has the shape {list(images.shape)}, but must be images [N, H, W] or [N, H, W, 3], or rows [N, D]."
+        )
+    if images.dtype != np.uint8:
+        raise UserError(
+            f"X has images of {images.dtype}, but must have uint8 from 0 to 255; convert them, as in "
+            "(255 * X).astype('uint8') for numbers from 0 to 1."
+        )
+    return images

@@ -1,0 +1,367 @@
+"""The whole way from arrays to a bundle as a scikit-learn estimator.
+
+ClustNet().fit(images, labels).save("models/mine")
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from numbers import Integral
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+from pydantic import ValidationError
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from clustnet.bundles.bundle import first_fault
+from clustnet.bundles.predictor import Predictions
+from clustnet.corrections.actions import Change, Merge, Rename
+from clustnet.errors import UserError
+from estimators.answering import Answering, Served, guessed
+from estimators.arrays import checked_images, holds_images
+from estimators.discovered import EmbeddedRun, ImageRun, correct, quietly, session_of
+from estimators.pictures import draw
+from estimators.scratch import Scratch
+from review.run import open_run
+from review.splitting import split
+from training.discover.arguments import check_encoders
+
+Floats = NDArray[np.float32]
+
+
+class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Finds the subtypes inside each coarse label, and tells them apart in new images.
+
+    The way is that of ``clustnet discover``: images are embedded, clustered within their coarse labels, and a gate with
+    weak experts is trained on what was found. ``predict`` returns subtypes, ``LABEL/1``, ``LABEL/2``, ... or the names
+    that ``name`` gave them; ``predict_coarse`` returns the coarse labels that were fitted.
+
+    Args:
+        subtypes: how many each coarse label has: a number for all, ``{label: number}``, or ``auto`` for rather too
+            many, to be merged.
+        encoder: what compares images: ``auto``, ``none`` for pixels alone, or names as of
+            ``clustnet.encoders.open_encoder`` with commas between them.
+        epochs: passes over the images in training; None for as many as they need.
+        random_state: seed of everything random; equal seeds give equal results.
+        run: an empty folder, or none yet, that keeps the run, for ``clustnet review``; None for a temporary one.
+        verbose: whether to print how far the work is.
+
+    Attributes:
+        classes_: str [C], the subtypes: what ``predict`` returns and the columns of ``predict_proba``.
+        coarse_labels_: [K], the distinct coarse labels; a loaded estimator has them as texts.
+        model_: what answers.
+        run_: the folder of the run; None of a loaded estimator.
+        n_features_in_: numbers a row or an image.
+    """
+
+    def __init__(
+        self,
+        subtypes: int | Literal["auto"] | Mapping[Any, int] = "auto",
+        *,
+        encoder: str = "auto",
+        epochs: int | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        run: str | Path | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.subtypes = subtypes
+        self.encoder = encoder
+        self.epochs = epochs
+        self.random_state = random_state
+        self.run = run
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> "ClustNet":  # noqa: N803 - scikit-learn's names
+        """Find the subtypes.
+
+        Args:
+            X: images uint8 [N, H, W] or [N, H, W, 3], or embeddings [N, D].
+            y: the coarse label of each, numbers or texts [N]; at least two distinct ones.
+
+        Raises:
+            ValueError: no such arrays, a single coarse label, or too few images; a ``UserError`` where a parameter is
+                wrong or ``run`` is no empty folder.
+        """
+        images = holds_images(X)
+        rows: NDArray[Any]
+        if images:
+            rows, y = checked_images(X), column_or_1d(y, warn=True)
+            check_consistent_length(rows, y)
+            self.n_features_in_ = int(np.prod(rows.shape[1:]))
+        else:
+            rows, y = validate_data(self, X, y, dtype=(np.float32, np.float64))
+        check_classification_targets(y)
+        labels = _named(np.asarray(y))
+        texts = [str(label) for label in np.asarray(y).tolist()]
+        arguments, run = self._arguments(), self._folder()
+        kind: type[ImageRun | EmbeddedRun] = ImageRun if images else EmbeddedRun
+        check_encoders(arguments["encoder"])
+        with quietly(self.verbose), one_sentence(), taken_back(run):
+            self._run: ImageRun | EmbeddedRun | None = kind.of(rows, texts, arguments, run)
+            self._take(labels)
+            _check_kept(self.model_.coarse_labels, labels)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.str_]:  # noqa: N803
+        """Return the subtype of each image, str [N]; it never contradicts ``predict_coarse``."""
+        found = self._answers(X)
+        return self.classes_[guessed(found, self.model_)]
+
+    def predict_coarse(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
+        """Return the coarse label of each image, [N], as they were fitted."""
+        found = self._answers(X)
+        labels: NDArray[Any] = self.coarse_labels_[found.coarse_probability.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: ArrayLike) -> Floats:  # noqa: N803
+        """Return the probability of each subtype, float32 [N, C], in the order of ``classes_``."""
+        return self._answers(X).class_probability
+
+    def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
+        """Return the routing distribution over the experts, float32 [N, E]."""
+        return self._answers(X).routing
+
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
+        """Return the share of images whose coarse label is right; of subtypes no truth is known."""
+        return float(accuracy_score(y, self.predict_coarse(X), sample_weight=sample_weight))
+
+    def name(self, subtype: str, name: str) -> "ClustNet":
+        """Give a subtype, by its id or its name, a name; an empty one takes its name away.
+
+        Raises:
+            UserError: there is no such subtype, or the name is another one's.
+        """
+        return self._corrected(lambda found: Rename(subtype=found(subtype), name=name))
+
+    def merge(self, *subtypes: str) -> "ClustNet":
+        """Merge subtypes of one coarse label into the first.
+
+        Raises:
+            UserError: there are no two such subtypes, or they are of different coarse labels.
+        """
+        if len(subtypes) < 2:
+            raise UserError("merge needs two subtypes or more, as in merge('ok/1', 'ok/3').")
+        return self._corrected(lambda found: Merge(subtypes=tuple(map(found, subtypes))))
+
+    def split(self, subtype: str, parts: int = 2) -> "ClustNet":
+        """Split a subtype by clustering its images again, and train again, so that the model knows the parts.
+
+        Of images the new run is beside the earlier one, in a folder whose name ends in ``-2``, ``-3``, ...
+
+        Raises:
+            UserError: there is no such subtype, or it has too few images.
+        """
+        run = self._fitted_run()
+        with quietly(self.verbose):
+            self._corrected(
+                lambda found: split(session_of(run).review, open_run(run.path).space, found(subtype), parts)
+            )
+            beside = _beside(run.path)
+            with taken_back(beside):
+                self._run = run.learned(beside)
+            self._take(self._labels)
+        return self
+
+    def plot(self) -> Figure:
+        """Return a figure of the subtypes: typical images of each, or a map of embeddings coloured by subtype.
+
+        Raises:
+            UserError: the estimator was loaded from a bundle, or its run is gone.
+        """
+        run = self._fitted_run()
+        return draw(open_run(run.path), session_of(run).review)
+
+    def save(self, bundle: str | Path, *, name: str | None = None, version: str = "1", examples: bool = True) -> Path:
+        """Write a bundle, which ``make serve`` serves, and return its folder.
+
+        Args:
+            bundle: its folder; an earlier bundle there is replaced.
+            name: of the model; the folder's by default.
+            version: of the model.
+            examples: whether the bundle holds some training images of each subtype.
+
+        Raises:
+            UserError: it was fitted on embeddings, the run is gone, or the folder is something else.
+        """
+        run = self._fitted_run()
+        with quietly(self.verbose):
+            run.save(Path(bundle), name=name, version=version, examples=examples)
+        return Path(bundle)
+
+    @classmethod
+    def load(cls, bundle: str | Path) -> "ClustNet":
+        """Return an estimator that predicts with a bundle of any method, through onnxruntime.
+
+        Raises:
+            UserError: it is no whole bundle.
+        """
+        made = cls()
+        made._run = None
+        made.model_ = Served(Path(bundle).absolute())
+        made._settle({label: label for label in made.model_.coarse_labels})
+        return made
+
+    @property
+    def classes_(self) -> NDArray[np.str_]:
+        """The subtypes: what ``predict`` returns and the columns of ``predict_proba``, str [C]."""
+        return np.array(self.model_.names)
+
+    @property
+    def run_(self) -> Path | None:
+        """The folder of the run; None of a loaded estimator."""
+        return None if self._run is None else self._run.path
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: images have three dimensions or four, and routing is float32."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return the parameters as ``training.discover.arguments.Arguments`` has them.
+
+        Raises:
+            UserError: one is wrong.
+        """
+        seed, given = self.random_state, self.subtypes
+        if not isinstance(seed, Integral):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        if isinstance(given, Mapping):
+            given = {str(label): count for label, count in given.items()}
+        elif given != "auto":
+            given = {"": given}
+        return {
+            "subtypes": {} if given == "auto" else given,
+            "encoder": tuple(word.strip() for word in self.encoder.split(",")),
+            "seed": int(seed),
+            "epochs": self.epochs,
+        }
+
+    def _folder(self) -> Path:
+        """Return the folder of a new run.
+
+        Raises:
+            UserError: it is not empty.
+        """
+        if self.run is None:
+            self._scratch = Scratch()
+            return self._scratch.path / "run"
+        run = Path(self.run).absolute()
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise UserError(f"The run {run} is there already; name an empty folder by ClustNet(run=FOLDER).")
+        return run
+
+    def _take(self, labels: Mapping[str, Any]) -> None:
+        """Answer with the run from now on."""
+        run = self._fitted_run()
+        self.model_: Answering = run.network()
+        self._settle(labels)
+
+    def _settle(self, labels: Mapping[str, Any]) -> None:
+        self._labels, self._n_features_out = dict(labels), self.model_.experts
+        self.coarse_labels_ = np.array([labels[name] for name in self.model_.coarse_labels])
+
+    def _answers(self, X: ArrayLike) -> Predictions:  # noqa: N803
+        """Return the model's answers.
+
+        Raises:
+            UserError: images where embeddings were fitted, or the reverse.
+        """
+        check_is_fitted(self)
+        images, wanted = holds_images(X), self.model_.features is None
+        if images != wanted:
+            numbers = self.model_.features or np.shape(X)[-1]
+            kinds = "images", f"rows of {numbers} numbers"
+            given, fitted = kinds if images else kinds[::-1]
+            raise UserError(f"X has {given}, but this ClustNet was fitted on {fitted}; give it what it was fitted on.")
+        if images:
+            return self.model_(checked_images(X))
+        return self.model_(validate_data(self, X, dtype=(np.float32, np.float64), reset=False))
+
+    def _fitted_run(self) -> ImageRun | EmbeddedRun:
+        check_is_fitted(self, "_run")
+        if self._run is None:
+            raise UserError(
+                "This ClustNet was loaded from a bundle, which has no run to look at or to correct; fit one."
+            )
+        return self._run
+
+    def _corrected(self, action: Callable[[Callable[[str], str]], Change]) -> "ClustNet":
+        """Do an action, which is told the id of a subtype by its id or name, and answer with the corrected subtypes."""
+        run = self._fitted_run()
+        subtypes = session_of(run).review.subtypes
+
+        def found(word: str) -> str:
+            return word if word in subtypes else next((one.id for one in subtypes.values() if one.name == word), word)
+
+        with one_sentence():
+            correct(run, action(found))
+        with quietly(self.verbose):
+            self._take(self._labels)
+        return self
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Raise the first fault that pydantic finds in a value as one sentence."""
+    try:
+        yield
+    except ValidationError as error:
+        raise UserError(f"ClustNet: {first_fault(error)}.") from None
+
+
+@contextmanager
+def taken_back(run: Path) -> Iterator[None]:
+    """Remove the folder of a run that is not finished in the block."""
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, run, ignore_errors=True)
+        yield
+        stack.pop_all()
+
+
+def _named(y: NDArray[Any]) -> dict[str, Any]:
+    """Return the distinct coarse labels by their names.
+
+    Raises:
+        UserError: there is one only, or two have the same name.
+    """
+    distinct = np.unique(y)
+    if len(distinct) < 2:
+        raise UserError(
+            f"y has one class, {distinct[0]!s}, but ClustNet needs coarse labels of two classes or more; without any, "
+            "DeepClustering finds clusters."
+        )
+    names = {str(label): label for label in distinct.tolist()}
+    if len(names) < len(distinct):
+        raise UserError("Two coarse labels of y are written alike, as 1 and '1' are; give them different names.")
+    return names
+
+
+def _check_kept(found: Sequence[str], given: Iterable[str]) -> None:
+    """Raise where no image of a coarse label could be used.
+
+    Raises:
+        UserError: names the label.
+    """
+    lost = [name for name in given if name not in found]
+    if lost:
+        raise UserError(
+            f"No image of the coarse label {lost[0]!r} can be used, as all are blank or equal images of another label; "
+            "correct y."
+        )
+
+
+def _beside(run: Path) -> Path:
+    """Return a folder beside a run that is not there yet, ``RUN-2`` or the next."""
+    stem, _, last = run.name.rpartition("-")
+    base = stem if stem and last.isdigit() else run.name
+    return next(path for number in itertools.count(2) if not (path := run.with_name(f"{base}-{number}")).exists())
