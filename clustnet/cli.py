@@ -26,6 +26,7 @@ COMMANDS = {
     "probe": ("training.commands.probe", "read the classes off each layer of a run, by a linear classifier"),
     "visualize": ("training.commands.visualize", "draw what the filters and clusters of a run see"),
     "report": ("training.commands.report", "score and draw runs of deep_clustering"),
+    "clean": ("training.commands.clean", "remove what a run does not need any more"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "key": ("serving.keys.command", "make an API key for the service"),
 }

@@ -4,6 +4,7 @@ import csv
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from clustnet.errors import UserError
 
 # Of Linux: "relative to the working folder", and "let the two change places".
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
+# The name of a file that ``replacing`` has not finished.
+UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")
 
 
 def sha256_of(path: Path) -> str:

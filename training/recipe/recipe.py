@@ -23,6 +23,8 @@ from training.recipe.yaml_text import write_yaml
 
 FOLDER = "folder"
 GIVEN: Final = "given"
+# Keys that say what a run keeps; with any values of theirs it trains the same.
+KEEPING = ("keep", "vis")
 # What only images of a folder are prepared by.
 PREPARATION_KEYS = ("data.size", "data.colour", "data.preparation", "data.aspect")
 
@@ -225,6 +227,9 @@ class BaseRecipe(Part):
         data: the images and their coarse labels.
         augmentation: the random views that methods train on and that the label-free figures are measured by.
         reference: the images that fit the class map at export.
+        keep: every n-th epoch's checkpoint is kept, beside the last one's and the best one's; 0 keeps these two alone.
+        vis: every n-th epoch is drawn into ``vis/``, and the last one; 0 draws nothing. By default ten epochs or so are
+            drawn, evenly spaced.
     """
 
     # A method names itself as a Literal, which tells the recipes apart.
@@ -234,6 +239,8 @@ class BaseRecipe(Part):
     data: Data = Data()
     augmentation: Augmentation = Augmentation()
     reference: Reference = Reference()
+    keep: Epochs = 0
+    vis: Epochs | None = None
 
     @property
     def hard(self) -> bool:
@@ -249,6 +256,11 @@ class BaseRecipe(Part):
     def encoder(self) -> EncoderChoice | None:
         """The encoder whose embeddings the method reads; None where it reads images."""
         return None
+
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """The epochs after which another run may begin, so that their checkpoints are kept."""
+        return ()
 
     def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have.
@@ -282,8 +294,12 @@ class BaseRecipe(Part):
         """Return the recipe with every key, as YAML that ``read_recipe`` reads back."""
         return write_yaml(self.model_dump(mode="json"))
 
+    def decisive(self) -> dict[str, Any]:
+        """Return the keys that decide what is trained, as plain values."""
+        return self.model_dump(mode="json", exclude=set(KEEPING))
+
     def digest(self) -> str:
-        """Return the SHA-256 of the resolved recipe."""
+        """Return the SHA-256 of what decides the training."""
         # Unsorted, because the order of the coarse labels counts.
-        content = json.dumps(self.model_dump(mode="json"))
+        content = json.dumps(self.decisive())
         return hashlib.sha256(content.encode()).hexdigest()

@@ -24,6 +24,7 @@ from training.engine.processes import agreed, is_first, on_first, print_once, pr
 from training.methods.method import EpochLosses, Method
 from training.models.inference import route
 from training.recipe.recipe import BaseRecipe
+from training.runs.keeping import keep, resumable
 from training.runs.label_free import LabelFree, describe, label_free
 from training.runs.references import class_accuracy, references
 from training.runs.run_folder import Row, RunFolder
@@ -61,7 +62,7 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
         method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
         start = on_first(folder.last_epoch)
         if start:
-            method.restore(on_first(lambda: folder.load_checkpoint(start)))
+            method.restore(on_first(lambda: resumable(folder, recipe, start)))
         try:
             rows, found = _epochs(method, recipe, folder, splits, named, validation, start, last or method.epochs)
         except KeyboardInterrupt:
@@ -151,6 +152,7 @@ def _epochs(
                 folder.write_scores(rows)
                 _write_board(board, new)
                 folder.save_checkpoint(losses.epoch, method.state())
+                keep(folder, recipe, rows)
                 _report(new[-1], method.epochs)
             if losses.epoch == last:
                 break
