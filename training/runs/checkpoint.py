@@ -11,7 +11,6 @@ import torch
 from clustnet.errors import UserError
 from clustnet.files import replacing, shown
 
-
 # What an optimizer of torch dumps.
 OPTIMIZER = {"state", "param_groups"}
 

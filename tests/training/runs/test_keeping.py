@@ -82,7 +82,7 @@ def test_keys_of_keeping_may_change_on_resume(whole: Path, tmp_path: Path) -> No
 def test_run_without_last_checkpoint_is_refused(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "run" / "checkpoints" / "epoch_006.pt").unlink()
-    with pytest.raises(UserError, match="cannot go on after epoch [45]: only a run's last checkpoint has the optim"):
+    with pytest.raises(UserError, match=r"cannot go on after epoch [45]: only a run's last checkpoint has the optim"):
         train(tiny_recipe({"optimisation.epochs": 6}), tmp_path / "run", resume=True)
 
 

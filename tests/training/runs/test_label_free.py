@@ -152,7 +152,7 @@ class Posterior(MixtureOfExperts):
 
     clusters: int
 
-    def route_embedded(self, pixels: torch.Tensor, embeddings: torch.Tensor) -> MixtureOutput:  # noqa: ARG002
+    def route_embedded(self, pixels: torch.Tensor, embeddings: torch.Tensor) -> MixtureOutput:
         number = (self.normalise.mean.view(1, -1) + pixels[:, 0, 0, :1] * self.normalise.std.view(1, -1)) * 255
         cluster = number.round().long().squeeze(1)
         routing = torch.full((len(pixels), self.clusters), 1.0).scatter_(1, cluster[:, None], 3.0)
