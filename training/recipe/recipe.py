@@ -73,7 +73,7 @@ class Data(Part):
         train_images: use only the first so many training images.
         train_counts: of these, use only the first so many of each fine class, in the order of the classes; to measure
             what unbalanced classes cost.
-        test_images: use only the first so many test images.
+        test_images: use only so many test images, evenly spaced over the test split.
         validation_images: train without the last so many training images and measure the label-free figures on
             them instead of on training images; to compare hyper-parameters.
     """

@@ -9,7 +9,7 @@
     images/epoch_001_test.csv     the same for the test split, where there is one
     tensorboard/
     embeddings/                   of an encoder, where the method reads them
-    vis/                          pictures, see ``training.pictures``
+    vis/                          pictures, see ``training.pictures.gallery``
 
 Which checkpoints stay is said in ``training.runs.keeping``.
 
@@ -71,6 +71,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / "vis"
 
     @property
     def embeddings(self) -> Path:

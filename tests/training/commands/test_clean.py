@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from clustnet.cli import DONE, WRONG_INPUT, main
+from tests.training.grow.made import recipe_of
 from training.commands.clean import size_text
+from training.grow.run import GrowRun, step_name
 from training.runs.run_folder import RunFolder
 
 
@@ -39,3 +41,13 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path, capsys: pytest.Capture
 )
 def test_sizes_are_told_in_words(size: int, text: str) -> None:
     assert size_text(size) == text
+
+
+def test_run_of_grow_keeps_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = GrowRun(tmp_path)
+    run.begin(recipe_of())
+    for step in range(3):
+        run.save(step_name(step), {"step": step})
+    assert main(["clean", str(tmp_path)]) == DONE
+    assert "checkpoints of earlier steps: 2 files" in capsys.readouterr().out
+    assert run.finished() == {"step": 2}
