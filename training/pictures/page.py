@@ -106,8 +106,8 @@ def _left_out(images: LabelledImages, pictures: set[str]) -> list[str]:
         )
     if "filters.png" not in pictures:
         notes.append(
-            "Filters and activations are left out, because no layer of this network looks at pixels: it reads the "
-            "embeddings of an encoder."
+            "Filters and activations are left out, because no layer of this network looks at whole images or at "
+            "patches of them: it reads pooled pixels, or the embeddings of an encoder."
         )
     if len(images.coarse_labels) == 1:
         notes.append("No image has a wrong coarse label, because there is only one.")

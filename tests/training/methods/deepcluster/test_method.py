@@ -35,6 +35,7 @@ def recipe_of(version: int, **parts: Any) -> DeepClusterRecipe:
         "data": {"train_images": 200, "test_images": 60, "coarse": {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]}},
         "optimisation": {"epochs": 3, "batch_size": 40, "learning_rate": 0.05, "warm_up": 2},
         "reference": {"per_class": 3},
+        "vis": 0,
     } | VERSIONS[version]
     for name, part in parts.items():
         content[name] = {**content.get(name, {}), **part}
