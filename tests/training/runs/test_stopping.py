@@ -6,6 +6,7 @@ import pty
 import resource
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from tests.training.tiny import same_state, tiny_recipe, tiny_words
 from training.runs.loop import train
 from training.runs.run_folder import RunFolder
 
-KEYS = {"partition.epochs": 1, "partition.images": 60, "partition.representations": ["pixels"], "vis": 1}
+KEYS = {"vis": 9}
 STAGES = {
     "making the method": "training.methods.clustnet.method.build_network",
-    "partition": "training.methods.clustnet.partition.candidates",
+    "drawing the first epoch": "training.pictures.gallery.flattened",
+    "training": "training.methods.clustnet.method.check_finite",
     "label-free figures": "training.runs.loop.label_free",
     "scoring": "training.runs.loop.routing_scores",
     "writing scores": "training.runs.run_folder.RunFolder.write_scores",
     "writing checkpoint": "training.runs.run_folder.RunFolder.save_checkpoint",
     "removing checkpoints": "training.runs.loop.keep",
-    "drawing": "training.pictures.gallery.draw_evolution",
+    "drawing the last epoch": "training.pictures.gallery.draw_evolution",
 }
+WRITING = ("writing scores", "writing checkpoint", "drawing the last epoch")
+FULL = OSError(errno.ENOSPC, "No space left on device")
 CONFIG = "configs/mnist_soft.yaml"
 
 
@@ -35,12 +39,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The last checkpoint of a run that was not stopped."""
     path = tmp_path_factory.mktemp("stopping") / "whole"
     train(tiny_recipe(KEYS), path)
-    return RunFolder(path).load_checkpoint(3)
+    return RunFolder(path).load_checkpoint(2)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "full")], ids=["ctrl-c", "disk full"])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("stage", "error"),
+    [*((stage, KeyboardInterrupt()) for stage in STAGES), *((stage, FULL) for stage in WRITING)],
+    ids=lambda part: part if isinstance(part, str) else type(part).__name__,
+)
 def test_run_goes_on_after_any_stage(
     stage: str, error: BaseException, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,7 +60,17 @@ def test_run_goes_on_after_any_stage(
     assert isinstance(error, OSError) or str(caught.value).endswith(f"safe in {tmp_path / 'run'}")
     monkeypatch.undo()
     train(tiny_recipe(KEYS), tmp_path / "run", resume=True)
-    assert same_state(RunFolder(tmp_path / "run").load_checkpoint(3), whole)
+    assert same_state(RunFolder(tmp_path / "run").load_checkpoint(2), whole)
+    assert (tmp_path / "run" / "vis" / "index.html").is_file()
+
+
+def test_partition_that_is_stopped_says_what_is_safe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.methods.clustnet.partition.candidates", stop)
+    with pytest.raises(KeyboardInterrupt, match=r"^0 of 3 epochs are safe in "):
+        train(tiny_recipe({"partition.epochs": 1, "partition.images": 60}), tmp_path / "run")
 
 
 @pytest.mark.heavy
@@ -86,6 +103,8 @@ def test_bars_are_for_terminals_alone() -> None:
     command = [sys.executable, "-c", show]
     assert subprocess.run(command, capture_output=True, check=True).stderr == b""
     terminal, end = pty.openpty()
+    # Without a size there is no room for a bar.
+    termios.tcsetwinsize(end, (24, 80))
     with subprocess.Popen(command, stderr=end) as process:
         os.close(end)
         shown = b""
