@@ -13,6 +13,14 @@ from clustnet.files import shown
 from clustnet.foreign import foreign
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
+# What stops long work and is no fault of the program.
+UNWRITABLE = {
+    errno.ENOSPC: "The disk is full; make room.",
+    errno.EDQUOT: "The disk is full; make room.",
+    errno.EFBIG: "A file would be larger than this account may write; raise the limit, as by 'ulimit -f unlimited'.",
+    errno.EROFS: "{} is on a disk that takes no files; make it writable.",
+    errno.EACCES: "{} may not be used by this account; change its rights.",
+}
 
 # By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
@@ -26,7 +34,8 @@ COMMANDS = {
     "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model or of a run"),
     "probe": ("training.commands.probe", "read the classes off each layer of a run, by a linear classifier"),
     "visualize": ("training.commands.visualize", "draw what the filters and clusters of a run see"),
-    "report": ("training.commands.report", "score and draw runs of deep_clustering"),
+    "report": ("training.commands.report", "draw and score what runs have learnt"),
+    "clean": ("training.commands.clean", "remove what a run does not need any more"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "pack": ("clustnet.packing.command", "sign a bundle, and pack it as an image for a cluster"),
     "key": ("serving.keys.command", "make an API key for the service"),
@@ -77,9 +86,10 @@ def _run(command: str, arguments: list[str]) -> int:
             print(f"\nclustnet: stopped. {interruption}".rstrip(), file=sys.stderr)
         return FAILED
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        reason = _unwritable(error)
+        if reason is None:
             raise
-        return _fail("The disk is full; make room. What was finished before is whole.", FAILED)
+        return _fail(f"{reason} What was finished before is whole.", FAILED)
     return DONE
 
 
@@ -87,6 +97,14 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> str:
     room = COMMANDS[command][0].partition(".")[0].removeprefix("onnx_")
     how = f"run 'make setup' in the repository, or install the package there with: pip install '.[{room}]'"
     return f"'clustnet {command}' needs {error.name}; {how}"
+
+
+def _unwritable(error: OSError) -> str | None:
+    """Return in a sentence why long work cannot go on, None for a failure that is a fault of the program."""
+    sentence = UNWRITABLE.get(error.errno or 0)
+    if sentence is None or ("{}" in sentence and not error.filename):
+        return None
+    return sentence.format(error.filename)
 
 
 def _fail(message: str, code: int = WRONG_INPUT) -> int:

@@ -24,7 +24,7 @@ from clustnet.datasets.folder_layout import (
     split_files,
     split_folder,
 )
-from clustnet.datasets.labelled import LabelledImages
+from clustnet.datasets.labelled import LabelledImages, even_sample
 from clustnet.errors import UserError
 from clustnet.files import shown
 
@@ -102,7 +102,7 @@ def load_folder(
         path: the folder.
         spec: the model input; ``folder_input(path)`` by default.
         names: what the sub-folders stand for; ``folder_names(path)`` by default.
-        count: of the first images, which alone are read; all by default.
+        count: how many images are read, see ``even_sample``, of ``train`` the first ones; all by default.
         reader: makes something else of the files than images, such as embeddings, which then stand in their place.
 
     Returns:
@@ -115,7 +115,9 @@ def load_folder(
     """
     path = existing(path)
     names = folder_names(path) if names is None else names
-    files = _ordered_files(path, split, names)[:count]
+    files = _ordered_files(path, split, names)
+    if count is not None:
+        files = files[:count] if split == TRAIN else [files[place] for place in even_sample(len(files), count)]
     images = _prepared(files, spec or folder_input(path)) if reader is None else reader(files)
     root = split_folder(path, split)
     folders = [file.relative_to(root).parts[:-1] for file in files]

@@ -65,6 +65,10 @@ class LabelledImages:
         """Return the first ``count`` images (all of them for None)."""
         return self if count is None else self.take(np.arange(len(self))[:count])
 
+    def sample(self, count: int | None) -> "LabelledImages":
+        """Return ``count`` images from all over the split, see ``even_sample`` (all of them for None)."""
+        return self if count is None else self.take(even_sample(len(self), count))
+
     def take(self, indices: NDArray[np.integer]) -> "LabelledImages":
         """Return the images at the indices, int [M]."""
         return replace(
@@ -88,3 +92,15 @@ class LabelledImages:
                 "sort every image into a folder of its class, or sort the images by coarse label."
             )
         return replace(self, coarse=grouping.coarse(self.fine), coarse_labels=grouping.labels)
+
+
+def even_sample(total: int, count: int) -> NDArray[np.int64]:
+    """Return ``count`` of the places 0 to ``total - 1`` in order, always the same; all of them where there are fewer.
+
+    One is drawn from each of as many even stretches: none of the classes of a sorted split is missed, and classes that
+    take turns are not either.
+    """
+    edges = np.arange(min(count, total) + 1) * total // max(1, min(count, total))
+    drawn = np.random.default_rng(0).random(len(edges) - 1) * np.diff(edges)
+    places: NDArray[np.int64] = edges[:-1] + drawn.astype(np.int64)
+    return places

@@ -129,3 +129,20 @@ def test_names_of_any_bytes_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert run_command(monkeypatch, work) == cli.WRONG_INPUT
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("caf\\udce9.png\n", "clustnet: The file caf\\xe9.png is missing.\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.EFBIG, "File too large"), "A file would be larger than this account may write; raise the limit"),
+        (OSError(errno.EROFS, "Read-only", "/a/b.pt"), "/a/b.pt is on a disk that takes no files; make it writable."),
+        (PermissionError(errno.EACCES, "No", "/a/b.pt"), "/a/b.pt may not be used by this account; change its rights."),
+    ],
+)
+def test_places_that_take_no_file_are_named(
+    error: OSError, sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(monkeypatch, fails_with(error)) == cli.FAILED
+    told = capsys.readouterr().err
+    assert told.startswith(f"clustnet: {sentence}")
+    assert told.endswith(" What was finished before is whole.\n")

@@ -26,6 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model": {"encoder": str(folder / "tiny"), "views": 1, "experts": 2, "components": 8, "hidden": 16},
         "partition": {"file": str(write_partition(folder / "partition.csv", photographs)), "epochs": 2},
         "optimisation": {"epochs": 1, "batch_size": 32, "learning_rate": 0.01},
+        "vis": 0,
     }
     train(validated(content, "test"), folder / "run")
     return folder / "run"

@@ -24,6 +24,7 @@ TINY_DEEP: dict[str, Any] = {
     "optimisation": {"epochs": 2, "learning_rate": 0.01},
     "augmentation": {"rotation": 5, "shift": 0.05},
     "reference": {"per_class": 5},
+    "vis": 0,
 }
 
 

@@ -20,6 +20,7 @@ TINY = {
     "optimisation.epochs": 2,
     "optimisation.batch_size": 50,
     "reference.per_class": 5,
+    "vis": 0,
 }
 
 

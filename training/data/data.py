@@ -110,8 +110,10 @@ def load_split(data: Data, split: Literal["train", "test"], reader: Reader | Non
         raise UserError(
             f"data.{split}_images is {wanted}, but {data.name} has {len(labelled)}; lower it, or leave it out for all."
         )
+    if split == "test":
+        return _grouped(data, labelled.sample(wanted))
     first = labelled.first(wanted)
-    return _grouped(data, _counted(first, data.train_counts) if split == "train" and data.train_counts else first)
+    return _grouped(data, _counted(first, data.train_counts) if data.train_counts else first)
 
 
 def _counted(labelled: LabelledImages, counts: Sequence[int]) -> LabelledImages:

@@ -44,6 +44,8 @@ def recipe_of(
     run = found.run
     content: dict[str, Any] = {
         "seed": seed,
+        # Its own report shows what was found; 'clustnet report' draws the rest.
+        "vis": 0,
         "data": {"name": "folder", "path": str(run / IMAGES)},
         "partition": {"file": str(run / PARTITION)},
     }

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from training.reports.figures import save
+from training.pictures.figures import save
 
 DPI = 150
 # On a dark cell of the heat map text is white.

@@ -14,7 +14,7 @@
     matrix.png, curves.png
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.grow.config import METHOD, GrowRecipe, read_grow_recipe
 from training.grow.network import GrownNetwork, network_of
 from training.recipe.yaml_text import read_yaml
 from training.runs.checkpoint import load_state, save_state
+from training.runs.keeping import Waste
 
 RECIPE, UNFINISHED = "recipe.yaml", "unfinished.pt"
 
@@ -103,6 +104,15 @@ class GrowRun:
             UserError: there is none.
         """
         return network_of(self.finished())
+
+
+def grown_waste(path: Path) -> Iterator[Waste]:
+    """Yield the checkpoints of a run that only its earlier steps have read."""
+    run = GrowRun(path)
+    for step in range(run.last_step() or 0):
+        file = path / "checkpoints" / step_name(step)
+        if file.is_file():
+            yield Waste("checkpoints of earlier steps", file, file.stat().st_size)
 
 
 def step_name(step: int) -> str:

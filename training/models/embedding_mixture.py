@@ -74,6 +74,11 @@ class EmbeddingMixture(GatedExperts):
         logits = logits.reshape(embeddings.shape[0], len(self.experts), free_logits(self.label_count))
         return MixtureOutput(self.head(components_of(embeddings)).log_softmax(dim=1), logits)
 
+    def gate_embedding(self, images: Tensor) -> Tensor:
+        """Return the outputs of the gate's first layer, float32 [N, D]; what it reads is the same all along."""
+        hidden: Tensor = self.head[:-1](components_of(self.normalise(images)))
+        return hidden
+
     def gate(self, images: Tensor) -> Tensor:
         """Return the routing distribution of embeddings, float32 [N, E]."""
         logits: Tensor = self.head(components_of(self.normalise(images)))

@@ -82,6 +82,11 @@ class GatedExperts(nn.Module):
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         raise NotImplementedError
 
+    def gate_embedding(self, images: Tensor) -> Tensor:
+        """Return what the gate makes of images before it routes them, float32 [N, D]."""
+        embeddings: Tensor = self.encoder(self.normalise(images))
+        return embeddings
+
     def gate(self, images: Tensor) -> Tensor:
         """Return the routing distribution of images, float32 [N, E]."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.reports.figures import save
+from training.pictures.figures import save
 
 DPI = 120
 PANELS = {"linear": "Linear classifier", "neighbours": "Ten nearest neighbours"}

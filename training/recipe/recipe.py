@@ -23,6 +23,8 @@ from training.recipe.yaml_text import write_yaml
 
 FOLDER = "folder"
 GIVEN: Final = "given"
+# Keys that say what a run keeps and shows; with any values of theirs it trains the same.
+KEEPING = ("keep", "vis", "tracking")
 # What only images of a folder are prepared by.
 PREPARATION_KEYS = ("data.size", "data.colour", "data.preparation", "data.aspect")
 
@@ -71,7 +73,7 @@ class Data(Part):
         train_images: use only the first so many training images.
         train_counts: of these, use only the first so many of each fine class, in the order of the classes; to measure
             what unbalanced classes cost.
-        test_images: use only the first so many test images.
+        test_images: use only so many test images, evenly spaced over the test split.
         validation_images: train without the last so many training images and measure the label-free figures on
             them instead of on training images; to compare hyper-parameters.
     """
@@ -226,6 +228,9 @@ class BaseRecipe(Part):
         augmentation: the random views that methods train on and that the label-free figures are measured by.
         reference: the images that fit the class map at export.
         tracking: where scores, pictures and histograms are shown, see ``training.runs.tracking``; it decides nothing.
+        keep: every n-th epoch's checkpoint is kept, beside the last one's and the best one's; 0 keeps these two alone.
+        vis: every n-th epoch is drawn into ``vis/``, and the last one; 0 draws nothing. By default ten epochs or so are
+            drawn, evenly spaced.
     """
 
     # A method names itself as a Literal, which tells the recipes apart.
@@ -236,6 +241,8 @@ class BaseRecipe(Part):
     augmentation: Augmentation = Augmentation()
     reference: Reference = Reference()
     tracking: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    keep: Epochs = 0
+    vis: Epochs | None = None
 
     @property
     def hard(self) -> bool:
@@ -251,6 +258,11 @@ class BaseRecipe(Part):
     def encoder(self) -> EncoderChoice | None:
         """The encoder whose embeddings the method reads; None where it reads images."""
         return None
+
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """The epochs after which another run may begin, so that their checkpoints are kept."""
+        return ()
 
     def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
         """Return how many clusters each coarse label should have.
@@ -285,11 +297,11 @@ class BaseRecipe(Part):
         return write_yaml(self.model_dump(mode="json"))
 
     def decisive(self) -> dict[str, Any]:
-        """Return all keys that decide what is trained."""
-        return self.model_dump(mode="json", exclude={"tracking"})
+        """Return the keys that decide what is trained, as plain values."""
+        return self.model_dump(mode="json", exclude=set(KEEPING))
 
     def digest(self) -> str:
-        """Return the SHA-256 of the resolved recipe."""
+        """Return the SHA-256 of what decides the training."""
         # Unsorted, because the order of the coarse labels counts.
         content = json.dumps(self.decisive())
         return hashlib.sha256(content.encode()).hexdigest()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
-from training.reports.figures import save
+from training.pictures.figures import save
 
 Floats = NDArray[np.floating]
 

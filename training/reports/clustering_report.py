@@ -37,7 +37,7 @@ LOSSES = {"kl": "Autoencoder + KL divergence", "kmeans": "Autoencoder + k-means 
 MAX_FITTED_IMAGES = 10_000
 # Test images in the picture of the spaces.
 MAX_SHOWN_IMAGES = 2_000
-# Test images in the picture of the reconstructions.
+# Test images in the picture of the reconstructions: of each class the same number, as far as that goes.
 REBUILT_IMAGES = 12
 
 Floats = NDArray[np.float32]
@@ -121,6 +121,16 @@ def _checked(folders: Sequence[RunFolder]) -> list[DeepClusteringRecipe]:
     return recipes
 
 
+def is_staged(run: Path) -> bool:
+    """Return whether a run is of ``deep_clustering`` with a pre-training, so that it has spaces to compare.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    recipe = RunFolder.kept(run).recipe()
+    return isinstance(recipe, DeepClusteringRecipe) and recipe.pretraining.epochs > 0
+
+
 def _checked_run(folder: RunFolder) -> DeepClusteringRecipe:
     """Return the recipe of a run, or raise where it is of another method or is not finished."""
     recipe = folder.recipe()
@@ -179,6 +189,28 @@ def _scores(
     return {"space": space, "seed": recipe.seed, "images": len(test)} | clustering_scores(found, test.fine)
 
 
+def of_every_class(fine: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Return the places of ``count`` images, or of all: the first of each class, then the second of each, and so on.
+
+    Those of one class stand together; of more classes than ``count`` every so-manieth is there.
+
+    Args:
+        fine: int64 [N], the class of each image.
+        count: how many.
+    """
+    turn = np.zeros(len(fine), np.int64)
+    for label in np.unique(fine):
+        own = np.flatnonzero(fine == label)
+        turn[own] = np.arange(len(own))
+    first = np.flatnonzero(turn == 0)
+    if len(first) > count:
+        chosen = first[np.argsort(fine[first])][np.linspace(0, len(first) - 1, count).astype(int)]
+    else:
+        chosen = np.lexsort((fine, turn))[:count]
+    places: NDArray[np.int64] = chosen[np.lexsort((turn[chosen], fine[chosen]))]
+    return places
+
+
 def embed(network: Trained | None, images: NDArray[np.uint8]) -> Floats:
     """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network their pixels from 0 to 1."""
     if network is None:
@@ -205,6 +237,6 @@ def _draw(networks: dict[str, Trained], test: LabelledImages, seed: int, out: Pa
     order = [space for space in (PRETRAINED, *LOSSES.values()) if space in networks]
     spaces = {PIXELS: embed(None, images)} | {space: embed(networks[space], images) for space in order}
     plot_spaces(spaces, fine, test.classes, seed, out / "spaces.png")
-    some = test.images[:REBUILT_IMAGES]
+    some = test.images[of_every_class(test.fine, REBUILT_IMAGES)]
     rows = {"Image": some / np.float32(255)} | {space: rebuild(networks[space], some) for space in order}
     plot_reconstructions(rows, out / "reconstructions.png")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import spearmanr
 
-from training.reports.figures import save
+from training.pictures.figures import save
 
 Runs = Sequence[tuple[str, int, list[dict[str, Any]]]]
 

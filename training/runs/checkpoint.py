@@ -11,14 +11,41 @@ import torch
 from clustnet.errors import UserError
 from clustnet.files import replacing, shown
 
+# What an optimizer of torch dumps.
+OPTIMIZER = {"state", "param_groups"}
+
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a checkpoint."""
-    # In memory first, as torch's own writer says of a full disk that a position is wrong.
+    content = _packed(state)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def packed_size(state: Mapping[str, Any]) -> int:
+    """Return how many bytes a checkpoint has as a file."""
+    return len(_packed(state))
+
+
+def without_optimizers(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint without the states of its optimizers, which only the training itself reads."""
+    return {name: part for name, part in state.items() if not _is_optimizer(part)}
+
+
+def has_optimizers(state: Mapping[str, Any]) -> bool:
+    """Return whether training can go on from a checkpoint as if it had not stopped."""
+    return any(map(_is_optimizer, state.values()))
+
+
+def _is_optimizer(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.keys() == OPTIMIZER
+
+
+def _packed(state: Mapping[str, Any]) -> memoryview:
+    """Return a checkpoint as bytes, as torch's own writer says of a full disk that a position is wrong."""
     content = io.BytesIO()
     torch.save(dict(state), content)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    return content.getbuffer()
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -31,7 +58,7 @@ def load_state(path: Path) -> dict[str, Any]:
         _check_crc(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # noqa: BLE001 - on damaged files zipfile and torch raise a dozen types
-        raise UserError(f"The checkpoint {shown(path)} is damaged; remove it to go on from the one before.") from None
+        raise UserError(f"The checkpoint {shown(path)} is damaged; remove it to use the one before.") from None
     return state
 
 

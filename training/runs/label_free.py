@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from training.data.augmentation import View, random_view, viewed
 from training.data.data import CoarseData
@@ -28,7 +29,7 @@ MAX_IMAGES = 10_000
 SMALLEST_PROBABILITY = 1e-7
 # Of the cells that a coarse label should have. Its images are spread over fewer where most experts stand idle.
 LEAST_SPREAD = 0.5
-# Of an image and its view, on the average of a coarse label.
+# Of the images of a coarse label, those that are at one expert with their view.
 LEAST_AGREEMENT = 0.5
 
 
@@ -42,7 +43,8 @@ class LabelFree:
         log_likelihood: mean log-likelihood of the coarse labels, in nats, 0 at best.
         mutual_information: for each of the K coarse labels, between the experts of an image and of a random view of
             it, in nats, 0 to ln E.
-        joint: float32 [K, E, E], for each coarse label the share of images of one expert whose view is another's.
+        joint: float32 [K, E, E], for each coarse label the share of images whose most probable expert is the one and
+            whose view's is the other.
     """
 
     images: int
@@ -59,35 +61,49 @@ class LabelFree:
         """
         return self.log_likelihood + sum(self.mutual_information)
 
-    def collapse(self, labels: Sequence[str], clusters: Sequence[int]) -> list[str]:
-        """Return what has collapsed as sentences, none if the images of every label are spread over stable cells.
+    def collapsed(self, labels: Sequence[str], clusters: Sequence[int]) -> list[str]:
+        """Return what has collapsed as sentences: coarse labels whose images are all at a few of many cells.
 
-        Several cells may share a class, so neither an empty one nor a border between two is a fault by itself.
+        Of ten cells or more some may stand idle without harm, so the square root of their number is few.
 
         Args:
             labels: the names of the coarse labels.
             clusters: how many each should have.
         """
-        words = []
-        for label, joint, count in zip(labels, self.joint, clusters, strict=True):
-            place = f"in group {label} " if len(labels) > 1 else ""
-            spread, agreement = _spread(joint.sum(axis=1)), float(joint.trace())
-            if spread <= LEAST_SPREAD * count:
-                words.append(
-                    f"{place}the images are spread as over {spread:.1f} of {count} cells, so classes are merged"
-                )
-            elif agreement < LEAST_AGREEMENT:
-                words.append(
-                    f"{place}an image and its view meet at one expert with a probability of only {agreement:.0%}, so "
-                    "cells hold several classes"
-                )
-        return words
+        return [
+            f"{self._place(label, labels)}the images are spread as over {spread:.1f} of {count} cells, so classes are "
+            "merged"
+            for label, joint, count in zip(labels, self.joint, clusters, strict=True)
+            if (spread := _spread(joint.sum(axis=1))) <= min(LEAST_SPREAD * count, math.sqrt(count))
+        ]
+
+    def unstable(self, labels: Sequence[str]) -> list[str]:
+        """Return as sentences the coarse labels whose images are often at another expert than their random views.
+
+        Args:
+            labels: the names of the coarse labels.
+        """
+        return [
+            f"{self._place(label, labels)}only {joint.trace():.0%} of the images meet a random view of themselves at "
+            "the same expert, so a cell may hold several classes"
+            for label, joint in zip(labels, self.joint, strict=True)
+            if joint.any() and joint.trace() < LEAST_AGREEMENT
+        ]
+
+    @staticmethod
+    def _place(label: str, labels: Sequence[str]) -> str:
+        return f"in group {label} " if len(labels) > 1 else ""
 
     def row(self) -> dict[str, float]:
         """Return the figures as columns of a table."""
         accuracy = {} if self.coarse_accuracy is None else {"label_free/coarse_accuracy": self.coarse_accuracy}
         information = {"label_free/mutual_information": sum(self.mutual_information)}
         return {"label_free/score": self.score} | information | accuracy
+
+
+def _decided(routing: Tensor) -> Tensor:
+    """Return a routing distribution as its one-hot maximum, float32 [N, E]: a soft assignment may still be sure."""
+    return one_hot(routing.argmax(dim=1), routing.shape[1]).float()
 
 
 def _spread(shares: NDArray[np.float32]) -> float:
@@ -121,12 +137,12 @@ def label_free(model: GatedExperts, data: CoarseData, augmentation: Augmentation
         float((probability.argmax(axis=1) == coarse).mean()) if data.label_count > 1 else None,
         float(np.log(of_truth).mean()),
         tuple(float(mutual_information(*group)) for group in groups),
-        np.stack([joint_routing(*group).numpy() for group in groups]),
+        np.stack([joint_routing(*map(_decided, group)).numpy() for group in groups]),
     )
 
 
 def describe(found: LabelFree, labels: Sequence[str], clusters: Sequence[int], held_out: bool) -> str:
-    """Return the figures and what has collapsed in words, for the end of a run.
+    """Return the figures in words, and what has collapsed or is not stable, for the end of a run.
 
     Args:
         found: the figures.
@@ -138,13 +154,13 @@ def describe(found: LabelFree, labels: Sequence[str], clusters: Sequence[int], h
     coarse = "" if found.coarse_accuracy is None else f", coarse accuracy {found.coarse_accuracy:.4f}"
     likelihood = f", log-likelihood {found.log_likelihood:z.4f}" if coarse else ""
     places = " in every group" if len(labels) > 1 else ""
-    collapsed = [f"collapse: {words}" for words in found.collapse(labels, clusters)]
+    notes = [f"collapse: {words}" for words in found.collapsed(labels, clusters)] or found.unstable(labels)
     return "\n".join(
         [
             f"label-free score {found.score:z.4f}: mutual information {sum(found.mutual_information):z.4f} of at most "
             f"{most:.2f} nats{likelihood}{coarse} "
             f"({found.images:,} {'validation' if held_out else 'training'} images)",
-            *(collapsed or [f"no collapse: the images are spread over stable cells{places}"]),
+            *(notes or [f"the images are spread over stable cells{places}"]),
         ]
     )
 

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
 from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.datasets.folder import Reader
@@ -20,10 +19,13 @@ from training.clustering.manifold import check_manifold
 from training.data.data import CoarseData, hide_fine_labels, hold_out, load_split
 from training.data.embedded import EmbeddedFiles
 from training.engine.processes import agreed, is_first, on_first, print_once, processes
+from training.engine.progress import progress
 from training.methods.method import EpochLosses, Method
 from training.models.inference import Routed, route
+from training.pictures.gallery import Gallery
 from training.recipe.recipe import BaseRecipe
 from training.runs.expert_sheet import expert_sheet
+from training.runs.keeping import keep, resumable
 from training.runs.label_free import LabelFree, describe, label_free
 from training.runs.references import class_accuracy, references
 from training.runs.run_folder import Row, RunFolder
@@ -58,16 +60,18 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
     if recipe.uses_manifold:
         agreed(check_manifold)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    method: Method[Any] | None = None
     with folder.begun(recipe, resume):
-        # No mixed precision of the accelerator's own, as the recipe decides.
-        method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
-        start = on_first(folder.last_epoch)
-        if start:
-            method.restore(on_first(lambda: folder.load_checkpoint(start)))
         try:
+            # No mixed precision of the accelerator's own, as the recipe decides.
+            method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
+            start = on_first(folder.last_epoch)
+            if start:
+                method.restore(on_first(lambda: resumable(folder, recipe, start)))
             rows, found = _epochs(method, recipe, folder, splits, named, validation, start, last or method.epochs)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{folder.last_epoch()} of {method.epochs} epochs are safe in {out}") from None
+            safe = f"{folder.last_epoch()} of {method.epochs} epochs are" if method else "The recipe is"
+            raise KeyboardInterrupt(f"{safe} safe in {out}") from None
     # A run that was finished before has trained no epoch here.
     found = found or label_free(method.model, validation, recipe.augmentation, recipe.hard)
     print_once(
@@ -141,9 +145,14 @@ def _epochs(
     if start >= last:
         print_once(f"all {last} epochs were finished before; nothing is trained")
         return rows, found
+    gallery = Gallery(folder.pictures, recipe, splits[-1], method.epochs)
+    if start == 0 and gallery.wanted:
+        untrained = route(method.model, splits[-1].images, recipe.hard)
+        if is_first():
+            gallery.draw_epoch(0, method.model, untrained)
     with tracking(recipe, folder, start) if is_first() else nullcontext() as board:
         began = time.perf_counter()
-        for losses in method.run(start, show_progress):
+        for losses in method.run(start, EpochProgress(start, method.epochs)):
             seconds = time.perf_counter() - began
             found = label_free(method.model, validation, recipe.augmentation, recipe.hard)
             figures: Row = {"train_loss": losses.loss, "train_seconds": round(seconds, 2)}
@@ -155,10 +164,16 @@ def _epochs(
                 board.scores(new, losses.epoch)
                 _show(board, recipe, splits, answers, losses.epoch)
                 folder.save_checkpoint(losses.epoch, method.state())
+                keep(folder, recipe, rows)
                 _report(new[-1], method.epochs)
+                if gallery.due(losses.epoch):
+                    gallery.draw(losses.epoch, method.model, answers[-1], rows)
             if losses.epoch == last:
                 break
             began = time.perf_counter()
+        if found and is_first() and gallery.wanted and gallery.drawn()[-1:] != [losses.epoch]:
+            # A method may settle before its last epoch.
+            gallery.draw(losses.epoch, method.model, answers[-1], rows)
     return rows, found
 
 
@@ -173,7 +188,7 @@ def _score(
 ) -> tuple[list[Row], list[Routed]]:
     """Score the splits after an epoch, beside figures of all; return the scores and the model's answers.
 
-    It is the only place in training where fine classes are read.
+    It is the only place in training where fine classes are read, beside the pictures of test images.
     """
     answers = [route(method.model, split.images, recipe.hard) for split in splits]
     rows = []
@@ -225,9 +240,18 @@ def _report(row: Row, epochs: int) -> None:
             print(f"warning: expert {expert} gets under 1 % of the images", file=sys.stderr)
 
 
-def show_progress(batches: Iterable[T], total: int) -> Iterable[T]:
-    """Show a bar on a terminal and nothing elsewhere."""
-    # None hides the bar where there is no terminal.
-    hidden = None if is_first() else True
-    bar: Iterable[T] = tqdm(batches, total=total, leave=False, disable=hidden, unit="batch")
-    return bar
+class EpochProgress:
+    """Shows a bar for each epoch on a terminal, with the time that is left of it, and nothing elsewhere.
+
+    Args:
+        start: the last epoch that was finished before.
+        epochs: all epochs.
+    """
+
+    def __init__(self, start: int, epochs: int) -> None:
+        self._epoch, self._epochs = start, epochs
+
+    def __call__(self, batches: Iterable[T], total: int) -> Iterable[T]:
+        """Return the batches of the next epoch."""
+        self._epoch += 1
+        return progress(batches, total, f"epoch {self._epoch}/{self._epochs}", "batch")

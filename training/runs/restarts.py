@@ -13,6 +13,7 @@ from pathlib import Path
 from clustnet.files import write_table
 from training.engine.processes import is_first, on_first, print_once
 from training.methods.method import DivergedError
+from training.pictures.gallery import draw_networks
 from training.recipe.recipe import SEEDS, BaseRecipe
 from training.runs.loop import train
 from training.runs.run_folder import RESTARTS, Row, RunFolder
@@ -51,6 +52,9 @@ def _train_all(recipe: BaseRecipe, out: Path) -> list[Row]:
     best = max(range(recipe.restarts), key=lambda number: (not math.isnan(scores[number]), scores[number]))
     if is_first():
         write_table(out / RESTARTS, _table(runs, best))
+        if recipe.vis != 0:
+            networks = {f"restart_{number}": rows for number, rows in enumerate(runs) if rows}
+            draw_networks(RunFolder(out).pictures, recipe, networks, f"restart_{best}")
     listed = ", ".join(f"{score:z.4f}" for score in scores)
     print_once(f"label-free scores of the restarts: {listed}; kept restart {best + 1}")
     return runs[best]

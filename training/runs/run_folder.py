@@ -4,11 +4,14 @@
 
     recipe.yaml                   every key, as it was resolved
     scores.csv                    one row per epoch and split
-    checkpoints/epoch_001.pt      all that training goes on from, with the spec of the network
+    checkpoints/epoch_001.pt      network, its spec and, of the last one, all that training goes on from
     images/epoch_001_train.csv    file, fine class, coarse label, log-probability of each coarse label, routing
     images/epoch_001_test.csv     the same for the test split, where there is one
     tensorboard/                  and mlflow/, wandb/, tracking.json, of the trackers that the recipe names
     embeddings/                   of an encoder, where the method reads them
+    vis/                          pictures, see ``training.pictures.gallery``
+
+Which checkpoints stay is said in ``training.runs.keeping``.
 
 ``file`` is there where images came from files; ``class`` is empty where it is not known.
 
@@ -68,6 +71,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of the pictures."""
+        return self.path / "vis"
 
     @property
     def embeddings(self) -> Path:
@@ -130,8 +138,11 @@ class RunFolder:
 
     def last_epoch(self) -> int:
         """Return the last epoch with a checkpoint, 0 for none."""
-        found = self.path.glob(CHECKPOINTS)
-        return max((int(path.stem.removeprefix("epoch_")) for path in found), default=0)
+        return max(self.epochs(), default=0)
+
+    def epochs(self) -> list[int]:
+        """Return the epochs that have a checkpoint, in order."""
+        return sorted(int(path.stem.removeprefix("epoch_")) for path in self.path.glob(CHECKPOINTS))
 
     def load_checkpoint(self, epoch: int) -> dict[str, Any]:
         """Read the checkpoint of an epoch, tensors and plain values only.

@@ -15,7 +15,7 @@ from tests.training.tiny import coarse, noise, same_state, tiny_recipe
 from training.data.data import CoarseData, hide_fine_labels, hold_out, load_reference, load_split
 from training.methods.clustnet.method import ClustNetMethod
 from training.recipe.recipe import Data
-from training.runs.loop import show_progress
+from training.runs.loop import EpochProgress
 
 FOLDERS = ("test/cats", "test/dogs", "train/cats/a", "train/cats/b", "train/dogs", "reference/cats/tom")
 FOLDERS += ("reference/cats/kitten", "reference/dogs/rex")
@@ -49,11 +49,15 @@ def test_mnist_is_loaded_with_its_given_labels() -> None:
         assert loaded.coarse_labels == ("0-4", "5-9")
 
 
-def test_a_split_is_cut_to_its_first_images() -> None:
+def test_a_split_is_cut_to_fewer_images() -> None:
     data = Data(train_images=30, test_images=20)
     test = load_split(data, "test")
     assert test is not None
     assert [len(load_split(data, "train")), len(test)] == [30, 20]
+    whole = load("mnist:test")
+    places = [int((whole.images == image).all(axis=(1, 2)).nonzero()[0][0]) for image in test.images]
+    # One from each twentieth.
+    assert [place // 500 for place in places] == list(range(20))
     with pytest.raises(UserError, match=r"^data.test_images is 10001, but mnist has 10000; lower it"):
         load_split(Data(test_images=10_001), "test")
 
@@ -135,7 +139,7 @@ def test_training_sees_nothing_of_fine_labels(mnist_train: LabelledImages) -> No
     recipe, states = tiny_recipe(keys | discovery), []
     for version in (mnist_train, dataclasses.replace(mnist_train, fine=fine)):
         method = ClustNetMethod(hide_fine_labels(version), recipe, Accelerator())
-        list(method.run(0, show_progress))
+        list(method.run(0, EpochProgress(0, 9)))
         states.append(method.state())
     assert same_state(*states)
 

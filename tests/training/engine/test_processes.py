@@ -37,7 +37,7 @@ from training.methods.method import DivergedError
 from training.models.batch_norm import BatchNorm1d, BatchNorm2d
 from training.models.inference import route
 from training.models.mixture import MixtureOfExperts, straight_through
-from training.runs.loop import show_progress
+from training.runs.loop import EpochProgress
 from training.runs.restarts import train_restarts
 from training.runs.run_folder import RunFolder
 
@@ -163,7 +163,7 @@ def trained(keys: Mapping[str, Any], labels: int = 2, images: int = 62) -> dict[
     recipe = tiny_recipe({"optimisation.batch_size": 12} | dict(keys))
     method = ClustNetMethod(data, recipe, Accelerator())
     method._keep({"indices": torch.arange(images), "experts": torch.arange(images) % EXPERTS})
-    losses = [epoch.loss for epoch in method.run(0, show_progress)]
+    losses = [epoch.loss for epoch in method.run(0, EpochProgress(0, 9))]
     return method.model.state_dict() | {"losses": torch.tensor(losses)}
 
 
@@ -222,7 +222,7 @@ def partitioned() -> tuple[int, list[int]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clustnet, "partition", make)
         method = ClustNetMethod(data, tiny_recipe({"partition.epochs": 1}), Accelerator())
-        next(method.run(0, show_progress))
+        next(method.run(0, EpochProgress(0, 9)))
     assert method.partition is not None
     return len(made), method.partition.experts.tolist()
 

@@ -63,7 +63,7 @@ def test_scores_after_a_loss_are_the_runs(runs: tuple[Path, Path], reported: tup
 def test_k_means_before_a_loss_predicts_test_images(
     runs: tuple[Path, Path], reported: tuple[Path, list[dict[str, Any]]]
 ) -> None:
-    splits = [load("mnist:train").first(300), load("mnist:test").first(100)]
+    splits = [load("mnist:train").first(300), load("mnist:test").sample(100)]
     pixels = [torch.from_numpy(split.images.copy())[:, None] / 255 for split in splits]
     encoder = Encoder(deep_recipe().model.architecture)
     weights = RunFolder(runs[0]).load_checkpoint(2)["model"]

@@ -44,7 +44,7 @@ def test_run_holds_files_that_are_documented(finished_run: Path) -> None:
     assert {name for name in found if not name.startswith("tensorboard/events.")} == {
         "recipe.yaml",
         "scores.csv",
-        *(f"checkpoints/epoch_00{epoch}.pt" for epoch in (1, 2)),
+        "checkpoints/epoch_002.pt",
         *(f"images/epoch_00{epoch}_{split}.csv" for epoch in (1, 2) for split in ("train", "test")),
     }
 
@@ -123,9 +123,21 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     monkeypatch.setattr(RunFolder, "write_images", write_or_stop)
 
 
-def test_scores_beyond_last_checkpoint_are_trained_again(finished_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished_run, tmp_path / "run")
-    (tmp_path / "run" / "checkpoints" / "epoch_002.pt").unlink()
+def test_scores_beyond_last_checkpoint_are_trained_again(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = RunFolder.save_checkpoint
+
+    def save_first(self: RunFolder, epoch: int, state: dict[str, Any]) -> None:
+        if epoch == 2:
+            raise KeyboardInterrupt
+        save(self, epoch, state)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", save_first)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_recipe(), tmp_path / "run")
+    monkeypatch.undo()
+    assert len(table(tmp_path / "run" / "scores.csv")) == 4
     rows = train(tiny_recipe(), tmp_path / "run", resume=True)
     assert without_time(rows) == without_time(RunFolder(finished_run).read_scores(2))
 
@@ -230,7 +242,7 @@ def test_damaged_checkpoint_stops_resume_with_sentence(finished_run: Path, tmp_p
     shutil.copytree(finished_run, tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoints" / "epoch_002.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
-    with pytest.raises(UserError, match=r"epoch_002.pt is damaged; remove it to go on from the one before"):
+    with pytest.raises(UserError, match=r"epoch_002.pt is damaged; remove it to use the one before"):
         train(tiny_recipe(), tmp_path / "run", resume=True)
 
 
@@ -251,7 +263,7 @@ def test_each_epoch_is_reported_on_one_line(tmp_path: Path, capsys: pytest.Captu
     assert [line[:17] for line in lines[:3]] == ["epoch  1/2 train ", "epoch  2/2 train ", "label-free score "]
     assert f"coarse {rows[-1]['coarse_accuracy']:.4f}" in lines[1]
     assert f"label-free score {rows[-1]['label_free/score']:.4f}" in lines[2]
-    assert all("collapse" in line for line in lines[3:])
+    assert all("group" in line for line in lines[3:])
 
 
 def test_idle_expert_causes_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

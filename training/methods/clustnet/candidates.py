@@ -26,7 +26,7 @@ than the seeds differ by, so both sizes stay. Earlier versions of rule and list 
 sight; this comparison is what they stand on now.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +66,11 @@ class Candidate:
 
 
 def candidates(
-    representations: Mapping[str, Floats], weights: Mapping[str, float], clusters: int, seed: int
+    representations: Mapping[str, Floats],
+    weights: Mapping[str, float],
+    clusters: int,
+    seed: int,
+    step: Callable[[], object] = lambda: None,
 ) -> list[Candidate]:
     """Return all candidate clusterings of a group, the best first.
 
@@ -75,12 +79,17 @@ def candidates(
         weights: how much each representation counts, above 0.
         clusters: how many clusters there are.
         seed: of everything random.
+        step: is called after each of ``steps_of(len(representations))`` steps.
     """
     rows = {name: reduced(features, seed) for name, features in representations.items()}
     titles = [(name, neighbours) for name in rows for neighbours in NEIGHBOURS]
-    members = [_clustered(rows[name], neighbours, clusters, seed) for name, neighbours in titles]
+    members = []
+    for name, neighbours in titles:
+        members.append(_clustered(rows[name], neighbours, clusters, seed))
+        step()
     counts = np.array([weights[name] for name, _ in titles])
     together = manifold(_joined(rows, weights), NEIGHBOURS[-1], seed)
+    step()
     agreements = [agreement(member, members, counts) for member in members]
     found = [
         Candidate(f"{name}/{neighbours}", member, shared, _silhouette(together, member, seed), weights[name])
@@ -88,8 +97,14 @@ def candidates(
     ]
     common = consensus(members, counts, clusters, seed, CONSENSUS_STARTS)
     shared = left_out_agreement(members, counts, clusters, seed, CONSENSUS_STARTS)
+    step()
     silhouette, weight = _silhouette(together, common, seed), float(np.mean(list(weights.values())))
     return ranked([*found, Candidate(CONSENSUS, common, shared, silhouette, weight)])
+
+
+def steps_of(representations: int) -> int:
+    """Return how many steps the candidates of a group take: a clustering each, the joint manifold and the consensus."""
+    return representations * len(NEIGHBOURS) + 2
 
 
 def ranked(found: Sequence[Candidate]) -> list[Candidate]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 from training.data.data import CoarseData
-from training.methods.clustnet.candidates import Candidate, candidates
+from training.engine.progress import steps
+from training.methods.clustnet.candidates import Candidate, candidates, steps_of
 from training.methods.clustnet.config import OWN_REPRESENTATIONS
 from training.methods.clustnet.pairing import paired
 from training.methods.clustnet.representations import Floats, coarse_error, reduced, represent
@@ -103,11 +104,17 @@ def _try(representations: dict[str, Floats], coarse: Labels, clusters: Sequence[
     if len(clusters) > 1:
         errors = {name: coarse_error(reduced(rows, seed), coarse, seed) for name, rows in representations.items()}
         weights = {name: min(errors.values()) / error for name, error in errors.items()}
-    found = (
-        candidates({name: rows[coarse == label] for name, rows in representations.items()}, weights, count, seed)
-        for label, count in enumerate(clusters)
-    )
+    with steps(len(clusters) * steps_of(len(representations)), "partition") as bar:
+        found = [
+            candidates(_of(representations, coarse == label), weights, count, seed, bar.update)
+            for label, count in enumerate(clusters)
+        ]
     return Trial(errors, tuple(found))
+
+
+def _of(representations: dict[str, Floats], members: NDArray[np.bool_]) -> dict[str, Floats]:
+    """Return the rows of some images in every representation."""
+    return {name: rows[members] for name, rows in representations.items()}
 
 
 def _check_size(label: str, images: int, clusters: int) -> None:

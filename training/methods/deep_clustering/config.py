@@ -104,6 +104,11 @@ class DeepClusteringRecipe(BaseRecipe):
         """Whether UMAP is needed, which is looked for before the training."""
         return self.clustering.start == "manifold"
 
+    @property
+    def stage_ends(self) -> tuple[int, ...]:
+        """The last epoch of the pre-training, after which runs with other losses may begin."""
+        return (self.pretraining.epochs,) if self.pretraining.epochs else ()
+
     def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:  # noqa: ARG002
         """Return how many clusters each coarse label should have, one in all until ``auto`` is estimated."""
         if self.model.experts == AUTO:

@@ -119,12 +119,16 @@ class DeepClusteringMethod:
         return state if self.assigned is None else state | {"assigned": self.assigned}
 
     def restore(self, state: State) -> None:
-        """Go on from what ``state`` returned, with the recipe's step sizes where another run is gone on from."""
+        """Go on from what ``state`` returned, with the recipe's step sizes where another run is gone on from.
+
+        At the end of the pre-training the optimizers may be missing: one has done its work, the other has none yet.
+        """
         clusters = tuple(state["network"]["clusters"])
         if clusters != self.spec.clusters:
             self._set_clusters(*clusters)
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            if name in state:
+                part.load_state_dict(state[name])
         for stage, rate in self._rates().items():
             self.optimizers[stage].param_groups[0]["lr"] = rate
         self.settled = state["settled"]

@@ -22,6 +22,7 @@ from training.data.data import CoarseData
 from training.data.partition_file import NONE, read_partition, training_files
 from training.engine.collectives import average_gradients, gathered, share
 from training.engine.processes import check_batch_size, on_first, print_once, stop_if_requested
+from training.engine.progress import progress
 from training.engine.seeding import DrawingFrom, epoch_generators, generator_of
 from training.losses.mutual_information import group_mutual_information
 from training.methods.clustnet.candidates import candidates
@@ -210,7 +211,8 @@ class EmbeddingClustNetMethod:
         generator = np.random.default_rng(recipe.seed)
         coarse = self.data.coarse.cpu().numpy()
         clusters = np.full(len(coarse), NONE)
-        for label, count in enumerate(recipe.clusters(labels)):
+        counts = recipe.clusters(labels)
+        for label, count in enumerate(progress(counts, len(counts), "partition", "label")):
             members = np.flatnonzero(coarse == label)
             sample = np.sort(generator.permutation(members)[: recipe.partition.images])
             if len(sample) < LEAST_IMAGES * count:

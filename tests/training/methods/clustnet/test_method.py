@@ -21,7 +21,7 @@ from training.methods.method import DivergedError, EpochLosses
 from training.models.build import build_network
 from training.models.inference import route
 from training.models.spec import read_spec
-from training.runs.loop import show_progress
+from training.runs.loop import EpochProgress
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ def method(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, i
 
 def trained(mnist_train: LabelledImages, keys: Mapping[str, Any] | None = None, images: int = 200) -> ClustNetMethod:
     trainee = method(mnist_train, keys, images)
-    list(trainee.run(0, show_progress))
+    list(trainee.run(0, EpochProgress(0, 9)))
     return trainee
 
 
@@ -116,7 +116,7 @@ def test_gate_and_experts_move_in_their_turns_alone(
 
 def test_pretraining_lowers_the_autoencoders_error(mnist_train: LabelledImages) -> None:
     trainee = method(mnist_train, {"pretraining.epochs": 3, "optimisation.epochs": 1})
-    before, run, epochs = snapshot(trainee), trainee.run(0, show_progress), []
+    before, run, epochs = snapshot(trainee), trainee.run(0, EpochProgress(0, 9)), []
     for _ in range(3):
         epochs.append(next(run))
     assert moved(trainee, before) == {"encoder", "decoder"}
@@ -131,7 +131,7 @@ def test_pretraining_lowers_the_autoencoders_error(mnist_train: LabelledImages) 
 def test_loss_is_the_mean_over_images(mnist_train: LabelledImages) -> None:
     keys = {"optimisation.epochs": 1, "optimisation.learning_rate": 1e-30, "optimisation.optimizer": "sgd"}
     losses = [
-        next(method(mnist_train, keys | {"optimisation.batch_size": size}).run(0, show_progress)).loss
+        next(method(mnist_train, keys | {"optimisation.batch_size": size}).run(0, EpochProgress(0, 9))).loss
         for size in (200, 150)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
@@ -175,13 +175,13 @@ def test_positive_diversity_weight_spreads_images(mnist_train: LabelledImages, r
 @pytest.mark.parametrize("keys", [{"pretraining.epochs": 1, "optimisation.epochs": 2, "routing": "hard"}, DISCOVERY])
 def test_restored_method_ends_with_the_same_weights(mnist_train: LabelledImages, keys: dict[str, Any]) -> None:
     first = method(mnist_train, keys)
-    run, states = first.run(0, show_progress), []
+    run, states = first.run(0, EpochProgress(0, 9)), []
     for _ in run:
         states.append({name: _copy(value) for name, value in first.state().items()})
     for start in (1, 2):
         second = method(mnist_train, keys)
         second.restore(states[start - 1])
-        numbers = [losses.epoch for losses in second.run(start, show_progress)]
+        numbers = [losses.epoch for losses in second.run(start, EpochProgress(0, 9))]
         assert numbers == list(range(start + 1, 4))
         assert same_state(second.state(), states[-1])
 
@@ -205,7 +205,7 @@ def test_divergence_stops_with_what_to_lower(mnist_train: LabelledImages, routin
 def test_epochs_are_those_of_both_stages(mnist_train: LabelledImages) -> None:
     trainee = method(mnist_train, {"pretraining.epochs": 2, "optimisation.epochs": 3})
     assert trainee.epochs == 5
-    assert isinstance(next(trainee.run(4, show_progress)), EpochLosses)
+    assert isinstance(next(trainee.run(4, EpochProgress(0, 9))), EpochLosses)
 
 
 def test_imitation_teaches_gate_partition(mnist_train: LabelledImages) -> None:
@@ -216,7 +216,7 @@ def test_imitation_teaches_gate_partition(mnist_train: LabelledImages) -> None:
         "optimisation.learning_rate": 0.01,
     }
     trainee = method(mnist_train, keys)
-    for losses in trainee.run(0, show_progress):
+    for losses in trainee.run(0, EpochProgress(0, 9)):
         if losses.stage == "train":
             break
         routing = route(trainee.model, mnist_train.images[:200], hard=False).routing
@@ -227,7 +227,7 @@ def test_imitation_teaches_gate_partition(mnist_train: LabelledImages) -> None:
 def test_labels_may_have_other_numbers_of_clusters(mnist_train: LabelledImages) -> None:
     keys = {"partition.epochs": 1, "partition.images": 60, "partition.clusters": {"0-4": 2}, "optimisation.epochs": 1}
     trainee = method(mnist_train, keys)
-    next(trainee.run(0, show_progress))
+    next(trainee.run(0, EpochProgress(0, 9)))
     assert trainee.partition is not None
     coarse = trainee.data.coarse.numpy()[trainee.partition.indices]
     assert [len(np.unique(trainee.partition.experts[coarse == label])) for label in (0, 1)] == [2, 3]
@@ -293,14 +293,14 @@ def test_few_images_make_as_many_steps(mnist_train: LabelledImages, images: int,
 def test_routing_gradient_reaches_gate_by_share(mnist_train: LabelledImages, share: float, parts: set[str]) -> None:
     trainee = method(mnist_train, {"loss.routing_gradient": share, "optimisation.epochs": 1})
     before = snapshot(trainee)
-    list(trainee.run(0, show_progress))
+    list(trainee.run(0, EpochProgress(0, 9)))
     assert moved(trainee, before) == parts
 
 
 def test_expected_shares_are_those_of_partition(mnist_train: LabelledImages) -> None:
     keys = {"loss.shares": "partition", "loss.mutual_information": 0.3, "augmentation.shift": 0.1}
     trainee = method(mnist_train, keys | {"partition.epochs": 1, "partition.images": 60})
-    next(trainee.run(0, show_progress))
+    next(trainee.run(0, EpochProgress(0, 9)))
     assert trainee.partition is not None
     assert trainee._shares is not None
     coarse = trainee.data.coarse.numpy()[trainee.partition.indices]
@@ -329,7 +329,7 @@ def test_sides_need_not_be_divisible_by_four(mnist_train: LabelledImages) -> Non
     trainee = ClustNetMethod(
         hide_fine_labels(odd), tiny_recipe({"pretraining.epochs": 1, "optimisation.epochs": 1}), Accelerator()
     )
-    assert [losses.stage for losses in trainee.run(0, show_progress)] == ["pretrain", "train"]
+    assert [losses.stage for losses in trainee.run(0, EpochProgress(0, 9))] == ["pretrain", "train"]
 
 
 @pytest.mark.parametrize("expert", ["linear", "shared"])
@@ -338,7 +338,7 @@ def test_three_labels_are_learnt(mnist_train: LabelledImages, expert: str) -> No
     data = hide_fine_labels(mnist_train.grouped(groups))
     keys = {"model.expert": expert, "optimisation.epochs": 8, "optimisation.learning_rate": 3e-3}
     trainee = ClustNetMethod(data, tiny_recipe(keys | {"optimisation.batch_size": 20}), Accelerator())
-    list(trainee.run(0, show_progress))
+    list(trainee.run(0, EpochProgress(0, 9)))
     routed = route(trainee.model, mnist_train.images, hard=False)
     assert routed.coarse_probability.shape == (600, 3)
     assert (routed.coarse_probability.argmax(axis=1) == data.coarse.numpy()).mean() > 0.7
@@ -349,7 +349,7 @@ def test_single_label_trains_the_gate_alone(mnist_train: LabelledImages) -> None
     keys = {"loss.mutual_information": 1.0, "augmentation.shift": 0.1, "data.coarse": None}
     trainee = ClustNetMethod(data, tiny_recipe(keys), Accelerator())
     before = snapshot(trainee)
-    list(trainee.run(0, show_progress))
+    list(trainee.run(0, EpochProgress(0, 9)))
     assert moved(trainee, before) == {"encoder", "head"}
     assert list(trainee.optimizers) == ["gate"]
 

@@ -16,7 +16,7 @@ from training.losses.student_t import soft_assignment, target_distribution
 from training.methods.deep_clustering.config import DeepClusteringRecipe
 from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.inference import route
-from training.runs.loop import show_progress, train
+from training.runs.loop import EpochProgress, train
 from training.runs.run_folder import RunFolder
 
 HALVES = {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]}
@@ -42,7 +42,7 @@ def blobs(images: int = 240) -> CoarseData:
 def test_easy_classes_are_found(clustering: dict[str, Any]) -> None:
     data = blobs()
     found = DeepClusteringMethod(data, deep_recipe(clustering=clustering, augmentation={"rotation": 0}), Accelerator())
-    losses = list(found.run(0, show_progress))
+    losses = list(found.run(0, EpochProgress(0, 9)))
     assert [(loss.epoch, loss.stage) for loss in losses] == [
         (1, "pretrain"),
         (2, "pretrain"),
@@ -60,14 +60,14 @@ def test_manifold_start_finds_them_too() -> None:
     found = DeepClusteringMethod(
         data, deep_recipe(clustering={"start": "manifold"}, optimisation={"epochs": 1}), Accelerator()
     )
-    next(iter(found.run(1, show_progress)))
+    next(iter(found.run(1, EpochProgress(0, 9))))
     assert found.assigned is not None
     assert clustering_accuracy(found.assigned.numpy(), np.arange(120) % 4) > 0.95
 
 
 def test_target_is_of_clean_images(mnist_train: LabelledImages) -> None:
     found = method(mnist_train.first(100), deep_recipe())
-    for _ in found.run(0, show_progress):
+    for _ in found.run(0, EpochProgress(0, 9)):
         pass
     found._look(imitate=False)
     with torch.no_grad():
@@ -79,7 +79,7 @@ def test_target_is_of_clean_images(mnist_train: LabelledImages) -> None:
 
 def test_kmeans_centroids_are_means_of_their_clusters(mnist_train: LabelledImages) -> None:
     found = method(mnist_train.first(100), deep_recipe(clustering={"loss": "kmeans"}))
-    for _ in found.run(0, show_progress):
+    for _ in found.run(0, EpochProgress(0, 9)):
         pass
     found._look(imitate=False)
     embeddings = found._embeddings()
@@ -98,7 +98,7 @@ def test_clusters_lie_within_their_coarse_label(
 ) -> None:
     shares = {label: clusters.count(index) for index, label in enumerate(groups)}
     found = method(mnist_train.first(200), deep_recipe(data={"coarse": groups}, model={"clusters": shares}))
-    for _ in found.run(0, show_progress):
+    for _ in found.run(0, EpochProgress(0, 9)):
         pass
     assert found.model.cluster_labels.tolist() == clusters
     assert torch.equal(found.model.cluster_labels[found.assigned], found.data.coarse)
@@ -114,11 +114,11 @@ def test_clusters_lie_within_their_coarse_label(
 def test_tolerance_stops_when_few_images_change(mnist_train: LabelledImages) -> None:
     recipe = deep_recipe(clustering={"tolerance": 0.99}, optimisation={"epochs": 5})
     found = method(mnist_train.first(200), recipe)
-    epochs = [losses.epoch for losses in found.run(0, show_progress)]
+    epochs = [losses.epoch for losses in found.run(0, EpochProgress(0, 9))]
     assert 3 <= len(epochs) < 7
     again = method(mnist_train.first(200), recipe)
     again.restore(found.state())
-    assert list(again.run(epochs[-1], show_progress)) == []
+    assert list(again.run(epochs[-1], EpochProgress(0, 9))) == []
 
 
 @pytest.mark.parametrize("loss", ["kl", "kmeans"])
@@ -160,5 +160,5 @@ def test_adopted_pretraining_keeps_the_recipes_step_size(mnist_train: LabelledIm
     found.restore(pretrained.state())
     found._start()
     before = found.model.centroids.clone()
-    list(found.run(3, show_progress))
+    list(found.run(3, EpochProgress(0, 9)))
     assert torch.equal(found.model.centroids, before)

@@ -18,7 +18,7 @@ from training.methods.deepcluster.method import DeepClusterMethod
 from training.models.convnet_clusters import Centroids, Classifier
 from training.models.inference import route
 from training.recipe.reading import validated
-from training.runs.loop import show_progress, train
+from training.runs.loop import EpochProgress, train
 from training.runs.run_folder import RunFolder
 
 MODEL = {"channels": [8] * 5, "embedding": 16, "experts": 4}
@@ -35,6 +35,7 @@ def recipe_of(version: int, **parts: Any) -> DeepClusterRecipe:
         "data": {"train_images": 200, "test_images": 60, "coarse": {"low": [0, 1, 2, 3, 4], "high": [5, 6, 7, 8, 9]}},
         "optimisation": {"epochs": 3, "batch_size": 40, "learning_rate": 0.05, "warm_up": 2},
         "reference": {"per_class": 3},
+        "vis": 0,
     } | VERSIONS[version]
     for name, part in parts.items():
         content[name] = {**content.get(name, {}), **part}
@@ -60,7 +61,7 @@ def method(version: int, data: CoarseData | None = None, **parts: Any) -> DeepCl
 def test_easy_classes_are_found(version: int, how: dict[str, Any]) -> None:
     data = colours(labels=2)
     found = method(version, data, optimisation={"epochs": 8}, assignment=how)
-    losses = [epoch.loss for epoch in found.run(0, show_progress)]
+    losses = [epoch.loss for epoch in found.run(0, EpochProgress(0, 9))]
     assert losses[-1] < losses[0]
     routed = route(found.model, data.images.numpy(), hard=False)
     assert clustering_accuracy(routed.routing.argmax(axis=1), np.arange(200) % 4) > 0.95
@@ -114,7 +115,7 @@ def test_centroids_are_the_means_of_their_clusters() -> None:
 
 def test_classifier_is_redrawn_and_its_optimizer_reset() -> None:
     found = method(1, optimisation={"epochs": 2})
-    epochs = found.run(0, show_progress)
+    epochs = found.run(0, EpochProgress(0, 9))
     next(epochs)
     head = found.model.head
     assert isinstance(head, Classifier)
@@ -129,7 +130,7 @@ def test_classifier_is_redrawn_and_its_optimizer_reset() -> None:
 def test_clusters_stay_between_two_assignments() -> None:
     found = method(2, assignment={"every": 2})
     seen = []
-    for _ in found.run(0, show_progress):
+    for _ in found.run(0, EpochProgress(0, 9)):
         assert found.assigned is not None
         seen.append(found.assigned.clone())
     assert torch.equal(seen[0], seen[1])
@@ -153,13 +154,13 @@ def test_a_resumed_run_has_the_same_weights(tmp_path: Path, version: int) -> Non
 
 def test_only_some_epochs_are_scored() -> None:
     found = method(2, optimisation={"epochs": 5, "score_every": 2})
-    assert [epoch.epoch for epoch in found.run(0, show_progress)] == [2, 4, 5]
+    assert [epoch.epoch for epoch in found.run(0, EpochProgress(0, 9))] == [2, 4, 5]
 
 
 def trained(version: int) -> dict[str, Tensor]:
     """Return the weights after two steps, and what led to them."""
     found = method(version, colours(24, labels=2), optimisation={"epochs": 1, "batch_size": 12, "learning_rate": 0.01})
-    losses = [epoch.loss for epoch in found.run(0, show_progress)]
+    losses = [epoch.loss for epoch in found.run(0, EpochProgress(0, 9))]
     assert found.assigned is not None
     return found.model.state_dict() | {"losses": torch.tensor(losses), "assigned": found.assigned}
 

@@ -34,6 +34,7 @@ def recipe_in(folder: Path, **changes: Any) -> BaseRecipe:
         "model": {"encoder": str(folder / "tiny"), "views": 2, "experts": 2, "components": 8, "hidden": 16},
         "partition": {"file": str(folder / "partition.csv"), "epochs": 2},
         "optimisation": {"epochs": 2, "epoch_steps": 100, "batch_size": 32, "learning_rate": 0.01},
+        "vis": 0,
     }
     for key, value in changes.items():
         content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
