@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -32,7 +34,8 @@ def test_components_without_variance_are_left_out() -> None:
     assert whitened(features, 256, 0).shape == (5, 4)
 
 
-def test_easy_clusters_are_found() -> None:
+def test_easy_clusters_are_found_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
     rows, labels = blobs(6)
     assert adjusted_rand_score(labels, kmeans(rows, 6, HOW, 0)) == 1
 
