@@ -32,6 +32,7 @@ HEAVY = (
     "deploy/test_kubernetes.py",
     "deploy/test_prometheus.py",
     "docs/test_examples.py",
+    "docs/test_migrating.py",
     "docs/test_notebooks.py",
     "estimators",
     "evaluation/commands/test_evaluate.py",

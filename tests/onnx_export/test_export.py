@@ -16,7 +16,7 @@ from clustnet.datasets import UNKNOWN
 from clustnet.errors import UserError
 from clustnet.files import sha256_of
 from clustnet.scores.scores import reliability, routing_scores
-from onnx_export import bundle_parts
+from onnx_export import bundle_parts, trained
 from onnx_export import export as room
 from onnx_export.export import export, score_test
 from onnx_export.fitting import Fitted, fit
@@ -192,7 +192,7 @@ def test_a_mixture_with_another_class_map_is_refused(
         return replace(fitted, subtypes=replace(fitted.subtypes, class_map=flipped))
 
     monkeypatch.setattr(room, "write_graphs", copies_graphs(bundle("soft")[0]))
-    monkeypatch.setattr(room, "fit", flipped)
+    monkeypatch.setattr(trained, "fit", flipped)
     with pytest.raises(ParityError, match=r"mixture\.onnx .* in class_probability"):
         export(run("soft"), tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []

@@ -127,9 +127,8 @@ def test_stopped_run_goes_on_after_cleaning(whole: Path, tmp_path: Path) -> None
 
 def test_left_overs_of_a_kill_are_removed(whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
-    old, new, other = (
-        tmp_path / "run" / name for name in ("checkpoints/.epoch_007.pt.ab3_x9zq", ".scores.csv.aaaaaaaa", ".keep")
-    )
+    run, half = tmp_path / "run", "ab3_x9zq.unfinished"
+    old, new, other = run / f"checkpoints/.epoch_007.pt.{half}", run / f".scores.csv.{half}", run / ".keep"
     for path in (old, new, other):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7_200,) * 2)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from serving.settings import PREFIX, Settings
+from tests.docs.pages import REPOSITORY, matches
+from tests.docs.test_examples import PLACE, run
 from tests.serving.server import free_port, running_service
-from tests.test_readme import PLACE, REPOSITORY, matches, run
 
 PAGE = (REPOSITORY / "docs" / "migrating.md").read_text(encoding="utf-8")
 RPC_PLACE = "127.0.0.1:8001"
