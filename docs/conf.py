@@ -34,7 +34,13 @@ add_module_names = False
 autodoc_member_order = "bysource"
 # The docstrings say shapes, types and ranges; pydantic's annotations fill a page.
 autodoc_typehints = "none"
-autodoc_default_options = {"members": True, "exclude-members": "model_config"}
+# scikit-learn writes the last two, about a routing of metadata that is not used here.
+autodoc_default_options = {
+    "members": True,
+    "exclude-members": "model_config, set_score_request, set_split_request",
+}
+# Attributes that are properties have a docstring of their own as well.
+napoleon_use_ivar = True
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
