@@ -6,14 +6,14 @@ FROM ${BASE_IMAGE} AS packages
 ARG RUNTIME=gpu
 COPY requirements/serving-${RUNTIME}.txt /requirements.txt
 # pip has an environment of its own, which stays behind. The secrets, a CA bundle and a pip.conf, are for networks that
-# need them; no layer holds them.
+# need them; no layer holds them. The lock names all packages; without --no-deps pip would refuse one that asks for an extra.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     --mount=type=cache,target=/root/.cache/pip \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
     && python3 -m venv /opt/pip \
     && python3 -m venv --without-pip /opt/clustnet \
     && /opt/pip/bin/pip --python /opt/clustnet/bin/python install --disable-pip-version-check --progress-bar off \
-        --only-binary :all: --require-hashes -r /requirements.txt \
+        --only-binary :all: --require-hashes --no-deps -r /requirements.txt \
     && find /opt/clustnet -type d -name tests -prune -exec rm -r {} + # the packages' own tests, 20 MB
 
 FROM ${BASE_IMAGE}
