@@ -63,10 +63,10 @@ def raw_pixels(images: int) -> Request:
 def rpc_message(images: int) -> Request:
     """The pixels as raw contents of the protocol's message over gRPC, whose bodies have their length before them."""
     put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28]}
-    asked = service_pb2.ModelInferRequest(
+    message = service_pb2.ModelInferRequest(
         model_name="mnist", inputs=[put], raw_input_contents=[_pixels(images).tobytes()]
     ).SerializeToString()
-    body = b"\0" + len(asked).to_bytes(4, "big") + asked
+    body = b"\0" + len(message).to_bytes(4, "big") + message
     return Request(RPC_INFER.path, body, {"Content-Type": RPC_TYPE, "TE": "trailers"})
 
 

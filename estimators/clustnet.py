@@ -7,7 +7,6 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import ValidationError
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -27,6 +26,7 @@ from clustnet.corrections.actions import Change, Merge, Rename
 from clustnet.errors import UserError
 from estimators.answering import Answering, Served, guessed
 from estimators.arrays import checked_images, holds_images
+from estimators.base import TakesImages, seed_of
 from estimators.discovered import EmbeddedRun, ImageRun, correct, quietly, session_of
 from estimators.pictures import draw
 from estimators.scratch import Scratch
@@ -37,7 +37,7 @@ from training.discover.arguments import check_encoders
 Floats = NDArray[np.float32]
 
 
-class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Finds the subtypes inside each coarse label, and tells them apart in new images.
 
     The way is that of ``clustnet discover``: images are embedded, clustered within their coarse labels, and a gate with
@@ -219,22 +219,13 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
         """The folder of the run; None of a loaded estimator."""
         return None if self._run is None else self._run.path
 
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: images have three dimensions or four, and routing is float32."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
     def _arguments(self) -> dict[str, Any]:
         """Return the parameters as ``training.discover.arguments.Arguments`` has them.
 
         Raises:
             UserError: one is wrong.
         """
-        seed, given = self.random_state, self.subtypes
-        if not isinstance(seed, Integral):
-            seed = check_random_state(seed).randint(2**31 - 1)
+        given = self.subtypes
         if isinstance(given, Mapping):
             given = {str(label): count for label, count in given.items()}
         elif given != "auto":
@@ -242,7 +233,7 @@ class ClustNet(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixi
         return {
             "subtypes": {} if given == "auto" else given,
             "encoder": tuple(word.strip() for word in self.encoder.split(",")),
-            "seed": int(seed),
+            "seed": seed_of(self.random_state),
             "epochs": self.epochs,
         }
 

@@ -5,7 +5,6 @@ DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train)
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,6 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
@@ -24,11 +22,13 @@ from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.datasets.folder import channel_statistics
 from clustnet.errors import UserError
 from estimators.arrays import checked_images, holds_images
+from estimators.base import TakesImages, seed_of
 from onnx_export.export import write_bundle
 from onnx_export.inputs import Inputs
 from onnx_export.trained import Trained
 from training.clustering.manifold import check_manifold
 from training.data.data import CoarseData
+from training.engine.progress import unwatched
 from training.methods.deep_clustering.config import DeepClusteringRecipe
 from training.methods.deep_clustering.method import DeepClusteringMethod
 from training.models.architecture import Architecture, parse_architecture, read_architecture
@@ -50,7 +50,7 @@ Floats = NDArray[np.float32]
 Clusters = NDArray[np.int64]
 
 
-class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
+class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
 
     Images are taken as they are. Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and
@@ -121,7 +121,7 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         if self.recipe_.uses_manifold:
             check_manifold()
         method = DeepClusteringMethod(without_labels(images), self.recipe_, Accelerator())
-        for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
+        for _ in method.run(0, unwatched):
             pass
         self.model_ = method.model
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
@@ -172,25 +172,15 @@ class DeepClustering(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterM
         write_bundle(self._trained(self._train), out, name or out.resolve().name, version, examples)
         return out
 
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: images have three dimensions or four, and embeddings are float32."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["float32"]
-        return tags
-
     def _recipe(self) -> DeepClusteringRecipe:
         """Return the recipe that the parameters describe.
 
         Raises:
             UserError: a parameter is wrong, or a setting is no key of the method.
         """
-        seed = self.random_state
-        if not isinstance(seed, Integral):
-            seed = check_random_state(seed).randint(2**31 - 1)
         content: dict[str, Any] = {
             "method": "deep_clustering",
-            "seed": int(seed),
+            "seed": seed_of(self.random_state),
             "data": {"name": FOLDER, "coarse": None},
             "model": {"experts": max(self.n_clusters, MIN_CLUSTERS), "architecture": self._architecture()},
             "pretraining": {"epochs": self.pretraining_epochs, "learning_rate": self.learning_rate},

@@ -34,6 +34,7 @@ from training.discover.recipes import ON_EMBEDDINGS
 from training.discover.resuming import Resumed
 from training.discover.steps import Discovery
 from training.discover.subtypes import Assignment, Routing, assigned
+from training.engine.progress import unwatched
 from training.methods.embedding_clustnet.config import EmbeddingClustNetRecipe
 from training.methods.embedding_clustnet.method import EmbeddingClustNetMethod
 from training.models.inference import route
@@ -137,7 +138,7 @@ class Heads:
         rows, coarse = torch.from_numpy(train.images), torch.from_numpy(train.coarse)
         data = CoarseData(rows, coarse, train.coarse_labels, train.mean, train.std)
         method = EmbeddingClustNetMethod(data, recipe, Accelerator(), clusters)
-        for _ in method.run(0, lambda batches, total: batches):  # noqa: ARG005 - nobody watches
+        for _ in method.run(0, unwatched):
             pass
         return cls(recipe, method.model.cpu().eval(), train)
 
@@ -162,12 +163,11 @@ class EmbeddedDiscovery(Discovery):
 def embeddings_of(run: Path) -> LabelledImages:
     """Return the embeddings that a run works with, float32 [N, D] in the place of images."""
     found, embedded = Collection.of(run), load_embedded(read_arguments(run))
-    place = {name: number for number, name in enumerate(embedded.names)}
     files = [image.file for image in found.images]
     return LabelledImages(
         name="embeddings",
         split="train",
-        images=embedded.rows[[place[file] for file in files]],  # type: ignore[arg-type]
+        images=embedded.rows[embedded.places(files)],  # type: ignore[arg-type]
         coarse=found.coarse,
         coarse_labels=tuple(found.labels),
         fine=np.full(len(files), UNKNOWN),

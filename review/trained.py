@@ -26,9 +26,7 @@ def splits(folder: RunFolder) -> list[LabelledImages]:
         UserError: the data cannot be read any more.
     """
     recipe = folder.recipe()
-    reader = None
-    if recipe.encoder is not None:
-        reader = EmbeddedFiles.of(recipe.encoder.name, recipe.encoder.size, folder.embeddings).images
+    reader = EmbeddedFiles.reader(recipe.encoder, folder.embeddings)
     train, test = load_split(recipe.data, "train", reader), load_split(recipe.data, "test", reader)
     return [train] if test is None else [train, test]
 

@@ -126,18 +126,20 @@ def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
     return generate_latest(registry)
 
 
-def counted(manifest: Manifest) -> tuple[int, int, float]:
-    """Return what all workers have counted of a version: its inferences, their images and their seconds."""
+def counted(manifests: Iterable[Manifest]) -> list[tuple[int, int, float]]:
+    """Return what all workers have counted of each version: its inferences, their images and their seconds."""
     DEFERRED.flush()
-    version = {"model": manifest.name, "version": manifest.version}
-    found = {
-        sample.name: sample.value
+    values = {
+        (sample.name, *map(sample.labels.get, VERSION)): sample.value
         for metric in _all_workers().collect()
         for sample in metric.samples
-        if sample.labels == version
+        if sample.labels.keys() == set(VERSION)
     }
-    seconds, images = "clustnet_inference_seconds", "clustnet_images_per_request_sum"
-    return int(found[f"{seconds}_count"]), int(found[images]), found[f"{seconds}_sum"]
+    names = [
+        f"clustnet_{name}" for name in ("inference_seconds_count", "images_per_request_sum", "inference_seconds_sum")
+    ]
+    found = ([values[name, one.name, one.version] for name in names] for one in manifests)
+    return [(int(inferences), int(images), seconds) for inferences, images, seconds in found]
 
 
 def _all_workers() -> Collector:

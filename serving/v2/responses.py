@@ -61,9 +61,8 @@ def model_config(predictor: Predictor, max_images: int) -> dict[str, Any]:
 
 def statistics_of(manifests: Iterable[Manifest]) -> dict[str, Any]:
     """Return what was answered since the start by each version, in Triton's form; times are those in onnxruntime."""
-    rows = []
-    for manifest in manifests:
-        inferences, images, seconds = counted(manifest)
+    rows, served = [], list(manifests)
+    for manifest, (inferences, images, seconds) in zip(served, counted(served), strict=True):
         total = {"count": inferences, "ns": round(1e9 * seconds)}
         rows.append(
             {
@@ -86,17 +85,17 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
         manifest: names the model.
     """
     tensors = tensors_of(request, outputs, manifest)
+    binary = {name: content_of(values) for name, values in tensors.items() if request.outputs[name].binary}
     document = {
         "model_name": manifest.name,
         "model_version": manifest.version,
         **({} if request.id is None else {"id": request.id}),
-        "outputs": [_describe(name, values, request.outputs[name].binary) for name, values in tensors.items()],
+        "outputs": [_describe(name, values, binary.get(name)) for name, values in tensors.items()],
     }
     header = to_json(document)
-    binary = [content_of(values) for name, values in tensors.items() if request.outputs[name].binary]
     if not binary:
         return header, {CONTENT_TYPE: JSON_TYPE}
-    return b"".join([header, *binary]), {CONTENT_TYPE: BINARY_TYPE, HEADER_LENGTH: str(len(header))}
+    return b"".join([header, *binary.values()]), {CONTENT_TYPE: BINARY_TYPE, HEADER_LENGTH: str(len(header))}
 
 
 def datatype_of(values: NDArray[Any]) -> str:
@@ -136,7 +135,7 @@ def _labels(name: str, manifest: Manifest) -> Sequence[str]:
     return {"class_probability": manifest.class_names, "coarse_probability": manifest.coarse_labels}.get(name, ())
 
 
-def _describe(name: str, values: NDArray[Any], binary: bool) -> dict[str, Any]:
+def _describe(name: str, values: NDArray[Any], binary: bytes | None) -> dict[str, Any]:
     """Return a tensor's description, with its values row by row unless they are binary data."""
-    content = {"parameters": {BINARY_SIZE: len(content_of(values))}} if binary else {"data": values.ravel().tolist()}
+    content = {"data": values.ravel().tolist()} if binary is None else {"parameters": {BINARY_SIZE: len(binary)}}
     return {"name": name, "datatype": datatype_of(values), "shape": list(values.shape), **content}

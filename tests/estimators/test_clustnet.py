@@ -1,5 +1,4 @@
 import pickle
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from clustnet.errors import UserError
 from onnx_export.export import export
 from review.command import main as review
 from tests.encoders import COLOURS, write_encoder
+from tests.estimators.randomness import check_callers_numbers
 from tests.serving.server import running_service
 
 KINDS = [(label, number) for label in COLOURS for number in range(2)]
@@ -202,15 +202,7 @@ def test_same_seed_gives_same_result() -> None:
 
 def test_callers_random_numbers_are_left_alone() -> None:
     rows, labels, _ = embeddings(30)
-    drawn = []
-    for fit in (False, True):
-        random.seed(1)
-        np.random.seed(1)
-        torch.manual_seed(1)
-        if fit:
-            quick(2).fit(rows, labels)
-        drawn.append((random.random(), np.random.random(), torch.rand(1).item()))  # noqa: S311 - no secret
-    assert drawn[0] == drawn[1]
+    check_callers_numbers(lambda: quick(2).fit(rows, labels))
     assert not torch.are_deterministic_algorithms_enabled()
 
 

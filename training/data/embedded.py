@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from clustnet.bundles.preparation import decode
 from clustnet.datasets import LabelledImages
-from clustnet.datasets.folder import read_file
+from clustnet.datasets.folder import Reader, read_file
 from clustnet.encoders import Embeds, open_encoder
 from clustnet.encoders.cache import EmbeddingCache, Key
 from clustnet.encoders.views import view_of
 from training.engine.processes import is_first
+from training.recipe.recipe import EncoderChoice
 
 # Images in memory at once, and embeddings in one write.
 BLOCK_IMAGES = 256
@@ -54,6 +55,15 @@ class EmbeddedFiles:
             UserError: there is no such encoder, or it does not read images of the size.
         """
         return cls(open_encoder(name, threads=0, size=size), folder)
+
+    @classmethod
+    def reader(cls, choice: EncoderChoice | None, folder: Path) -> Reader | None:
+        """Return what reads files as embeddings with a recipe's encoder; None without one, for files as they are.
+
+        Raises:
+            UserError: as ``of``.
+        """
+        return None if choice is None else cls.of(choice.name, choice.size, folder).images
 
     def images(self, files: Sequence[Path]) -> Floats:
         """Return the embedding of each file's image, float32 [N, D].

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,11 @@ class Embedded(NamedTuple):
     def hashes(self) -> list[str]:
         """Return the SHA-256 of each row."""
         return [hashlib.sha256(row.tobytes()).hexdigest() for row in self.rows]
+
+    def places(self, names: Sequence[str]) -> list[int]:
+        """Return the places of some rows by their names."""
+        place = {name: number for number, name in enumerate(self.names)}
+        return [place[name] for name in names]
 
     def unit_rows(self, places: list[int]) -> NDArray[np.float32]:
         """Return some rows with length 1, float32 [M, D]."""

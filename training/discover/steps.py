@@ -141,8 +141,7 @@ class Discovery:
             embedding.embed(found.images, choice, self.run, seed, views, self.engine)
             return
         embedded = load_embedded(self.arguments)
-        place = {name: number for number, name in enumerate(embedded.names)}
-        rows = embedded.unit_rows([place[image.file] for image in found.images])
+        rows = embedded.unit_rows(embedded.places([image.file for image in found.images]))
         components = principal(lambda places: rows[places], found.train, seed)
         with replacing_folder(self.run / embedding.ROWS) as folder:
             np.save(folder / f"{EMBEDDED}.npy", components)

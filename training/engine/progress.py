@@ -28,6 +28,11 @@ def steps(total: int, what: str) -> "tqdm[Any]":
     return tqdm(total=total, desc=what, unit="step", leave=False, disable=_hidden())
 
 
+def unwatched(batches: Iterable[T], total: int) -> Iterable[T]:  # noqa: ARG001 - a ``Progress`` is given it
+    """Return the batches of an epoch, showing nothing."""
+    return batches
+
+
 def _hidden() -> bool | None:
     """Return True in all processes but the first; there, None hides the bar where there is no terminal."""
     return None if is_first() else True

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import shown
 from training.data.data import load_split
 from training.data.embedded import EmbeddedFiles
+from training.engine.progress import progress
 from training.models.inference import route
-from training.pictures.gallery import Gallery, draw_networks
+from training.pictures.gallery import INDEX, Gallery, draw_networks
 from training.runs.run_folder import RESTARTS, Row, RunFolder
 
 SCORES = ("coarse_accuracy", "class_accuracy", "cell_accuracy", "nmi", "ari", "label_free/score")
@@ -31,12 +30,12 @@ def report_run(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
     if not restarts:
         folder = RunFolder.kept(run)
         place = out or folder.pictures
-        return place / "index.html", [_line(folder.path.name, _draw(folder, place))]
+        return place / INDEX, [_line(folder.path.name, _draw(folder, place))]
     finished = {path.name: RunFolder(path) for path in restarts if RunFolder(path).last_epoch()}
     networks = {name: _draw(folder, folder.pictures) for name, folder in finished.items()}
     place = RunFolder(run).pictures
     draw_networks(place, RunFolder(run).recipe(), networks, RunFolder.kept(run).path.name)
-    return place / "index.html", [_line(name, rows) for name, rows in networks.items()]
+    return place / INDEX, [_line(name, rows) for name, rows in networks.items()]
 
 
 def _draw(folder: RunFolder, out: Path) -> list[Row]:
@@ -46,7 +45,7 @@ def _draw(folder: RunFolder, out: Path) -> list[Row]:
         raise UserError(f"{shown(folder.path)} has no finished epoch yet; train it first.")
     images, rows = _shown_split(folder), folder.read_scores(epochs[-1])
     gallery = Gallery(out, recipe, images, epochs[-1])
-    for epoch in tqdm(epochs, desc="draw", unit="epoch", leave=False, disable=None):
+    for epoch in progress(epochs, len(epochs), "draw", "epoch"):
         model = folder.load_network(epoch)
         routed = route(model, images.images, recipe.hard)
         if epoch == epochs[-1]:
@@ -59,9 +58,7 @@ def _draw(folder: RunFolder, out: Path) -> list[Row]:
 def _shown_split(folder: RunFolder) -> LabelledImages:
     """Return the test split, or the training split where there is no other."""
     recipe = folder.recipe()
-    reader = None
-    if recipe.encoder is not None:
-        reader = EmbeddedFiles.of(recipe.encoder.name, recipe.encoder.size, folder.embeddings).images
+    reader = EmbeddedFiles.reader(recipe.encoder, folder.embeddings)
     test = load_split(recipe.data, "test", reader)
     return load_split(recipe.data, "train", reader) if test is None else test
 

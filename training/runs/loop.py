@@ -162,7 +162,8 @@ def _epochs(
             if board:
                 folder.write_scores(rows)
                 board.scores(new, losses.epoch)
-                _show(board, recipe, splits, answers, losses.epoch)
+                if board.trackers:
+                    _show(board, recipe, splits, answers, losses.epoch)
                 folder.save_checkpoint(losses.epoch, method.state())
                 keep(folder, recipe, rows)
                 _report(new[-1], method.epochs)

@@ -106,6 +106,7 @@ class EmbeddingClustNetMethod:
     def _epoch(self, epoch: int, progress: Progress) -> EpochLosses:
         """Run one epoch whose random numbers depend on the seed and the epoch alone."""
         imitates = epoch <= self.recipe.partition.epochs
+        weight = 0.0 if imitates else self.recipe.loss.mutual_information
         images, size = np.arange(len(self.data.images)), self.recipe.optimisation.batch_size
         if imitates:
             if self.experts is None:
@@ -119,20 +120,14 @@ class EmbeddingClustNetMethod:
         for index, chosen in enumerate(progress(batches, len(batches))):
             stop_if_requested()
             self._schedule(epoch - 1 + index / len(batches))
-            loss = self._imitate(chosen) if imitates else self._route(chosen)
+            loss = self._batch_loss(chosen, weight)
             total += self._step(loss) * len(chosen)
             seen += len(chosen)
         return EpochLosses(epoch, "imitate" if imitates else "train", float(total) / seen)
 
-    def _imitate(self, chosen: Tensor) -> Tensor:
-        """Return the loss of a batch in the epochs before the mutual information counts."""
-        output = self._output([self._view(chosen)], len(chosen))
-        return self._loss(output, self.data.coarse[chosen]) + self._imitation(output, chosen)
-
-    def _route(self, chosen: Tensor) -> Tensor:
-        """Return the loss of a batch in the epochs in which it is left to the routing what else it tells apart."""
-        coarse, weight = self.data.coarse[chosen], self.recipe.loss.mutual_information
-        count = 2 if weight else 1
+    def _batch_loss(self, chosen: Tensor, weight: float) -> Tensor:
+        """Return the loss of a batch, in which the mutual information of two views has a weight, or none."""
+        coarse, count = self.data.coarse[chosen], 2 if weight else 1
         output = self._output([self._view(chosen) for _ in range(count)], len(chosen))
         loss = self._loss(output, coarse.repeat(count)) + self._imitation(output, chosen.repeat(count))
         if weight:
