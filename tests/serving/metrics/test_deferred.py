@@ -1,6 +1,7 @@
 import asyncio
 import logging
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,22 @@ def test_the_loop_counts_in_batches(monkeypatch: pytest.MonkeyPatch, notes: int)
     asyncio.run(story())
     assert [number for batch in batches for number in batch] == list(range(notes))
     assert len(batches[0]) == min(notes, max(BATCH_NOTES, notes // 8))
+
+
+def test_notes_of_a_busy_service_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    deferred, batches = DeferredCounts(), list[list[str]]()
+    count = batches.append
+
+    async def serve_meanwhile(seconds: float) -> None:
+        if len(batches) == 5:
+            raise asyncio.CancelledError
+        for _ in range(round(seconds / 0.001)):
+            deferred.add(count, "a request a millisecond")
+
+    monkeypatch.setattr("serving.metrics.deferred.asyncio", SimpleNamespace(sleep=serve_meanwhile))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(deferred.run())
+    assert [len(batch) for batch in batches] == [BATCH_NOTES, 74, BATCH_NOTES, 76, BATCH_NOTES]
 
 
 def test_no_note_of_many_threads_is_lost() -> None:
