@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from scipy.stats import kstest
 
-from benchmarks.load import Answers, steady_load
+from benchmarks.load import Answers, Idle, steady_load
 from benchmarks.requests import Request
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -19,14 +20,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"
 
 
-def test_requests_form_a_poisson_process() -> None:
-    times: list[float] = []
-
-    async def note(writer: asyncio.StreamWriter) -> None:
-        times.append(time.monotonic())
+def test_requests_form_a_poisson_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
         writer.write(OK)
 
-    with answering(note) as (url, _):
+    times: list[float] = []
+    monkeypatch.setattr(Idle, "send", lambda _, due, answers: times.append(due))  # noqa: ARG005 - as ``send``
+    with answering(answer) as (url, _):
         steady_load(url, REQUEST, 100, 2, seed=3)
     assert kstest(np.diff(times), "expon", args=(0, 1 / 100)).pvalue > 0.001
 
