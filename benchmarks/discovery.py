@@ -33,6 +33,12 @@ TWENTY = {"model.experts": 20, "optimisation.average_over": 0.1, "optimisation.e
 UNBALANCED = [1937, 247, 1585, 1258, 2004, 697, 499, 2057, 307, 1409]
 RARE = [1485, 60, 1485, 1485, 1485, 1200, 1200, 1200, 1200, 1200]
 LONG_TAIL = [3096, 1548, 774, 387, 195, 3096, 1548, 774, 387, 195]
+# What the recipe is compared with: the coarse likelihood teaches the gate nothing; experts get the partition's shares.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "recipe": {},
+    "detached": {"loss.routing_gradient": 0.0},
+    "shares": {"loss.shares": "partition"},
+}
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
     "mnist": ("mnist", TWENTY),
     "mnist_12000": ("mnist", TWENTY | {"data.train_images": 12_000}),
@@ -55,21 +61,24 @@ def main() -> None:
         "sets", nargs="+", metavar="SET[:PATH]", help=f"{', '.join(SETS)}; PATH of other data than MNIST"
     )
     parser.add_argument("--seeds", default="0..2", help="FIRST..LAST or A,B,C (default: 0..2)")
+    parser.add_argument("--variant", choices=VARIANTS, default="recipe", help="keys of the loss (default: recipe)")
     parser.add_argument("--out", type=Path, default=Path("runs/discovery"), help="of the runs")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, 1 thread, seeds {options.seeds}, test split\n", flush=True)
-    print("| set | " + " | ".join(SCORES) + " | minutes | seeds |\n" + "|---" * (len(SCORES) + 3) + "|", flush=True)
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, 1 thread, seeds {options.seeds}, {options.variant}, test split"
+    )
+    print("\n| set | " + " | ".join(SCORES) + " | minutes | seeds |\n" + "|---" * (len(SCORES) + 3) + "|", flush=True)
     for spec in options.sets:
         name, _, path = spec.partition(":")
         try:
-            print(_row(name, path, parse_seeds(options.seeds), options.out), flush=True)
+            print(_row(name, path, parse_seeds(options.seeds), options), flush=True)
         except UserError as error:
             parser.error(str(error))
 
 
-def keys_of(name: str, path: str, seed: int) -> tuple[Path, Mapping[str, Any]]:
-    """Return the recipe of a set, and the keys to lay over it.
+def keys_of(name: str, path: str, seed: int, variant: str = "recipe") -> tuple[Path, Mapping[str, Any]]:
+    """Return the recipe of a set, and the keys of the set and the variant to lay over it.
 
     Raises:
         UserError: there is no such set.
@@ -77,15 +86,17 @@ def keys_of(name: str, path: str, seed: int) -> tuple[Path, Mapping[str, Any]]:
     if name not in SETS:
         raise UserError(f"There is no set {name!r}; choose of {', '.join(SETS)}.")
     recipe, keys = SETS[name]
-    return CONFIGS / f"{recipe}_discovery.yaml", keys | ({"data.path": path} if path else {}) | {"seed": seed}
+    keys = keys | VARIANTS[variant] | ({"data.path": path} if path else {}) | {"seed": seed}
+    return CONFIGS / f"{recipe}_discovery.yaml", keys
 
 
-def _row(name: str, path: str, seeds: Sequence[int], out: Path) -> str:
+def _row(name: str, path: str, seeds: Sequence[int], options: argparse.Namespace) -> str:
     """Train a set with all seeds and return its row."""
     finals, minutes = [], []
     for seed in seeds:
-        config, keys = keys_of(name, path, seed)
-        folder = out / f"{name}_seed{seed}"
+        config, keys = keys_of(name, path, seed, options.variant)
+        # The recipe's own runs have no further name.
+        folder = options.out / "_".join([name, *({options.variant} - {"recipe"}), f"seed{seed}"])
         finals.append(train_restarts(read_recipe(config, dict(keys)), folder, resume=RunFolder(folder).exists())[-1])
         minutes.append(train_seconds(folder) / 60)
     shown = [over_seeds([row[score] for row in finals]) for score in SCORES]

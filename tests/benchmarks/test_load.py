@@ -25,7 +25,7 @@ def test_requests_form_a_poisson_process(monkeypatch: pytest.MonkeyPatch) -> Non
         writer.write(OK)
 
     times: list[float] = []
-    monkeypatch.setattr(Idle, "send", lambda _, due, answers: times.append(due))  # noqa: ARG005 - as ``send``
+    monkeypatch.setattr(Idle, "send", lambda _, due, answers: times.append(due))
     with answering(answer) as (url, _):
         steady_load(url, REQUEST, 100, 2, seed=3)
     assert kstest(np.diff(times), "expon", args=(0, 1 / 100)).pvalue > 0.001
