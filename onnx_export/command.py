@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     # Here, so that --help does not load torch.
     from onnx_export.export import export
 
-    exported = export(options.run, options.out, options.name, options.version, options.examples)
+    exported = export(options.run, options.out, options.name, options.version, options.examples, options.epoch)
     scores = {score.name: score.value for score in exported.manifest.scores}
     print(f"{options.out}: {exported.manifest.name} version {exported.manifest.version}")
     print(f"parity with torch within {exported.parity:.1e}")
@@ -43,9 +43,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="the model's name (default: that of the bundle's folder)")
     parser.add_argument("--version", default="1", help="the model's version (default: 1)")
     parser.add_argument(
+        "--epoch",
+        type=_epoch,
+        default="last",
+        metavar="EPOCH",
+        help="the epoch whose checkpoint is taken: last, best by the label-free score, or a number (default: last)",
+    )
+    parser.add_argument(
         "--no-examples",
         dest="examples",
         action="store_false",
         help="leave out the few training images of each subtype that the page shows beside an answer",
     )
     return parser
+
+
+def _epoch(text: str) -> str:
+    if text not in ("last", "best") and not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no epoch; give last, best or a number")
+    return text

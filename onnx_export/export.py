@@ -61,8 +61,10 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export(run: Path, out: Path, name: str | None = None, version: str = "1", examples: bool = True) -> Exported:
-    """Turn the last epoch of a run into a bundle, which appears whole or not at all.
+def export(
+    run: Path, out: Path, name: str | None = None, version: str = "1", examples: bool = True, epoch: str = "last"
+) -> Exported:
+    """Turn an epoch of a run into a bundle, which appears whole or not at all.
 
     Parity is checked on the test split, or on training images of data without one; with an encoder on a few of them.
 
@@ -72,17 +74,20 @@ def export(run: Path, out: Path, name: str | None = None, version: str = "1", ex
         name: the model's name (default: the bundle folder's).
         version: the model's version.
         examples: whether the bundle holds some training images of each subtype.
+        epoch: ``last``, ``best`` by the label-free score, or a number; of a run of ``clustnet grow`` only ``last``.
 
     Raises:
-        UserError: ``run`` is not a run with a finished epoch, its data are missing, ``out`` is not a bundle, or
-            ``name`` or ``version`` is not a plain word.
+        UserError: ``run`` is not a run with a finished epoch, it has no checkpoint of ``epoch``, its data are missing,
+            ``out`` is not a bundle, or ``name`` or ``version`` is not a plain word.
         ParityError: the graphs disagree with the trained model.
     """
     name = name or out.resolve().name
     _check_options(out, name, version)
     if is_grown(run):
+        if epoch != "last":
+            raise UserError("A run of 'clustnet grow' keeps the last state of each module alone; leave out --epoch.")
         return Exported(*export_tree(run, out, name, version))
-    return write_bundle(Trained.of(run), out, name, version, examples)
+    return write_bundle(Trained.of(run, epoch), out, name, version, examples)
 
 
 def write_bundle(trained: Trained, out: Path, name: str, version: str = "1", examples: bool = True) -> Exported:

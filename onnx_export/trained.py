@@ -9,6 +9,7 @@ from onnx_export.inputs import Inputs, load_inputs
 from onnx_export.reviewed import Reviewed, load_reviewed
 from training.models.mixture import GatedExperts
 from training.recipe.recipe import BaseRecipe
+from training.runs.keeping import chosen_epoch
 from training.runs.run_folder import RunFolder
 
 
@@ -29,14 +30,18 @@ class Trained:
     reviewed: Reviewed | None = None
 
     @classmethod
-    def of(cls, run: Path) -> "Trained":
-        """Return the last epoch of a run, or of the restart that was kept.
+    def of(cls, run: Path, epoch: str = "last") -> "Trained":
+        """Return an epoch of a run, or of the restart that was kept.
+
+        Args:
+            run: the run's folder.
+            epoch: ``last``, ``best`` by the label-free score, or a number.
 
         Raises:
-            UserError: it is not a run with a finished epoch, or its data are missing.
+            UserError: it is not a run with a finished epoch, it has no checkpoint of this one, or its data are missing.
         """
         folder = RunFolder.kept(run)
-        recipe, model = folder.recipe(), folder.load_network()
+        recipe, model = folder.recipe(), folder.load_network(chosen_epoch(folder, epoch))
         inputs = load_inputs(recipe, folder)
         return cls(recipe, model, inputs, load_reviewed(run, inputs.train, inputs.test))
 

@@ -25,6 +25,7 @@ from tests.onnx_export.conftest import HARD, KINDS
 from tests.training.tiny import tiny_recipe
 from training.data.data import load_split
 from training.models.mixture import coarse_probability
+from training.runs.loop import train
 from training.runs.run_folder import RunFolder
 
 Run = Callable[[str], Path]
@@ -49,6 +50,18 @@ def test_a_served_bundle_predicts_as_the_model(bundle: Any, run: Run, kind: str)
     np.testing.assert_allclose(predictions.routing, routing, atol=1e-5)
     np.testing.assert_allclose(predictions.expert_probability, probability, atol=1e-5)
     np.testing.assert_allclose(predictions.coarse_probability, coarse, atol=1e-5)
+
+
+def test_the_chosen_epoch_is_exported(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    train(tiny_recipe({"optimisation.epochs": 2, "keep": 1}), folder.path)
+    images = load_split(folder.recipe().data, "train").images[:20]
+    with torch.no_grad():
+        first, last = (folder.load_network(epoch)(torch.from_numpy(images.copy())) for epoch in (1, 2))
+    export(folder.path, tmp_path / "bundle", epoch="1")
+    routing = Predictor(Bundle(tmp_path / "bundle"), "cpu").predict(images).routing
+    np.testing.assert_allclose(routing, first.log_routing.exp().numpy(), atol=1e-5)
+    assert np.abs(routing - last.log_routing.exp().numpy()).max() > 1e-3
 
 
 @pytest.mark.parametrize("kind", HARD)

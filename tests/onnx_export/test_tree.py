@@ -59,6 +59,11 @@ def test_manifest_has_the_tree(exported: Exported) -> None:
     assert all(subtype.named for subtype in manifest.subtypes)
 
 
+def test_grown_run_has_no_epochs(grown: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave out --epoch"):
+        export(grown, tmp_path / "bundle", epoch="best")
+
+
 def test_answers_walk_to_the_right_leaf(bundle: Path) -> None:
     predictor = Predictor(Bundle(bundle), "cpu")
     found = predictor.predict(drawn())

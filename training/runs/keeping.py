@@ -49,6 +49,22 @@ def best_epoch(rows: Sequence[Row]) -> int | None:
     return max(trained, key=lambda row: row.get(SCORE, -math.inf))["epoch"] if trained else None
 
 
+def chosen_epoch(folder: RunFolder, which: str) -> int:
+    """Return the epoch that ``which`` names: ``last``, ``best`` by the label-free score, or a number.
+
+    Raises:
+        UserError: the run has no checkpoint of it.
+    """
+    epochs, last = folder.epochs(), folder.last_epoch()
+    if which == "last" or not epochs:
+        return last
+    epoch = best_epoch(folder.read_scores(last)) if which == "best" else int(which)
+    if epoch not in epochs:
+        found = ", ".join(map(str, epochs))
+        raise UserError(f"{shown(folder.path)} has no checkpoint of epoch {epoch}; choose one of {found}.")
+    return epoch
+
+
 def kept_epochs(recipe: BaseRecipe, rows: Sequence[Row], last: int) -> set[int]:
     """Return the epochs whose checkpoints are kept after epoch ``last``.
 

@@ -10,7 +10,7 @@ from clustnet.errors import UserError
 from tests.training.deep import deep_recipe
 from tests.training.tiny import same_state, tiny_recipe
 from training.runs.checkpoint import has_optimizers, load_state, save_state, without_optimizers
-from training.runs.keeping import best_epoch, clean, kept_epochs, waste
+from training.runs.keeping import best_epoch, chosen_epoch, clean, kept_epochs, waste
 from training.runs.loop import train
 from training.runs.restarts import train_restarts
 from training.runs.run_folder import RunFolder
@@ -48,6 +48,15 @@ def test_best_epoch_is_of_highest_score() -> None:
     assert best_epoch([row(1, -2), row(2, 3), row(3, 3), row(4, 1)]) == 2
     assert best_epoch([row(1, 9, "pretrain"), row(2, 1), row(3, 2)]) == 3
     assert best_epoch([row(1, 1, "pretrain"), row(2, 2, "pretrain")]) == 2
+
+
+def test_epoch_is_chosen_by_its_name(whole: Path) -> None:
+    folder = RunFolder(whole)
+    best = best_epoch(folder.read_scores(6))
+    assert [chosen_epoch(folder, which) for which in ("last", "best", "2")] == [6, best, 2]
+    kept = ", ".join(map(str, folder.epochs()))
+    with pytest.raises(UserError, match=f"has no checkpoint of epoch 1; choose one of {kept}"):
+        chosen_epoch(folder, "1")
 
 
 def test_last_best_and_nth_are_kept() -> None:
