@@ -158,7 +158,7 @@ def test_names_and_merges_are_those_of_the_review(encoder: str, tmp_path: Path) 
     assert {subtype.name for subtype in Bundle(tmp_path / "bundle").manifest.subtypes} == {*estimator.classes_} - {
         "warm/1"
     } | {"sun"}
-    with pytest.raises(UserError, match=r"are of different coarse labels, so they cannot be merged"):
+    with pytest.raises(UserError, match=r"have different coarse labels, so they cannot be merged"):
         estimator.merge("sea", "warm/1")
     with pytest.raises(UserError, match=r"^There is no subtype 'sky'; there are cold/1"):
         estimator.name("sky", "sea")

@@ -127,8 +127,8 @@ def test_two_tabs_do_not_fight(client: TestClient) -> None:
         (b"[]", "valid dictionary"),
         (b'{"expected": 0, "actions": []}', "actions: List should have at least 1 item"),
         (b'{"expected": "0", "actions": [1]}', "expected: Input should be a valid integer"),
-        (b'{"expected": 0, "actions": [1]}', "no action of a review"),
-        (b'{"expected": 0, "actions": [{"verb": "fly"}]}', "no action of a review"),
+        (b'{"expected": 0, "actions": [1]}', "not a review action"),
+        (b'{"expected": 0, "actions": [{"verb": "fly"}]}', "not a review action"),
         (b'{"expected": 0, "actions": [{"verb": "undo"}]}', "nothing to undo"),
     ],
 )

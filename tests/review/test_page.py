@@ -216,7 +216,7 @@ def test_a_name_that_is_taken_is_refused(open_page: Open) -> None:
     for number in range(2):
         page.locator(".subtype").nth(number).get_by_role("button", name="Name").click()
         name(page, "cat")
-    expect(page.get_by_role("alert")).to_have_text(re.compile("The name 'cat' is that of animals/1"))
+    expect(page.get_by_role("alert")).to_have_text(re.compile("The name 'cat' already belongs to animals/1"))
 
 
 def test_an_action_waits_for_the_one_before(open_page: Open) -> None:

@@ -65,6 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The last checkpoint and the best stay, and so does all that --resume, export, review and report read.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, of whatever command")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be freed, and remove nothing")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder made by any command")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
     return parser

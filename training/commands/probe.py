@@ -48,7 +48,7 @@ def _multi_label(options: argparse.Namespace, out: Path) -> None:
 
     if options.layers != "all" or options.train_images or options.test_images:
         raise UserError(
-            "--layers, --train-images and --test-images are for data of one class an image; leave them out."
+            "--layers, --train-images and --test-images are for data with one class per image; leave them out."
         )
     folder = RunFolder.kept(options.run)
     name, _, path = options.data.partition(":")
@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "image. Beside it stand the same network untrained, and the pixels.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of any method whose network convolves")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="a finished run of any method whose network has convolutions"
+    )
     parser.add_argument(
         "--data",
         metavar="NAME:PATH",
@@ -90,10 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         "coco256:coco256.npz for photographs with several labels, for which the linear layers and then all are trained",
     )
     parser.add_argument(
-        "--layers", default="all", help="some of conv1, conv2, ... and embedding, as in conv3,conv4 (default: all)"
+        "--layers", default="all", help="any of conv1, conv2, ... and embedding, as in conv3,conv4 (default: all)"
     )
-    parser.add_argument("--train-images", type=int, metavar="N", help="the first N of the training split")
-    parser.add_argument("--test-images", type=int, metavar="N", help="the first N of the test split")
-    parser.add_argument("--seed", type=int, default=0, help="of the linear classifiers (default: 0)")
-    parser.add_argument("--out", type=Path, help="folder of the table and the picture (default: RUN/probe)")
+    parser.add_argument("--train-images", type=int, metavar="N", help="use the first N images of the training split")
+    parser.add_argument("--test-images", type=int, metavar="N", help="use the first N images of the test split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the linear classifiers (default: 0)")
+    parser.add_argument("--out", type=Path, help="folder for the table and the picture (default: RUN/probe)")
     return parser

@@ -126,7 +126,7 @@ def _counted(labelled: LabelledImages, counts: Sequence[int]) -> LabelledImages:
     if len(counts) != len(labelled.classes) or (found < counts).any():
         raise UserError(
             f"data.train_counts is {', '.join(map(str, counts))}, but {labelled.name} has classes of "
-            f"{', '.join(map(str, found.tolist()))} training images; give as many numbers, none of them larger."
+            f"{', '.join(map(str, found.tolist()))} training images; give one number per class, none of them larger."
         )
     members = [np.flatnonzero(labelled.fine == fine)[:count] for fine, count in enumerate(counts)]
     return labelled.take(np.sort(np.concatenate(members)))

@@ -73,14 +73,14 @@ class Arguments(Part):
         path = run / ARGUMENTS
         if not path.is_file():
             if run.is_dir() and any(run.iterdir()):
-                raise UserError(f"{run} is not empty and was not begun by 'clustnet discover'; choose another --out.")
+                raise UserError(f"{run} is not empty and was not started by 'clustnet discover'; choose another --out.")
             write_text(path, self.model_dump_json(indent=1) + "\n")
             return
         before = read_arguments(run)
         for name in type(self).model_fields:
             old, new = (part.model_dump(mode="json")[name] for part in (before, self))
             if old != new:
-                raise UserError(f"{run} was begun with {name} {old} and now it is {new}; choose another --out.")
+                raise UserError(f"{run} was started with {name} {old}, but now it is {new}; choose another --out.")
 
 
 def read_arguments(run: Path) -> Arguments:
@@ -115,13 +115,15 @@ def check_subtypes(subtypes: dict[str, int], labels: Sequence[str]) -> None:
     """Raise where a number of subtypes names no coarse label."""
     for label in subtypes:
         if label and label not in labels:
-            raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; name these.")
+            raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; use these.")
 
 
 def check_encoders(names: Sequence[str]) -> None:
     """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
     for name in names:
         if name in (AUTO, NONE) and len(names) > 1:
-            raise UserError(f"The encoder {name} stands alone; name encoders beside each other, as in lite0,edges.")
+            raise UserError(
+                f"The encoder {name} must be used alone; only other encoders can be combined, as in lite0,edges."
+            )
         if name not in (AUTO, NONE, *OWN):
             find_encoder(name)

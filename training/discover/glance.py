@@ -52,7 +52,7 @@ def content_of(path: Path) -> bytes:
     """
     # A pipe would never end.
     if path.exists() and not path.is_file():
-        raise OSError(0, "it is no file")
+        raise OSError(0, "it is not a file")
     with path.open("rb") as stream:
         return stream.read(MAX_FILE_BYTES + 1)
 

@@ -236,7 +236,7 @@ def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> 
     if not used:
         why = f"; {problems[0].file} {problems[0].problem}" if problems else ""
         raise UserError(
-            f"There is no image to train on{why}. Name a folder of images, or of one folder a coarse label."
+            f"There is no image to train on{why}; name a folder with one sub-folder of images for each coarse label."
         )
     for label in sorted(labels):
         if (
@@ -310,7 +310,7 @@ def describe(images: list[Image], problems: list[Problem]) -> list[str]:
     contradictions = [problem for problem in problems if problem.kind == "contradiction"]
     if contradictions:
         lines.append(
-            f"left out: {len(contradictions):,} equal images under two coarse labels, nobody knows which is right:"
+            f"left out: {len(contradictions):,} equal images under two coarse labels, either of which may be wrong:"
         )
         lines += [f"  {problem.file} {problem.problem}" for problem in contradictions[:LABELS_LISTED]]
     return lines

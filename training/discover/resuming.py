@@ -159,7 +159,7 @@ def check_corrected(session: Session, run: Path) -> None:
         UserError: nobody corrected anything, or gave names alone.
     """
     if not session.history.done:
-        raise UserError(f"Nothing was corrected in {run}; do so with 'clustnet review {run}', and resume it then.")
+        raise UserError(f"Nothing was corrected in {run}; correct it with 'clustnet review {run}' and then resume it.")
     if all(isinstance(action, Rename) for action in session.history.done):
         raise UserError(
             f"In {run} subtypes were only named, and 'clustnet export {run}' takes names as they are; there is nothing "
@@ -174,9 +174,9 @@ def check_resumable(run: Path) -> None:
         UserError: it is no finished run of images by ``clustnet discover``.
     """
     if not is_discovered(run):
-        raise UserError(f"{run} is not a finished run of 'clustnet discover'; only such a run is resumed.")
+        raise UserError(f"{run} is not a finished run of 'clustnet discover'; only such a run can be resumed.")
     if not has_images(run):
-        raise UserError(f"{run} has embeddings without images, which train no gate, so it is not resumed.")
+        raise UserError(f"{run} has embeddings without images, which cannot train a gate, so it cannot be resumed.")
 
 
 def relabelled(image: Image, label: str, place: int) -> Image:

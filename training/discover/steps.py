@@ -32,7 +32,7 @@ from training.discover.weighting import joined, weigh
 from training.discover.writing import REPORT, SUMMARY, has_images, write
 
 TOO_MANY = (
-    "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says which are "
+    "The number of subtypes cannot be estimated reliably, so rather too many are made; merges.csv says which are "
     "nearest."
 )
 # The name of a step, what does it, and what is there once it is done.
@@ -103,13 +103,13 @@ class Discovery:
             work()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"What was done before the step '{name}' is safe in {self.run}; the same command goes on."
+                f"What was done before the step '{name}' is safe in {self.run}; the same command continues."
             ) from None
 
     def _check(self) -> None:
         """Raise where IMAGES has changed since it was read, or a number of subtypes names no coarse label."""
         if (self.run / LISTING).read_text(encoding="utf-8") != self._listing():
-            raise UserError(f"{self.arguments.images} has changed since {self.run} was begun; choose another --out.")
+            raise UserError(f"{self.arguments.images} has changed since {self.run} was started; choose another --out.")
         check_subtypes(self.arguments.subtypes, self.found.labels)
 
     def _listing(self) -> str:
@@ -189,7 +189,7 @@ class Discovery:
     def train(self) -> None:
         """Train gate and experts to tell the subtypes apart."""
         if not has_images(self.run):
-            print("  embeddings without images train no gate, and there is nothing to serve", flush=True)
+            print("  embeddings without images cannot train a gate, so there is nothing to serve", flush=True)
             return
         # Imported here, because they are slow to import.
         from training.runs.restarts import train_restarts
@@ -226,7 +226,7 @@ class Discovery:
         counts = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
         given = f"Number of subtypes: {counts}."
         if self.arguments.resume is not None:
-            given = f"The subtypes are those of the review of {self.arguments.resume}."
+            given = f"The subtypes come from the review of {self.arguments.resume}."
         return [
             f"Images were compared by {weights}; a weight says how well it keeps the coarse labels apart, and 0 leaves "
             "it out.",

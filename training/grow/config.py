@@ -232,8 +232,8 @@ def _check_used(recipe: GrowRecipe, path: Path) -> None:
     for key, use in used.items():
         name = key.partition(".")[2]
         if not use and getattr(recipe.forgetting, name) != getattr(Forgetting(), name):
-            raise UserError(f"{path}: {key} is set, but has no use with mode {recipe.mode}; leave it out.")
+            raise UserError(f"{path}: {key} is set, but has no effect with mode {recipe.mode}; leave it out.")
     if recipe.splits.redraw and recipe.splits.file is None and recipe.begin is None:
-        raise UserError(f"{path}: splits.redraw is set, but there is no splits.file to draw again; leave it out.")
+        raise UserError(f"{path}: splits.redraw is set, but there is no splits.file to redraw; leave it out.")
     if recipe.network.encoder and recipe.augmentation != Augmentation():
-        raise UserError(f"{path}: augmentation is set, but has no use with an encoder; leave it out.")
+        raise UserError(f"{path}: augmentation is set, but has no effect with an encoder; leave it out.")

@@ -53,7 +53,7 @@ def kept(run: GrowRun) -> tuple[list[Item], GrowImages]:
     listed = read_splits(run.path / SPLITS_FILE)
     new = next((item.name for item in found if item.name not in listed), None)
     if new is not None:
-        raise UserError(f"{shown(new)} is not in {shown(run.path / SPLITS_FILE)}; move it away, or begin another run.")
+        raise UserError(f"{shown(new)} is not in {shown(run.path / SPLITS_FILE)}; move it away, or start another run.")
     hierarchy = Hierarchy.of(item.labels for item in found)
     return found, load(found, hierarchy, [listed[item.name] for item in found], recipe, run.path)
 
@@ -98,7 +98,8 @@ def _check_same(before: GrownNetwork, images: GrowImages) -> None:
         if module.node not in images.hierarchy.inner or images.hierarchy.children(module.node) != module.children:
             raise UserError(
                 f"The run that begin names has learnt {name_of(module.node)!r} with the children "
-                f"{', '.join(module.children)}, which the images do not have alike; sort them so, or learn it again."
+                f"{', '.join(module.children)}, which differ from those of the images; sort the "
+                "images to match, or learn that node again."
             )
 
 

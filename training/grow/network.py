@@ -149,7 +149,7 @@ class GrownNetwork(nn.Module):
             ValueError: there is one already, or the parent has none.
         """
         if node in self._place or (node != ROOT and node[:-1] not in self._place):
-            raise ValueError(f"{node} is learnt already, or its parent is not")
+            raise ValueError(f"{node} is already learnt, or its parent is not")
         if self.spec.features is None:
             channels = self.spec.width * 2 ** len(node)
             module = NodeModule(Block(channels), 2 * channels, len(children))

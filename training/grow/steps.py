@@ -25,9 +25,9 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
         node = node_of(step.node)
         if node not in hierarchy.inner:
             choices = ", ".join(map(name_of, hierarchy.inner))
-            raise UserError(f"steps: {step.node!r} is no node with children; the nodes are {choices}.")
+            raise UserError(f"steps: {step.node!r} is not a node with children; the nodes are {choices}.")
         if node in known:
-            raise UserError(f"steps: {step.node!r} is learnt already; name each node once.")
+            raise UserError(f"steps: {step.node!r} is already learnt; name each node once.")
         if node != ROOT and node[:-1] not in known:
             raise UserError(
                 f"steps: {step.node!r} comes before {name_of(node[:-1])!r}, above it; learn that one first."

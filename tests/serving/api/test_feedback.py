@@ -244,7 +244,7 @@ def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path:
         assert tell(client, late, guess).status_code == 200
         request_id, (guess,) = predict(client)
         status, error = refused(tell(client, request_id, guess))
-        assert (status, "holds 21 rows, the most it may" in error) == (507, True)
+        assert (status, "is full at 21 rows" in error) == (507, True)
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
     assert sum(len(rows) for _, rows in read_feedback(path)) == 21

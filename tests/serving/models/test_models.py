@@ -136,7 +136,7 @@ def make_unrunnable(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (spoil, "is damaged: mixture.onnx does not have its SHA-256"),
+        (spoil, "is damaged: mixture.onnx does not match its SHA-256"),
         (make_unreadable, "is not a valid manifest"),
         (make_another_name, "names the model 'z', but its path 'a'"),
         (make_unrunnable, "does not run"),
