@@ -156,11 +156,15 @@ def _check_headers(scope: Scope) -> None:
     """Refuse what parsers let pass."""
     fields = scope["headers"]
     if len(scope["raw_path"]) + sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES:
-        raise Refusal(431, "wrong_headers", "The request's headers are over 64 KiB; send fewer or shorter ones.")
+        raise Refusal(431, "wrong_headers", "The request's headers are over 64 KiB; send fewer or shorter headers.")
     hosts = sum(name == HOST_FIELD for name, _ in fields)
     # HTTP/1.0 may have none.
     if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
-        raise Refusal(400, "wrong_headers", "The request has no Host or several; send one, the name of this service.")
+        raise Refusal(
+            400,
+            "wrong_headers",
+            "The request has no Host header or several; send exactly one, with the name of this service.",
+        )
 
 
 def _new_state(settings: Settings, answered: Collection[Endpoint]) -> State:

@@ -82,7 +82,7 @@ class Gate:
 
     def refusal(self) -> Refusal:
         """Return the refusal of a request that is one too many."""
-        return overloaded(f"{len(self._waiting)} requests wait already")
+        return overloaded(f"{len(self._waiting)} requests are already waiting")
 
     async def body(self, request: Request, max_bytes: int) -> bytes:
         """Return a request's whole body.

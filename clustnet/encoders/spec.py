@@ -32,7 +32,7 @@ class EncoderSpec(Strict):
         sha256: of the graph's file.
         licence: of the weights.
         source: package and version, or another place where the weights are from.
-        trained_on: the data and labels that the weights were trained with. Scores on such data are too good.
+        trained_on: the data and labels that the weights were trained on. Scores on such data are too good.
         size: height and width of the images that are embedded.
         multiple: images may have other sizes, too, whose sides are multiples of this; None for ``size`` alone.
         colour: always three channels; grey images have three equal ones.

@@ -28,7 +28,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 GIVEN = Counter(
     "clustnet_feedback",
-    "Images with feedback on their true class, by whether it was guessed.",
+    "Images with feedback on their true class, by whether the guess was right.",
     ["model", "version", "correct"],
 )
 
@@ -117,7 +117,7 @@ class FeedbackStore:
             await asyncio.sleep(2 * WAIT_SECONDS)
             answer = await self._in_thread(self._give, named)
         if answer is None:
-            message = f"No answer with the request id {quote(given.request_id)} is known, or not any more"
+            message = f"No answer with the request id {quote(given.request_id)} is known, or it is no longer kept"
             message += (
                 f"; feedback is taken on the last {self.answers.max_images} images, by the answer's {REQUEST_ID}."
             )
@@ -164,7 +164,7 @@ class FeedbackStore:
 
 def _as_before(labels: Labels, row: Feedback, label: str) -> FeedbackResponse:
     if row.label != label:
-        message = f"There is feedback on image {row.image} of this request already, another label; it stays as it is."
+        message = f"Image {row.image} of this request already has feedback with another label, which is kept."
         raise Refusal(409, "feedback_given", message)
     return _response(labels, row)
 
@@ -182,7 +182,9 @@ def _check_label(label: str, labels: Labels) -> None:
         known = ", ".join(map(repr, labels.classes[:MAX_LISTED_CLASSES])) + (
             ", ..." * (len(labels.classes) > MAX_LISTED_CLASSES)
         )
-        raise Refusal(422, "wrong_value", f"label: {quote(label)} is none of the model's classes; send one of {known}.")
+        raise Refusal(
+            422, "wrong_value", f"label: {quote(label)} is not one of the model's classes; send one of {known}."
+        )
 
 
 def _response(labels: Labels, row: Feedback) -> FeedbackResponse:

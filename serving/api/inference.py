@@ -76,7 +76,7 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watc
             attributes = {"clustnet.model": manifest.name, "clustnet.version": manifest.version}
             span.set_attributes({**attributes, "clustnet.images": len(images)})
     if not outputs.are_finite():
-        fault = "answered with numbers that are not finite; serve another version of it"
+        fault = "returned numbers that are not finite; serve another version of it"
         raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.")
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
     watch.note(outputs, images, predictor.manifest)

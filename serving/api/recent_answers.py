@@ -96,7 +96,7 @@ class RecentAnswers:
                 logger.error("Answers cannot be kept for feedback: %s", error)
 
     def find(self, request_id: str) -> tuple[Labels, list[Answer]] | None:
-        """Return a request's model and its answer to each image, None where they are not known, or not any more."""
+        """Return a request's model and its answer to each image, None where it is unknown or no longer kept."""
         self.write()
         row = self._file.connection().execute(FIND, (request_id,)).fetchone()
         if row is None:

@@ -57,4 +57,4 @@ class DeferredCounts:
                 count(notes)
             except Exception:
                 # Without the others all notes would stay in memory.
-                logger.exception("Some of what happened could not be counted.")
+                logger.exception("Some events could not be counted.")

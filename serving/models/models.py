@@ -171,7 +171,7 @@ class Models:
         if not models and name not in (*self.now.models, *self.now.unloaded):
             raise unknown_model(name, self.now.models)
         if not models:
-            raise UserError(f"The folders of CLUSTNET_BUNDLES hold no bundle of '{name}' any more; put it back.")
+            raise UserError(f"The folders of CLUSTNET_BUNDLES no longer hold a bundle of '{name}'; put it back.")
         _check_different(models)
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 

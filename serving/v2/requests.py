@@ -106,7 +106,7 @@ def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview
     length = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else 0
     if not 1 <= length <= len(content):
         message = f"{HEADER_LENGTH} is {quote(header_length)}; the body has {len(content)} bytes, "
-        raise refusal("wrong_bytes", message + "so send a whole number from 1 to that, the length of its JSON.")
+        raise refusal("wrong_bytes", message + "so send the length of its JSON, a whole number from 1 to that.")
     return content[:length], memoryview(content)[length:]
 
 
@@ -145,7 +145,9 @@ def _output_name(output: Any, known: Collection[str]) -> str:
 def _form(parameters: dict[str, Any], name: str, binary: bool) -> Form:
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
-        raise refusal("wrong_value", f"{name}: classification is {quote(classes)}; send how many classes to answer.")
+        raise refusal(
+            "wrong_value", f"{name}: classification is {quote(classes)}; send the number of classes to return."
+        )
     if classes and name not in CLASSIFIED:
         message = f"{name}: it has no classes; ask for the classification of {', '.join(CLASSIFIED)}."
         raise refusal("wrong_keys", message)

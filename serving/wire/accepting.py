@@ -108,4 +108,4 @@ class Acceptor:
     def _begun(self, task: "asyncio.Task[Any]") -> None:
         self._beginning.discard(task)
         if not task.cancelled() and task.exception():
-            logger.debug("A connection could not begin: %s", task.exception())
+            logger.debug("A connection could not be opened: %s", task.exception())

@@ -33,9 +33,9 @@ PATIENCE_SECONDS = 30.0
 MAX_REQUESTS_IN_LINE = 16
 # That a client may leave an answer unread without taking any of it.
 UNREAD_SECONDS = 60.0
-TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter ones."
-TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them at once."
-NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client's library write it."
+TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter headers."
+TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them faster."
+NOT_HTTP = "The request is not HTTP, or its headers are malformed; use an HTTP library to write it."
 
 
 def use_bounded_protocol() -> None:

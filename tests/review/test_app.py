@@ -153,7 +153,7 @@ def test_pictures_are_small_jpegs(client: TestClient) -> None:
 def test_a_file_that_is_gone_is_404(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "photos" / "images" / "train" / "animals" / "00003.jpg").unlink()
     answer = client.get("/pictures/large/3")
-    assert (answer.status_code, answer.text) == (404, "The file cannot be read any more.")
+    assert (answer.status_code, answer.text) == (404, "The file can no longer be read.")
 
 
 @pytest.mark.heavy

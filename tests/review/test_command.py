@@ -59,7 +59,7 @@ def test_a_split_is_kept_with_its_parts(tmp_path: Path, capsys: pytest.CaptureFi
         (["--rename", "animals/9=x"], "There is no subtype 'animals/9'"),
         (["--rename", "animals/1"], "--rename is 'animals/1', but must have the form 'ok/1=grey coat'"),
         (["--split", "animals/1=two"], "--split is 'animals/1=two', but must have the form 'ok/2=3'"),
-        (["--split", "animals/1=1"], "split in 2 to 20 parts, not in 1"),
+        (["--split", "animals/1=1"], "split into 2 to 20 parts, not into 1"),
         (["--split", "animals/1=20"], "has 15 images, too few for 20 parts"),
         (["--merge", "animals/1"], "not a review action: merge.subtypes"),
         (["--move", "gone.jpg=animals/1"], "no image 'gone.jpg'"),
