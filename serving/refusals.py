@@ -90,7 +90,7 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
 
 
 def overloaded(why: str) -> Refusal:
-    """Return the refusal of a request that is one too many."""
+    """Return the refusal of a request beyond the limit."""
     return Refusal(503, "overloaded", f"{why}; try again in {RETRY_SECONDS} second.", {RETRY_AFTER: str(RETRY_SECONDS)})
 
 

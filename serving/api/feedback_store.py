@@ -1,4 +1,4 @@
-"""Feedback that is kept: the true class of an image that was answered, by the request id of the answer."""
+"""The store of feedback: the true class of an answered image, by the request id of the answer."""
 
 import asyncio
 import logging
@@ -60,14 +60,14 @@ class FeedbackResponse(BaseModel):
 
 
 class FeedbackStore:
-    """The feedback of a service and the answers that feedback can be on; it exists only where a path is set.
+    """The feedback of a service and the answers on which feedback can be given; it exists only where a path is set.
 
     Args:
         path: the feedback file; the answers are beside it.
         settings: the bounds, and the number of workers.
 
     Raises:
-        UserError: a file is another one, or cannot be written.
+        UserError: a file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -84,7 +84,7 @@ class FeedbackStore:
             GIVEN.labels(manifest.name, manifest.version, correct)
 
     def keep(self, name: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request under its ``kept_id``, so that feedback can come; no wait for the disk."""
+        """Keep the answer of a request under its ``kept_id`` for later feedback, without waiting for the disk."""
         self.answers.keep(name, outputs, manifest)
 
     async def run(self) -> None:
@@ -99,13 +99,13 @@ class FeedbackStore:
         self.file.close()
 
     async def give(self, given: FeedbackRequest, name: str) -> FeedbackResponse:
-        """Keep feedback for good and return what is kept.
+        """Keep feedback permanently and return what is kept.
 
-        The same label once more gets the same answer, so that a client may repeat a request that got none.
+        The same label once more gets the same answer, so that a client may repeat a request that got no answer.
 
         Args:
             given: the feedback.
-            name: the ``kept_id`` of the answer that it is on.
+            name: the ``kept_id`` of the answer that the feedback is about.
 
         Raises:
             Refusal: 404, 409, 422, 503 or 507, with the reason.

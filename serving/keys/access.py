@@ -1,4 +1,4 @@
-"""Which requests a key lets in, where the service has API keys."""
+"""Access control: which requests an API key lets in, where the service has keys."""
 
 from collections.abc import Callable
 

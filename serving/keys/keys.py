@@ -23,8 +23,8 @@ class Key:
     """The stored part of a key.
 
     Args:
-        name: whose it is, for the log.
-        scopes: what it may do, some of ``SCOPES``.
+        name: the key's owner, for the log.
+        scopes: what the key may do, some of ``SCOPES``.
         digest: the SHA-256 of the key, 32 bytes.
     """
 
@@ -38,7 +38,7 @@ class Key:
 
 
 def make_key(name: str, scopes: Iterable[str]) -> tuple[str, Key]:
-    """Return a new secret and the key that is stored of it.
+    """Return a new secret and the key that is stored for it.
 
     Raises:
         UserError: the name or a scope cannot be used.
@@ -91,7 +91,7 @@ def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
 
 
 def _lines(path: Path) -> list[tuple[str, list[str]]]:
-    """Return the place and the words of each line that has some."""
+    """Return the place and the words of each line that is not empty."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

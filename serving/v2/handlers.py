@@ -64,7 +64,7 @@ async def show_config(request: Request) -> Response:
 
 
 async def show_statistics(request: Request) -> Response:
-    """Answer what a model has answered since the start, or all of them where the path names none."""
+    """Return the statistics of a model since the start, or all of them where the path names none."""
     models = [_model(request)] if request.path_params else _now(request).all()
     return JSONResponse(statistics_of(model.manifest for model in models))
 

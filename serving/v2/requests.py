@@ -19,11 +19,11 @@ CLASSIFIED = ("class_probability", "coarse_probability", "routing", TREE_OUTPUT)
 
 @dataclass(frozen=True)
 class Form:
-    """How an output is answered.
+    """The form in which an output is returned.
 
     Args:
         binary: as binary data, where the transport has a choice.
-        classes: so many labels of the largest values in the place of the values; 0 for the values.
+        classes: return this many labels with the largest values instead of the values; 0 for the values.
     """
 
     binary: bool = False
@@ -37,7 +37,7 @@ class InferRequest:
     Args:
         images: uint8 ``[N, *input shape]``.
         outputs: the names of the outputs to answer, in order, and the form of each.
-        id: the client's own name of the request, which the answer repeats; None without one.
+        id: the client's own name for the request, which the answer repeats; None without one.
     """
 
     images: NDArray[np.uint8]
@@ -72,7 +72,7 @@ def read_request(
 def request_of(
     document: dict[str, Any], binary: memoryview, image_shape: tuple[int, ...], most: int, known: Collection[str]
 ) -> InferRequest:
-    """Return what a request says that is parsed already, as ``read_request`` does; ``binary`` are its binary data."""
+    """Return the content of a parsed request, as ``read_request`` does; ``binary`` holds its binary data."""
     outputs = _outputs(document, known)
     inputs = document.get("inputs")
     if not isinstance(inputs, list):

@@ -71,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._endpoint: Endpoint | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Wait for a request, with a limit."""
+        """Wait for a request, for a limited time."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.pipeline)
         connection = transport.get_extra_info("socket")
@@ -82,7 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(PATIENCE_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         self._timer.cancel()
         super().connection_lost(exc)
 
@@ -98,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
 
     def on_message_begin(self) -> None:
-        """Begin a request, or take no more of them."""
+        """Begin a request, or refuse further ones."""
         if len(self.pipeline) >= MAX_REQUESTS_IN_LINE:
             # The last in line, whose answer closes the connection.
             self.cycle.keep_alive = False
@@ -147,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a request from the moment on when all before has its answer."""
+        """Wait for the rest of a request once all earlier ones have their answers."""
         # Nothing may have been read while the answer was made.
         if self._waits_since is not None:
             self._waits_since = self.loop.time()

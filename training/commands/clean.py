@@ -1,4 +1,4 @@
-"""``clustnet clean``: what a run does not need is removed from its folder."""
+"""``clustnet clean``: remove from a run's folder what the run no longer needs."""
 
 import argparse
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def describe(run: Path, found: "Sequence[Waste]", dry: bool) -> str:
-    """Return what was removed from a run, or would be, in lines.
+    """Return lines that say what was removed from a run, or would be.
 
     Args:
         run: the run's folder.

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: images or options that cannot be used, or a folder that holds something else.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _engine(options: argparse.Namespace) -> Engine:
-    """Return who reads and embeds images.
+    """Return the engine that reads and embeds images.
 
     Raises:
-        UserError: Ray is not installed, or workers of none.
+        UserError: Ray is not installed, or workers are given to an engine that has none.
     """
     check_workers(options)
     if options.engine == LOCAL:
@@ -71,10 +71,10 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 
 def _resume(options: argparse.Namespace) -> None:
-    """Train again from the review of a run, with what it was begun with.
+    """Train again from the review of a run, with the arguments that the run was started with.
 
     Raises:
-        UserError: it cannot be resumed, or other options are given, too.
+        UserError: the run cannot be resumed, or other options are given as well.
     """
     if options.add is not None or options.bundle is not None:
         raise UserError("--resume cannot be combined with --add or --bundle; add to the run that --resume makes.")
@@ -115,7 +115,7 @@ def _add(options: argparse.Namespace, found: Arguments) -> None:
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
-    """Return the options as what decides a run."""
+    """Return the arguments of a run from the options."""
     columns = {name: getattr(options, f"{name}_column") for name in Columns.model_fields}
     encoder = tuple(word.strip() for word in options.encoder.split(","))
     try:

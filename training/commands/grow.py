@@ -1,4 +1,4 @@
-"""``clustnet grow``: a network that learns a hierarchy of labels, one node after the other."""
+"""``clustnet grow``: a network that learns a hierarchy of labels, one node at a time."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a wrong recipe, key or folder, or images that cannot be used.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})

@@ -1,4 +1,4 @@
-"""``clustnet probe``: how much of the classes can be read off each layer of a run."""
+"""``clustnet probe``: how well the classes can be read from each layer of a run."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _layers(options: argparse.Namespace, out: Path) -> None:
-    """Read one class an image off each layer."""
+    """Read one class per image from each layer."""
     # Imported here, so that --help does not load torch.
     from training.probe.plot import plot
     from training.probe.probe import load_splits, probe, summary
@@ -64,7 +64,7 @@ def _multi_label(options: argparse.Namespace, out: Path) -> None:
 
 
 def _data(options: argparse.Namespace, own: Data) -> Data:
-    """Return the data of the run, or those that the options name, which need no coarse label."""
+    """Return the run's data, or the data that the options name, which need no coarse labels."""
     changes = {f"{split}_images": getattr(options, f"{split}_images") for split in ("train", "test")}
     if options.data is None:
         kept = {key: value for key, value in changes.items() if value}

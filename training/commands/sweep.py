@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a wrong recipe, key, value, seed or folder.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})

@@ -1,4 +1,4 @@
-"""What ``clustnet discover`` was called with, kept in the run so that a second call goes on with the same."""
+"""The arguments of ``clustnet discover``, kept in the run so that a second call continues with the same ones."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Columns(Part):
 
 
 class Arguments(Part):
-    """All that decides what is found.
+    """Everything that determines what is found.
 
     Args:
         images: folder, table or array.
@@ -50,8 +50,8 @@ class Arguments(Part):
         encoder: ``auto``, ``none``, or the names of encoders.
         seed: decides all random numbers.
         epochs: passes over the images in training; None for the default.
-        resume: the run whose review is learnt; None to begin with clusters.
-        bundle: whose model says which images are new to that run; None where none are added.
+        resume: the run whose review is learnt; None to start from clusters.
+        bundle: the bundle whose model says which images are new to that run; None where none are added.
     """
 
     images: Path
@@ -65,7 +65,7 @@ class Arguments(Part):
     bundle: Path | None = None
 
     def keep(self, run: Path) -> None:
-        """Write the arguments into a run, or check that the run was begun with the same.
+        """Write the arguments into a run, or check that the run was started with the same ones.
 
         Raises:
             UserError: names the first argument that differs, or the folder is something else.
@@ -84,7 +84,7 @@ class Arguments(Part):
 
 
 def read_arguments(run: Path) -> Arguments:
-    """Return what a run was begun with."""
+    """Return the arguments that a run was started with."""
     return Arguments.model_validate_json((run / ARGUMENTS).read_text(encoding="utf-8"))
 
 
@@ -119,7 +119,7 @@ def check_subtypes(subtypes: dict[str, int], labels: Sequence[str]) -> None:
 
 
 def check_encoders(names: Sequence[str]) -> None:
-    """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
+    """Raise where an encoder is missing, or where ``auto`` or ``none`` is combined with others."""
     for name in names:
         if name in (AUTO, NONE) and len(names) > 1:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Embeddings in the place of images: an array or a table of them, with labels."""
+"""Embeddings instead of images: an array or a table of them, with labels."""
 
 import csv
 import hashlib

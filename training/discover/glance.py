@@ -45,7 +45,7 @@ class Glance(NamedTuple):
 
 
 def content_of(path: Path) -> bytes:
-    """Return the bytes of an image file, at most one more than may be.
+    """Return the bytes of an image file, at most one more than the limit.
 
     Raises:
         OSError: it cannot be read.

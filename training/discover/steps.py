@@ -1,4 +1,4 @@
-"""The steps of ``clustnet discover``; each leaves its work whole, so that a second call goes on with the next.
+"""The steps of ``clustnet discover``; each leaves finished work, so that a second call continues with the next.
 
 =======  ==========================================================================================
 read     files.csv, problems.csv, images/ (see ``reading``)
@@ -44,10 +44,10 @@ class Discovery:
     """One run of ``clustnet discover``.
 
     Args:
-        arguments: what decides it.
+        arguments: everything that determines the run.
         run: its folder.
         cache: a folder of embeddings that several runs share; by default the run keeps its own.
-        engine: who reads and embeds images.
+        engine: reads and embeds images.
     """
 
     def __init__(self, arguments: Arguments, run: Path, cache: Path | None = None, engine: Engine = on_threads) -> None:
@@ -71,7 +71,7 @@ class Discovery:
         return Collection.of(self.run)
 
     def go(self) -> None:
-        """Do what is left of the steps, and say what was found.
+        """Do the remaining steps, and print what was found.
 
         Raises:
             UserError: the images cannot be used, or the run was begun with other ones.
@@ -113,14 +113,14 @@ class Discovery:
         check_subtypes(self.arguments.subtypes, self.found.labels)
 
     def _listing(self) -> str:
-        """Return what changes with IMAGES; of a table its own file counts."""
+        """Return a fingerprint of IMAGES; for a table, of its file alone."""
         path = self.arguments.images
         if path.is_dir():
             return reading.listing(entries(path, self.arguments.columns))
         return repr(stamp(path))
 
     def read(self) -> None:
-        """Look at every image, and list what is used and what not."""
+        """Look at every image, and list which ones are used and which are not."""
         write_text(self.run / LISTING, self._listing())
         if holds_embeddings(self.arguments):
             problems = read_embedded(load_embedded(self.arguments), self.run, self.arguments.images)
@@ -235,7 +235,7 @@ class Discovery:
 
     @property
     def _guessed(self) -> bool:
-        """Whether nobody said how many subtypes there are."""
+        """Whether the number of subtypes was guessed, because none was given."""
         return not self.arguments.subtypes and self.arguments.resume is None
 
     def _commands(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""A run of ``clustnet grow``: one node after the other, what is forgotten meanwhile, and the tables at the end."""
+"""A run of ``clustnet grow``: it learns one node at a time, measures forgetting and writes the tables."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,7 +76,7 @@ def _prepared(recipe: GrowRecipe, run: GrowRun, resume: bool) -> tuple[GrowImage
 
 
 def _splits(recipe: GrowRecipe, run: GrowRun, found: list[Item], resume: bool) -> list[str]:
-    """Return the split of each image: of a run that is resumed its own, else as the recipe or the run before says."""
+    """Return the split of each image: the run's own when it is resumed, else that of the recipe or of ``begin``."""
     if resume:
         drawn = recipe.splits.model_copy(update={"redraw": False})
         return split_of(found, drawn, run.path / SPLITS_FILE, recipe.seed)
@@ -87,7 +87,7 @@ def _splits(recipe: GrowRecipe, run: GrowRun, found: list[Item], resume: bool) -
 
 
 def _check_same(before: GrownNetwork, images: GrowImages) -> None:
-    """Raise where the network that a run begins with reads something else, or tells other children apart."""
+    """Raise where the network from which a run starts reads other inputs or has other children."""
     old, new = before.spec, images.spec
     if (old.image_shape, old.features, old.sha256, old.width) != (new.image_shape, new.features, new.sha256, new.width):
         raise UserError(
@@ -127,7 +127,7 @@ class Growing:
         self._begun = len(self.network.learnt) - self.done
 
     def _first(self) -> Row:
-        """Return what the run begins with."""
+        """Return the state from which the run starts."""
         if self.recipe.begin is not None:
             return GrowRun(self.recipe.begin).finished()
         return {**state_of(new_network(self.images, self.recipe.seed)), "matrix": [], "curves": []}

@@ -1,4 +1,4 @@
-"""The hierarchy of labels: which classes there are, and what each inner node has to tell apart."""
+"""The hierarchy of labels: the classes, and the children that each inner node distinguishes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def name_of(node: Labels) -> str:
 
 
 def node_of(name: str) -> Labels:
-    """Return the node that is written so; the reverse of ``name_of``."""
+    """Return the node with this written name; the inverse of ``name_of``."""
     return ROOT if name == ALL else tuple(name.split("/"))
 
 

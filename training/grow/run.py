@@ -40,7 +40,7 @@ class GrowRun:
         self.path = path
 
     def check(self, recipe: GrowRecipe, resume: bool) -> None:
-        """Check that a run can be begun here, or that the one to be resumed has the same recipe.
+        """Check that a run can start here, or that the run to resume has the same recipe.
 
         Raises:
             UserError: there is a run and no wish to resume, the reverse, or another recipe.

@@ -1,4 +1,4 @@
-"""Which images are trained on, looked at meanwhile and scored: ``splits.csv``, which another run can use again."""
+"""Which images are for training, validation and testing: ``splits.csv``, which another run can use again."""
 
 import csv
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which node is learnt when."""
+"""The order in which nodes are learnt."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from training.grow.hierarchy import ROOT, Hierarchy, Labels, name_of, node_of
 
 
 def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...]) -> list[StepRecipe]:
-    """Return the nodes that are to be learnt, in order.
+    """Return the nodes to learn, in order.
 
     Args:
         recipe: may name them; by default they are all that are left, from the root down.

@@ -78,7 +78,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _look_beside(content: Mapping[str, Any], folder: Path) -> None:
-    """Put what lies beside a recipe in the place of its relative paths.
+    """Replace the relative paths of a recipe by those of files beside it.
 
     Raises:
         UserError: an architecture's file is neither there nor in the working directory.
