@@ -176,7 +176,7 @@ def test_lists_take_one_key_a_decision(open_page: Open, run: Path) -> None:
     page.keyboard.press("3")
     expect(page.locator("#suspects")).to_contain_text("a model that was not trained on it says animals")
     page.keyboard.press("y")
-    expect(page.locator("#suspects")).to_contain_text("is left.")
+    expect(page.locator("#suspects")).to_contain_text("No suspects are left.")
     page.locator("#duplicates").focus()
     page.keyboard.press("d")
     expect(page.locator("#duplicates")).to_contain_text("No near duplicates are left.")
