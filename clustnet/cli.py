@@ -17,25 +17,26 @@ DONE, FAILED, WRONG_INPUT = 0, 1, 2
 UNWRITABLE = {
     errno.ENOSPC: "The disk is full; make room.",
     errno.EDQUOT: "The disk is full; make room.",
-    errno.EFBIG: "A file would be larger than this account may write; raise the limit, as by 'ulimit -f unlimited'.",
-    errno.EROFS: "{} is on a disk that takes no files; make it writable.",
-    errno.EACCES: "{} may not be used by this account; change its rights.",
+    errno.EFBIG: "A file would be larger than this account may write; raise the limit, for example with "
+    "'ulimit -f unlimited'.",
+    errno.EROFS: "{} is on a read-only disk; make it writable.",
+    errno.EACCES: "This account may not access {}; change its permissions.",
 }
 
 # By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
-    "discover": ("training.commands.discover", "find the subtypes in folders of images, the whole way"),
-    "review": ("review.command", "look at the subtypes of a run, name and correct them"),
-    "grow": ("training.commands.grow", "learn a hierarchy of labels, one node after the other"),
+    "discover": ("training.commands.discover", "find the subtypes in your own images, in one command"),
+    "review": ("review.command", "view, name and correct the subtypes of a run"),
+    "grow": ("training.commands.grow", "learn a hierarchy of labels, one node at a time"),
     "train": ("training.commands.train", "train a recipe: images with coarse labels -> run"),
     "export": ("onnx_export.command", "turn a run into a bundle of ONNX graphs"),
     "predict": ("evaluation.commands.predict", "predict image files with a bundle"),
     "evaluate": ("evaluation.commands.evaluate", "score a bundle or a running service"),
-    "encoder": ("onnx_export.encoder_command", "make an encoder of a timm model or of a run"),
-    "probe": ("training.commands.probe", "read the classes off each layer of a run, by a linear classifier"),
+    "encoder": ("onnx_export.encoder_command", "make an encoder from a timm model or a run"),
+    "probe": ("training.commands.probe", "measure what a linear classifier reads from each layer of a run"),
     "visualize": ("training.commands.visualize", "draw what the filters and clusters of a run see"),
     "report": ("training.commands.report", "draw and score what runs have learnt"),
-    "clean": ("training.commands.clean", "remove what a run does not need any more"),
+    "clean": ("training.commands.clean", "remove files that a run no longer needs"),
     "sweep": ("training.commands.sweep", "train one recipe with several seeds or values"),
     "pack": ("clustnet.packing.command", "sign a bundle, and pack it as an image for a cluster"),
     "key": ("serving.keys.command", "make an API key for the service"),
@@ -89,7 +90,7 @@ def _run(command: str, arguments: list[str]) -> int:
         reason = _unwritable(error)
         if reason is None:
             raise
-        return _fail(f"{reason} What was finished before is whole.", FAILED)
+        return _fail(f"{reason} What was finished before is intact.", FAILED)
     return DONE
 
 
@@ -121,4 +122,4 @@ def _is_first(variable: str) -> bool:
 
 def _usage() -> str:
     listing = "\n".join(f"  {name:<11}{text}" for name, (_, text) in COMMANDS.items())
-    return f"usage: clustnet COMMAND [ARGUMENTS]\n\n{listing}\n\n'clustnet COMMAND --help' explains one."
+    return f"usage: clustnet COMMAND [ARGUMENTS]\n\n{listing}\n\n'clustnet COMMAND --help' describes a command."

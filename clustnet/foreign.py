@@ -17,6 +17,6 @@ def foreign(error: ModuleNotFoundError) -> str | None:
     if place == OURS / room:
         return None
     return (
-        f"Python finds {place} in the place of ClustNet's own package {room}; start from another folder, take that one "
+        f"Python finds {place} instead of ClustNet's own package {room}; start from another folder, take that one "
         "off PYTHONPATH, or rename it."
     )

@@ -29,13 +29,13 @@ def add_engine(parser: argparse.ArgumentParser, work: str) -> None:
         "--engine",
         choices=(LOCAL, RAY),
         default=LOCAL,
-        help=f"who {work}: this process, or Ray on all cores or the cluster of RAY_ADDRESS (default: local)",
+        help=f"what {work}: this process (local, the default), or Ray on all cores or on the cluster at RAY_ADDRESS",
     )
     parser.add_argument(
         "--workers",
         type=at_least_one,
         metavar="N",
-        help="with --engine ray: its processes (default: one for each CPU that Ray has)",
+        help="with --engine ray: the number of processes (default: one per CPU that Ray has)",
     )
 
 

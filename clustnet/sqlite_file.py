@@ -118,4 +118,4 @@ def check_kind(connection: sqlite3.Connection, path: Path, kind: int, new: bool 
     (found,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if found != kind and not (new and tables == 0):
-        raise UserError(f"{path} is another SQLite file than it should be; name another path, or move it away.")
+        raise UserError(f"{path} is a SQLite file of another kind; name another path, or move it away.")

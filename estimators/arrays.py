@@ -21,7 +21,7 @@ def holds_images(X: ArrayLike) -> bool:  # noqa: N803 - scikit-learn's name
         # Sparse rows would be an array of one object.
         return int(found.ndim if hasattr(found, "ndim") else np.asarray(found).ndim) > 2
     except ValueError:
-        raise UserError("X has parts of different lengths; bring all images to one size and stack them.") from None
+        raise UserError("X has parts of different lengths; resize all images to one size and stack them.") from None
 
 
 def checked_images(X: ArrayLike) -> Images:  # noqa: N803
@@ -37,7 +37,7 @@ def checked_images(X: ArrayLike) -> Images:  # noqa: N803
         )
     if images.dtype != np.uint8:
         raise UserError(
-            f"X has images of {images.dtype}, but must have uint8 from 0 to 255; convert them, as in "
+            f"X has images of {images.dtype}, but must have uint8 values from 0 to 255; convert them, as in "
             "(255 * X).astype('uint8') for numbers from 0 to 1."
         )
     return images

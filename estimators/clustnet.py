@@ -248,7 +248,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             return self._scratch.path / "run"
         run = Path(self.run).absolute()
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise UserError(f"The run {run} is there already; name an empty folder by ClustNet(run=FOLDER).")
+            raise UserError(f"The run {run} already exists; name an empty folder with ClustNet(run=FOLDER).")
         return run
 
     def _take(self, labels: Mapping[str, Any]) -> None:
@@ -273,7 +273,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
             numbers = self.model_.features or np.shape(X)[-1]
             kinds = "images", f"rows of {numbers} numbers"
             given, fitted = kinds if images else kinds[::-1]
-            raise UserError(f"X has {given}, but this ClustNet was fitted on {fitted}; give it what it was fitted on.")
+            raise UserError(f"X has {given}, but this ClustNet was fitted on {fitted}; pass data of the same kind.")
         if images:
             return self.model_(checked_images(X))
         return self.model_(validate_data(self, X, dtype=(np.float32, np.float64), reset=False))
@@ -282,7 +282,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         check_is_fitted(self, "_run")
         if self._run is None:
             raise UserError(
-                "This ClustNet was loaded from a bundle, which has no run to look at or to correct; fit one."
+                "This ClustNet was loaded from a bundle, which has no run to view or correct; fit a new one."
             )
         return self._run
 
@@ -333,7 +333,7 @@ def _named(y: NDArray[Any]) -> dict[str, Any]:
         )
     names = {str(label): label for label in distinct.tolist()}
     if len(names) < len(distinct):
-        raise UserError("Two coarse labels of y are written alike, as 1 and '1' are; give them different names.")
+        raise UserError("Two coarse labels of y look the same as text, as 1 and '1' do; give them different names.")
     return names
 
 
@@ -346,8 +346,8 @@ def _check_kept(found: Sequence[str], given: Iterable[str]) -> None:
     lost = [name for name in given if name not in found]
     if lost:
         raise UserError(
-            f"No image of the coarse label {lost[0]!r} can be used, as all are blank or equal images of another label; "
-            "correct y."
+            f"No image of the coarse label {lost[0]!r} can be used, because all are blank or identical to images of "
+            "another label; correct y."
         )
 
 

@@ -115,7 +115,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         given = self._fitted_array(X)
         if not isinstance(self.n_clusters, int | np.integer) or not 1 <= self.n_clusters <= len(given):
             wanted = f"a whole number from 1 to n_samples={len(given)}"
-            raise UserError(f"n_clusters={self.n_clusters!r}, but should be {wanted}.")
+            raise UserError(f"n_clusters={self.n_clusters!r}, but must be {wanted}.")
         self.recipe_ = self._recipe()
         images = self._images(given)
         if self.recipe_.uses_manifold:
@@ -190,13 +190,17 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         for key, value in (self.settings or {}).items():
             part, _, name = key.partition(".")
             if part not in PARTS:
-                raise UserError(f"settings has the key {key!r}, but should have PART.KEY, PART one of {PARTS}.")
+                raise UserError(
+                    f"settings has the key {key!r}, but must have the form PART.KEY, with PART one of {PARTS}."
+                )
             content.setdefault(part, {}).update({name: value} if name else value)
         recipe = validated(content, "DeepClustering")
         assert isinstance(recipe, DeepClusteringRecipe)  # noqa: S101 - by its method
         rows = not self.image_shape_ and not isinstance(self.architecture, str | Mapping)
         if rows and recipe.augmentation != Augmentation():
-            raise UserError("Views need images, but architecture is given by widths; name one that reads images.")
+            raise UserError(
+                "Views need images, but architecture is given by widths; name an architecture that reads images."
+            )
         model = recipe.model.model_copy(update={"experts": int(self.n_clusters)})
         return recipe.model_copy(update={"model": model})
 
@@ -269,7 +273,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         least, most = float(checked.min()), float(checked.max())
         if 0 < most - least <= LEAST_SPREAD * self.scale_ and self.n_features_in_ >= MIN_FEATURES:
             raise UserError(
-                f"X is on a scale from {least:g} to {most:g}, but the fitted rows were from {self.offset_:g} to "
+                f"X is on a scale from {least:g} to {most:g}, but the fitted rows ranged from {self.offset_:g} to "
                 f"{self.offset_ + self.scale_:g}; scale both alike."
             )
         return self._images(checked)

@@ -42,10 +42,7 @@ from training.models.mixture import GatedExperts
 from training.recipe.reading import validated
 
 IMAGES, EMBEDDINGS, LABELS = "images.parquet", "embeddings.npy", "labels.npy"
-GONE = (
-    "The run of this estimator was temporary and is gone; give ClustNet(run=FOLDER) a folder before fit, and it is "
-    "kept."
-)
+GONE = "The run of this estimator was temporary and is gone; give ClustNet(run=FOLDER) a folder before fit to keep it."
 # Images that are compressed together.
 BLOCK_IMAGES = 256
 

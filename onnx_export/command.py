@@ -40,14 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder that 'clustnet train' wrote")
     parser.add_argument("--out", type=Path, required=True, help="the bundle's folder, such as models/mnist")
-    parser.add_argument("--name", help="the model's name (default: that of the bundle's folder)")
+    parser.add_argument("--name", help="the model's name (default: the name of the bundle's folder)")
     parser.add_argument("--version", default="1", help="the model's version (default: 1)")
     parser.add_argument(
         "--epoch",
         type=_epoch,
         default="last",
         metavar="EPOCH",
-        help="the epoch whose checkpoint is taken: last, best by the label-free score, or a number (default: last)",
+        help="the epoch whose checkpoint is exported: last, best by the label-free score, or a number (default: last)",
     )
     parser.add_argument(
         "--no-examples",
@@ -60,5 +60,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _epoch(text: str) -> str:
     if text not in ("last", "best") and not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no epoch; give last, best or a number")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an epoch; give last, best or a number")
     return text

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
             "folder of a run."
         )
     if options.out is None:
-        raise UserError("A model of timm needs --out, the folder that its encoder is written to.")
+        raise UserError("A timm model needs --out, the folder to which its encoder is written.")
     check_writable(options.out.absolute().parent)
     # Here, so that --help does not load torch.
     try:
@@ -57,7 +57,7 @@ def _of_run(run: Path, options: argparse.Namespace) -> None:
     """Make the encoder of a run."""
     given = [name for name in ("weights", "size", "licence", "trained_on") if getattr(options, name) is not None]
     if given:
-        raise UserError(f"--{given[0].replace('_', '-')} is for a model of timm; leave it out for a run.")
+        raise UserError(f"--{given[0].replace('_', '-')} is for a timm model; leave it out for a run.")
     # Here, so that --help does not load torch.
     from onnx_export.run_encoder import export_encoder
 
@@ -75,17 +75,19 @@ def _describe(out: Path, spec: EncoderSpec) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet encoder",
-        description="Make an encoder of a model or of a run: a folder with encoder.onnx and encoder.json.",
-        epilog="Scores on data that the weights were trained with are too good; say so beside them.",
+        description="Make an encoder from a timm model or a run: a folder with encoder.onnx and encoder.json.",
+        epilog="Scores on data that the weights were trained on are too high; say so where you report them.",
     )
     parser.add_argument(
-        "model", metavar="timm:NAME|RUN", help="a model of timm, as in timm:vit_small_patch14_dinov2, or a finished run"
+        "model", metavar="timm:NAME|RUN", help="a timm model, as in timm:vit_small_patch14_dinov2, or a finished run"
     )
     parser.add_argument("--out", type=Path, help="the encoder's folder (default for a run: RUN/encoder)")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="its weights (default: timm downloads them)")
     parser.add_argument(
-        "--size", type=int, metavar="PIXELS", help="of both sides (default: what the model is made for)"
+        "--weights", type=Path, metavar="FILE", help="a file with its weights (default: timm downloads them)"
     )
-    parser.add_argument("--licence", help="of the weights (default: what timm says)")
-    parser.add_argument("--trained-on", help="the data and labels that the weights were trained with")
+    parser.add_argument(
+        "--size", type=int, metavar="PIXELS", help="pixels of both sides (default: the size that the model is made for)"
+    )
+    parser.add_argument("--licence", help="licence of the weights (default: what timm says)")
+    parser.add_argument("--trained-on", help="the data and labels that the weights were trained on")
     return parser

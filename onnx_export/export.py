@@ -85,7 +85,7 @@ def export(
     _check_options(out, name, version)
     if is_grown(run):
         if epoch != "last":
-            raise UserError("A run of 'clustnet grow' keeps the last state of each module alone; leave out --epoch.")
+            raise UserError("A run of 'clustnet grow' keeps only the last state of each module; leave out --epoch.")
         return Exported(*export_tree(run, out, name, version))
     return write_bundle(Trained.of(run, epoch), out, name, version, examples)
 

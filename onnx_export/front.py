@@ -146,7 +146,7 @@ def _merge_opsets(whole: onnx.ModelProto, parts: Sequence[onnx.ModelProto]) -> N
         for opset in part.opset_import:
             if versions.setdefault(opset.domain, opset.version) != opset.version:
                 raise UserError(
-                    f"The encoders need different versions of the operators {opset.domain}; take one alone."
+                    f"The encoders need different versions of the operators {opset.domain}; use only one of them."
                 )
     del whole.opset_import[:]
     whole.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())

@@ -90,7 +90,7 @@ def _load_embedded(recipe: BaseRecipe, choice: EncoderChoice, folder: RunFolder)
     spec, found = folder.spec(), embedded.encoder.spec
     if isinstance(spec, EmbeddingMixtureSpec) and spec.sha256 not in (None, found.sha256):
         raise UserError(
-            f"{folder.path} was trained with another encoder of the name {choice.name!r}; put that one back, or train "
+            f"{folder.path} was trained with a different encoder called {choice.name!r}; restore that one, or train "
             "again."
         )
     train = load_split(recipe.data, "train", embedded.images)

@@ -66,8 +66,8 @@ def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> st
     )
     if manifest.class_map.kind == "cells":
         class_map = (
-            "There are no reference images, so each cell in use is a subtype of its own: a cell that at least 1 % of "
-            "the training images of its coarse label go to. Those of a coarse label are numbered by their number of "
+            "There are no reference images, so each cell in use is a subtype of its own: a cell to which at least 1 % "
+            "of the training images of its coarse label go. The subtypes of a coarse label are numbered by their "
             "training images, the largest first. This run used no fine label."
         )
         if any(subtype.named for subtype in manifest.subtypes):
@@ -105,15 +105,15 @@ def _encoder(manifest: Manifest) -> str:
 
 def leakage(trained_on: str) -> str:
     """Return the end of a sentence about an encoder: what it was trained on, and what follows from that."""
-    return f"was trained on: {trained_on}. Scores on such data are too good, as the encoder has seen them."
+    return f"was trained on: {trained_on}. Scores on such data are too high, as the encoder has seen them."
 
 
 def _calibration(manifest: Manifest) -> str:
     calibration = manifest.calibration
     if calibration.images == 0:
-        return "The class probabilities have the temperature 1, as there are no coarse labels to fit it on."
+        return "The class probabilities have temperature 1, as there are no coarse labels on which to fit it."
     return (
-        f"The class probabilities have the temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
+        f"The class probabilities have temperature {calibration.temperature:.3f}, fitted on the coarse labels of "
         f"{calibration.images:,} images of {calibration.data}."
     )
 

@@ -127,7 +127,7 @@ def _check_labels(train: LabelledImages, found: Sequence[str]) -> None:
     missing = [label for label in train.coarse_labels if label not in found]
     if missing:
         raise UserError(
-            f"After the review no subtype of the coarse label {missing[0]!r} is left that the model knows; train it "
+            f"After the review no subtype of the coarse label {missing[0]!r} is known to the model; train it "
             "again with 'clustnet discover --resume RUN --out NEW', or undo in 'clustnet review RUN'."
         )
 
@@ -140,6 +140,6 @@ def _notes(reviewed: Reviewed, kept: Sequence[int]) -> list[str]:
     images = int((~np.isin(reviewed.of, [*kept, -1])).sum())
     counted = f"{images:,} training image{'s' if images > 1 else ''}"
     return [
-        f"the model does not tell apart yet: {', '.join(lost)} ({counted}); teach it with "
+        f"the model cannot yet tell apart: {', '.join(lost)} ({counted}); teach it with "
         "'clustnet discover --resume RUN --out NEW'"
     ]

@@ -56,7 +56,7 @@ def make_encoder(
         weights: a file with the model's weights; None lets timm download those that it knows.
         size: height and width of the images, in pixels; by default what the model was made for.
         licence: of the weights; by default what timm says of those that it downloads.
-        trained_on: the data and labels that the weights were trained with.
+        trained_on: the data and labels that the weights were trained on.
 
     Raises:
         UserError: timm has no such model, its weights cannot be had or do not fit, or ``out`` is no encoder.
@@ -116,7 +116,7 @@ def _resize(network: Any, name: str, size: int) -> None:
     if hasattr(network, "set_input_size"):
         network.set_input_size(img_size=(size, size))
     elif network.pretrained_cfg.get("fixed_input_size"):
-        raise UserError(f"The model {name} reads one size of images alone; leave out --size.")
+        raise UserError(f"The model {name} reads only one image size; leave out --size.")
     network.pretrained_cfg = {**network.pretrained_cfg, "input_size": (3, size, size)}
 
 
@@ -127,7 +127,7 @@ def _downloaded(name: str) -> Any:
     except Exception as error:  # noqa: BLE001 - of timm, its hub and the network, a dozen types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"timm cannot get the weights of {name} ({reason}); name a file of them by --weights."
+            f"timm cannot get the weights of {name} ({reason}); name a file with them by --weights."
         ) from None
 
 
@@ -143,7 +143,7 @@ def _load(network: Any, name: str, path: Path) -> None:
         state = load_state_dict(str(path), device="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - torch and safetensors raise a dozen types
         reason = str(error).splitlines()[0]
-        raise UserError(f"The weights {path} cannot be read ({reason}); name a state dict without code.") from None
+        raise UserError(f"The weights {path} cannot be read ({reason}); name a file with a plain state dict.") from None
     classifiers = network.pretrained_cfg.get("classifier") or ()
     prefixes = tuple(f"{prefix}." for prefix in ((classifiers,) if isinstance(classifiers, str) else classifiers))
     kept = {key: value for key, value in state.items() if not (prefixes and key.startswith(prefixes))}
@@ -155,6 +155,6 @@ def _load(network: Any, name: str, path: Path) -> None:
     ]
     if wrong:
         raise UserError(
-            f"The weights {path} are not those of {name}: {len(wrong)} tensors do not fit, the first is {wrong[0]}."
+            f"The weights {path} do not belong to {name}: {len(wrong)} tensors do not fit, the first being {wrong[0]}."
         )
     network.load_state_dict(kept)

@@ -132,7 +132,7 @@ def _opened(run: GrowRun) -> Source:
         return Source(run, items, images, network, None)
     if images.spec.sha256 != network.spec.sha256:
         raise UserError(
-            f"{run.path} was trained with another encoder of the name {choice.network.encoder!r}; put that one back, "
+            f"{run.path} was trained with a different encoder called {choice.network.encoder!r}; restore that one, "
             "or train again."
         )
     # Graphs are compared on the CPU.

@@ -21,7 +21,7 @@ def tree_card(manifest: Manifest, recipe: GrowRecipe, parity: float) -> str:
         )
     return f"""# {manifest.name}, version {manifest.version}
 
-A tree of modules that walks from {" or ".join(manifest.coarse_labels)} to one of {len(manifest.subtypes)} classes: \
+A tree of modules that leads from {" or ".join(manifest.coarse_labels)} to one of {len(manifest.subtypes)} classes: \
 {", ".join(manifest.class_names)}. At each node it goes on to the most probable child, and the answer's `path` has \
 each label on the way with its probability.
 
@@ -47,8 +47,8 @@ One run, on the {manifest.scores[0].images:,} images of the {manifest.scores[0].
 
 ## Limits
 
-`mixture.onnx` computes all modules, `conditional.onnx` those on the way alone. Their `path`, coarse labels and guess \
-are the same, but below a label that it did not walk through the latter shares the probability equally. Probabilities \
+`mixture.onnx` computes all modules, `conditional.onnx` only those on the way. Their `path`, coarse labels and guess \
+are the same, but below labels off that way the latter splits the probability equally. Probabilities \
 are not calibrated. It answers for any image, and `abstain` marks only some of those that it was not made for. The \
 graphs agree with the trained model within {parity:.1e}.
 """

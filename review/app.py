@@ -111,7 +111,7 @@ class Page:
         try:
             content = await run_in_threadpool(self.run.pictures.jpeg, place, side)
         except OSError:
-            raise HTTPException(404, "The file cannot be read any more.") from None
+            raise HTTPException(404, "The file can no longer be read.") from None
         return Response(content, media_type="image/jpeg", headers=KEEP_PICTURES)
 
     async def do(self, request: Request) -> Response:

@@ -21,11 +21,11 @@ FORMS = {
 }
 MARKS = {
     "wrong-label": "the image is not of its coarse label",
-    "right-label": "it is, so it is no suspect",
+    "right-label": "the image is of its coarse label, so it is not a suspect",
     "outlier": "the image belongs to no subtype",
-    "no-outlier": "it belongs to its subtype",
-    "duplicate": "the image nearly equals another one and is left out",
-    "no-duplicate": "it is an image of its own",
+    "no-outlier": "the image belongs to its subtype",
+    "duplicate": "the image is nearly identical to another one and is left out",
+    "no-duplicate": "the image is not a duplicate",
 }
 NUMBER = re.compile("[0-9]{1,4}")
 
@@ -121,21 +121,24 @@ class _Verb(argparse.Action):
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet review",
-        description="Look at the subtypes of a run on a local page, name them and correct them; or do it by commands.",
-        epilog="All is kept in RUN/review.jsonl. 'clustnet export RUN --out BUNDLE' takes names and corrections.",
+        description="View, name and correct the subtypes of a run on a local page, or with the options below.",
+        epilog="Everything is kept in RUN/review.jsonl. 'clustnet export RUN --out BUNDLE' applies the "
+        "names and corrections.",
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="a run of 'clustnet discover' or 'clustnet train'")
-    page = parser.add_argument_group("the page, where no verb is given")
-    page.add_argument("--host", default="127.0.0.1", help="where it listens (default: 127.0.0.1, this machine alone)")
-    page.add_argument("--port", type=int, default=0, help="its port (default: any that is free)")
-    verbs = parser.add_argument_group("verbs, done in their order")
+    page = parser.add_argument_group("the page, which opens if no verb is given")
+    page.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
+    page.add_argument("--port", type=int, default=0, help="port to listen on (default: any free port)")
+    verbs = parser.add_argument_group("verbs, carried out in the given order")
     for verb, form in FORMS.items():
         verbs.add_argument(f"--{verb}", action=_Verb, dest="verbs", metavar="WHAT", help=f"as in {form!r}")
     for mark in MARKS:
         verbs.add_argument(f"--{mark}", action=_Verb, dest="verbs", metavar="FILE", help=MARKS[mark])
-    verbs.add_argument("--undo", action=_Verb, dest="verbs", nargs=0, help="undo the last action that holds")
-    verbs.add_argument("--redo", action=_Verb, dest="verbs", nargs=0, help="do the last undone action again")
+    verbs.add_argument("--undo", action=_Verb, dest="verbs", nargs=0, help="undo the last action in force")
+    verbs.add_argument("--redo", action=_Verb, dest="verbs", nargs=0, help="redo the last undone action")
     parser.add_argument("--list", action="store_true", help="print the subtypes")
     formats = ", ".join(FORMATS)
     parser.add_argument("--write", nargs=2, metavar=("FORMAT", "DIR"), help=f"write the images' subtypes: {formats}")

@@ -19,7 +19,7 @@ from training.discover.subtypes import SUBTYPES, Row, read_subtypes
 
 KEPT = ".review"
 SPACE = "space.npy"
-NOT_FINISHED = "{} is not finished; run 'clustnet discover' to its end, with the same arguments, and review it then."
+NOT_FINISHED = "{} is not finished; run 'clustnet discover' with the same arguments to the end, then review it."
 
 Floats = NDArray[np.float32]
 
@@ -69,7 +69,7 @@ def open_run(path: Path) -> Run:
 def _discovered(path: Path) -> Run:
     rows, images = read_subtypes(path / SUBTYPES), Collection.of(path)
     if len(rows) != len(images.images):
-        raise UserError(f"{path / SUBTYPES} and {path / 'files.csv'} do not fit; run 'clustnet discover' again.")
+        raise UserError(f"{path / SUBTYPES} and {path / 'files.csv'} do not match; run 'clustnet discover' again.")
     pictures = FilePictures(images.files, path / KEPT / "small") if (path / "thumbnails.npy").is_file() else None
     return Run(path, rows, found_in(rows), images.space, pictures)
 

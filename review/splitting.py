@@ -27,7 +27,7 @@ def split(review: Review, space: Floats, subtype: str, parts: int) -> Split:
     """
     coarse, members = review.subtype(subtype).coarse, review.members(subtype)
     if not 2 <= parts <= MOST_PARTS:
-        raise UserError(f"A subtype is split in 2 to {MOST_PARTS} parts, not in {parts}.")
+        raise UserError(f"A subtype can be split into 2 to {MOST_PARTS} parts, not into {parts}.")
     if len(members) < 2 * parts:
         raise UserError(f"{subtype} has {len(members)} images, too few for {parts} parts.")
     part = divided(space[members], parts)
@@ -54,7 +54,7 @@ def divided(rows: Floats, parts: int) -> NDArray[np.int64]:
     from training.discover.clustering import largest_first
 
     if len(np.unique(rows, axis=0)) < parts:
-        raise UserError(f"The images are too much alike to be divided in {parts} parts.")
+        raise UserError(f"The images are too similar to be divided into {parts} parts.")
     coordinates = manifold(rows, NEIGHBOURS, seed=0) if len(rows) >= NEIGHBOURS + LEAST_MORE else rows
     found = KMeans(parts, n_init=STARTS, random_state=0).fit_predict(coordinates)
     return largest_first(np.unique(found, return_inverse=True)[1].astype(np.int64))

@@ -32,7 +32,7 @@ def write(kind: str, folder: Path, run: Run, review: Review) -> str:
     if kind not in FORMATS:
         raise UserError(f"--write has no format {kind!r}; choose one of {', '.join(FORMATS)}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there and not empty; name another folder.")
+        raise UserError(f"{folder} already exists and is not empty; name another folder.")
     check_writable(folder.absolute().parent, "--write FORMAT DIR")
     if run.pictures is None and kind != "csv":
         raise UserError(f"{run.path} has embeddings without images, so only --write csv is possible.")

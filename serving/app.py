@@ -87,7 +87,7 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
 
     Args:
         settings: the bundles, the device and the limits.
-        more: what answers endpoints beside this module's, such as those of a server that runs the application.
+        more: handlers of further endpoints, such as those of a server that runs the application.
 
     Raises:
         UserError: a bundle, the feedback file or a variable of tracing cannot be used.
@@ -106,7 +106,7 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """Return what a request passes, from the outside to the inside."""
+    """Return the middleware that a request passes, from the outermost to the innermost."""
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     needs = partial(needed_scope, metrics_open=settings.metrics_open)
     return [
@@ -153,14 +153,18 @@ class Answers:
 
 
 def _check_headers(scope: Scope) -> None:
-    """Refuse what parsers let pass."""
+    """Refuse faulty requests that the parsers let pass."""
     fields = scope["headers"]
     if len(scope["raw_path"]) + sum(len(name) + len(value) for name, value in fields) > MAX_HEADER_BYTES:
-        raise Refusal(431, "wrong_headers", "The request's headers are over 64 KiB; send fewer or shorter ones.")
+        raise Refusal(431, "wrong_headers", "The request's headers are over 64 KiB; send fewer or shorter headers.")
     hosts = sum(name == HOST_FIELD for name, _ in fields)
     # HTTP/1.0 may have none.
     if hosts > 1 or (not hosts and scope["http_version"] == "1.1"):
-        raise Refusal(400, "wrong_headers", "The request has no Host or several; send one, the name of this service.")
+        raise Refusal(
+            400,
+            "wrong_headers",
+            "The request has no Host header or several; send exactly one, with the name of this service.",
+        )
 
 
 def _new_state(settings: Settings, answered: Collection[Endpoint]) -> State:
@@ -189,7 +193,7 @@ def _new_state(settings: Settings, answered: Collection[Endpoint]) -> State:
 
 @asynccontextmanager
 async def _running(app: Starlette) -> AsyncIterator[dict[str, Any]]:
-    """Do what goes on beside the requests, as long as the application runs."""
+    """Run the background tasks as long as the application runs."""
     state: State = app.state.service
     jobs = [DEFERRED.run(), state.watch.run(), state.models.run()]
     if state.feedback:

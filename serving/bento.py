@@ -1,4 +1,4 @@
-"""The service that ``bentoml serve`` finds, and all that knows BentoML.
+"""The service that ``bentoml serve`` finds, and all code that knows about BentoML.
 
 BentoML starts the workers, and describes ``/predict`` and ``/predict_image`` to its clients; ``serving.app`` answers.
 """
@@ -83,7 +83,7 @@ class Served(bentoml.Service):  # type: ignore[misc] # BentoML loads it lazily, 
         return app
 
     async def _show_schema(self, _: Request) -> Response:
-        """Answer what BentoML's clients read."""
+        """Answer with the description that BentoML's clients read."""
         return JSONResponse(self.schema())
 
 

@@ -1,4 +1,4 @@
-"""The gate: of the requests a few compute, a bounded number waits, bounded bytes are held, and the rest gets 503."""
+"""The gate: a few requests compute, a bounded number waits with bounded bytes, and the rest get 503."""
 
 import asyncio
 from collections import Counter, deque
@@ -19,18 +19,18 @@ GATE, ORIGINS = "gate", "origins"
 
 @dataclass(frozen=True)
 class Limits:
-    """What a worker takes on at the same time.
+    """The limits on what a worker handles at the same time.
 
     Args:
         running: requests that compute; two, so that one computes while another waits for its thread.
         per_round: turns in a round of the event loop; connections are read and written only between rounds.
-        waiting: requests that wait; single images wait a quarter of a second in so long a queue.
-        waiting_bytes: of the bodies of those that wait; one alone may wait with any.
-        compressed_bytes: the least that a compressed body counts, since it may hold far more than its length.
-        reading_bytes: of the bodies that are being read; one alone may have any.
-        address_bytes: of it, for the clients of one address, so that none can shut out all others.
-        body_seconds: for a body to arrive; less than the service's deadline, so that a slow client's status is 408.
-        gone_seconds: of waiting, after which a client may have gone away.
+        waiting: requests that wait; in a full queue a single image waits a quarter of a second.
+        waiting_bytes: bytes of the bodies of waiting requests; a single waiting request may have any size.
+        compressed_bytes: the fewest bytes that a compressed body counts as, since it may unpack to far more.
+        reading_bytes: bytes of the bodies that are being read; a single body may have any size.
+        address_bytes: the part of these that clients of one address may take, so that none can shut out the others.
+        body_seconds: time for a body to arrive; shorter than the deadline, so that a slow client gets 408.
+        gone_seconds: time of waiting after which a client may have disconnected.
     """
 
     running: int = 2
@@ -50,7 +50,7 @@ class Limits:
 
 
 class Gate:
-    """Bounds what the requests of one event loop take; turns go in the order of the requests.
+    """Bounds the resources of one event loop's requests; turns are taken in the order of the requests.
 
     Args:
         limits: the bounds.
@@ -81,8 +81,8 @@ class Gate:
         self._begin_round()
 
     def refusal(self) -> Refusal:
-        """Return the refusal of a request that is one too many."""
-        return overloaded(f"{len(self._waiting)} requests wait already")
+        """Return the refusal of a request beyond the limit."""
+        return overloaded(f"{len(self._waiting)} requests are already waiting")
 
     async def body(self, request: Request, max_bytes: int) -> bytes:
         """Return a request's whole body.
@@ -90,7 +90,7 @@ class Gate:
         Raises:
             Refusal: 408 for one that takes too long, 413 for one over ``max_bytes``, as soon as that is known, 503
                 where all bodies together are too large.
-            ClientDisconnect: the client has gone away.
+            ClientDisconnect: the client has disconnected.
         """
         length = header(request.scope["headers"], CONTENT_LENGTH) or ""
         # 20 digits are over any limit.
@@ -120,11 +120,11 @@ class Gate:
 
     @asynccontextmanager
     async def turn(self, request: Request, body: bytes) -> AsyncIterator[None]:
-        """Let the block compute when it is its turn.
+        """Wait for the request's turn, and let the block compute.
 
         Raises:
             Refusal: 503, at once, if too many wait already.
-            ClientDisconnect: the client has gone away meanwhile.
+            ClientDisconnect: the client has disconnected meanwhile.
         """
         IN_FLIGHT.inc()
         try:
@@ -220,7 +220,7 @@ class Gate:
             self._freed.set()
 
     def _excess(self, address: str, size: int, more: int = 0) -> str:
-        """Return what is too much, with ``more`` bytes, of a body of ``size`` bytes; empty where nothing is."""
+        """Return which limit ``more`` bytes of a body of ``size`` bytes would exceed; empty where none."""
         # A look does not make an entry.
         mine = self._by_address.get(address, 0) + more
         if mine > max(self.limits.address_bytes, size):

@@ -1,4 +1,4 @@
-"""The names of headers and of what the ASGI scope holds of a request, and the request's id."""
+"""The names of headers and of entries in a request's ASGI scope, and the request's id."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Processes: whether one lives, and an end with its parent."""
+"""Processes: whether one is alive, and how one ends with its parent."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ SET_SIGNAL_OF_PARENTS_END = 1
 
 
 def end_with_parent() -> None:
-    """Make this process end, as by SIGTERM, when its parent ends in whatever way; only Linux can.
+    """Make this process end, as by SIGTERM, when its parent ends in any way; only Linux supports this.
 
     Otherwise the worker of a parent that is killed would keep the port, and a trial might go on for ever.
     """

@@ -18,14 +18,15 @@ MAX_QUOTE_CHARACTERS = 40
 MAX_METHOD_CHARACTERS = 20
 
 ERRORS = {
-    400: "The request is not HTTP, or its body is not JSON or no form.",
+    400: "The request is not HTTP, or its body is neither JSON nor a form.",
     408: "The request took too long to arrive.",
     413: "The body is too large.",
-    415: "The body has another content type.",
+    415: "The body has an unsupported content type.",
     422: "The content is wrong; the reason names the image and the fault.",
     431: "The headers are too large.",
     500: "The service has failed; its log says why.",
-    503: "The service is not ready or is stopping, or too many requests wait; Retry-After says when to repeat it.",
+    503: "The service is not ready or is stopping, or too many requests are waiting; Retry-After says "
+    "when to try again.",
     504: "The service took too long.",
 }
 
@@ -89,7 +90,7 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
 
 
 def overloaded(why: str) -> Refusal:
-    """Return the refusal of a request that is one too many."""
+    """Return the refusal of a request beyond the limit."""
     return Refusal(503, "overloaded", f"{why}; try again in {RETRY_SECONDS} second.", {RETRY_AFTER: str(RETRY_SECONDS)})
 
 
@@ -112,7 +113,7 @@ def quote(value: Any) -> str:
 
 def unknown_path(path: str) -> Refusal:
     """Return the refusal of a path that the service does not have."""
-    return Refusal(404, "unknown_path", f"{quote(path)} is none of this service's paths; see /docs.json.")
+    return Refusal(404, "unknown_path", f"{quote(path)} is not a path of this service; see /docs.json.")
 
 
 def wrong_method(path: str, method: str, allowed: Collection[str]) -> Refusal:

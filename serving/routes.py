@@ -21,10 +21,10 @@ class Endpoint:
 
     Args:
         path: ``{name}`` stands for one segment.
-        methods: those that it takes.
+        methods: the HTTP methods that the path takes.
         scope: the scope that an API key needs for it, None where no key is needed.
         metric: the label of its requests in the metrics.
-        computes: whether its requests take more than a look-up, so that they wait for their turn.
+        computes: whether its requests need more than a look-up and therefore wait for their turn.
         rpc: whether it is a method of gRPC, which HTTP/1 does not reach.
     """
 

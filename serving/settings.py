@@ -53,10 +53,10 @@ class Settings(BaseSettings):
         grpc_host: the address that gRPC listens on; other machines reach it only if told so, as with 0.0.0.0.
         threads: onnxruntime threads a worker; 1 is fastest on a few cores.
         experts: ``chosen`` runs for each image only the expert that decides, which needs bundles of hard routing.
-        max_body_bytes: the largest request body that is read, and that a packed one may unpack to.
+        max_body_bytes: the largest request body that is read, and the largest size of a compressed one when unpacked.
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service needs none.
-        verify_key: the public key in PEM with which each bundle must be signed; without one no signature is looked at.
+        verify_key: the public key in PEM with which each bundle must be signed; without one, none is checked.
         metrics_open: whether ``/metrics`` needs no key, where there are keys.
         cors_origins: the origins whose pages may use this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.

@@ -118,7 +118,7 @@ def test_test_images_without_classes_are_not_scored(
     assert "evaluation.json" not in manifest["files"]
     words = ["--data", f"folder:{folder}", "--out", str(recipe.parent / "report")]
     assert main(["evaluate", "--bundle", str(recipe.parent / "bundle"), *words]) == 0
-    assert "because the true class of no image is known" in capsys.readouterr().out
+    assert "because no image has a known true class" in capsys.readouterr().out
     scores = json.loads((recipe.parent / "report" / "scores.json").read_text())["scores"]
     assert not {"class_accuracy", "nmi", "coarse_accuracy"} & scores.keys()
 
@@ -139,7 +139,7 @@ def test_a_bad_reference_folder_is_refused_first(
         (["--data.coarse", "{a: [0], b: [1, 2]}"], "data.coarse names the class 2, but the classes are left, right"),
         (
             ["--reference.per_class", "3"],
-            "reference.per_class is set, but has no use with a folder that has reference/",
+            "reference.per_class is set, but has no effect with a folder that has reference/",
         ),
         (["--data.size", "[0, 28]"], "data.size.0 is 0, but"),
         (["--model.experts", "auto", "--restarts", "2"], "model.experts is auto, but that works with one restart"),

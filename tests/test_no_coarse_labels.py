@@ -71,5 +71,5 @@ def test_the_report_leaves_out_coarse_scores(bundle: Path, tmp_path: Path) -> No
 
 
 def test_clustnet_alone_learns_nothing_from_one_label() -> None:
-    with pytest.raises(UserError, match=r"one coarse label alone, 'all', from which the experts cannot learn"):
+    with pytest.raises(UserError, match=r"only one coarse label, 'all', from which the experts cannot learn"):
         tiny_recipe({"data.coarse": None})

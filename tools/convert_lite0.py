@@ -64,7 +64,7 @@ def loaded(content: bytes) -> dict[str, Tensor]:
     """Return the state dict in the package's file of weights.
 
     Raises:
-        UserError: it does not have its SHA-256.
+        UserError: it does not match its SHA-256.
     """
     if hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256:
         raise UserError(f"The weights do not have their SHA-256; download {PACKAGE} again.")

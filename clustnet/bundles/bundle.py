@@ -268,7 +268,7 @@ class Manifest(Strict):
         """Raise unless names are distinct and every coarse label has a subtype."""
         for kind, names in (("coarse_labels", self.coarse_labels), ("subtypes", self.class_names)):
             if len(set(names)) != len(names):
-                raise ValueError(f"{kind} has a name twice")
+                raise ValueError(f"{kind} lists a name twice")
         if {subtype.coarse_label for subtype in self.subtypes} != set(self.coarse_labels):
             raise ValueError("every subtype needs one of the coarse_labels, and every coarse label a subtype")
 
@@ -288,12 +288,12 @@ class Manifest(Strict):
         if self.tree is None:
             return
         if any(label.parent >= place for place, label in enumerate(self.tree)):
-            raise ValueError("tree has a label that stands before its parent")
+            raise ValueError("tree has a label that comes before its parent")
         above = {label.parent for label in self.tree}
         leaves = [label.name for place, label in enumerate(self.tree) if place not in above]
         highest = tuple(label.name for label in self.tree if label.parent == -1)
         if highest != self.coarse_labels or sorted(leaves) != sorted(self.class_names):
-            raise ValueError("the highest labels of the tree must be the coarse_labels, and its leaves the subtypes")
+            raise ValueError("the top labels of the tree must be the coarse_labels, and its leaves the subtypes")
         if self.experts != len(leaves):
             raise ValueError("experts must be the number of leaves of the tree")
 
@@ -416,7 +416,7 @@ def _check_hash(folder: Path, name: str, expected: str) -> None:
     if not path.is_file():
         raise UserError(f"The bundle {folder} lacks {name}, which its manifest lists; copy or export it again.")
     if sha256_of(path) != expected:
-        raise UserError(f"The bundle {folder} is damaged: {name} does not have its SHA-256; copy or export it again.")
+        raise UserError(f"The bundle {folder} is damaged: {name} does not match its SHA-256; copy or export it again.")
 
 
 def _check_weights(folder: Path, graph: str, files: Container[str]) -> None:
@@ -424,7 +424,7 @@ def _check_weights(folder: Path, graph: str, files: Container[str]) -> None:
     for location in _locations((folder / graph).read_bytes()):
         if posixpath.normpath(posixpath.join(posixpath.dirname(graph), location)) not in files:
             raise UserError(
-                f"The bundle {folder} is not whole: {graph} reads weights from {location!r}, which the manifest does "
+                f"The bundle {folder} is incomplete: {graph} reads weights from {location!r}, which the manifest does "
                 "not list; export it again."
             )
 

@@ -87,7 +87,7 @@ def _used(content: bytes, use: Callable[[Image.Image], T]) -> T:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(
-            "image_too_large", f"The image has over {MAX_SIDE_PIXELS} pixels a side; make it smaller."
+            "image_too_large", f"The image has more than {MAX_SIDE_PIXELS} pixels on a side; make it smaller."
         ) from None
     except UnidentifiedImageError:
         raise ImageError("not_an_image", "The file is not a PNG, JPEG, WebP or BMP image; send one of these.") from None
@@ -113,7 +113,8 @@ def _check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE_PIXELS:
         raise ImageError(
             "image_too_large",
-            f"The image has {width}x{height} pixels, but at most {MAX_SIDE_PIXELS} a side are read; make it smaller.",
+            f"The image has {width}x{height} pixels, but at most {MAX_SIDE_PIXELS} on a side are "
+            "read; make it smaller.",
         )
 
 

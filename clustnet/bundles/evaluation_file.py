@@ -25,7 +25,7 @@ class BudgetPoint(Strict):
 
 
 class BudgetCurve(Strict):
-    """What labelled images buy: the class map refitted on ``draws`` draws of ``data`` for each point."""
+    """What labelled images are worth: the class map refitted on ``draws`` draws of ``data`` for each point."""
 
     data: str
     draws: Annotated[int, Field(ge=1)]

@@ -32,7 +32,7 @@ def excess_of(content: bytes) -> str | None:
     if content.startswith(JPEG_START):
         return _jpeg_excess(content)
     if content.startswith(BMP_START) and content[COMPRESSION] in RUN_LENGTHS and len(content) > MAX_RUN_BYTES:
-        return f"The BMP of run lengths is larger than {MAX_RUN_BYTES >> 20} MiB; save it as PNG."
+        return f"The run-length encoded BMP is larger than {MAX_RUN_BYTES >> 20} MiB; save it as PNG."
     return None
 
 

@@ -96,4 +96,4 @@ def parse(content: Any) -> AnyAction:
     try:
         return ACTION.validate_python(content)
     except ValidationError as error:
-        raise UserError(f"This is no action of a review: {first_fault(error)}.") from None
+        raise UserError(f"This is not a review action: {first_fault(error)}.") from None

@@ -20,7 +20,7 @@ from clustnet.errors import UserError
 from clustnet.files import write_text
 
 LOG, LOCK = "review.jsonl", ".review.lock"
-STALE = "Somebody else changed this review meanwhile, so nothing was done; look at it as it is now and try again."
+STALE = "Somebody else changed this review in the meantime, so nothing was done; reload it and try again."
 
 # Is called with actions, raises where one cannot be done, and returns what takes them over once they are on the disk.
 Prepare = Callable[[Sequence[AnyAction]], Callable[[], None]]
@@ -133,7 +133,7 @@ class Log:
         try:
             content = json.loads(line)
             if content.pop("serial") != serial:
-                raise ValueError("its serial number is not the next")
+                raise ValueError("its serial number is out of order")
             content.pop("at")
             return ACTION.validate_python(content)
         except (ValueError, KeyError, TypeError, AttributeError, ValidationError):
@@ -187,7 +187,7 @@ def _header(line: bytes, path: Path) -> str:
     try:
         return str(json.loads(line)["found"])
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is not the record of a review; move it away to begin one.") from None
+        raise UserError(f"{path} is not the record of a review; move it away to start one.") from None
 
 
 def _write_all(handle: int, content: bytes) -> None:

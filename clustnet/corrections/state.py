@@ -145,7 +145,7 @@ class Review:
             raise UserError(f"The name {name!r} looks like the id of a subtype; choose another name.")
         taken = next((other for other in self.subtypes.values() if other.name == name != "" and other != subtype), None)
         if taken is not None and taken.id != subtype.id:
-            raise UserError(f"The name {name!r} is that of {taken.id}; choose another name, or merge the two.")
+            raise UserError(f"The name {name!r} already belongs to {taken.id}; choose another name, or merge the two.")
         self.subtypes[subtype.id] = subtype._replace(name="" if name == subtype.id else name)
 
     def _merge(self, action: Merge) -> None:
@@ -155,7 +155,7 @@ class Review:
         for other in others:
             if other.coarse != first.coarse:
                 raise UserError(
-                    f"{first.id} and {other.id} are of different coarse labels, so they cannot be merged; move images "
+                    f"{first.id} and {other.id} have different coarse labels, so they cannot be merged; move images "
                     "to change their label."
                 )
         for other in others:
@@ -177,9 +177,9 @@ class Review:
         parts = {name: self.places(files) for name, files in action.parts.items()}
         moved = np.concatenate(list(parts.values()))
         if len(np.unique(moved)) < len(moved) or not (self.of[moved] == subtype.id).all():
-            raise UserError(f"The parts of {subtype.id} must hold images of it, each in one part.")
+            raise UserError(f"The parts of {subtype.id} must hold its own images, each in exactly one part.")
         if len(moved) == self._sizes[subtype.id]:
-            raise UserError(f"A split leaves images in {subtype.id}; to rename all of them, use rename.")
+            raise UserError(f"A split must leave images in {subtype.id}; to rename all of them, use rename.")
         for name, places in parts.items():
             self._make(name, subtype.coarse)
             self._put(places, name)
@@ -228,7 +228,9 @@ class Review:
             UserError: there is none.
         """
         if name not in self.subtypes:
-            raise UserError(f"There is no subtype {name!r}; there are {', '.join(one.id for one in self.ordered())}.")
+            raise UserError(
+                f"There is no subtype {name!r}; the subtypes are {', '.join(one.id for one in self.ordered())}."
+            )
         return self.subtypes[name]
 
     def places(self, files: Sequence[str]) -> Labels:

@@ -92,5 +92,5 @@ def parse(spec: str) -> tuple[str, str, Path | None]:
         rest += ":train" if has_split(folder, "train") and not has_split(folder, "test") else ":test"
     path, _, split = rest.rpartition(":")
     if not name or not split:
-        raise UserError(f"The data {spec!r} must read NAME:SPLIT or NAME:PATH:SPLIT, as in mnist:test.")
+        raise UserError(f"The data {spec!r} must have the form NAME:SPLIT or NAME:PATH:SPLIT, as in mnist:test.")
     return name, split, Path(path) if path else None

@@ -49,7 +49,9 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
     images = _checked(path, arrays["X"], objects, poses)
     chosen = (poses % TEST_POSE_INTERVAL == TEST_POSE_INTERVAL - 1) == (split == "test")
     if not chosen.any():
-        raise UserError(f"{path} holds no {split} images; every fourth pose is for test, the others are for training.")
+        raise UserError(
+            f"{path} holds no {split} images; every fourth pose is for testing, the others are for training."
+        )
     box = Image.Resampling.BOX
     small = np.stack([np.asarray(Image.fromarray(image).resize((SIDE, SIDE), box)) for image in images[chosen]])
     return LabelledImages.of_classes("coil20", split, small, objects[chosen] - 1, CLASSES, MEAN, STD)
@@ -64,7 +66,7 @@ def _checked(
     if not len(images) == len(objects) == len(poses):
         raise UserError(
             f"{path} holds {len(images)} images, {len(objects)} object numbers and {len(poses)} poses; "
-            "expected as many of each."
+            "expected the same number of each."
         )
     if len(objects) and not 1 <= objects.min() <= objects.max() <= OBJECTS:
         raise UserError(f"{path} holds objects {objects.min()} to {objects.max()}; COIL-20 has the objects 1 to 20.")

@@ -44,8 +44,8 @@ MAX_FILE_BYTES = 64 * 2**20
 FAULTS = {
     "not_an_image": "is not a PNG, JPEG, WebP or BMP image; convert or remove it.",
     "truncated_image": "is cut short or damaged; fix or remove it.",
-    "image_too_large": f"has over {MAX_SIDE_PIXELS} pixels a side; make it smaller or remove it.",
-    "blank_image": "has nothing but paper or one flat colour; fix or remove it.",
+    "image_too_large": f"has more than {MAX_SIDE_PIXELS} pixels on a side; make it smaller or remove it.",
+    "blank_image": "shows nothing but paper or one flat colour; fix or remove it.",
     "several_digits": "shows several digits; crop it to one or remove it.",
 }
 DEFAULT_SIZE = (160, 160)
@@ -210,7 +210,7 @@ def read_file(file: Path, read: Callable[[bytes], T]) -> T:
     name = shown(file)
     try:
         if file.is_symlink() and not file.exists():
-            raise UserError(f"The file {name} is a link to nothing; fix or remove it.")
+            raise UserError(f"The file {name} is a broken link; fix or remove it.")
         # A pipe would never end.
         if file.exists() and not file.is_file():
             raise UserError(f"{name} is not a file; remove it.")

@@ -28,4 +28,4 @@ def parse_idx(content: bytes, source: str) -> NDArray[np.uint8]:
         shape = np.frombuffer(content, ">u4", content[3], offset=4)
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
     except ValueError:
-        raise UserError(f"{source} is not an IDX file of unsigned bytes, or cut short; get it again.") from None
+        raise UserError(f"{source} is not an IDX file of unsigned bytes, or is cut short; get it again.") from None

@@ -57,7 +57,7 @@ def load_multi_label(name: str, split: str, path: Path | None, side: int) -> Mul
         UserError: no path, or content of another form.
     """
     if path is None or not path.exists():
-        raise UserError(f"{name} needs the path of its files, as in {name}:PATH; {path or 'none'} is not there.")
+        raise UserError(f"{name} needs the path to its files, as in {name}:PATH; {path or 'none'} is not there.")
     return _load_voc(split, path, side) if name == VOC else _load_coco(split, path, side)
 
 

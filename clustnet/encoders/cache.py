@@ -96,7 +96,9 @@ class EmbeddingCache:
 
     def _embedding(self, content: bytes) -> NDArray[np.float32]:
         if len(content) != 4 * self.features:
-            raise UserError(f"The embeddings {self.path} do not fit their encoder; remove the file and go on.")
+            raise UserError(
+                f"The embeddings {self.path} do not match their encoder; remove the file and run the command again."
+            )
         return np.frombuffer(content, np.float32)
 
     @contextmanager
@@ -111,7 +113,7 @@ class EmbeddingCache:
             yield
         except sqlite3.Error as error:
             raise UserError(
-                f"The embeddings {self.path} cannot be used ({error}); remove the file and go on."
+                f"The embeddings {self.path} cannot be used ({error}); remove the file and run the command again."
             ) from None
 
 

@@ -129,7 +129,7 @@ class Encoder:
         if len(shape) != 2 or shape[0] != 2 or (wanted is not None and shape[1] != wanted):
             raise UserError(
                 f"The encoder {self.graph} writes {shape} for 2 images, but must write [2, {wanted or 'D'}], one "
-                "embedding an image; pool what it writes."
+                "embedding per image; pool its output."
             )
         return int(shape[1])
 

@@ -32,7 +32,7 @@ class EncoderSpec(Strict):
         sha256: of the graph's file.
         licence: of the weights.
         source: package and version, or another place where the weights are from.
-        trained_on: the data and labels that the weights were trained with. Scores on such data are too good.
+        trained_on: the data and labels that the weights were trained on. Scores on such data are too good.
         size: height and width of the images that are embedded.
         multiple: images may have other sizes, too, whose sides are multiples of this; None for ``size`` alone.
         colour: always three channels; grey images have three equal ones.
@@ -75,7 +75,7 @@ def read_spec(graph: Path, description: Path) -> EncoderSpec:
         description: the JSON beside it; it has at least ``size``, ``mean`` and ``std``.
 
     Raises:
-        UserError: a file is missing or too large, the description is wrong, or the graph does not have its SHA-256.
+        UserError: a file is missing or too large, the description is wrong, or the graph does not match its SHA-256.
     """
     for path in (graph, description):
         if not path.is_file():
@@ -84,14 +84,16 @@ def read_spec(graph: Path, description: Path) -> EncoderSpec:
             )
     for path, most in ((graph, MAX_GRAPH_BYTES), (description, MAX_SPEC_BYTES)):
         if path.stat().st_size > most:
-            raise UserError(f"{path} is larger than {most >> 20:,} MiB, so it is no part of an encoder; name another.")
+            raise UserError(
+                f"{path} is larger than {most >> 20:,} MiB, so it cannot be part of an encoder; name another."
+            )
     content, found = _mapping(description), sha256_of(graph)
     try:
         spec = EncoderSpec.model_validate({"name": graph.stem, "sha256": found} | content)
     except ValidationError as error:
         raise UserError(f"{description} does not describe an encoder: {first_fault(error)}.") from None
     if spec.sha256 != found:
-        raise UserError(f"The encoder {graph} is damaged: it does not have its SHA-256; copy it again.")
+        raise UserError(f"The encoder {graph} is damaged: it does not match its SHA-256; copy it again.")
     return spec
 
 

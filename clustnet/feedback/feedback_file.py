@@ -154,7 +154,9 @@ class FeedbackFile:
             # No row is ever removed, so the last number is their count.
             (rows,) = connection.execute("SELECT ifnull(max(number), 0) FROM feedback").fetchone()
             if rows >= self.max_rows:
-                raise FileFullError(f"The feedback file holds {rows} rows, the most it may; ask its operator for room.")
+                raise FileFullError(
+                    f"The feedback file is full at {rows} rows; ask the operator of the service to make room."
+                )
             model = model_id(connection, labels)
             connection.execute(ADD, (model, request_id, image, *astuple(answer), label, row.given))
         return row

@@ -50,7 +50,7 @@ def check_signature(folder: Path, public_key: Path) -> None:
     try:
         package.verifying.Config().use_elliptic_key_verifier(public_key=public_key).verify(folder, folder / SIGNATURE)
     except Exception as error:  # noqa: BLE001 - three libraries raise their own
-        reason = _first_line(error) or "it is of another key"
+        reason = _first_line(error) or "it was made with another key"
         raise UserError(
             f"The signature of {folder} does not fit {public_key} ({reason}); copy it again, or {SIGN}."
         ) from None

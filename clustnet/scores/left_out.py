@@ -33,11 +33,11 @@ def left_out(scores: Collection[str], coarse_labels: Sequence[str], names: Seque
     undivided = [found for found in missing if found.divided and len(coarse_labels) == 1]
     others = [found for found in missing if found not in undivided]
     if undivided:
-        yield _sentence(undivided, "there is one coarse label")
+        yield _sentence(undivided, "there is only one coarse label")
     for truth, what in (("coarse", "coarse label"), ("fine", "class")):
         lacking = [found for found in others if found.needs == truth]
         if lacking:
-            yield _sentence(lacking, f"the true {what} of no image is known")
+            yield _sentence(lacking, f"no image has a known true {what}")
     unseen = [label for label in coarse_labels if f"{GROUP}/{label}" not in scores]
     if len(unseen) < len(coarse_labels):
         for name in (title(f"{GROUP}/{label}") for label in unseen):

@@ -1,4 +1,4 @@
-"""What labelled images buy: the class accuracy with class maps that are fitted on random draws of them."""
+"""What labelled images are worth: the class accuracy with class maps that are fitted on random draws of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

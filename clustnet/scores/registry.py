@@ -118,7 +118,7 @@ DEFINITIONS = (
     ScoreDefinition(
         "ari",
         "ARI",
-        "The adjusted Rand index of cells and classes: 0 is as by chance, 1 is the same.",
+        "The adjusted Rand index of cells and classes: 0 is chance level, 1 is the same.",
         "no matching",
         "fine",
         ari,

@@ -78,9 +78,7 @@ def _check_files(options: argparse.Namespace) -> None:
     for option in ("url", "outliers", "reference_budget"):
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
-            raise UserError(
-                f"--{name} goes with data of the form NAME:SPLIT; of files, --bundle is scored, and no more."
-            )
+            raise UserError(f"--{name} goes with data of the form NAME:SPLIT; files are scored with --bundle alone.")
     if options.engine == RAY and options.device == "cuda":
         raise UserError("--engine ray runs on CPUs; leave out --device cuda, or the engine.")
 
@@ -228,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--bundle", type=Path, help="the bundle's folder")
     source.add_argument(
         "--url",
-        help="the running service's address, as in http://127.0.0.1:3000; its API key is CLUSTNET_API_KEY's value",
+        help="the running service's address, as in http://127.0.0.1:3000; set CLUSTNET_API_KEY to its API key",
     )
     parser.add_argument(
         "--data",
@@ -247,10 +245,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the report's folder; an earlier report is replaced",
     )
+    parser.add_argument("--strict", action="store_true", help="exit with code 2 if any file could not be read")
     parser.add_argument(
-        "--strict", action="store_true", help="end with exit code 2 where any of the files could not be read"
+        "--limit", type=at_least_one, metavar="N", help="score only the first N images and the first N outliers"
     )
-    parser.add_argument("--limit", type=at_least_one, metavar="N", help="score the first N images, and outliers, only")
     parser.add_argument(
         "--outliers",
         metavar="NAME:SPLIT",
@@ -267,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="where a bundle runs (default: auto)",
+        help="the device that runs a bundle (default: auto)",
     )
     return parser
 

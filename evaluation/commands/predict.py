@@ -178,17 +178,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clustnet predict",
         description="Predict the coarse label, subtype, confidence and expert of images (PNG, JPEG, WebP, BMP).",
-        epilog="A file that cannot be read is named on stderr, and the exit code is then 2.",
+        epilog="A file that cannot be read is reported on stderr, and the exit code is then 2.",
         allow_abbrev=False,
     )
     parser.add_argument("--bundle", required=True, type=Path, help="the bundle's folder")
     parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where it runs (default: auto)"
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="the device that runs the model (default: auto)",
     )
     form = parser.add_mutually_exclusive_group()
-    what = "a row an image, with the probability of every label and class"
+    what = "one row per image, with the probability of every label and class"
     form.add_argument("--csv", type=Path, metavar="OUT.csv", help=f"write CSV, {what}; '-' prints it")
-    form.add_argument("--json", type=Path, metavar="OUT.json", help="write the same as a list in JSON; '-' prints it")
+    form.add_argument(
+        "--json", type=Path, metavar="OUT.json", help="write the same rows as a list in JSON; '-' prints it"
+    )
     parser.add_argument(
         "files",
         nargs="+",

@@ -137,14 +137,14 @@ def _plots(found: FeedbackScores) -> Iterator[Plot]:
     """Yield the plots of a model."""
     yield Plot(
         CONFUSION,
-        "Which class is taken for which",
+        "Which class is mistaken for which",
         "Images of each true class (row) by the model's guess (column).",
         partial(plots.confusion_heatmap, found.confusion, found.labels.classes, ("true class", "guess")),
     )
     yield Plot(
         RELIABILITY,
         "Whether the guess's probability is honest",
-        "Accuracy of the guess by its probability, in 15 bins; below: how many images a bin holds.",
+        "Accuracy of the guess by its probability, in 15 bins; below: how many images each bin holds.",
         partial(plots.reliability_plot, found.reliability, "probability of the guess"),
     )
 

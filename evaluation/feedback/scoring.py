@@ -17,9 +17,9 @@ from clustnet.scores.scores import Reliability, reliability
 
 CONFIDENCE_LEVEL = 0.95
 NO_SAMPLE = (
-    "Feedback is no random sample: it counts only images whose true class somebody gave, and those may be the odd "
-    "ones, or the easy ones. The intervals say how much chance there is in so few images, not how far these are from "
-    "all that the model answers."
+    "Feedback is not a random sample: it covers only images whose true class somebody gave, and those may be the odd "
+    "or the easy ones. The intervals show the uncertainty from so few images, not how much these differ from all "
+    "images that the model answers."
 )
 
 

@@ -167,4 +167,4 @@ def _nothing_read(pattern: str, unread: UnreadImages) -> str:
     if not unread.total:
         return f"The files {pattern!r} hold no images; name others."
     first = unread.listed[0]
-    return f"Nothing of {pattern!r} can be read; the first fault is of {first.file}: {first.reason}"
+    return f"Nothing in {pattern!r} can be read; the first fault is in {first.file}: {first.reason}"

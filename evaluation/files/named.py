@@ -61,7 +61,9 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
             yield source
             continue
         if not found:
-            raise UserError(f"There is no image file in {shown(source)}; name one with {', '.join(PICTURES[:2])}, ....")
+            raise UserError(
+                f"There is no image file in {shown(source)}; image files end in {', '.join(PICTURES[:2])} and so on."
+            )
         yield from found
 
 

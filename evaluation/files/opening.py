@@ -28,7 +28,7 @@ def opened(filesystem: fs.FileSystem, file: str) -> AbstractContextManager[Any]:
         raise
     # A pipe would be waited for.
     if not stat.S_ISREG(mode):
-        raise UserError("It is no regular file.")
+        raise UserError("It is not a regular file.")
     # Arrow takes no names but UTF-8.
     return Path(file).open("rb") if not _is_utf8(file) else filesystem.open_input_file(file)
 

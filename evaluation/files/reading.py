@@ -122,7 +122,7 @@ class TruthNames:
         """Return the error of a folder or a value that names nothing."""
         known = ", ".join(self._names.folders())
         kinds = [kind for kind, there in (("coarse label", self._labels), ("class", self._names.classes)) if there]
-        return UserError(f"The {what} is no {' or '.join(kinds)} of the model, which has {known}.")
+        return UserError(f"The {what} is not a {' or '.join(kinds)} of the model, which has {known}.")
 
 
 class Reader:

@@ -99,7 +99,7 @@ def list_units(pattern: str) -> Listing:
     filesystem, files, folders = _matching(pattern)
     if not files:
         raise UserError(
-            f"No files match {pattern!r}; check the pattern, and put it in quotes so that no shell expands it."
+            f"No files match {pattern!r}; check the pattern, and quote it so that the shell does not expand it."
         )
     units: list[Unit] = []
     faults: list[Fault] = []
@@ -182,7 +182,7 @@ def _too_large(size: int) -> str:
     """Return why a row group is not read."""
     return (
         f"The row group takes {size / 2**30:.1f} GiB of memory, and at most {MAX_ROW_GROUP_BYTES / 2**30:g} GiB are "
-        "read; write smaller ones, as by row_group_size."
+        "read; write smaller row groups, for example with row_group_size."
     )
 
 

@@ -56,7 +56,7 @@ OUTLIER_SCORES = {
     ),
     "cell": OutlierScore(
         "Top cell probability",
-        "The probability of the chosen expert times that of the predicted coarse label.",
+        "The probability of the chosen expert times the probability of the predicted coarse label.",
         lambda answers: answers.routing.max(axis=1) * answers.coarse_probability.max(axis=1),
     ),
 }

@@ -246,6 +246,6 @@ def _counted(data: LabelledImages | FileImages) -> str:
 def _class_map(class_map: dict[str, Any]) -> str:
     """Return where the class map comes from."""
     if class_map["kind"] == "cells":
-        return "none is fitted: each cell in use is a subtype of its own, and no reference image names it"
+        return "none is fitted: each cell in use is a subtype of its own, named by no reference image"
     images, data = class_map["reference_images"], class_map["data"]
     return f"fitted on {images:,} images of {data}, listed in the bundle's manifest"

@@ -22,8 +22,8 @@ PLOT_FILES = frozenset(
 GROUP_FILE = re.compile(r"confusion_group_\d+\.png")
 
 RELIABILITY_TEXT = (
-    "Accuracy of {} by its probability, in 15 bins; on the dashed line a probability is what it says. Below: how many "
-    "images a bin holds, on a logarithmic axis; a bin of few says little."
+    "Accuracy of {} by its probability, in 15 bins; on the dashed line the accuracy equals the probability. "
+    "Below: how many images each bin holds, on a logarithmic axis; a bin with few images says little."
 )
 
 
@@ -58,7 +58,7 @@ def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
     if tally.known_classes:
         yield Plot(
             CONFUSION,
-            "Which class is taken for which",
+            "Which class is mistaken for which",
             "Images of each true class (row) by the model's guess (column). Colour: share of the row, small ones "
             "brought out.",
             partial(plots.confusion_plot, evaluation),
@@ -73,7 +73,7 @@ def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
     if divided and tally.known_coarse:
         yield Plot(
             COARSE,
-            "Which coarse label is taken for which",
+            "Which coarse label is mistaken for which",
             "Images of each true coarse label (row) by the predicted one (column). Colour: share of the row.",
             partial(plots.coarse_plot, evaluation),
         )
@@ -82,7 +82,7 @@ def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
         yield Plot(
             FAILURES,
             "Where the model is surest and wrong",
-            "The wrong guesses of the highest probability, the surest first."
+            "The wrong guesses with the highest probability, the surest first."
             + (unknown if tally.known_classes < len(tally) else ""),
             partial(plots.failure_plot, evaluation),
         )
@@ -154,7 +154,8 @@ def _budget(budget: ReferenceBudget, shipped: float) -> Plot:
     return Plot(
         BUDGET,
         "What labelled images are worth",
-        f"Class accuracy with a class map fitted on so many labelled training images of each class: {budget.draws} "
+        "Class accuracy with a class map fitted on the given number of labelled training images of "
+        f"each class: {budget.draws} "
         "random draws of each number.",
         partial(plots.budget_plot, budget, shipped),
     )

@@ -98,5 +98,5 @@ def _other_names(data: str, kind: str, known: tuple[str, ...], found: tuple[str,
     """Return the error of data whose names are not the model's."""
     return UserError(
         f"The model knows the {kind} {', '.join(known)}, but {data} has {', '.join(found)}; "
-        "name the data that the model was trained for."
+        "use data for which the model was trained."
     )

@@ -38,7 +38,7 @@ def _budget(budget: ReferenceBudget) -> Iterator[str]:
     """Yield the lines of the reference budget."""
     yield f"Class accuracy by labelled images of each class, {budget.draws} draws from {budget.data}"
     for row in budget.rows():
-        spread = f"mean {row.mean:.2%}  sd {row.sd:.2%}  least {row.least:.2%}  greatest {row.greatest:.2%}"
+        spread = f"mean {row.mean:.2%}  sd {row.sd:.2%}  lowest {row.least:.2%}  highest {row.greatest:.2%}"
         yield f"  {row.per_class:>6,}  {spread}"
 
 

@@ -114,7 +114,9 @@ class UrlSource:
         if not self._url.startswith(("http://", "https://")):
             raise UserError(f"The address {url!r} must begin with http:// or https://.")
         if not (key.isascii() and key.isprintable()):
-            raise UserError(f"{API_KEY_VARIABLE} holds more than an API key; set it to what 'clustnet key' has shown.")
+            raise UserError(
+                f"{API_KEY_VARIABLE} holds more than an API key; set it to the key that 'clustnet key' printed."
+            )
         self._client = httpx.Client(timeout=TIMEOUT, headers={"X-API-Key": key} if key else {})
 
     def close(self) -> None:
@@ -186,7 +188,7 @@ class UrlSource:
             return self._client.request(method, f"{self._url}{path}", json=body)
         except httpx.TimeoutException:
             raise UserError(
-                f"The service at {self._url} did not answer in time{_proxy(self._url)}; see whether it is overloaded."
+                f"The service at {self._url} did not answer in time{_proxy(self._url)}; check whether it is overloaded."
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise UserError(
@@ -248,7 +250,7 @@ def _matrix(rows: list[list[float]], columns: int) -> NDArray[np.float32]:
 def _index(name: str, names: tuple[str, ...]) -> int:
     """Return the index of a class by its name."""
     if name not in names:
-        raise ValueError(f"the guess {name!r} is no class of {MODEL}")
+        raise ValueError(f"the guess {name!r} is not a class of {MODEL}")
     return names.index(name)
 
 

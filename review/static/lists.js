@@ -11,8 +11,8 @@ const LISTS = {
   suspects: {
     kind: "label",
     title: "Suspects",
-    none: "No image with a coarse label that is probably wrong is left.",
-    text: (place) => `${fileOf(place)} is labelled ${subtypeOf(place).coarse}, but a model that never saw it says ${store.facts.suspects[place]}.`,
+    none: "No suspects are left.",
+    text: (place) => `${fileOf(place)} is labelled ${subtypeOf(place).coarse}, but a model that was not trained on it says ${store.facts.suspects[place]}.`,
     pictures: (place) => [figure(place, `${subtypeOf(place).coarse}: ${titleOf(subtypeOf(place))}`)],
     choices: [
       { key: "y", text: "The label is wrong (Y)", mark: "wrong_label", said: "Left out: its label is wrong." },
@@ -22,8 +22,8 @@ const LISTS = {
   duplicates: {
     kind: "duplicate",
     title: "Near duplicates",
-    none: "No near duplicate is left.",
-    text: (place) => `${fileOf(place)} shows nearly the same as ${fileOf(store.facts.duplicates[place])}.`,
+    none: "No near duplicates are left.",
+    text: (place) => `${fileOf(place)} looks nearly the same as ${fileOf(store.facts.duplicates[place])}.`,
     pictures: (place) => [figure(place, fileOf(place)), figure(store.facts.duplicates[place], fileOf(store.facts.duplicates[place]))],
     choices: [
       { key: "d", text: "Leave out the first (D)", mark: "duplicate", said: "Left out as a duplicate." },

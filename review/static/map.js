@@ -55,10 +55,10 @@ export async function openMap() {
       points = found;
       break;
     }
-    byId("map-state").textContent = "The map is being made; this happens once and takes from seconds to a minute…";
+    byId("map-state").textContent = "The map is being made, once; this takes from a few seconds to a minute…";
     await new Promise((resolve) => setTimeout(resolve, WAIT_MILLISECONDS));
   }
-  byId("map-state").textContent = "Drag around images to select them. Wheel, pinch or + and − come nearer; Shift and drag move the map.";
+  byId("map-state").textContent = "Drag around images to select them. Zoom with the wheel, a pinch or + and −; hold Shift and drag to move the map.";
   extent = [points.x, points.y].map((values) => values.reduce((most, value) => Math.max(most, 2 * Math.abs(value - SIDE / 2)), 1));
   cells = Array.from({ length: CELLS * CELLS }, () => []);
   for (let place = 0; place < points.x.length; place++) cells[cellOf(points.x[place], points.y[place])].push(place);

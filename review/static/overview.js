@@ -70,7 +70,7 @@ function everything(subtype, count) {
   places.sort((one, other) => store.facts.confidence[one] - store.facts.confidence[other]);
   const more = places.length > count
     ? [button(`Show ${Math.min(PAGE_IMAGES, places.length - count)} more of ${places.length}`, () => (opened.set(subtype.id, count + PAGE_IMAGES), draw()))] : [];
-  return [make("div", { class: "strip" }, make("h4", {}, "All, the least sure first"),
+  return [make("div", { class: "strip" }, make("h4", {}, "All images, the least sure first"),
     make("div", { class: "tiles" }, ...places.slice(0, count).map(tile)), ...more)];
 }
 
@@ -105,7 +105,7 @@ function showCut() {
   const gone = merges.reduce((sum, ids) => sum + ids.length - 1, 0);
   const count = store.state.subtypes.length;
   byId("cut-box").hidden = store.state.tree.length === 0;
-  const words = gone ? `${counted(count, "subtype")} become ${count - gone}` : "joins nothing yet";
+  const words = gone ? `${counted(count, "subtype")} become ${count - gone}` : "merges nothing yet";
   byId("cut-words").textContent = words;
   byId("cut").setAttribute("aria-valuetext", words);
   byId("apply-cut").disabled = gone === 0;

@@ -28,8 +28,8 @@ export const verbs = {
   async name(id) {
     const subtype = store.state.byId.get(chosenSubtype(id));
     if (!subtype) return said("Select a subtype first.");
-    const name = await askText(`Name ${titleOf(subtype)}`, "Name", subtype.name, "Empty takes the name away.");
-    if (name !== null) await run(act({ verb: "rename", subtype: subtype.id, name }), name ? `Named ${name}.` : "The name is gone.");
+    const name = await askText(`Name ${titleOf(subtype)}`, "Name", subtype.name, "Leave it empty to remove the name.");
+    if (name !== null) await run(act({ verb: "rename", subtype: subtype.id, name }), name ? `Named ${name}.` : "The name is removed.");
   },
 
   async merge() {
@@ -45,7 +45,7 @@ export const verbs = {
     const parts = await askNumber(`Split ${titleOf(subtype)}`, "Parts");
     if (parts === null) return;
     said("Splitting…");
-    await run(split(subtype.id, parts), `Split ${titleOf(subtype)} in ${parts}.`);
+    await run(split(subtype.id, parts), `Split ${titleOf(subtype)} into ${parts}.`);
   },
 
   async move() {
@@ -63,13 +63,13 @@ export const verbs = {
     if (!places.length) return said("Select images first.");
     const has = places.every((place) => markOf(place, mark.split("_").pop()) === mark);
     clearSelection();
-    await run(act({ verb: "mark", files: places.map(fileOf), mark: has ? opposite : mark }), has ? "The mark is gone." : words);
+    await run(act({ verb: "mark", files: places.map(fileOf), mark: has ? opposite : mark }), has ? "The mark is removed." : words);
   },
 
   wrong: () => verbs.mark("wrong_label", "right_label", "Marked as not of this coarse label."),
-  outlier: () => verbs.mark("outlier", "no_outlier", "Marked as outlier."),
+  outlier: () => verbs.mark("outlier", "no_outlier", "Marked as an outlier."),
   undo: () => store.state.undo && run(act({ verb: "undo" }), "Undone."),
-  redo: () => store.state.redo && run(act({ verb: "redo" }), "Done again."),
+  redo: () => store.state.redo && run(act({ verb: "redo" }), "Redone."),
   decide: (actions, text) => run(act(...actions), text),
 };
 

@@ -36,10 +36,12 @@ def decompress(content: bytes, encoding: str, max_bytes: int) -> bytes:
     except zlib.error:
         raise Refusal(400, "content_encoding", f"The body is not {encoding}, as its header says.") from None
     if len(plain) > max_bytes:
-        raise Refusal(413, "body_too_large", f"The body is over {max_bytes} bytes unpacked; send less in one request.")
+        raise Refusal(
+            413, "body_too_large", f"The body is over {max_bytes} bytes when unpacked; send less in one request."
+        )
     if not reader.eof or reader.unused_data:
         fault = "goes on after its end" if reader.eof else "is cut short"
-        raise Refusal(400, "content_encoding", f"The {encoding} body {fault}; send it whole, as one member.")
+        raise Refusal(400, "content_encoding", f"The {encoding} body {fault}; send it complete, as one member.")
     return plain
 
 

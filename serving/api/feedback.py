@@ -39,5 +39,5 @@ def _read(content_type: str, content: bytes) -> FeedbackRequest:
             raise Refusal(400, "malformed_json", f"The body is not JSON; {HOW}.") from None
         place = quote(".".join(map(str, fault["loc"])) or "the body")
         no_id = fault["type"] == "string_pattern_mismatch"
-        reason = "it has to be 1 to 128 letters, digits or ._:+/=-" if no_id else fault["msg"].lower()
+        reason = "it must be 1 to 128 letters, digits or ._:+/=-" if no_id else fault["msg"].lower()
         raise Refusal(422, "wrong_value", f"{place}: {reason}; {HOW}.") from None

@@ -1,4 +1,4 @@
-"""Feedback that is kept: the true class of an image that was answered, by the request id of the answer."""
+"""The store of feedback: the true class of an answered image, by the request id of the answer."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ LARGEST_INTEGER = 2**63 - 1
 
 GIVEN = Counter(
     "clustnet_feedback",
-    "Images with feedback on their true class, by whether it was guessed.",
+    "Images with feedback on their true class, by whether the guess was right.",
     ["model", "version", "correct"],
 )
 
@@ -60,14 +60,14 @@ class FeedbackResponse(BaseModel):
 
 
 class FeedbackStore:
-    """The feedback of a service and the answers that feedback can be on; it exists only where a path is set.
+    """The feedback of a service and the answers on which feedback can be given; it exists only where a path is set.
 
     Args:
         path: the feedback file; the answers are beside it.
         settings: the bounds, and the number of workers.
 
     Raises:
-        UserError: a file is another one, or cannot be written.
+        UserError: a file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
@@ -84,7 +84,7 @@ class FeedbackStore:
             GIVEN.labels(manifest.name, manifest.version, correct)
 
     def keep(self, name: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request under its ``kept_id``, so that feedback can come; no wait for the disk."""
+        """Keep the answer of a request under its ``kept_id`` for later feedback, without waiting for the disk."""
         self.answers.keep(name, outputs, manifest)
 
     async def run(self) -> None:
@@ -99,13 +99,13 @@ class FeedbackStore:
         self.file.close()
 
     async def give(self, given: FeedbackRequest, name: str) -> FeedbackResponse:
-        """Keep feedback for good and return what is kept.
+        """Keep feedback permanently and return what is kept.
 
-        The same label once more gets the same answer, so that a client may repeat a request that got none.
+        The same label once more gets the same answer, so that a client may repeat a request that got no answer.
 
         Args:
             given: the feedback.
-            name: the ``kept_id`` of the answer that it is on.
+            name: the ``kept_id`` of the answer that the feedback is about.
 
         Raises:
             Refusal: 404, 409, 422, 503 or 507, with the reason.
@@ -117,7 +117,7 @@ class FeedbackStore:
             await asyncio.sleep(2 * WAIT_SECONDS)
             answer = await self._in_thread(self._give, named)
         if answer is None:
-            message = f"No answer with the request id {quote(given.request_id)} is known, or not any more"
+            message = f"No answer with the request id {quote(given.request_id)} is known, or it is no longer kept"
             message += (
                 f"; feedback is taken on the last {self.answers.max_images} images, by the answer's {REQUEST_ID}."
             )
@@ -164,7 +164,7 @@ class FeedbackStore:
 
 def _as_before(labels: Labels, row: Feedback, label: str) -> FeedbackResponse:
     if row.label != label:
-        message = f"There is feedback on image {row.image} of this request already, another label; it stays as it is."
+        message = f"Image {row.image} of this request already has feedback with another label, which is kept."
         raise Refusal(409, "feedback_given", message)
     return _response(labels, row)
 
@@ -182,7 +182,9 @@ def _check_label(label: str, labels: Labels) -> None:
         known = ", ".join(map(repr, labels.classes[:MAX_LISTED_CLASSES])) + (
             ", ..." * (len(labels.classes) > MAX_LISTED_CLASSES)
         )
-        raise Refusal(422, "wrong_value", f"label: {quote(label)} is none of the model's classes; send one of {known}.")
+        raise Refusal(
+            422, "wrong_value", f"label: {quote(label)} is not one of the model's classes; send one of {known}."
+        )
 
 
 def _response(labels: Labels, row: Feedback) -> FeedbackResponse:

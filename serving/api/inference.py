@@ -1,4 +1,4 @@
-"""From images to outputs: every protocol takes this way, so that all are counted alike."""
+"""From images to outputs: every protocol uses this path, so that all are counted alike."""
 
 import time
 from collections.abc import Callable
@@ -32,7 +32,7 @@ async def compute(
     *args: *A,
     small_bytes: int = SMALL_BYTES,
 ) -> Response:
-    """Return the answer of a function that computes, when it is the request's turn.
+    """Run a computing function when it is the request's turn, and return its answer.
 
     It runs in a thread, so that no other request waits, or here if its body is small: to pass a request of one image to
     a thread costs half as much as to answer it.
@@ -40,7 +40,7 @@ async def compute(
     Args:
         request: the request, whose body is not read yet.
         function: returns the answer to the request with this body, which is not unpacked.
-        args: what it is called with beside that.
+        args: further arguments of the function.
         small_bytes: the largest body that is small.
     """
     state = state_of(request)
@@ -76,7 +76,7 @@ def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watc
             attributes = {"clustnet.model": manifest.name, "clustnet.version": manifest.version}
             span.set_attributes({**attributes, "clustnet.images": len(images)})
     if not outputs.are_finite():
-        fault = "answered with numbers that are not finite; serve another version of it"
+        fault = "returned numbers that are not finite; serve another version of it"
         raise Refusal(500, "failed", f"The model '{predictor.manifest.name}' {fault}.")
     count_predictions(outputs, predictor.manifest, time.perf_counter() - start)
     watch.note(outputs, images, predictor.manifest)
@@ -95,7 +95,7 @@ def _predict(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
 
 
 def predict_kept(request: Request, predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
-    """Return the same for a request, and keep the answer where feedback may come."""
+    """Return the predictions for a request, and keep the answer where feedback may follow."""
     state: State = state_of(request)
     outputs = predict_counted(predictor, images, state.watch)
     if state.feedback:

@@ -39,7 +39,7 @@ def read_images(content: bytes, shape: tuple[int, ...], most: int) -> NDArray[np
 
 
 def parse_json(content: bytes) -> Any:
-    """Return JSON in UTF-8 as Python objects; a byte-order mark before it is no fault.
+    """Return JSON in UTF-8 as Python objects; a leading byte-order mark is accepted.
 
     Raises:
         ValueError: it is not JSON.
@@ -106,7 +106,7 @@ def _only_images(document: Any) -> Any:
 
 
 def _read_image(name: str, image: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Return one image, numbers from 0 to 255 of ``shape``; its name is for the refusal.
+    """Return one image of ``shape``, numbers from 0 to 255; the refusal mentions its name.
 
     Raises:
         Refusal: 422, naming the place.

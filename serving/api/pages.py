@@ -44,7 +44,7 @@ async def show_example(request: Request) -> Response:
     image = model.examples.get(request.scope["path"].removeprefix("/"))
     if image is None:
         message = f"The model '{model.manifest.name}' has no example {quote(request.scope['path'])}"
-        raise Refusal(404, "unknown_example", f"{message}; {MODEL_CARD.path} says how many each subtype has.")
+        raise Refusal(404, "unknown_example", f"{message}; {MODEL_CARD.path} says how many examples each subtype has.")
     return Response(image, media_type="image/jpeg", headers=SAFE)
 
 

@@ -16,12 +16,12 @@ MAX_PIXEL = 255
 
 
 class ShapeError(Exception):
-    """Lists that are not nested as the shape says.
+    """Raised for lists that are not nested as the shape says.
 
     Args:
         place: the indices of the first value that is not such a list, () for the whole.
         found: that value.
-        length: how long a list it should be.
+        length: the length that the list should have.
     """
 
     def __init__(self, place: tuple[int, ...], found: Any, length: int) -> None:
@@ -30,7 +30,7 @@ class ShapeError(Exception):
 
 
 class PixelError(Exception):
-    """A value that is no pixel.
+    """Raised for a value that is not a pixel.
 
     Args:
         place: its indices.
@@ -43,7 +43,7 @@ class PixelError(Exception):
 
 
 class ScaleError(Exception):
-    """An image whose pixels are on another scale.
+    """Raised for an image whose pixels are on another scale.
 
     Args:
         index: of the image.

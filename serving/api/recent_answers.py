@@ -64,7 +64,7 @@ class RecentAnswers:
         max_images: how many images; older answers are forgotten.
 
     Raises:
-        UserError: it is another file, or cannot be written.
+        UserError: the file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, max_images: int) -> None:
@@ -78,7 +78,7 @@ class RecentAnswers:
         self._waiting.append((request_id, time.time(), outputs, manifest))
 
     def write(self) -> None:
-        """Write all that waits in one transaction.
+        """Write all waiting answers in one transaction.
 
         It waits for the disk, as ``find`` does, so call them in a thread, one at a time.
         """
@@ -96,7 +96,7 @@ class RecentAnswers:
                 logger.error("Answers cannot be kept for feedback: %s", error)
 
     def find(self, request_id: str) -> tuple[Labels, list[Answer]] | None:
-        """Return a request's model and its answer to each image, None where they are not known, or not any more."""
+        """Return a request's model and its answer to each image, None where it is unknown or no longer kept."""
         self.write()
         row = self._file.connection().execute(FIND, (request_id,)).fetchone()
         if row is None:
@@ -106,7 +106,7 @@ class RecentAnswers:
         return model, _unpacked(np.frombuffer(images, IMAGE), model, answered)
 
     def close(self) -> None:
-        """Write what is left, and close the file."""
+        """Write the waiting answers, and close the file."""
         self.write()
         self._file.close()
 

@@ -32,7 +32,7 @@ class CoarseChoice(Choice):
 
 
 class Prediction(BaseModel):
-    """What the model says of one image.
+    """The model's answer for one image.
 
     ``coarse`` is the coarse label, the only one where a bundle has one; ``binary`` is the same for two coarse labels,
     and null for any other number. ``routing`` is the gate's distribution over the experts and ``expert`` its most
@@ -56,7 +56,7 @@ class Prediction(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """The answer of ``/predict``, one prediction an image, in order."""
+    """The answer of ``/predict``, one prediction per image, in order."""
 
     model: AnsweringModel
     predictions: list[Prediction]
@@ -71,7 +71,7 @@ class PredictImageResponse(BaseModel):
 
 
 class Error(BaseModel):
-    """Why there is no prediction."""
+    """The reason why there is no prediction."""
 
     error: str
 

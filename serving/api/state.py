@@ -20,7 +20,7 @@ class State:
 
     Args:
         settings: what the operator has set.
-        gate: bounds what requests take.
+        gate: bounds the resources that requests take.
         watch: compares the traffic with the models' references.
         feedback: keeps feedback, None where none is taken.
         models: the models that are served.

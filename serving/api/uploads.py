@@ -30,7 +30,7 @@ def read_upload(content_type: str, content: bytes) -> bytes:
         if name != "image":
             raise Refusal(422, "wrong_keys", f"The form has the unknown field {quote(name)}; {HOW}.")
     if len(parts) > 1:
-        raise Refusal(422, "wrong_count", f"The field 'image' is there {len(parts)} times; {HOW}.")
+        raise Refusal(422, "wrong_count", f"The field 'image' occurs {len(parts)} times; {HOW}.")
     file = parts[0][1]
     if file is None:
         raise Refusal(422, "not_an_image", f"The field 'image' is text, not a file; {HOW}.")
@@ -49,7 +49,7 @@ def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
     if kind != b"multipart/form-data":
         raise Refusal(415, "content_type", f"The content type is {quote(content_type)}; {HOW}.")
     if not options.get(b"boundary"):
-        raise Refusal(400, "malformed_form", "The content type names no boundary; let your client set it.")
+        raise Refusal(400, "malformed_form", "The content type names no boundary; let your HTTP client set it.")
     parts: list[tuple[str, bytes | None]] = []
     ended: list[bool] = []
 

@@ -1,4 +1,4 @@
-"""Which requests a key lets in, where the service has API keys."""
+"""Access control: which requests an API key lets in, where the service has keys."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from serving.routes import METRICS, KeyScope, endpoint_of
 HOW = f"send '{AUTHORIZATION}: Bearer KEY' or '{API_KEY}: KEY'"
 # Of a path that the service does not have: nobody without a key can find out which there are.
 SCOPE_OF_UNKNOWN_PATHS: KeyScope = "predict"
-FAULTS = {401: "There is no API key, or it is unknown.", 403: "The API key lacks the scope."}
+FAULTS = {401: "The API key is missing or unknown.", 403: "The API key lacks the scope."}
 
 
 def needed_scope(path: str, metrics_open: bool) -> KeyScope | None:
@@ -59,10 +59,10 @@ def _key(keys: KeyFile, fields: Fields) -> Key:
     """Return the key that a request brings; refuse one without, or with an unknown one."""
     secret = _secret(fields)
     if not secret:
-        raise Refusal(401, "no_key", f"This needs an API key; {HOW}.", _challenge())
+        raise Refusal(401, "no_key", f"This request needs an API key; {HOW}.", _challenge())
     key = keys.find(secret)
     if key is None:
-        message = f"The API key is unknown; {HOW} with a key that this service has."
+        message = f"The API key is unknown; {HOW} with a key that this service knows."
         raise Refusal(401, "unknown_key", message, _challenge('error="invalid_token"'))
     return key
 

@@ -21,9 +21,10 @@ def main(arguments: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="clustnet key",
-        description="Make an API key. It is shown once; append the line to the file in CLUSTNET_API_KEYS_FILE.",
+        description="Make an API key, which is shown only once; append the printed line to the file named by "
+        "CLUSTNET_API_KEYS_FILE.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="whose key it is, for the service's log")
+    parser.add_argument("name", metavar="NAME", help="the owner of the key, as shown in the service's log")
     parser.add_argument("--scopes", default=SCOPES[0], help="predict, admin or predict,admin (default: %(default)s)")
     return parser

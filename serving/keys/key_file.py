@@ -14,14 +14,14 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 class KeyFile:
-    """The keys of a file, at most ``look_seconds`` old.
+    """The keys of a file, read again at most ``look_seconds`` after it changed.
 
     A wrong line makes its own key invalid, and without a right line no key is valid; the log says what is wrong. A
     worker that is replaced meanwhile starts all the same.
 
     Args:
         path: the file.
-        look_seconds: how long no change is looked for after a look.
+        look_seconds: the pause between two looks at the file.
     """
 
     def __init__(self, path: Path, look_seconds: float = LOOK_SECONDS) -> None:

@@ -23,8 +23,8 @@ class Key:
     """The stored part of a key.
 
     Args:
-        name: whose it is, for the log.
-        scopes: what it may do, some of ``SCOPES``.
+        name: the key's owner, for the log.
+        scopes: what the key may do, some of ``SCOPES``.
         digest: the SHA-256 of the key, 32 bytes.
     """
 
@@ -38,7 +38,7 @@ class Key:
 
 
 def make_key(name: str, scopes: Iterable[str]) -> tuple[str, Key]:
-    """Return a new secret and the key that is stored of it.
+    """Return a new secret and the key that is stored for it.
 
     Raises:
         UserError: the name or a scope cannot be used.
@@ -75,7 +75,7 @@ def usable_keys(path: Path) -> tuple[tuple[Key, ...], list[UserError]]:
         except UserError as fault:
             faults.append(fault)
     if not keys and not faults:
-        faults.append(UserError(f"{path} has no key; add a line {LINE}."))
+        faults.append(UserError(f"{path} holds no key; add a line {LINE}."))
     return tuple(keys.values()), faults
 
 
@@ -91,7 +91,7 @@ def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
 
 
 def _lines(path: Path) -> list[tuple[str, list[str]]]:
-    """Return the place and the words of each line that has some."""
+    """Return the place and the words of each line that is not empty."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -105,9 +105,9 @@ def _lines(path: Path) -> list[tuple[str, list[str]]]:
 def _key(place: str, fields: list[str], others: Collection[str]) -> Key:
     """Return the key of a line; refuse a wrong line, and one with the name of another key."""
     if len(fields) != 3 or not DIGEST.fullmatch(fields[2]):
-        raise UserError(f"{place}: this is no key; write {LINE}.")
+        raise UserError(f"{place}: this is not a key; write {LINE}.")
     if fields[0] in others:
-        raise UserError(f"{place}: there are two keys of the name {fields[0]!r}; give each its own name.")
+        raise UserError(f"{place}: two keys have the name {fields[0]!r}; give each its own name.")
     try:
         return Key(_name(fields[0]), _scopes(fields[1].split(",")), bytes.fromhex(fields[2]))
     except UserError as error:
@@ -123,7 +123,9 @@ def _name(name: str) -> str:
 def _scopes(scopes: Iterable[str]) -> frozenset[str]:
     chosen = frozenset(scopes)
     if not chosen or not chosen <= set(SCOPES):
-        raise UserError(f"The scopes of a key are {' or '.join(SCOPES)}, or both with a comma between; name them.")
+        raise UserError(
+            f"The scopes of a key are {' or '.join(SCOPES)}, or both with a comma between them; name one of these."
+        )
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Notes that are counted together: to count each at once costs a request of one image 20 % more."""
+"""Metrics counted in batches: counting each event at once costs a request of one image 20 % more."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 class DeferredCounts:
-    """Takes notes at once, from any thread, and counts them together shortly after, between requests."""
+    """Takes notes from any thread at once, and counts them together shortly afterwards, between requests."""
 
     def __init__(self) -> None:
         self._notes: deque[tuple[Count, Any]] = deque()
@@ -57,4 +57,4 @@ class DeferredCounts:
                 count(notes)
             except Exception:
                 # Without the others all notes would stay in memory.
-                logger.exception("Some of what happened could not be counted.")
+                logger.exception("Some events could not be counted.")

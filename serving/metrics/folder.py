@@ -1,4 +1,4 @@
-"""The folder of the workers' metrics, which a full disk must not turn into an end of all workers.
+"""The folder of the workers' metrics, where a full disk must not end all workers.
 
 prometheus_client only sets the length of its files. A worker that then writes where the disk has no space is killed.
 """

@@ -1,4 +1,4 @@
-"""The time that an answer may take, and an answer where the service itself has failed."""
+"""The deadline of answers, and the answer where the service itself has failed."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What is kept of each request: its id, its metrics, and one JSON line on a logger of its own."""
+"""The record of each request: its id, its metrics, and one JSON line on a logger of its own."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""The models at one moment, and what is said of them."""
+"""The models at one moment, and their descriptions."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -59,7 +59,7 @@ class Catalogue:
         default: the name of the model that answers where a request names none.
         models: the versions of each model, newest first.
         unloaded: the versions that each unloaded model had.
-        generation: that of the agreement that it follows.
+        generation: the generation of the agreement that this catalogue follows.
     """
 
     default: str

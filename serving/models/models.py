@@ -145,7 +145,7 @@ class Models:
         self.now = catalogue
 
     def _agreed(self, name: str, versions: Iterable[Served]) -> tuple[ServedModel, ...]:
-        """Return the versions that the workers agree on; where the folders have changed since, what can be had."""
+        """Return the versions that the workers agree on, or those still available where the folders have changed."""
         try:
             return tuple(self._known(served) or self._same(served) for served in versions)
         except (UserError, OSError) as error:
@@ -171,7 +171,7 @@ class Models:
         if not models and name not in (*self.now.models, *self.now.unloaded):
             raise unknown_model(name, self.now.models)
         if not models:
-            raise UserError(f"The folders of CLUSTNET_BUNDLES hold no bundle of '{name}' any more; put it back.")
+            raise UserError(f"The folders of CLUSTNET_BUNDLES no longer hold a bundle of '{name}'; put it back.")
         _check_different(models)
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 
@@ -225,7 +225,7 @@ def first_fault(settings: Settings) -> str | None:
 
 
 def _device_fault(settings: Settings, provider: str) -> str | None:
-    """Return why the service does not run as its operator set, None where it does."""
+    """Return why the service does not run as its operator configured it, None where it does."""
     if settings.device != "cuda" or provider == CUDA:
         return None
     return (

@@ -84,13 +84,13 @@ class SharedFile:
             write_text(self.path, agreement.model_dump_json())
 
     def changed(self) -> bool:
-        """Return whether the file is another one than at the last call; it costs one look at the folder."""
+        """Return whether the file has been replaced since the last call; this costs one look at the folder."""
         before, self._stamp = self._stamp, stamp_of(self.path)
         return self._stamp != before
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait until no other worker is in such a block; a worker that dies in it leaves it.
+        """Wait until no other worker is in this block; a worker that dies in the block releases it.
 
         Raises:
             Refusal: 503, the lock's file cannot be written.

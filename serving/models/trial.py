@@ -40,7 +40,7 @@ def try_in_process(folder: Path, experts: Experts) -> None:
     if done.returncode == WRONG_INPUT:
         raise UserError(done.stderr.splitlines()[-1])
     if done.returncode:
-        raise _fault(folder, "it takes too much memory, or ends the process that tries it")
+        raise _fault(folder, "it takes too much memory, or crashes the process that tries it")
 
 
 def main(arguments: list[str]) -> None:

@@ -20,17 +20,17 @@ Schema = dict[str, Any]
 NO_MODEL = {404: "There is no such model, or it is unloaded."}
 NOT_READY = {503: "The model is not ready."}
 INFER_FAULTS = {
-    400: "Anything wrong in the request; the reason names the fault.",
+    400: "The request is wrong; the reason names the fault.",
     **NO_MODEL,
     408: ERRORS[408],
     413: ERRORS[413],
-    415: "The body is packed in another way than gzip or deflate.",
+    415: "The body is compressed with something other than gzip or deflate.",
     500: ERRORS[500],
     503: ERRORS[503],
     504: ERRORS[504],
 }
 CHANGE_FAULTS = {
-    400: "A bundle cannot be used, so all is served as before; or anything wrong in the request.",
+    400: "A bundle cannot be used, so everything is served as before; or the request is wrong.",
     403: "The service has no API keys, or the key lacks the scope.",
     **NO_MODEL,
     408: ERRORS[408],
@@ -38,10 +38,10 @@ CHANGE_FAULTS = {
     500: ERRORS[500],
     504: ERRORS[504],
 }
-IN_FORCE = "When the answer comes it is in force in the worker that answers; the others follow about a second later."
+IN_FORCE = "The change is in force at once in the worker that answers; the others follow about a second later."
 RETRY_HEADER: Schema = {
     RETRY_AFTER: {
-        "description": "Seconds, where too many requests wait.",
+        "description": "Seconds to wait before the next try, where too many requests wait.",
         "schema": {"type": "integer"},
     }
 }
@@ -65,8 +65,13 @@ def describe_protocol(manifests: Sequence[Manifest], settings: Settings) -> Sche
         **_at_model(manifests, "", "get", _operation("The model's inputs and outputs.", _metadata(), NO_MODEL)),
         **_at_model(manifests, "/ready", "get", _operation("The model is ready.", model_ready, NOT_READY | NO_MODEL)),
         routes.STATISTICS.path: {"get": _operation("What each model has answered since the start.", STATISTICS)},
-        **_at_model(manifests, "/stats", "get", _operation("What it has answered.", STATISTICS, NO_MODEL)),
-        **_at_model(manifests, "/config", "get", _operation("Its configuration, as Triton's.", PARAMETERS, NO_MODEL)),
+        **_at_model(manifests, "/stats", "get", _operation("What the model has answered.", STATISTICS, NO_MODEL)),
+        **_at_model(
+            manifests,
+            "/config",
+            "get",
+            _operation("The model's configuration, in Triton's form.", PARAMETERS, NO_MODEL),
+        ),
         **_at_model(manifests, "/infer", "post", _infer(manifests, settings)),
         routes.LOAD.path: _change(manifests, "Read a model's folders again and serve what they hold now."),
         routes.UNLOAD.path: _change(manifests, "Stop serving all versions of a model."),
@@ -134,9 +139,9 @@ def _infer(manifests: Sequence[Manifest], settings: Settings) -> Schema:
     """Describe an inference; OpenAPI can describe binary data only in words."""
     shapes = shapes_of(manifests)
     limit = f"At most {settings.max_body_bytes} bytes, unpacked, and {settings.max_images} images. "
-    limit += f"Binary data follow the JSON, whose length in bytes the header {HEADER_LENGTH} then says. "
-    limit += f"With the header {CONTENT_ENCODING} the body is packed with gzip or deflate; so is the answer, if "
-    limit += "Accept-Encoding says so."
+    limit += f"Binary data follow the JSON; the header {HEADER_LENGTH} then gives the length of the JSON in bytes. "
+    limit += f"With the header {CONTENT_ENCODING} the body is compressed with gzip or deflate; so is the answer, if "
+    limit += "Accept-Encoding allows it."
     schema = _request(shapes, settings)
     content = {JSON_TYPE: {"schema": schema, "example": _blank(shapes[0])}, BINARY_TYPE: {}}
     operation = _computing("The outputs of the mixture of experts for each image.", _response(), INFER_FAULTS)
@@ -158,7 +163,7 @@ def _request(shapes: Sequence[tuple[int, ...]], settings: Settings) -> Schema:
         "datatype": {"enum": list(DTYPES)},
         "shape": tensors[0] if len(tensors) == 1 else {"anyOf": tensors},
         "parameters": PARAMETERS,
-        "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested as the shape."},
+        "data": {"type": "array", "description": "Numbers from 0 to 255, flat or nested like the shape."},
     }
     names = CONDITIONAL_OUTPUTS if settings.experts == "chosen" else OUTPUTS
     output = {"name": {"enum": names}, "parameters": PARAMETERS}

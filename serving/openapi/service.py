@@ -29,7 +29,7 @@ NO_FILE = {404: "There is no such file."}
 NO_EXAMPLE = {404: "There is no such model, or its subtype has no such example; the card says how many there are."}
 FEEDBACK_FAULTS = {
     400: "The body is not JSON.",
-    404: "The service takes no feedback, or no answer with this request id is known, or not any more.",
+    404: "The service takes no feedback, or no answer with this request id is known, or it is no longer kept.",
     409: "There is feedback on this image already, with another label.",
     503: "The feedback cannot be kept now.",
     507: "The feedback file is full.",
@@ -115,7 +115,9 @@ def _pages() -> Schema:
     }
     file = _get("A file of the web page.", TEXT, NO_FILE)
     file["get"]["responses"]["200"]["content"] = files
-    file["get"]["responses"]["304"] = {"description": "The file is as the request's If-None-Match says."}
+    file["get"]["responses"]["304"] = {
+        "description": "The file has not changed since the version in the request's If-None-Match."
+    }
     names = {"enum": sorted(path.name for path in STATIC.iterdir())}
     file["parameters"] = [{"name": "file", "in": "path", "required": True, "schema": names}]
     example = _of_a_model(_get("A typical training image of a subtype.", "image/jpeg", NO_EXAMPLE))
@@ -123,7 +125,7 @@ def _pages() -> Schema:
     example["parameters"] += [
         {"name": name, "in": "path", "required": True, "schema": counted} for name in ("subtype", "number")
     ]
-    ready = _get("The service is ready; else 503 and the reason.", TEXT)
+    ready = _get("The service is ready; otherwise the answer is 503 with the reason.", TEXT)
     ready["get"]["responses"]["503"] = _answer("The service is not ready, or it is stopping.", JSON, "Error")
     return {
         routes.PAGE.path: _get("The web page.", "text/html"),

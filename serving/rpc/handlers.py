@@ -114,7 +114,7 @@ def _parsed(kind: type[Message], body: bytes) -> Any:
     try:
         return kind.FromString(body)
     except DecodeError:
-        fault = f"The message is no {kind.DESCRIPTOR.name}; let a client's library write it."
+        fault = f"The message is no {kind.DESCRIPTOR.name}; use an HTTP library to write it."
         raise refusal("wrong_bytes", fault) from None
 
 

@@ -23,7 +23,9 @@ def read_message(asked: Any, image_shape: tuple[int, ...], most: int, known: Col
     """
     raw = list(asked.raw_input_contents)
     if raw and len(raw) != len(asked.inputs):
-        raise refusal("wrong_count", f"There are {len(raw)} raw contents for {len(asked.inputs)} inputs; send as many.")
+        raise refusal(
+            "wrong_count", f"There are {len(raw)} raw contents for {len(asked.inputs)} inputs; send one for each input."
+        )
     values = most * math.prod(image_shape)
     document = {
         "id": asked.id or None,

@@ -143,7 +143,7 @@ def _receiving(context: Any, room: AbstractAsyncContextManager[None]) -> Receive
 
 
 async def _show_health(healthy: Any, state: State) -> None:
-    """Keep the health service's answers as the service is, as long as the event loop runs."""
+    """Keep the health service's answers up to date as long as the event loop runs."""
     status = health_pb2.HealthCheckResponse
     while True:
         for name in ("", RPC_SERVICE):

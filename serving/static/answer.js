@@ -83,7 +83,7 @@ function write(texts) {
 }
 
 function invitation(model) {
-  if (model.tree) return "Give the model an image, and watch its way through the tree.";
+  if (model.tree) return "Give the model an image, and watch its path through the tree.";
   if (model.reads_digits) return "Draw a digit, and watch which expert it is sent to.";
   if (!readsDrawings(model)) return "Drop photographs, and see which subtype each is most like.";
   return "Draw something, and watch which expert it is sent to.";

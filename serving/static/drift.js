@@ -32,7 +32,7 @@ export function makeDrift(model) {
   const words = make("p", { role: "status" });
   const card = make("section", { class: "card" }, make("h2", {}, "Drift"), words);
   if (!model.drift) {
-    words.textContent = "This bundle keeps no reference, so drift is not watched; export it again.";
+    words.textContent = "This bundle holds no reference for drift; export its run again to watch drift.";
     return { card, show: () => {} };
   }
   const charts = Object.entries(countsOf(model.drift)).map(([name, reference]) =>
@@ -49,7 +49,7 @@ export function makeDrift(model) {
 }
 
 function sentenceOf(images, shifts, data) {
-  if (!images) return "No image has come yet.";
+  if (!images) return "No image has arrived yet.";
   const last = images === 1 ? "the last image" : `the last ${whole(images)} images`;
   const names = shifts.filter((shift) => shift.alarm).map((shift) => TITLES[shift.distribution].toLowerCase());
   if (!names.length && images < FEW) return `No sign of drift yet, but ${last} ${images === 1 ? "is" : "are"} few to tell from.`;

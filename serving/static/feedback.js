@@ -19,7 +19,7 @@ export function makeFeedback(model) {
     const found = shown;
     try {
       const { label } = await requestFeedback(found.id, choice.value);
-      found.said = `Thank you. The service has kept that this is ${label}.`;
+      found.said = `Thank you. The service has recorded that this is ${label}.`;
     } catch (error) {
       found.said = error.message;
     }

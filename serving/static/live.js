@@ -8,9 +8,9 @@ import { countersOf, parseMetrics } from "./metrics.js";
 const EVERY = 2000; // milliseconds
 const KEPT = 60; // points of a sparkline
 const TILES = {
-  requests: "Requests a second",
-  images: "Images a second",
-  latency: "Milliseconds a request",
+  requests: "Requests per second",
+  images: "Images per second",
+  latency: "Milliseconds per request",
 };
 
 /** Fill the tab and return `open(whether)`, which starts and stops the looks at the metrics. */
@@ -109,7 +109,7 @@ function makeLoad(model) {
 
 function noteOf({ predicted, abstained, refused }) {
   const reasons = Object.entries(refused).map(([reason, count]) => `${reason.replaceAll("_", " ")} ${whole(count)}`);
-  const refusals = reasons.length ? `Requests refused: ${reasons.join(", ")}.` : "No request was refused.";
+  const refusals = reasons.length ? `Requests refused: ${reasons.join(", ")}.` : "No requests were refused.";
   return `The model abstained from ${whole(abstained)} of ${whole(predicted)} images. ${refusals}`;
 }
 

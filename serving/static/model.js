@@ -86,7 +86,7 @@ function evaluationOf(model) {
   return [
     section("Confusion matrix", confusions),
     section("Experts by class", loads),
-    section("What labelled images buy", makeBudget(budget, data)),
+    section("What labelled images are worth", makeBudget(budget, data)),
   ];
 }
 

@@ -64,7 +64,7 @@ async def show_config(request: Request) -> Response:
 
 
 async def show_statistics(request: Request) -> Response:
-    """Answer what a model has answered since the start, or all of them where the path names none."""
+    """Return the statistics of a model since the start, or all of them where the path names none."""
     models = [_model(request)] if request.path_params else _now(request).all()
     return JSONResponse(statistics_of(model.manifest for model in models))
 
@@ -141,7 +141,9 @@ async def change_models(change: Callable[[str], None], name: str, parameters: di
         async with asyncio.timeout(CHANGE_SECONDS):
             await to_thread.run_sync(change, name, abandon_on_cancel=True)
     except TimeoutError:
-        message = f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and goes on; see {INDEX.path}."
+        message = (
+            f"The change of {quote(name)} takes over {CHANGE_SECONDS:g} seconds and is still running; see {INDEX.path}."
+        )
         raise Refusal(504, "too_slow", message) from None
     except Refusal:
         raise

@@ -19,11 +19,11 @@ CLASSIFIED = ("class_probability", "coarse_probability", "routing", TREE_OUTPUT)
 
 @dataclass(frozen=True)
 class Form:
-    """How an output is answered.
+    """The form in which an output is returned.
 
     Args:
         binary: as binary data, where the transport has a choice.
-        classes: so many labels of the largest values in the place of the values; 0 for the values.
+        classes: return this many labels with the largest values instead of the values; 0 for the values.
     """
 
     binary: bool = False
@@ -37,7 +37,7 @@ class InferRequest:
     Args:
         images: uint8 ``[N, *input shape]``.
         outputs: the names of the outputs to answer, in order, and the form of each.
-        id: the client's own name of the request, which the answer repeats; None without one.
+        id: the client's own name for the request, which the answer repeats; None without one.
     """
 
     images: NDArray[np.uint8]
@@ -72,7 +72,7 @@ def read_request(
 def request_of(
     document: dict[str, Any], binary: memoryview, image_shape: tuple[int, ...], most: int, known: Collection[str]
 ) -> InferRequest:
-    """Return what a request says that is parsed already, as ``read_request`` does; ``binary`` are its binary data."""
+    """Return the content of a parsed request, as ``read_request`` does; ``binary`` holds its binary data."""
     outputs = _outputs(document, known)
     inputs = document.get("inputs")
     if not isinstance(inputs, list):
@@ -106,7 +106,7 @@ def _split(content: bytes, header_length: str | None) -> tuple[bytes, memoryview
     length = int(digits) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else 0
     if not 1 <= length <= len(content):
         message = f"{HEADER_LENGTH} is {quote(header_length)}; the body has {len(content)} bytes, "
-        raise refusal("wrong_bytes", message + "so send a whole number from 1 to that, the length of its JSON.")
+        raise refusal("wrong_bytes", message + "so send the length of its JSON, a whole number from 1 to that.")
     return content[:length], memoryview(content)[length:]
 
 
@@ -145,7 +145,9 @@ def _output_name(output: Any, known: Collection[str]) -> str:
 def _form(parameters: dict[str, Any], name: str, binary: bool) -> Form:
     classes = parameters.get("classification", 0)
     if type(classes) is not int or classes < 0:
-        raise refusal("wrong_value", f"{name}: classification is {quote(classes)}; send how many classes to answer.")
+        raise refusal(
+            "wrong_value", f"{name}: classification is {quote(classes)}; send the number of classes to return."
+        )
     if classes and name not in CLASSIFIED:
         message = f"{name}: it has no classes; ask for the classification of {', '.join(CLASSIFIED)}."
         raise refusal("wrong_keys", message)

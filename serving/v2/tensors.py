@@ -95,7 +95,7 @@ def _from_binary(
         raise refusal("wrong_keys", f"{INPUT}: it has both data and {BINARY_SIZE}; send one of them.")
     expected = math.prod(shape) * DTYPES[datatype].itemsize
     if type(size) is not int or size != expected:
-        message = f"{INPUT}: {BINARY_SIZE} is {quote(size)}; {datatype} {list(shape)} is {expected} bytes."
+        message = f"{INPUT}: {BINARY_SIZE} is {quote(size)}; {datatype} {list(shape)} takes {expected} bytes."
         raise refusal("wrong_bytes", message)
     if len(binary) != expected:
         message = f"{len(binary)} bytes follow the JSON, not the {expected} of '{INPUT}'; "
@@ -119,5 +119,7 @@ def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape:
     try:
         return pixels_of(data if flat else flat_values(data, shape), JSON_TYPES[datatype], shape)
     except ShapeError:
-        message = f"{INPUT}: the data are not the {math.prod(shape)} values of {list(shape)}, flat or nested so."
+        message = (
+            f"{INPUT}: the data are not the {math.prod(shape)} values of {list(shape)}, flat or nested in that shape."
+        )
         raise refusal("wrong_shape", message) from None

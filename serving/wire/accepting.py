@@ -51,7 +51,7 @@ class SharingLoop(uvloop.Loop):
 
 
 class Acceptor:
-    """A server that accepts a few clients, the more the longer their queue proves to be, and leaves a pause to others.
+    """Accepts a few clients at a time, more from a longer queue, and pauses for the other workers.
 
     Args:
         loop: runs it.
@@ -108,4 +108,4 @@ class Acceptor:
     def _begun(self, task: "asyncio.Task[Any]") -> None:
         self._beginning.discard(task)
         if not task.cancelled() and task.exception():
-            logger.debug("A connection could not begin: %s", task.exception())
+            logger.debug("A connection could not be opened: %s", task.exception())

@@ -26,7 +26,7 @@ class Flow(FlowControl):
             super().resume_reading()
 
     def pause_writing(self) -> None:
-        """Let the answers wait that the client does not take, and read nothing meanwhile."""
+        """Hold back answers that the client does not take, and read nothing meanwhile."""
         super().pause_writing()
         self.pause_reading()
 

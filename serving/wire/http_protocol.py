@@ -33,9 +33,9 @@ PATIENCE_SECONDS = 30.0
 MAX_REQUESTS_IN_LINE = 16
 # That a client may leave an answer unread without taking any of it.
 UNREAD_SECONDS = 60.0
-TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter ones."
-TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them at once."
-NOT_HTTP = "The request is not HTTP, or its headers are malformed; let a client's library write it."
+TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter headers."
+TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them faster."
+NOT_HTTP = "The request is not HTTP, or its headers are malformed; use an HTTP library to write it."
 
 
 def use_bounded_protocol() -> None:
@@ -71,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._endpoint: Endpoint | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's
-        """Wait for a request, with a limit."""
+        """Wait for a request, for a limited time."""
         super().connection_made(transport)
         self.flow = Flow(transport, self.pipeline)
         connection = transport.get_extra_info("socket")
@@ -82,7 +82,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(PATIENCE_SECONDS, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         self._timer.cancel()
         super().connection_lost(exc)
 
@@ -98,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, TOO_MUCH)
 
     def on_message_begin(self) -> None:
-        """Begin a request, or take no more of them."""
+        """Begin a request, or refuse further ones."""
         if len(self.pipeline) >= MAX_REQUESTS_IN_LINE:
             # The last in line, whose answer closes the connection.
             self.cycle.keep_alive = False
@@ -147,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Wait for the rest of a request from the moment on when all before has its answer."""
+        """Wait for the rest of a request once all earlier ones have their answers."""
         # Nothing may have been read while the answer was made.
         if self._waits_since is not None:
             self._waits_since = self.loop.time()

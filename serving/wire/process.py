@@ -1,4 +1,4 @@
-"""What the service needs of the system: no restart at SIGHUP, and descriptors for many connections."""
+"""What the service needs from the system: no restart at SIGHUP, and descriptors for many connections."""
 
 import resource
 import signal

@@ -57,7 +57,7 @@ def test_wrong_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     assert run_command(monkeypatch, fails_with(full)) == cli.FAILED
-    assert capsys.readouterr().err == "clustnet: The disk is full; make room. What was finished before is whole.\n"
+    assert capsys.readouterr().err == "clustnet: The disk is full; make room. What was finished before is intact.\n"
     # A fault of ours keeps its traceback.
     with pytest.raises(PermissionError):
         run_command(monkeypatch, fails_with(PermissionError(errno.EACCES, "Permission denied")))
@@ -135,8 +135,11 @@ def test_names_of_any_bytes_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: p
     ("error", "sentence"),
     [
         (OSError(errno.EFBIG, "File too large"), "A file would be larger than this account may write; raise the limit"),
-        (OSError(errno.EROFS, "Read-only", "/a/b.pt"), "/a/b.pt is on a disk that takes no files; make it writable."),
-        (PermissionError(errno.EACCES, "No", "/a/b.pt"), "/a/b.pt may not be used by this account; change its rights."),
+        (OSError(errno.EROFS, "Read-only", "/a/b.pt"), "/a/b.pt is on a read-only disk; make it writable."),
+        (
+            PermissionError(errno.EACCES, "No", "/a/b.pt"),
+            "This account may not access /a/b.pt; change its permissions.",
+        ),
     ],
 )
 def test_places_that_take_no_file_are_named(
@@ -145,4 +148,4 @@ def test_places_that_take_no_file_are_named(
     assert run_command(monkeypatch, fails_with(error)) == cli.FAILED
     told = capsys.readouterr().err
     assert told.startswith(f"clustnet: {sentence}")
-    assert told.endswith(" What was finished before is whole.\n")
+    assert told.endswith(" What was finished before is intact.\n")

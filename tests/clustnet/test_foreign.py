@@ -21,7 +21,7 @@ def test_package_of_another_project_is_named(code: str, made: str, tmp_path: Pat
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), ours])}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stderr.strip().endswith(
-        f"Python finds {place} in the place of ClustNet's own package training; start from another folder, take that "
+        f"Python finds {place} instead of ClustNet's own package training; start from another folder, take that "
         "one off PYTHONPATH, or rename it."
     )
 

@@ -72,9 +72,9 @@ def test_other_files_are_left_alone(path: Path) -> None:
     path.unlink()
     SqliteFile(path, 8, SCHEMA, "NORMAL").close()
     before = path.read_bytes()
-    with pytest.raises(UserError, match="another SQLite file"):
+    with pytest.raises(UserError, match="SQLite file of another kind"):
         opened(path)
-    with pytest.raises(UserError, match="another SQLite file"), reading(path, KIND):
+    with pytest.raises(UserError, match="SQLite file of another kind"), reading(path, KIND):
         pass
     assert path.read_bytes() == before
 

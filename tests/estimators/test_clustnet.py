@@ -158,11 +158,11 @@ def test_names_and_merges_are_those_of_the_review(encoder: str, tmp_path: Path) 
     assert {subtype.name for subtype in Bundle(tmp_path / "bundle").manifest.subtypes} == {*estimator.classes_} - {
         "warm/1"
     } | {"sun"}
-    with pytest.raises(UserError, match=r"are of different coarse labels, so they cannot be merged"):
+    with pytest.raises(UserError, match=r"have different coarse labels, so they cannot be merged"):
         estimator.merge("sea", "warm/1")
     with pytest.raises(UserError, match=r"^There is no subtype 'sky'; there are cold/1"):
         estimator.name("sky", "sea")
-    with pytest.raises(UserError, match=r"^The run .* is there already; name an empty folder"):
+    with pytest.raises(UserError, match=r"^The run .* already exists; name an empty folder"):
         clone(estimator).fit(images, labels)
 
 
@@ -231,7 +231,7 @@ def test_temporary_run_goes_with_the_estimator() -> None:
     [
         ({"y": np.zeros(40)}, r"^y has one class, 0\.0, but ClustNet needs coarse labels of two classes or more"),
         ({"y": np.zeros(39)}, "inconsistent numbers of samples"),
-        ({"X": np.zeros((40, 5, 5))}, "^X has images of float64, but must have uint8 from 0 to 255"),
+        ({"X": np.zeros((40, 5, 5))}, "^X has images of float64, but must have uint8 values from 0 to 255"),
         ({"X": np.zeros((40, 5, 5, 4), np.uint8)}, r"^X has the shape \[40, 5, 5, 4\], but must be images"),
         ({"X": np.full((40, 5), np.nan)}, "contains NaN"),
         (

@@ -174,10 +174,10 @@ def test_another_scale_is_refused_later() -> None:
     pixels[0, 0], pixels[0, 1] = 0, 255
     estimator = tiny().fit(pixels)
     for later in (estimator.predict, estimator.transform, estimator.score):
-        with pytest.raises(UserError, match=r"^X is on a scale from 0 to 1, but the fitted rows were from 0 to 255;"):
+        with pytest.raises(UserError, match=r"^X is on a scale from 0 to 1, but the fitted rows ranged from 0 to 255;"):
             later(pixels / 255)
         with pytest.raises(
-            UserError, match=r"^X is on a scale from -1\.\d+ to 1\.\d+, but the fitted rows were from 0"
+            UserError, match=r"^X is on a scale from -1\.\d+ to 1\.\d+, but the fitted rows ranged from 0"
         ):
             later((pixels - pixels.mean()) / pixels.std())
     # A dark picture is on the right scale.
@@ -193,9 +193,9 @@ def test_equal_rows_are_one_cluster() -> None:
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"clusters": 31}, "n_clusters=31, but should be a whole number from 1 to n_samples=30"),
-        ({"clusters": "ten"}, "n_clusters='ten', but should be a whole number from"),
-        ({"settings": {"data.name": "mnist"}}, "settings has the key 'data.name', but should have PART.KEY"),
+        ({"clusters": 31}, "n_clusters=31, but must be a whole number from 1 to n_samples=30"),
+        ({"clusters": "ten"}, "n_clusters='ten', but must be a whole number from"),
+        ({"settings": {"data.name": "mnist"}}, "settings has the key 'data.name', but must have the form PART.KEY"),
         ({"settings": {"clustering.refesh": 3}}, "did you mean 'clustering.refresh'"),
         ({"settings": {"augmentation.rotation": 5}}, "Views need images"),
         ({"settings": {"augmentation.rotation": 5}, "architecture": [8, 2]}, "Views need images"),
@@ -291,7 +291,7 @@ def test_saved_bundle_answers_as_the_estimator(tmp_path: Path) -> None:
     ("images", "sentence"),
     [
         (np.zeros((3, 4, 5, 2), np.uint8), r"^X has the shape \[3, 4, 5, 2\], but must be images"),
-        (np.zeros((3, 4, 5)), "^X has images of float64, but must have uint8 from 0 to 255"),
+        (np.zeros((3, 4, 5)), "^X has images of float64, but must have uint8 values from 0 to 255"),
         ([np.zeros((4, 5)), np.zeros((3, 5))], "^X has parts of different lengths"),
         (
             np.zeros((3, 4, 5), np.uint8),

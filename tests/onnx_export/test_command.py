@@ -24,7 +24,7 @@ def test_export_end_to_end(run: Callable[[str], Path], tmp_path: Path, capsys: p
 def test_epoch_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         cli.main(["export", str(tmp_path), "--out", str(tmp_path / "bundle"), "--epoch", "first"])
-    assert "'first' is no epoch; give last, best or a number" in capsys.readouterr().err
+    assert "'first' is not an epoch; give last, best or a number" in capsys.readouterr().err
 
 
 def test_a_folder_without_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

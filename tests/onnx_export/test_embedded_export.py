@@ -40,7 +40,7 @@ def test_a_bundle_holds_its_encoder(run: Path, tmp_path: Path) -> None:
     assert (encoder.name, encoder.licence, encoder.trained_on) == ("tiny", "MIT", "colours")
     assert (exported.parity < 1e-5, SHARED_WEIGHTS in bundle.manifest.files) == (True, True)
     assert bundle.manifest.class_names == ("cold/1", "cold/2", "warm/1", "warm/2")
-    assert "Scores on such data are too good" in (tmp_path / "bundle/README.md").read_text()
+    assert "Scores on such data are too high" in (tmp_path / "bundle/README.md").read_text()
     files = sorted((run.parent / "photographs/test").rglob("*.png"))
     images = np.stack([prepare(file.read_bytes(), bundle.manifest.input) for file in files])
     found = Predictor(bundle, "cpu").predict(images)

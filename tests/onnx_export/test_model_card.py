@@ -52,7 +52,7 @@ def test_each_cell_shows_its_most_probable_class(bundle: Any, kind: str) -> None
         ("unnamed", "There are no reference images, so each cell in use is a subtype of its own"),
         ("unnamed", "subtypes, which nobody has named yet: blue/1"),
         ("unnamed", "uint8 images of 16x16x3 (RGB, 0 to 255)"),
-        ("clusters", "Coarse accuracy and group accuracy are left out, because there is one coarse label."),
+        ("clusters", "Coarse accuracy and group accuracy are left out, because there is only one coarse label."),
         ("clusters", "the training split of mnist, without any label"),
     ],
 )

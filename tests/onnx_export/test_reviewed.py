@@ -60,7 +60,7 @@ def test_a_cell_follows_most_of_its_images() -> None:
     made, notes = subtypes_of_review(*data(), reviewed(IDS, of))
     assert made.class_map.array()[0, 0].argmax() == [one.name for one in made.subtypes].index("a/3")
     assert [one.name for one in made.subtypes] == ["a/2", "a/3", "b/1", "b/2"]
-    assert notes[0].startswith("the model does not tell apart yet: a/1 (1 training image)")
+    assert notes[0].startswith("the model cannot yet tell apart: a/1 (1 training image)")
 
 
 def test_a_label_without_subtypes_is_refused() -> None:

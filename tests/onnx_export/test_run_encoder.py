@@ -70,7 +70,7 @@ def test_a_run_is_an_encoder(run: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--licence", "MIT"], "--licence is for a model of timm; leave it out for a run."),
+        (["--licence", "MIT"], "--licence is for a timm model; leave it out for a run."),
         (["--out", "."], "exists and is not an encoder; choose another --out or remove it."),
     ],
 )

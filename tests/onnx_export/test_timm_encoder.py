@@ -34,7 +34,7 @@ def test_a_model_becomes_an_encoder(tmp_path: Path, name: str, features: int) ->
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     weights = weights_of("test_efficientnet", tmp_path)
-    with pytest.raises(UserError, match="are not those of test_vit"):
+    with pytest.raises(UserError, match="do not belong to test_vit"):
         make_encoder("test_vit", tmp_path / "encoder", weights)
     weights.write_bytes(b"no weights")
     with pytest.raises(UserError, match="cannot be read"):

@@ -129,8 +129,8 @@ def test_encoder_is_composed_into_the_graphs(grown: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("place", "change", "sentence"),
     [
-        (0, {"parent": 3}, "tree has a label that stands before its parent"),
-        (1, {"name": "stone"}, "the highest labels of the tree must be the coarse_labels"),
+        (0, {"parent": 3}, "tree has a label that comes before its parent"),
+        (1, {"name": "stone"}, "the top labels of the tree must be the coarse_labels"),
         (4, {"name": "animal/canine/cat"}, "and its leaves the subtypes"),
     ],
 )

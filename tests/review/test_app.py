@@ -127,8 +127,8 @@ def test_two_tabs_do_not_fight(client: TestClient) -> None:
         (b"[]", "valid dictionary"),
         (b'{"expected": 0, "actions": []}', "actions: List should have at least 1 item"),
         (b'{"expected": "0", "actions": [1]}', "expected: Input should be a valid integer"),
-        (b'{"expected": 0, "actions": [1]}', "no action of a review"),
-        (b'{"expected": 0, "actions": [{"verb": "fly"}]}', "no action of a review"),
+        (b'{"expected": 0, "actions": [1]}', "not a review action"),
+        (b'{"expected": 0, "actions": [{"verb": "fly"}]}', "not a review action"),
         (b'{"expected": 0, "actions": [{"verb": "undo"}]}', "nothing to undo"),
     ],
 )
@@ -153,7 +153,7 @@ def test_pictures_are_small_jpegs(client: TestClient) -> None:
 def test_a_file_that_is_gone_is_404(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "photos" / "images" / "train" / "animals" / "00003.jpg").unlink()
     answer = client.get("/pictures/large/3")
-    assert (answer.status_code, answer.text) == (404, "The file cannot be read any more.")
+    assert (answer.status_code, answer.text) == (404, "The file can no longer be read.")
 
 
 @pytest.mark.heavy

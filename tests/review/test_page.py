@@ -165,7 +165,7 @@ def test_a_marked_image_is_shown_so(open_page: Open) -> None:
 
 def test_the_slider_cuts_the_tree(open_page: Open) -> None:
     page = open_page()
-    page.get_by_label("Merge what is nearest").fill("200")
+    page.get_by_label("Merge the nearest subtypes").fill("200")
     expect(page.locator("#cut-words")).to_have_text("4 subtypes become 2")
     page.get_by_role("button", name="Merge these").click()
     expect(page.locator(".subtype")).to_have_count(2)
@@ -174,12 +174,12 @@ def test_the_slider_cuts_the_tree(open_page: Open) -> None:
 def test_lists_take_one_key_a_decision(open_page: Open, run: Path) -> None:
     page = open_page()
     page.keyboard.press("3")
-    expect(page.locator("#suspects")).to_contain_text("a model that never saw it says animals")
+    expect(page.locator("#suspects")).to_contain_text("a model that was not trained on it says animals")
     page.keyboard.press("y")
-    expect(page.locator("#suspects")).to_contain_text("is left.")
+    expect(page.locator("#suspects")).to_contain_text("No suspects are left.")
     page.locator("#duplicates").focus()
     page.keyboard.press("d")
-    expect(page.locator("#duplicates")).to_contain_text("No near duplicate is left.")
+    expect(page.locator("#duplicates")).to_contain_text("No near duplicates are left.")
     expect(page.get_by_role("tab", name="To decide")).to_have_text("To decide")
     assert [line.count('"mark": "wrong_label"') for line in (run / "review.jsonl").read_text().splitlines()] == [
         0,
@@ -216,7 +216,7 @@ def test_a_name_that_is_taken_is_refused(open_page: Open) -> None:
     for number in range(2):
         page.locator(".subtype").nth(number).get_by_role("button", name="Name").click()
         name(page, "cat")
-    expect(page.get_by_role("alert")).to_have_text(re.compile("The name 'cat' is that of animals/1"))
+    expect(page.get_by_role("alert")).to_have_text(re.compile("The name 'cat' already belongs to animals/1"))
 
 
 def test_an_action_waits_for_the_one_before(open_page: Open) -> None:

@@ -41,7 +41,7 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path)
     (tmp_path / "subtypes.csv").unlink()
     (tmp_path / "discover.json").write_text("{}")
-    with pytest.raises(UserError, match="is not finished; run 'clustnet discover' to its end"):
+    with pytest.raises(UserError, match="is not finished; run 'clustnet discover' with the same arguments"):
         open_run(tmp_path)
     (tmp_path / "discover.json").unlink()
     with pytest.raises(UserError, match="is not a run"):

@@ -37,7 +37,7 @@ def test_the_largest_part_keeps_the_id() -> None:
 
 @pytest.mark.parametrize(
     ("images", "parts", "words"),
-    [(18, 1, "2 to 20 parts"), (18, 21, "2 to 20 parts"), (3, 2, "too few for 2 parts"), (18, 2, "too much alike")],
+    [(18, 1, "2 to 20 parts"), (18, 21, "2 to 20 parts"), (3, 2, "too few for 2 parts"), (18, 2, "too similar")],
 )
 def test_what_cannot_be_divided_is_a_sentence(images: int, parts: int, words: str) -> None:
     with pytest.raises(UserError, match=words):

@@ -47,7 +47,7 @@ def test_folders_hold_what_is_kept(run: Path, tmp_path: Path) -> None:
 def test_a_folder_in_use_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "notes").touch()
     assert cli.main(["review", str(run), "--write", "csv", str(tmp_path)]) == cli.WRONG_INPUT
-    assert "is there and not empty" in capsys.readouterr().err
+    assert "already exists and is not empty" in capsys.readouterr().err
 
 
 def test_label_studio_gets_tasks_and_interface(run: Path, tmp_path: Path) -> None:

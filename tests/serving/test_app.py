@@ -36,7 +36,7 @@ def asked(app: Any, **scope: object) -> tuple[int, dict[str, str]]:
 def test_a_request_needs_one_host(client: TestClient, version: str, hosts: int, status: int) -> None:
     found, document = asked(client.app, http_version=version, headers=hosts * [(b"host", b"here")])
     assert found == status
-    said = "The request has no Host or several; send one, the name of this service."
+    said = "The request has no Host header or several; send exactly one, with the name of this service."
     assert status == 200 or document == {"error": said}
 
 

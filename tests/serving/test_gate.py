@@ -82,7 +82,7 @@ def test_turns_are_in_order_and_bounded() -> None:
         first, second, third, fourth, fifth = turns = await begun(gate, *5 * [b""])
         assert [turn.begun for turn in turns] == [True, True, False, False, False]
         assert (gate.full, in_flight() - before) == (True, 4)
-        assert await refusal_of(fifth.task) == (503, "2 requests wait already; try again in 1 second.")
+        assert await refusal_of(fifth.task) == (503, "2 requests are already waiting; try again in 1 second.")
         await second.end()
         await settle()
         assert [turn.begun for turn in (third, fourth)] == [True, False]
@@ -125,7 +125,7 @@ def test_large_waiting_bodies_are_bounded() -> None:
         await settle()
         assert alone.begun
         small = await begun(gate, 5 * b"x", 5 * b"x")
-        assert (await refusal_of(Turn(gate, body=b"x").task))[1].startswith("2 requests wait already")
+        assert (await refusal_of(Turn(gate, body=b"x").task))[1].startswith("2 requests are already waiting")
         for turn in (alone, *small):
             await turn.end()
         # A compressed one may hold far more.

@@ -347,7 +347,7 @@ def ask_for(url: str, images: NDArray[np.uint8]) -> None:
 def test_without_a_reference_drift_is_not_watched(open_page: Open) -> None:
     page = open_page("#live", drift=None)
     expect(
-        page.get_by_text("This bundle keeps no reference, so drift is not watched; export it again.")
+        page.get_by_text("This bundle holds no reference for drift; export its run again to watch drift.")
     ).to_be_visible()
     expect(page.locator(".shifts")).to_have_count(0)
 
@@ -500,7 +500,7 @@ def test_the_entered_key_is_sent(browser: Browser, tmp_path: Path) -> None:
         page.on("console", lambda said: said.text.startswith(STARTED_WRONG) or faults.append(said.text))
         page.on("request", lambda request: secret in request.url and faults.append(request.url))
         page.goto(url)
-        expect(page.get_by_role("alert")).to_have_text(re.compile("^This needs an API key"))
+        expect(page.get_by_role("alert")).to_have_text(re.compile("^This request needs an API key"))
         enter(page, "guess")
         expect(page.get_by_role("alert")).to_have_text(re.compile("^The API key is unknown"))
         enter(page, secret)

@@ -20,7 +20,7 @@ UNKNOWN = [
 def test_unknown_paths_are_404_with_a_sentence(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, list(answer.json())) == (404, ["error"])
-    assert answer.json()["error"].endswith(" is none of this service's paths; see /docs.json.")
+    assert answer.json()["error"].endswith(" is not a path of this service; see /docs.json.")
 
 
 @pytest.mark.parametrize("path", ["/static/none.js", "/static/", "/static/%00", "/static/" + "x" * 5000])

@@ -201,7 +201,7 @@ def test_a_wrong_answer_is_corrected(open_page: Open, url: str) -> None:
     assert (len(names), page.locator("#guess").inner_text() in names) == (14, False)
     choice.select_option(names[0])
     page.get_by_role("button", name="Send").click()
-    said = f"Thank you. The service has kept that this is {names[0]}."
+    said = f"Thank you. The service has recorded that this is {names[0]}."
     expect(page.locator("#feedback-note")).to_have_text(said)
     counted = re.compile(r'^clustnet_feedback_total\{correct="false",model="photos",version="1"\} 1.0$', re.MULTILINE)
     assert counted.search(httpx.get(f"{url}/metrics").text)

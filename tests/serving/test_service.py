@@ -162,7 +162,7 @@ def test_numbers_that_are_not_finite_are_500(
     images = IMAGES[:count]
     body = {"images": images.tolist()} if path == "/predict" else json_body(images)
     answer = client.post(path, json=body)
-    said = "The model 'synthetic' answered with numbers that are not finite; serve another version of it."
+    said = "The model 'synthetic' returned numbers that are not finite; serve another version of it."
     assert (answer.status_code, answer.json()) == (500, {"error": said})
 
 
@@ -232,7 +232,7 @@ def test_concurrent_requests_get_their_own_answers(client: TestClient) -> None:
         (b"[" * (16 * 2**20 + 1), JSON, 413, "over 16777216 bytes"),
         (b"{}", JSON | {"content-encoding": "br"}, 415, "content encoding 'br' is unknown; send gzip, deflate or none"),
         (b"{}", JSON | {"content-encoding": "gzip"}, 400, "The body is not gzip"),
-        (gzip.compress(bytes(2**25)), JSON | {"content-encoding": "gzip"}, 413, "over 16777216 bytes unpacked"),
+        (gzip.compress(bytes(2**25)), JSON | {"content-encoding": "gzip"}, 413, "over 16777216 bytes when unpacked"),
         (json.dumps({"images": [np.eye(28).tolist()]}).encode(), JSON, 422, "on a scale from 0 to 1"),
     ],
 )
@@ -264,7 +264,7 @@ def huge_png(side: int) -> bytes:
         (drawing()[:100], "cut short"),
         (drawing(kind="JPEG")[:400], "cut short"),
         (huge_png(5000), "5000x5000"),
-        (huge_png(100_000), "over"),
+        (huge_png(100_000), "more than 4096 pixels"),
         (encoded(Image.new("L", (9, 9)), "PNG"), "flat colour"),
         (drawing(kind="JPEG")[:-2] + b"\xff\xda\0\2" * 50 + b"\xff\xd9", "over 50 scans"),
     ],

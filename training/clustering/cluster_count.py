@@ -16,7 +16,7 @@ SAMPLE_ROWS = 2000
 def silhouettes(rows: NDArray[np.float32], seed: int) -> dict[int, float]:
     """Return the average silhouette of k-means for each number of clusters from 2 to ``MAX_CLUSTERS``.
 
-    The highest belongs to the most likely number. The silhouette of a row is by how much it lies nearer to its own
+    The highest belongs to the most likely number. The silhouette of a row says how much nearer it lies to its own
     cluster than to the next, -1 to 1 (Rousseeuw, "Silhouettes: a graphical aid to the interpretation and validation of
     cluster analysis", J. Comput. Appl. Math. 20, 1987).
 

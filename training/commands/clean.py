@@ -1,4 +1,4 @@
-"""``clustnet clean``: what a run does not need is removed from its folder."""
+"""``clustnet clean``: remove from a run's folder what the run no longer needs."""
 
 import argparse
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def describe(run: Path, found: "Sequence[Waste]", dry: bool) -> str:
-    """Return what was removed from a run, or would be, in lines.
+    """Return lines that say what was removed from a run, or would be.
 
     Args:
         run: the run's folder.
@@ -65,6 +65,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="The last checkpoint and the best stay, and so does all that --resume, export, review and report read.",
         allow_abbrev=False,
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, of whatever command")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be freed, and remove nothing")
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder made by any command")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
     return parser

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: images or options that cannot be used, or a folder that holds something else.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _engine(options: argparse.Namespace) -> Engine:
-    """Return who reads and embeds images.
+    """Return the engine that reads and embeds images.
 
     Raises:
-        UserError: Ray is not installed, or workers of none.
+        UserError: Ray is not installed, or workers are given to an engine that has none.
     """
     check_workers(options)
     if options.engine == LOCAL:
@@ -71,17 +71,17 @@ def _engine(options: argparse.Namespace) -> Engine:
 
 
 def _resume(options: argparse.Namespace) -> None:
-    """Train again from the review of a run, with what it was begun with.
+    """Train again from the review of a run, with the arguments that the run was started with.
 
     Raises:
-        UserError: it cannot be resumed, or other options are given, too.
+        UserError: the run cannot be resumed, or other options are given as well.
     """
     if options.add is not None or options.bundle is not None:
-        raise UserError("--resume takes no --add and no --bundle; add to the run that --resume makes.")
+        raise UserError("--resume cannot be combined with --add or --bundle; add to the run that --resume makes.")
     if options.images is not None:
-        raise UserError(f"--resume takes the images of {options.resume}; leave out {options.images}.")
+        raise UserError(f"--resume uses the images of {options.resume}; leave out {options.images}.")
     if options.out.resolve() == options.resume.resolve():
-        raise UserError(f"The run {options.resume} stays as it is; name a new folder by --out.")
+        raise UserError(f"The run {options.resume} is never overwritten; name a new folder with --out.")
     check_writable(options.out)
     # Imported here, so that --help does not load torch.
     from training.discover.resuming import Resumed, check_resumable
@@ -115,7 +115,7 @@ def _add(options: argparse.Namespace, found: Arguments) -> None:
 
 
 def _arguments(options: argparse.Namespace) -> Arguments:
-    """Return the options as what decides a run."""
+    """Return the arguments of a run from the options."""
     columns = {name: getattr(options, f"{name}_column") for name in Columns.model_fields}
     encoder = tuple(word.strip() for word in options.encoder.split(","))
     try:
@@ -137,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet discover",
         description="Find the subtypes inside each coarse label of your own images.",
-        epilog="The same command again goes on where it stopped. 'clustnet export RUN --out BUNDLE' is the next step.",
+        epilog="Run the same command again to continue where it stopped. 'clustnet export RUN --out BUNDLE' "
+        "is the next step.",
         allow_abbrev=False,
     )
     parser.add_argument(
@@ -145,7 +146,8 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         nargs="?",
         metavar="IMAGES",
-        help="a folder with one sub-folder for each coarse label, or train/ and test/ of such; a CSV or Parquet file "
+        help="a folder with one sub-folder for each coarse label, or train/ and test/ of that form; a CSV "
+        "or Parquet file "
         "with columns file and label; or embeddings, .npy or Parquet",
     )
     parser.add_argument(
@@ -155,31 +157,36 @@ def _parser() -> argparse.ArgumentParser:
         "--add",
         type=Path,
         metavar="OLD",
-        help="add to the run OLD those of IMAGES that a model abstains from",
+        help="add to the run OLD the IMAGES from which a model abstains",
     )
-    parser.add_argument("--bundle", type=Path, metavar="BUNDLE", help="with --add: the model, exported from OLD")
+    parser.add_argument(
+        "--bundle", type=Path, metavar="BUNDLE", help="with --add: the model that was exported from OLD"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run's folder")
     parser.add_argument(
         "--subtypes",
         default=AUTO,
         metavar="N",
-        help="how many in each coarse label: a number, ok=3,defect=6, or auto (default): rather too many, to be merged",
+        help="subtypes per coarse label: a number, ok=3,defect=6, or auto (default: rather too many, to be merged)",
     )
     parser.add_argument(
         "--encoder",
         default=AUTO,
         metavar="NAME",
-        help="what compares images: auto (default), lite0, FILE.onnx, none for pixels alone, or several as in a,b",
+        help="how images are compared: auto (default), lite0, FILE.onnx, none for pixels alone, or several as in a,b",
     )
-    parser.add_argument("--labels", type=Path, metavar="FILE", help="of embeddings in .npy: their labels, .npy or .csv")
+    parser.add_argument("--labels", type=Path, metavar="FILE", help="labels of embeddings in .npy, as .npy or .csv")
     for name, default in Columns().model_dump().items():
         parser.add_argument(
-            f"--{name}-column", default=default, metavar="NAME", help=f"of a table (default: {default})"
+            f"--{name}-column", default=default, metavar="NAME", help=f"its name in a table (default: {default})"
         )
     parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help="embeddings that runs share (default: each run keeps its own)"
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="embeddings shared by several runs (default: each run keeps its own)",
     )
     add_engine(parser, "reads and embeds images")
-    parser.add_argument("--seed", type=int, default=0, help="decides all random numbers (default: 0)")
-    parser.add_argument("--epochs", type=int, help="of the training (default: as many as the images need)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
+    parser.add_argument("--epochs", type=int, help="epochs of training (default: as many as the images need)")
     return parser

@@ -1,4 +1,4 @@
-"""``clustnet grow``: a network that learns a hierarchy of labels, one node after the other."""
+"""``clustnet grow``: a network that learns a hierarchy of labels, one node at a time."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a wrong recipe, key or folder, or images that cannot be used.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})
@@ -44,15 +44,15 @@ def main(arguments: Sequence[str]) -> None:
     except KeyboardInterrupt as stop:
         if not stop.args:
             raise
-        raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
+        raise KeyboardInterrupt(f"{stop}; to continue, run the same command with --resume.") from None
     print(f"next:  clustnet export {out} --out models/{out.name}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet grow",
-        description="Learn a hierarchy of labels, a module a node, and measure what is forgotten.",
-        epilog="Any key of the recipe is set by --key.sub VALUE, as in --optimisation.epochs 3.",
+        description="Learn a hierarchy of labels with one module per node, and measure what is forgotten.",
+        epilog="Set any key of the recipe with --key.sub VALUE, as in --optimisation.epochs 3.",
         allow_abbrev=False,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/grow/tiny_imagenet.yaml")
@@ -60,13 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="IMAGES",
-        help="instead of data.path: nested class folders, a table, or a run of 'clustnet discover'",
+        help="replaces data.path: nested class folders, a table, or a run of 'clustnet discover'",
     )
-    parser.add_argument("--mode", choices=get_args(Mode), help="instead of the recipe's mode")
-    parser.add_argument("--from", dest="encoder", metavar="ENCODER", help="a frozen encoder such as lite0 as the stem")
-    parser.add_argument("--begin", type=Path, metavar="RUN", help="go on from the network of another run")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument("--mode", choices=get_args(Mode), help="replaces the recipe's mode")
+    parser.add_argument(
+        "--from", dest="encoder", metavar="ENCODER", help="use a frozen encoder such as lite0 as the stem"
+    )
+    parser.add_argument("--begin", type=Path, metavar="RUN", help="start from the network of another run")
+    parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
     parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_MODE_seedS)")
-    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument("--resume", action="store_true", help="continue after the last finished epoch")
     parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
     return parser

@@ -1,4 +1,4 @@
-"""``clustnet probe``: how much of the classes can be read off each layer of a run."""
+"""``clustnet probe``: how well the classes can be read from each layer of a run."""
 
 import argparse
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _layers(options: argparse.Namespace, out: Path) -> None:
-    """Read one class an image off each layer."""
+    """Read one class per image from each layer."""
     # Imported here, so that --help does not load torch.
     from training.probe.plot import plot
     from training.probe.probe import load_splits, probe, summary
@@ -48,7 +48,7 @@ def _multi_label(options: argparse.Namespace, out: Path) -> None:
 
     if options.layers != "all" or options.train_images or options.test_images:
         raise UserError(
-            "--layers, --train-images and --test-images are for data of one class an image; leave them out."
+            "--layers, --train-images and --test-images are for data with one class per image; leave them out."
         )
     folder = RunFolder.kept(options.run)
     name, _, path = options.data.partition(":")
@@ -64,7 +64,7 @@ def _multi_label(options: argparse.Namespace, out: Path) -> None:
 
 
 def _data(options: argparse.Namespace, own: Data) -> Data:
-    """Return the data of the run, or those that the options name, which need no coarse label."""
+    """Return the run's data, or the data that the options name, which need no coarse labels."""
     changes = {f"{split}_images": getattr(options, f"{split}_images") for split in ("train", "test")}
     if options.data is None:
         kept = {key: value for key, value in changes.items() if value}
@@ -82,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "image. Beside it stand the same network untrained, and the pixels.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of any method whose network convolves")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="a finished run of any method whose network has convolutions"
+    )
     parser.add_argument(
         "--data",
         metavar="NAME:PATH",
@@ -90,10 +92,10 @@ def _parser() -> argparse.ArgumentParser:
         "coco256:coco256.npz for photographs with several labels, for which the linear layers and then all are trained",
     )
     parser.add_argument(
-        "--layers", default="all", help="some of conv1, conv2, ... and embedding, as in conv3,conv4 (default: all)"
+        "--layers", default="all", help="any of conv1, conv2, ... and embedding, as in conv3,conv4 (default: all)"
     )
-    parser.add_argument("--train-images", type=int, metavar="N", help="the first N of the training split")
-    parser.add_argument("--test-images", type=int, metavar="N", help="the first N of the test split")
-    parser.add_argument("--seed", type=int, default=0, help="of the linear classifiers (default: 0)")
-    parser.add_argument("--out", type=Path, help="folder of the table and the picture (default: RUN/probe)")
+    parser.add_argument("--train-images", type=int, metavar="N", help="use the first N images of the training split")
+    parser.add_argument("--test-images", type=int, metavar="N", help="use the first N images of the test split")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the linear classifiers (default: 0)")
+    parser.add_argument("--out", type=Path, help="folder for the table and the picture (default: RUN/probe)")
     return parser

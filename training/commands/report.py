@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
             )
     if len(options.runs) > 1 and all(map(is_staged, options.runs)):
         if options.out is None:
-            raise UserError("The table of several runs needs a folder of its own; name one by --out.")
+            raise UserError("The table of several runs needs a folder of its own; name one with --out.")
         _compare(options.runs, options.out)
         return
     for run in options.runs:
@@ -69,12 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         "clustnet report",
         description="Draw what runs have learnt: confusion within each coarse label, scores and certainty over epochs, "
         "the gate's embedding, filters, failures and outliers with their files.",
-        epilog="Several runs of deep_clustering, of one recipe with other losses and seeds, come into one table: "
+        epilog="Several runs of deep_clustering with one recipe but different losses and seeds go into one table: "
         "clustering in pixels, in the pre-trained embedding and after each loss, on the test split.",
         allow_abbrev=False,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run with a finished epoch")
     parser.add_argument(
-        "--out", type=Path, help="folder of the pictures and tables (default: RUN/vis; needed for one table of several)"
+        "--out",
+        type=Path,
+        help="folder for pictures and tables (default: RUN/vis; required for a table of several runs)",
     )
     return parser

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a wrong recipe, key, value, seed or folder.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})
@@ -68,7 +68,7 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
         UserError: a wrong recipe, key or value, or seeds among the keys.
     """
     if "seed" in overrides:
-        raise UserError("A sweep's seeds are set by --seeds, as in --seeds 0..4; leave out --seed.")
+        raise UserError("The seeds of a sweep are set with --seeds, as in --seeds 0..4; leave out --seed.")
     grid = [[(key, value) for value in _values(key, text)] for key, text in overrides.items()]
     members = []
     for setting in itertools.product(*grid):
@@ -130,7 +130,7 @@ def _train_all(members: Sequence[Member], out: Path) -> list[Run]:
             runs.append((name, seed, train_restarts(recipe, folder, resume=on_first(RunFolder(folder).exists))))
         except KeyboardInterrupt as stop:
             safe = f"{stop}; the" if stop.args else "The"
-            raise KeyboardInterrupt(f"{safe} same command goes on.") from None
+            raise KeyboardInterrupt(f"{safe} same command continues.") from None
     return runs
 
 
@@ -173,7 +173,7 @@ def _summary(name: str, group: Sequence[dict[str, Any]], scores: Sequence[str]) 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet sweep",
-        description="Train one recipe with several seeds and values; what is finished is not trained again.",
+        description="Train one recipe with several seeds and values; finished runs are not trained again.",
         epilog="--key.sub A,B,C trains each value, as in --optimisation.learning_rate 0.01,0.001.",
         allow_abbrev=False,
     )

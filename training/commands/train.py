@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
 
     Raises:
         UserError: a wrong recipe, key or folder.
-        KeyboardInterrupt: stopped by the user; its message says how to go on.
+        KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
     keys = parse_overrides(overrides, vars(options).keys() - {"config"})
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
         # Before the run has begun there is nothing to go on from.
         if not stop.args:
             raise
-        raise KeyboardInterrupt(f"{stop}; go on with the same command and --resume.") from None
+        raise KeyboardInterrupt(f"{stop}; to continue, run the same command with --resume.") from None
 
 
 def _train(recipe: BaseRecipe, out: Path, options: argparse.Namespace) -> None:
@@ -64,24 +64,24 @@ def default_folder(config: Path, recipe: BaseRecipe) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "clustnet train",
-        description="Train a recipe: coarse labels -> run.",
-        epilog="Any key of the recipe is set by --key.sub VALUE, as in --optimisation.epochs 3.",
+        description="Train a recipe on images with coarse labels, and write a run.",
+        epilog="Set any key of the recipe with --key.sub VALUE, as in --optimisation.epochs 3.",
         allow_abbrev=False,
     )
     parser.add_argument("config", type=Path, metavar="CONFIG", help="a recipe, such as configs/mnist_soft.yaml")
-    parser.add_argument("--seed", type=int, help="instead of the recipe's seed")
+    parser.add_argument("--seed", type=int, help="replaces the recipe's seed")
     parser.add_argument(
-        "--data", metavar="NAME:PATH", help="instead of the recipe's data.name and data.path, as in folder:photos"
+        "--data", metavar="NAME:PATH", help="replaces the recipe's data.name and data.path, as in folder:photos"
     )
     parser.add_argument("--out", type=Path, help="the run folder (default: runs/RECIPE_seedS)")
-    parser.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    parser.add_argument("--resume", action="store_true", help="continue after the last finished epoch")
     parser.add_argument(
         "--stage",
         choices=STAGES,
-        help="of deep_clustering: 'pretrain' stops after the pre-training, 'cluster' goes on from there",
+        help="for deep_clustering: 'pretrain' stops after the pre-training, 'cluster' continues from there",
     )
     parser.add_argument(
-        "--pretrained", type=Path, metavar="RUN", help="begin with the pre-training of another run of deep_clustering"
+        "--pretrained", type=Path, metavar="RUN", help="start from the pre-training of another run of deep_clustering"
     )
     parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
     return parser

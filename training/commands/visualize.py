@@ -39,8 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         "images with its highest mean output; and the clusters as contact sheets. All on one page.",
         allow_abbrev=False,
     )
-    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of any method whose network convolves")
-    parser.add_argument("--filters", type=int, default=8, metavar="N", help="of each layer (default: 8)")
-    parser.add_argument("--seed", type=int, default=0, help="of the noise that the ascent begins with (default: 0)")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN", help="a finished run of any method whose network has convolutions"
+    )
+    parser.add_argument("--filters", type=int, default=8, metavar="N", help="filters per layer (default: 8)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the noise from which the ascent starts (default: 0)"
+    )
     parser.add_argument("--out", type=Path, help="the page (default: RUN/visualize.html)")
     return parser

@@ -1,4 +1,4 @@
-"""Random views of images: what a view may change, a cluster must not depend on.
+"""Random views of images; clusters must not depend on anything that a view may change.
 
 Images may be moved in the plane and bent, as drawings are, and changed as photographs are, see
 ``training.data.photographs``.

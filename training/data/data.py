@@ -1,4 +1,4 @@
-"""Training data in two halves: what a method may see, and the fine classes that only scoring sees."""
+"""Training data in two parts: what a method may see, and the fine classes that only scoring sees."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from training.recipe.recipe import Data
 
 @dataclass(frozen=True)
 class CoarseData:
-    """All that a method learns from; fine classes are not in it.
+    """Everything that a method learns from, which excludes fine classes.
 
     Args:
         images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or float32 for rows of numbers that are no images;
@@ -63,10 +63,10 @@ class CoarseData:
     def batches(
         self, size: int, generator: torch.Generator, among: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, ...]:
-        """Return the indices of ``size`` images a batch, each image once, in the generator's order.
+        """Yield the indices of batches of ``size`` images, each image once, in the generator's order.
 
         Args:
-            size: images a batch; the last may have fewer, or one more where one would be left alone.
+            size: images per batch; the last may have fewer, or one more where a single image would be left over.
             generator: decides the order.
             among: int64 [M], the images to take, all by default.
         """
@@ -93,7 +93,7 @@ def load_split(data: Data, split: Literal["train", "test"], reader: Reader | Non
     Args:
         data: the recipe's.
         split: which.
-        reader: of a folder, what is made of its files instead of images, such as embeddings.
+        reader: for a folder, turns its files into something other than images, such as embeddings.
 
     Raises:
         UserError: files that are missing or damaged, fewer images than the recipe requests, or coarse labels that the
@@ -126,7 +126,7 @@ def _counted(labelled: LabelledImages, counts: Sequence[int]) -> LabelledImages:
     if len(counts) != len(labelled.classes) or (found < counts).any():
         raise UserError(
             f"data.train_counts is {', '.join(map(str, counts))}, but {labelled.name} has classes of "
-            f"{', '.join(map(str, found.tolist()))} training images; give as many numbers, none of them larger."
+            f"{', '.join(map(str, found.tolist()))} training images; give one number per class, none of them larger."
         )
     members = [np.flatnonzero(labelled.fine == fine)[:count] for fine, count in enumerate(counts)]
     return labelled.take(np.sort(np.concatenate(members)))

@@ -1,4 +1,4 @@
-"""Embeddings in the place of images: each file is embedded once and kept in the run's folder.
+"""Embeddings instead of images: each file is embedded once, and its embedding is kept in the run's folder.
 
 All of them are in a file that is mapped into memory, so that what a run needs does not grow with its images.
 """
@@ -49,7 +49,7 @@ class EmbeddedFiles:
 
     @classmethod
     def of(cls, name: str, size: tuple[int, int] | None, folder: Path) -> "EmbeddedFiles":
-        """Return those of an encoder by its name, on all cores or on a GPU.
+        """Return the embeddings of the encoder with this name, on all cores or on a GPU.
 
         Raises:
             UserError: there is no such encoder, or it does not read images of the size.

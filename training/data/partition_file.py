@@ -40,7 +40,7 @@ def read_partition(path: Path, files: Sequence[str]) -> NDArray[np.int64]:
         ) from None
     clusters = np.array([found.get(file, NONE) for file in files], np.int64)
     if (clusters == NONE).all():
-        raise UserError(f"The partition {path} has none of the training images; name them as {files[0]!r}.")
+        raise UserError(f"The partition {path} lists none of the training images; write their names as {files[0]!r}.")
     if clusters.min() < NONE:
         raise UserError(f"The partition {path} has the cluster {clusters.min()}; number clusters from 0.")
     return clusters

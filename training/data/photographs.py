@@ -186,5 +186,5 @@ def _grey(pixels: Tensor) -> Tensor:
 
 
 def _each(numbers: Tensor) -> Tensor:
-    """Return one number an image, [N], as [N, 1, 1, 1]."""
+    """Return one number per image, [N], as [N, 1, 1, 1]."""
     return numbers.view(-1, 1, 1, 1)

@@ -9,7 +9,7 @@ Groups = Sequence["Tensor | Groups"]
 
 
 def balanced(groups: Groups, images: int, generator: torch.Generator) -> Tensor:
-    """Return places of images in random order, int64 [images], as many of each group as of any other.
+    """Return places of images in random order, int64 [images], equally many from each group.
 
     A group may consist of groups, which then share its images equally. An image is drawn again only when all of its
     group have been drawn.

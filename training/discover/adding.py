@@ -37,7 +37,7 @@ BATCH = 256
 
 
 class Added(Resumed):
-    """A run that adds to an earlier one the images of ``arguments.images`` that ``arguments.bundle`` does not know."""
+    """A run that adds images of ``arguments.images`` unknown to ``arguments.bundle`` to an earlier run."""
 
     @property
     def added(self) -> Path:
@@ -80,7 +80,7 @@ class Added(Resumed):
         return Predictor(Bundle(self.arguments.bundle))
 
     def embed(self) -> None:
-        """Compute what images are compared by; those of the earlier run were embedded before."""
+        """Compute the representations by which images are compared; the earlier run's images are already embedded."""
         self._take_embeddings()
         found = self.found
         choice = self._choice(found)
@@ -119,7 +119,7 @@ def abstained(files: Sequence[Path], predictor: Predictor) -> list[bool]:
     """Return whether a model abstains from each image file.
 
     Raises:
-        UserError: a file cannot be read any more.
+        UserError: a file can no longer be read.
     """
     spec, threshold = predictor.manifest.input, predictor.manifest.abstention
     found: list[bool] = []
@@ -152,7 +152,7 @@ def check_labels(images: Sequence[Image], labels: Sequence[str]) -> None:
 
 
 def check_some(places: Sequence[int], images: int) -> None:
-    """Raise where there is nothing to look for new subtypes in.
+    """Raise where no images are left in which to look for new subtypes.
 
     Raises:
         UserError: the model knows all images.

@@ -1,4 +1,4 @@
-"""What ``clustnet discover`` was called with, kept in the run so that a second call goes on with the same."""
+"""The arguments of ``clustnet discover``, kept in the run so that a second call continues with the same ones."""
 
 import re
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Columns(Part):
 
 
 class Arguments(Part):
-    """All that decides what is found.
+    """Everything that determines what is found.
 
     Args:
         images: folder, table or array.
@@ -50,8 +50,8 @@ class Arguments(Part):
         encoder: ``auto``, ``none``, or the names of encoders.
         seed: decides all random numbers.
         epochs: passes over the images in training; None for the default.
-        resume: the run whose review is learnt; None to begin with clusters.
-        bundle: whose model says which images are new to that run; None where none are added.
+        resume: the run whose review is learnt; None to start from clusters.
+        bundle: the bundle whose model says which images are new to that run; None where none are added.
     """
 
     images: Path
@@ -65,7 +65,7 @@ class Arguments(Part):
     bundle: Path | None = None
 
     def keep(self, run: Path) -> None:
-        """Write the arguments into a run, or check that the run was begun with the same.
+        """Write the arguments into a run, or check that the run was started with the same ones.
 
         Raises:
             UserError: names the first argument that differs, or the folder is something else.
@@ -73,18 +73,18 @@ class Arguments(Part):
         path = run / ARGUMENTS
         if not path.is_file():
             if run.is_dir() and any(run.iterdir()):
-                raise UserError(f"{run} is not empty and was not begun by 'clustnet discover'; choose another --out.")
+                raise UserError(f"{run} is not empty and was not started by 'clustnet discover'; choose another --out.")
             write_text(path, self.model_dump_json(indent=1) + "\n")
             return
         before = read_arguments(run)
         for name in type(self).model_fields:
             old, new = (part.model_dump(mode="json")[name] for part in (before, self))
             if old != new:
-                raise UserError(f"{run} was begun with {name} {old} and now it is {new}; choose another --out.")
+                raise UserError(f"{run} was started with {name} {old}, but now it is {new}; choose another --out.")
 
 
 def read_arguments(run: Path) -> Arguments:
-    """Return what a run was begun with."""
+    """Return the arguments that a run was started with."""
     return Arguments.model_validate_json((run / ARGUMENTS).read_text(encoding="utf-8"))
 
 
@@ -115,13 +115,15 @@ def check_subtypes(subtypes: dict[str, int], labels: Sequence[str]) -> None:
     """Raise where a number of subtypes names no coarse label."""
     for label in subtypes:
         if label and label not in labels:
-            raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; name these.")
+            raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; use these.")
 
 
 def check_encoders(names: Sequence[str]) -> None:
-    """Raise where an encoder is not there, or a word that stands for a choice does not stand alone."""
+    """Raise where an encoder is missing, or where ``auto`` or ``none`` is combined with others."""
     for name in names:
         if name in (AUTO, NONE) and len(names) > 1:
-            raise UserError(f"The encoder {name} stands alone; name encoders beside each other, as in lite0,edges.")
+            raise UserError(
+                f"The encoder {name} must be used alone; only other encoders can be combined, as in lite0,edges."
+            )
         if name not in (AUTO, NONE, *OWN):
             find_encoder(name)

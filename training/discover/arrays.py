@@ -1,4 +1,4 @@
-"""Embeddings in the place of images: an array or a table of them, with labels."""
+"""Embeddings instead of images: an array or a table of them, with labels."""
 
 import csv
 import hashlib
@@ -69,7 +69,7 @@ def load_embedded(arguments: Arguments) -> Embedded:
     found = _array(arguments) if path.suffix.lower() == NUMPY else _table(path, arguments.columns)
     if found.rows.ndim != 2 or found.rows.dtype.kind not in "fiu" or not found.rows.size:
         raise UserError(
-            f"{path} must hold one row of numbers an image, but holds {found.rows.dtype} {found.rows.shape}."
+            f"{path} must hold one row of numbers per image, but holds {found.rows.dtype} {found.rows.shape}."
         )
     if len(found.labels) != len(found.rows):
         raise UserError(
@@ -82,7 +82,7 @@ def _array(arguments: Arguments) -> Embedded:
     try:
         rows = np.load(arguments.images, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{arguments.images} is no array of numbers ({error}); write it with numpy.save.") from None
+        raise UserError(f"{arguments.images} is not an array of numbers ({error}); write it with numpy.save.") from None
     count = len(rows) if rows.ndim else 0
     labels = [ALL] * count if arguments.labels is None else _labels(arguments.labels, arguments.columns)
     return Embedded(rows, labels, ["train"] * count, [f"{arguments.images.name}:{number}" for number in range(count)])
@@ -106,7 +106,7 @@ def _table(path: Path, columns: Columns) -> Embedded:
     try:
         rows = np.array(table[columns.embedding].to_pylist(), np.float32)
     except (ValueError, TypeError):
-        raise UserError(f"{path} has embeddings of different lengths; give each as many numbers.") from None
+        raise UserError(f"{path} has embeddings of different lengths; give each the same number of values.") from None
     labels = (
         [label_text(value, classes) for value in table[columns.label].to_pylist()] if columns.label in names else []
     )

@@ -1,4 +1,4 @@
-"""The step ``cluster``: the images of each coarse label in subtypes, by candidates and a choice without labels.
+"""The step ``cluster``: divide each coarse label into subtypes, by candidates and a choice without labels.
 
 A candidate is UMAP (McInnes, Healy, Melville, arXiv:1802.03426) with some size of neighbourhood, and in its coordinates
 a Gaussian mixture of full, diagonal or spherical covariances, or k-means: of few images a full covariance follows every
@@ -105,7 +105,7 @@ def automatic(rows: Floats, seed: int) -> int:
 
 
 def voted(rows: Floats, clusters: Labels, others: Floats) -> Labels:
-    """Return for other images the cluster that most of their nearest images have, int64 [M].
+    """Return the most frequent cluster among the nearest images of each other image, int64 [M].
 
     Args:
         rows: float32 [N, D].

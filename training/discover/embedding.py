@@ -1,4 +1,4 @@
-"""The step ``embed``: what images are compared by, computed once for each image and kept by its content.
+"""The step ``embed``: the representations that images are compared by, computed once per image content.
 
 ::
 
@@ -46,7 +46,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Choice:
-    """What images are compared by.
+    """The representations by which images are compared.
 
     Args:
         encoders: names of encoders.
@@ -60,7 +60,7 @@ class Choice:
 def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice:
     """Return what ``--encoder`` stands for.
 
-    With several coarse labels ``auto`` is everything at hand, which is weighted later. With one it is ``lite0`` for
+    With several coarse labels ``auto`` takes every representation, each weighted later. With one it is ``lite0`` for
     photographs, in colour or with sides over 64 pixels, and none for others.
 
     Args:
@@ -79,7 +79,7 @@ def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice
 
 
 def small_input(images: Sequence[Image]) -> InputSpec:
-    """Return how images are made small: square with the median side, 64 pixels at most, in colour if one in ten is."""
+    """Return the size of small images: square, the median side up to 64 pixels, in colour if one in ten is."""
     side = int(np.clip(_median_side(images), 2 * SMALLEST_SIDE, SMALL_SIDE))
     return folder_input(None, (side, side), bool(np.mean([image.colour for image in images]) >= 0.1))
 
@@ -91,7 +91,7 @@ def _median_side(images: Sequence[Image]) -> float:
 def embed(
     images: Sequence[Image], choice: Choice, run: Path, seed: int, views: int = 0, engine: Engine = on_threads
 ) -> None:
-    """Compute all representations that are chosen, without what was computed before, and write their rows.
+    """Compute the chosen representations that are still missing, and write their rows.
 
     Args:
         images: all images of the run.
@@ -99,7 +99,7 @@ def embed(
         run: the run's folder.
         seed: of principal components and patches.
         views: random views of each training image that are embedded as well, for the training.
-        engine: who decodes and embeds.
+        engine: decodes and embeds images.
 
     Raises:
         UserError: there is no such encoder, or an image has changed since it was read.

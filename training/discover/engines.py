@@ -1,4 +1,4 @@
-"""Who does the work of the steps ``read`` and ``embed``: threads of this process, or Ray."""
+"""The engines of the steps ``read`` and ``embed``: threads of this process, or Ray."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What ``clustnet discover`` found, as the review begins with it."""
+"""What ``clustnet discover`` found, in the form from which a review starts."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -45,14 +45,14 @@ class Glance(NamedTuple):
 
 
 def content_of(path: Path) -> bytes:
-    """Return the bytes of an image file, at most one more than may be.
+    """Return the bytes of an image file, at most one more than the limit.
 
     Raises:
         OSError: it cannot be read.
     """
     # A pipe would never end.
     if path.exists() and not path.is_file():
-        raise OSError(0, "it is no file")
+        raise OSError(0, "it is not a file")
     with path.open("rb") as stream:
         return stream.read(MAX_FILE_BYTES + 1)
 

@@ -1,4 +1,4 @@
-"""The tree of merges: which two subtypes of a coarse label are nearest, then of what is left, until one is left.
+"""The tree of merges: the two nearest subtypes of a coarse label are merged repeatedly until one is left.
 
 The distance of two subtypes is that of their means, in units of how far their images lie from them: subtypes that run
 into one another are near, whatever the space.
@@ -28,7 +28,7 @@ class Merge(NamedTuple):
         merged: the name of what they become, as in ``ok/+1``.
         distance: of the two.
         images: of both together.
-        left: how many subtypes the coarse label has then.
+        left: how many subtypes the coarse label has after the merge.
     """
 
     coarse: str

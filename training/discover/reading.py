@@ -92,7 +92,7 @@ def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list
     Args:
         found: what IMAGES names.
         run: the run's folder.
-        engine: who looks at the images.
+        engine: reads the images.
 
     Raises:
         UserError: no image is left, or the name of a coarse label cannot be used.
@@ -212,7 +212,7 @@ def sorted_out(listed: list[tuple[Entry, Glance]]) -> tuple[list[tuple[Entry, Gl
 
 
 def _of_copies(copies: list[tuple[Entry, Glance]]) -> tuple[list[tuple[Entry, Glance]], list[Problem]]:
-    """Return the one of equal images that is used, none where their labels differ; and the problems of the others."""
+    """Return which of several equal images is used, none where their labels differ, and the others' problems."""
     first, *others = copies
     labels = {entry.label for entry, _ in copies}
     if len(labels) > 1:
@@ -236,7 +236,7 @@ def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> 
     if not used:
         why = f"; {problems[0].file} {problems[0].problem}" if problems else ""
         raise UserError(
-            f"There is no image to train on{why}. Name a folder of images, or of one folder a coarse label."
+            f"There is no image to train on{why}; name a folder with one sub-folder of images for each coarse label."
         )
     for label in sorted(labels):
         if (
@@ -284,7 +284,7 @@ def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object
 
 
 def listing(found: Iterable[Entry]) -> str:
-    """Return what changes with the files of IMAGES: their names, sizes and times, as a SHA-256."""
+    """Return a fingerprint of the files of IMAGES: the SHA-256 of their names, sizes and times."""
     digest = hashlib.sha256()
     for entry in found:
         digest.update(repr((entry.name, entry.split, entry.label, *stamp(entry.path))).encode())
@@ -292,7 +292,7 @@ def listing(found: Iterable[Entry]) -> str:
 
 
 def describe(images: list[Image], problems: list[Problem]) -> list[str]:
-    """Return in lines what was read: images of each coarse label, problems, and equal images under two labels."""
+    """Return lines that say what was read: images of each coarse label, problems, and equal images under two labels."""
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for image in images:
         counts[image.coarse][image.split == TEST] += 1
@@ -310,7 +310,7 @@ def describe(images: list[Image], problems: list[Problem]) -> list[str]:
     contradictions = [problem for problem in problems if problem.kind == "contradiction"]
     if contradictions:
         lines.append(
-            f"left out: {len(contradictions):,} equal images under two coarse labels, nobody knows which is right:"
+            f"left out: {len(contradictions):,} equal images under two coarse labels, either of which may be wrong:"
         )
         lines += [f"  {problem.file} {problem.problem}" for problem in contradictions[:LABELS_LISTED]]
     return lines

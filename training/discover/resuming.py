@@ -144,7 +144,7 @@ class Resumed(Discovery):
         return reviewed_assignment(super()._assignment(found), found, self.reviewed)
 
     def decide(self) -> None:
-        """Take over which suspects, outliers and near duplicates are none, so that nobody is asked again."""
+        """Take over which suspects, outliers and near duplicates were dismissed, so that nobody is asked again."""
         session = Session(self.run, found_by_discover(self.run))
         for mark in ("right_label", "no_outlier", "no_duplicate"):
             files = tuple(row.file for row in self.reviewed if mark in row.decisions.split())
@@ -153,13 +153,13 @@ class Resumed(Discovery):
 
 
 def check_corrected(session: Session, run: Path) -> None:
-    """Raise where there is nothing that a model would have to learn.
+    """Raise where the review leaves nothing for a model to learn.
 
     Raises:
-        UserError: nobody corrected anything, or gave names alone.
+        UserError: nothing was corrected, or subtypes were only named.
     """
     if not session.history.done:
-        raise UserError(f"Nothing was corrected in {run}; do so with 'clustnet review {run}', and resume it then.")
+        raise UserError(f"Nothing was corrected in {run}; correct it with 'clustnet review {run}' and then resume it.")
     if all(isinstance(action, Rename) for action in session.history.done):
         raise UserError(
             f"In {run} subtypes were only named, and 'clustnet export {run}' takes names as they are; there is nothing "
@@ -174,13 +174,13 @@ def check_resumable(run: Path) -> None:
         UserError: it is no finished run of images by ``clustnet discover``.
     """
     if not is_discovered(run):
-        raise UserError(f"{run} is not a finished run of 'clustnet discover'; only such a run is resumed.")
+        raise UserError(f"{run} is not a finished run of 'clustnet discover'; only such a run can be resumed.")
     if not has_images(run):
-        raise UserError(f"{run} has embeddings without images, which train no gate, so it is not resumed.")
+        raise UserError(f"{run} has embeddings without images, which cannot train a gate, so it cannot be resumed.")
 
 
 def relabelled(image: Image, label: str, place: int) -> Image:
-    """Return an image with the coarse label that the review gives it, at a path of its own."""
+    """Return an image with the coarse label from the review, at a path of its own."""
     if label == image.coarse:
         return image
     split, _, rest = image.image.split("/", 2)

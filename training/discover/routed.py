@@ -1,4 +1,4 @@
-"""What a run of any method found, as the review begins with it: the subtypes are the cells in use."""
+"""What a run of any method found, in the form from which a review starts: the subtypes are the cells in use."""
 
 import numpy as np
 

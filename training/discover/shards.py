@@ -168,4 +168,4 @@ def _decoded(path: Path, name: str) -> PillowImage:
     try:
         return decode(content_of(path))
     except (UserError, OSError) as error:
-        raise UserError(f"The image {name} cannot be read any more ({error}); choose another --out.") from None
+        raise UserError(f"The image {name} can no longer be read ({error}); choose another --out.") from None

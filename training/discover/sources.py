@@ -1,4 +1,4 @@
-"""Which images IMAGES names: files of a folder, or rows of a table, each with its split and coarse label."""
+"""The images that IMAGES names: files of a folder, or rows of a table, each with its split and coarse label."""
 
 import csv
 import json
@@ -25,8 +25,8 @@ class Entry(NamedTuple):
         name: how a person knows it: its path in the folder or the table, or ``TABLE:ROW``.
         split: ``train`` or ``test``.
         label: the coarse label; empty where there is none.
-        place: path below ``SPLIT/LABEL/`` that it gets in the run.
-        path: its file; of the bytes of a table the table's.
+        place: its path in the run, below ``SPLIT/LABEL/``.
+        path: its file; for bytes in a table, the table's file.
         content: the bytes of a table; None for a file.
     """
 
@@ -148,7 +148,7 @@ def _row_entry(table: Path, number: int, file: str, label: str, split: Any) -> E
 
 
 def split_of(value: Any) -> str:
-    """Return ``train`` or ``test`` for the value of a table; what is no kind of test is for training."""
+    """Return ``train`` or ``test`` for a value in a table; every value that does not mean test is for training."""
     return TEST if str(value or "").lower() in (TEST, "validation", "valid", "val") else TRAIN
 
 

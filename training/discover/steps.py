@@ -1,4 +1,4 @@
-"""The steps of ``clustnet discover``; each leaves its work whole, so that a second call goes on with the next.
+"""The steps of ``clustnet discover``; each leaves finished work, so that a second call continues with the next.
 
 =======  ==========================================================================================
 read     files.csv, problems.csv, images/ (see ``reading``)
@@ -32,7 +32,7 @@ from training.discover.weighting import joined, weigh
 from training.discover.writing import REPORT, SUMMARY, has_images, write
 
 TOO_MANY = (
-    "The number of subtypes cannot be estimated reliably, so there are rather too many; merges.csv says which are "
+    "The number of subtypes cannot be estimated reliably, so rather too many are made; merges.csv says which are "
     "nearest."
 )
 # The name of a step, what does it, and what is there once it is done.
@@ -44,10 +44,10 @@ class Discovery:
     """One run of ``clustnet discover``.
 
     Args:
-        arguments: what decides it.
+        arguments: everything that determines the run.
         run: its folder.
         cache: a folder of embeddings that several runs share; by default the run keeps its own.
-        engine: who reads and embeds images.
+        engine: reads and embeds images.
     """
 
     def __init__(self, arguments: Arguments, run: Path, cache: Path | None = None, engine: Engine = on_threads) -> None:
@@ -71,7 +71,7 @@ class Discovery:
         return Collection.of(self.run)
 
     def go(self) -> None:
-        """Do what is left of the steps, and say what was found.
+        """Do the remaining steps, and print what was found.
 
         Raises:
             UserError: the images cannot be used, or the run was begun with other ones.
@@ -103,24 +103,24 @@ class Discovery:
             work()
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
-                f"What was done before the step '{name}' is safe in {self.run}; the same command goes on."
+                f"What was done before the step '{name}' is safe in {self.run}; the same command continues."
             ) from None
 
     def _check(self) -> None:
         """Raise where IMAGES has changed since it was read, or a number of subtypes names no coarse label."""
         if (self.run / LISTING).read_text(encoding="utf-8") != self._listing():
-            raise UserError(f"{self.arguments.images} has changed since {self.run} was begun; choose another --out.")
+            raise UserError(f"{self.arguments.images} has changed since {self.run} was started; choose another --out.")
         check_subtypes(self.arguments.subtypes, self.found.labels)
 
     def _listing(self) -> str:
-        """Return what changes with IMAGES; of a table its own file counts."""
+        """Return a fingerprint of IMAGES; for a table, of its file alone."""
         path = self.arguments.images
         if path.is_dir():
             return reading.listing(entries(path, self.arguments.columns))
         return repr(stamp(path))
 
     def read(self) -> None:
-        """Look at every image, and list what is used and what not."""
+        """Look at every image, and list which ones are used and which are not."""
         write_text(self.run / LISTING, self._listing())
         if holds_embeddings(self.arguments):
             problems = read_embedded(load_embedded(self.arguments), self.run, self.arguments.images)
@@ -189,7 +189,7 @@ class Discovery:
     def train(self) -> None:
         """Train gate and experts to tell the subtypes apart."""
         if not has_images(self.run):
-            print("  embeddings without images train no gate, and there is nothing to serve", flush=True)
+            print("  embeddings without images cannot train a gate, so there is nothing to serve", flush=True)
             return
         # Imported here, because they are slow to import.
         from training.runs.restarts import train_restarts
@@ -226,7 +226,7 @@ class Discovery:
         counts = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
         given = f"Number of subtypes: {counts}."
         if self.arguments.resume is not None:
-            given = f"The subtypes are those of the review of {self.arguments.resume}."
+            given = f"The subtypes come from the review of {self.arguments.resume}."
         return [
             f"Images were compared by {weights}; a weight says how well it keeps the coarse labels apart, and 0 leaves "
             "it out.",
@@ -235,7 +235,7 @@ class Discovery:
 
     @property
     def _guessed(self) -> bool:
-        """Whether nobody said how many subtypes there are."""
+        """Whether the number of subtypes was guessed, because none was given."""
         return not self.arguments.subtypes and self.arguments.resume is None
 
     def _commands(self) -> list[str]:

@@ -93,7 +93,7 @@ def read_routing(path: Path) -> Routing:
         UserError: it is missing.
     """
     if not path.is_file():
-        raise UserError(f"{path} is missing; remove the run's folder and begin again.")
+        raise UserError(f"{path} is missing; remove the run's folder and start again.")
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     files = [row[0] for row in rows] if header[0] == "file" else []

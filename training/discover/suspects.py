@@ -62,7 +62,7 @@ def suggested(probability: NDArray[np.float64], coarse: Labels, least: NDArray[n
     Args:
         probability: float64 [N, K].
         coarse: int64 [N].
-        least: float64 [K], the probability from which on a label counts.
+        least: float64 [K], the lowest probability at which a label counts.
     """
     sure = np.where(probability >= least, probability, 0)
     best = sure.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""How much each representation counts: the more, the better its neighbourhoods keep the coarse labels apart.
+"""The weight of each representation, which rises with how well its neighbourhoods separate coarse labels.
 
 ``coarse_error`` is how often most of an image's neighbours have another coarse label. It needs no fine label.
 """
@@ -21,7 +21,7 @@ def weigh(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the coarse error of each representation, and the weights of those that count.
 
-    The best has the weight 1 and another the quotient of the best's error and its own. With one coarse label there is
+    The best has the weight 1; any other has the best's error divided by its own. With one coarse label there is
     no error, and all have the weight 1.
 
     Args:

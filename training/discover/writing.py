@@ -2,10 +2,10 @@
 
 ::
 
-    RUN/subtypes.csv   a row an image
-    RUN/summary.csv    a row a subtype
+    RUN/subtypes.csv   a row per image
+    RUN/summary.csv    a row per subtype
     RUN/merges.csv     the tree of merges
-    RUN/sheets/        a contact sheet a subtype, PNG
+    RUN/sheets/        a contact sheet per subtype, PNG
     RUN/report.html    all of it on one page; it is written last
 """
 

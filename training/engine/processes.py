@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class _CtrlC:
-    """Ctrl-C among several processes: whoever notices it, all stop at the same place, and none waits for another."""
+    """Ctrl-C with several processes: whichever notices it, all stop at the same place, and none waits for another."""
 
     noted = False
     # Whether to stop at once, where no other process is in the middle of something.
@@ -104,7 +104,7 @@ def on_first(work: Callable[[], T]) -> T:
         work: returns tensors and plain values. It may be stopped at once, as the others only wait.
 
     Raises:
-        UserError: what the work was refused for, in all processes.
+        UserError: why the work was refused, in all processes.
         KeyboardInterrupt: it was stopped, in all processes.
     """
     if processes() == 1:

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, with the time that is left, and nothing where stderr is none."""
+"""Progress of long work: a bar on a terminal, with the time left, and nothing where stderr is not a terminal."""
 
 from collections.abc import Iterable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""Random numbers that a seed decides wholly."""
+"""Random numbers that depend on a seed alone."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -24,12 +24,12 @@ def epoch_generators(seed: int, epoch: int) -> tuple[torch.Generator, torch.Gene
 
 
 def generator_of(seed: int) -> torch.Generator:
-    """Return a generator that begins at a seed."""
+    """Return a generator that starts from a seed."""
     return torch.Generator().manual_seed(seed)
 
 
 class DrawingFrom(TorchFunctionMode):
-    """Draws from a generator, what this thread would draw from torch's own within the block.
+    """Within the block, draw from this generator what the thread would draw from torch's own.
 
     Layers initialise their weights from torch's own generator, which all threads share.
 

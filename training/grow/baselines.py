@@ -75,7 +75,7 @@ def _from_scratch(recipe: GrowRecipe, images: GrowImages, step: StepRecipe) -> G
 
 
 def _at_once(recipe: GrowRecipe, images: GrowImages, steps: Sequence[StepRecipe]) -> GrownNetwork:
-    """Return a network whose nodes were all learnt at once, in as many batches as one after the other."""
+    """Return a network that learnt all nodes at once, in as many batches as learning them one after the other takes."""
     nodes = [node_of(step.node) for step in steps]
     network = _with_modules(recipe, images, nodes)
     epochs = recipe.optimisation.epochs

@@ -1,4 +1,4 @@
-"""The batches of an epoch: of one node, with kept images of earlier ones or without, or of all nodes at once."""
+"""The batches of an epoch: of one node, with or without kept images of earlier ones, or of all nodes at once."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol

@@ -60,7 +60,7 @@ class GrowData(Part):
 
 
 class Splits(Part):
-    """Which images are trained on, looked at meanwhile, and scored at last.
+    """Which images are for training, for validation and for the final scores.
 
     Args:
         file: a ``splits.csv`` of another run; images that it does not list are drawn.
@@ -92,7 +92,7 @@ class StepRecipe(Part):
 
     Args:
         node: as in ``animal/canine``; ``all`` is the root.
-        epochs: instead of the optimisation's.
+        epochs: replaces the optimisation's number.
         positive: of a node with two children, the one whose recognition sensitivity is about; by default one that has
             finer labels, or else the first.
     """
@@ -103,7 +103,7 @@ class StepRecipe(Part):
 
 
 class Forgetting(Part):
-    """What the modes do against forgetting.
+    """How the modes counter forgetting.
 
     Args:
         multipliers: of ``lr_multipliers``: of the step sizes of the new module, of its parent, and so on; the last one
@@ -145,9 +145,9 @@ class GrowRecipe(Part):
     Args:
         seed: decides all random numbers.
         data: the images and their labels.
-        splits: which of them are for what.
+        splits: which images are for training, validation and testing.
         network: the network.
-        begin: another run, whose network and splits are gone on from.
+        begin: another run, from whose network and splits this one starts.
         steps: the nodes in the order in which they are learnt; by default all, from the root down.
         mode: what learning a node does to the modules above it.
         forgetting: what the modes do.
@@ -201,7 +201,7 @@ def read_grow_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def _look_beside(content: dict[str, Any], folder: Path) -> None:
-    """Put what lies beside a recipe in the place of its relative paths."""
+    """Replace the relative paths of a recipe by those of files beside it."""
     for *parents, key in PATHS:
         part = content
         for parent in parents:
@@ -222,7 +222,7 @@ def _lay_over(content: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _check_used(recipe: GrowRecipe, path: Path) -> None:
-    """Refuse what is set and has no use with the other choices."""
+    """Refuse keys that are set but have no effect with the other choices."""
     used = {
         "forgetting.multipliers": recipe.mode == "lr_multipliers",
         "forgetting.kept": recipe.mode == "replay",
@@ -232,8 +232,8 @@ def _check_used(recipe: GrowRecipe, path: Path) -> None:
     for key, use in used.items():
         name = key.partition(".")[2]
         if not use and getattr(recipe.forgetting, name) != getattr(Forgetting(), name):
-            raise UserError(f"{path}: {key} is set, but has no use with mode {recipe.mode}; leave it out.")
+            raise UserError(f"{path}: {key} is set, but has no effect with mode {recipe.mode}; leave it out.")
     if recipe.splits.redraw and recipe.splits.file is None and recipe.begin is None:
-        raise UserError(f"{path}: splits.redraw is set, but there is no splits.file to draw again; leave it out.")
+        raise UserError(f"{path}: splits.redraw is set, but there is no splits.file to redraw; leave it out.")
     if recipe.network.encoder and recipe.augmentation != Augmentation():
-        raise UserError(f"{path}: augmentation is set, but has no use with an encoder; leave it out.")
+        raise UserError(f"{path}: augmentation is set, but has no effect with an encoder; leave it out.")

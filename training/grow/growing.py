@@ -1,4 +1,4 @@
-"""A run of ``clustnet grow``: one node after the other, what is forgotten meanwhile, and the tables at the end."""
+"""A run of ``clustnet grow``: it learns one node at a time, measures forgetting and writes the tables."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +53,7 @@ def kept(run: GrowRun) -> tuple[list[Item], GrowImages]:
     listed = read_splits(run.path / SPLITS_FILE)
     new = next((item.name for item in found if item.name not in listed), None)
     if new is not None:
-        raise UserError(f"{shown(new)} is not in {shown(run.path / SPLITS_FILE)}; move it away, or begin another run.")
+        raise UserError(f"{shown(new)} is not in {shown(run.path / SPLITS_FILE)}; move it away, or start another run.")
     hierarchy = Hierarchy.of(item.labels for item in found)
     return found, load(found, hierarchy, [listed[item.name] for item in found], recipe, run.path)
 
@@ -76,7 +76,7 @@ def _prepared(recipe: GrowRecipe, run: GrowRun, resume: bool) -> tuple[GrowImage
 
 
 def _splits(recipe: GrowRecipe, run: GrowRun, found: list[Item], resume: bool) -> list[str]:
-    """Return the split of each image: of a run that is resumed its own, else as the recipe or the run before says."""
+    """Return the split of each image: the run's own when it is resumed, else that of the recipe or of ``begin``."""
     if resume:
         drawn = recipe.splits.model_copy(update={"redraw": False})
         return split_of(found, drawn, run.path / SPLITS_FILE, recipe.seed)
@@ -87,7 +87,7 @@ def _splits(recipe: GrowRecipe, run: GrowRun, found: list[Item], resume: bool) -
 
 
 def _check_same(before: GrownNetwork, images: GrowImages) -> None:
-    """Raise where the network that a run begins with reads something else, or tells other children apart."""
+    """Raise where the network from which a run starts reads other inputs or has other children."""
     old, new = before.spec, images.spec
     if (old.image_shape, old.features, old.sha256, old.width) != (new.image_shape, new.features, new.sha256, new.width):
         raise UserError(
@@ -98,7 +98,8 @@ def _check_same(before: GrownNetwork, images: GrowImages) -> None:
         if module.node not in images.hierarchy.inner or images.hierarchy.children(module.node) != module.children:
             raise UserError(
                 f"The run that begin names has learnt {name_of(module.node)!r} with the children "
-                f"{', '.join(module.children)}, which the images do not have alike; sort them so, or learn it again."
+                f"{', '.join(module.children)}, which differ from those of the images; sort the "
+                "images to match, or learn that node again."
             )
 
 
@@ -126,7 +127,7 @@ class Growing:
         self._begun = len(self.network.learnt) - self.done
 
     def _first(self) -> Row:
-        """Return what the run begins with."""
+        """Return the state from which the run starts."""
         if self.recipe.begin is not None:
             return GrowRun(self.recipe.begin).finished()
         return {**state_of(new_network(self.images, self.recipe.seed)), "matrix": [], "curves": []}

@@ -1,4 +1,4 @@
-"""The hierarchy of labels: which classes there are, and what each inner node has to tell apart."""
+"""The hierarchy of labels: the classes, and the children that each inner node distinguishes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ def name_of(node: Labels) -> str:
 
 
 def node_of(name: str) -> Labels:
-    """Return the node that is written so; the reverse of ``name_of``."""
+    """Return the node with this written name; the inverse of ``name_of``."""
     return ROOT if name == ALL else tuple(name.split("/"))
 
 
@@ -54,12 +54,12 @@ class Hierarchy:
                 finer = name_of((*node, found.children(node)[0]))
                 raise UserError(
                     f"A level is missing: some images of {name_of(node)!r} have no finer label, while others have one, "
-                    f"such as {finer!r}; give each a finer label, or none of them."
+                    f"such as {finer!r}; give a finer label to all of them, or to none."
                 )
             if len(found.children(node)) == 1:
                 only = found.children(node)[0]
                 raise UserError(
-                    f"The node {name_of(node)!r} has one child alone, {only!r}; add another, or leave that level out."
+                    f"The node {name_of(node)!r} has a single child, {only!r}; add another, or leave that level out."
                 )
         return found
 

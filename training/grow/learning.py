@@ -35,7 +35,7 @@ class EpochResult(NamedTuple):
 
 @dataclass
 class Learner:
-    """What learns one node, or all of them at once.
+    """Trains one node, or all of them at once.
 
     Args:
         network: is changed.

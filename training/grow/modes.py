@@ -34,7 +34,7 @@ NAMES = {
 
 
 def step_multipliers(mode: Mode, multipliers: Sequence[float], modules: int) -> list[float]:
-    """Return what the step size is multiplied with in each part of a path, the stem first; 0 leaves it as it is.
+    """Return the factor of the step size for each part of a path, the stem first; 0 freezes the part.
 
     Args:
         mode: how the modules above are treated.

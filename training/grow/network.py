@@ -28,7 +28,7 @@ class ModuleSpec(Part):
 
 
 class GrownSpec(Part):
-    """All that a network is rebuilt from.
+    """Everything from which a network is rebuilt.
 
     Args:
         image_shape: shape of one raw image, (H, W) or (H, W, C); None where embeddings are read.
@@ -149,7 +149,7 @@ class GrownNetwork(nn.Module):
             ValueError: there is one already, or the parent has none.
         """
         if node in self._place or (node != ROOT and node[:-1] not in self._place):
-            raise ValueError(f"{node} is learnt already, or its parent is not")
+            raise ValueError(f"{node} is already learnt, or its parent is not")
         if self.spec.features is None:
             channels = self.spec.width * 2 ** len(node)
             module = NodeModule(Block(channels), 2 * channels, len(children))
@@ -164,7 +164,7 @@ class GrownNetwork(nn.Module):
         self.spec = self.spec.model_copy(update={"modules": (*self.spec.modules, added)})
 
     def forget_last(self) -> None:
-        """Take away the module that was added last."""
+        """Remove the module that was added last."""
         *kept, last = self.spec.modules
         del self._place[last.node]
         self.nodes = self.nodes[: len(kept)]

@@ -1,4 +1,4 @@
-"""What a run says at its end: ``summary.csv``, ``overall.csv``, a heat map and the learning curves."""
+"""The results of a run, written at its end: ``summary.csv``, ``overall.csv``, a heat map and the learning curves."""
 
 import statistics
 import time
@@ -60,7 +60,7 @@ def accuracies(matrix: Sequence[Row], nodes: Sequence[str]) -> np.ndarray[Any, n
 
 
 def summary_of(images: GrowImages, network: GrownNetwork, matrix: Sequence[Row], compared: Sequence[Row]) -> list[Row]:
-    """Return a row a node: how well it was learnt, what is left of that, and what it costs."""
+    """Return one row per node: how well it was learnt, how much of that remains, and what it costs."""
     rows = []
     for number, node in enumerate(network.learnt):
         own = [row for row in matrix if row["node"] == name_of(node)]
@@ -81,7 +81,7 @@ def summary_of(images: GrowImages, network: GrownNetwork, matrix: Sequence[Row],
 
 
 def overall_of(images: GrowImages, network: GrownNetwork, matrix: Sequence[Row], compared: Sequence[Row]) -> Row:
-    """Return what the run says in all: forgetting, transfer, and whole walks on test images."""
+    """Return the results of the whole run: forgetting, transfer, and whole walks on test images."""
     nodes = [name_of(node) for node in network.learnt]
     alone = {row["node"]: float(row["accuracy"]) for row in compared if row["baseline"] == baselines.SCRATCH}
     scratch = [alone[node] for node in nodes[1:]] if set(nodes[1:]) <= set(alone) else None
@@ -110,7 +110,7 @@ def added_milliseconds(network: GrownNetwork, images: GrowImages, node: Labels) 
 
 
 def table_text(summary: Sequence[Row]) -> str:
-    """Return the summary as a person reads it."""
+    """Return the summary as text."""
     columns = [column for column in COLUMNS if any(column in row for row in summary)]
     lines = [tuple(column.replace("_", " ") for column in columns)]
     lines += [tuple(_cell(row.get(column, "")) for column in columns) for row in summary]

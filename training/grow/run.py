@@ -40,18 +40,20 @@ class GrowRun:
         self.path = path
 
     def check(self, recipe: GrowRecipe, resume: bool) -> None:
-        """Check that a run can be begun here, or that the one to be resumed has the same recipe.
+        """Check that a run can start here, or that the run to resume has the same recipe.
 
         Raises:
             UserError: there is a run and no wish to resume, the reverse, or another recipe.
         """
         exists = (self.path / RECIPE).is_file()
         if exists and not resume:
-            raise UserError(f"{shown(self.path)} already holds a run; add --resume to go on or choose another --out.")
+            raise UserError(
+                f"{shown(self.path)} already holds a run; add --resume to continue, or choose another --out."
+            )
         if resume and not exists:
-            raise UserError(f"{shown(self.path)} holds no run to resume; leave out --resume to begin one.")
+            raise UserError(f"{shown(self.path)} holds no run to resume; leave out --resume to start one.")
         if exists and self.recipe().digest() != recipe.digest():
-            raise UserError(f"{shown(self.path)} was begun with another recipe; choose another --out.")
+            raise UserError(f"{shown(self.path)} was started with another recipe; choose another --out.")
 
     def begin(self, recipe: GrowRecipe) -> None:
         """Write the recipe."""
@@ -64,7 +66,7 @@ class GrowRun:
             UserError: the folder holds no run of this command.
         """
         if not is_grown(self.path):
-            raise UserError(f"{shown(self.path)} is no run of 'clustnet grow'; name one.")
+            raise UserError(f"{shown(self.path)} is not a run of 'clustnet grow'; name one.")
         return read_grow_recipe(self.path / RECIPE)
 
     def save(self, name: str, state: Mapping[str, Any]) -> None:
@@ -94,7 +96,9 @@ class GrowRun:
         last = self.last_step()
         state = None if last is None else self.load(step_name(last))
         if state is None:
-            raise UserError(f"{shown(self.path)} has learnt no node yet; go on with 'clustnet grow' and --resume.")
+            raise UserError(
+                f"{shown(self.path)} has not learnt a node yet; continue with 'clustnet grow' and --resume."
+            )
         return state
 
     def network(self) -> GrownNetwork:

@@ -66,7 +66,7 @@ def scores_of(found: Ints, truth: Ints, children: int, positive: int) -> NodeSco
 
 
 class Transfer(NamedTuple):
-    """What a run's accuracies say in all.
+    """The results of a whole run's accuracies.
 
     Args:
         forgetting: the mean over the nodes before the last of the best accuracy that a node had before the last step,

@@ -1,4 +1,4 @@
-"""Which images are trained on, looked at meanwhile and scored: ``splits.csv``, which another run can use again."""
+"""Which images are for training, validation and testing: ``splits.csv``, which another run can use again."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def _check_filled(labels: Labels, splits: Sequence[str]) -> None:
     missing = [name for name in NAMES if name not in splits]
     if missing:
         raise UserError(
-            f"The class {name_of(labels)!r} has {len(splits)} images, and none is left for {' and '.join(missing)}; "
+            f"The class {name_of(labels)!r} has {len(splits)} images, which leaves none for {' and '.join(missing)}; "
             "add some, or remove the class."
         )
 
@@ -100,7 +100,7 @@ def read_splits(path: Path) -> dict[str, str]:
     except OSError as error:
         raise UserError(f"{shown(path)} cannot be read ({error.strerror}); name the splits.csv of a run.") from None
     except (KeyError, UnicodeDecodeError, csv.Error):
-        raise UserError(f"{shown(path)} is no table with the columns file and split; name a splits.csv.") from None
+        raise UserError(f"{shown(path)} is not a table with the columns file and split; name a splits.csv.") from None
     wrong = next((split for _, split in rows if split not in NAMES), None)
     if wrong is not None:
         raise UserError(f"{shown(path)} has the split {wrong!r}; a split is {', '.join(NAMES)}.")

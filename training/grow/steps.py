@@ -1,4 +1,4 @@
-"""Which node is learnt when."""
+"""The order in which nodes are learnt."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from training.grow.hierarchy import ROOT, Hierarchy, Labels, name_of, node_of
 
 
 def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...]) -> list[StepRecipe]:
-    """Return the nodes that are to be learnt, in order.
+    """Return the nodes to learn, in order.
 
     Args:
         recipe: may name them; by default they are all that are left, from the root down.
@@ -25,9 +25,9 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
         node = node_of(step.node)
         if node not in hierarchy.inner:
             choices = ", ".join(map(name_of, hierarchy.inner))
-            raise UserError(f"steps: {step.node!r} is no node with children; the nodes are {choices}.")
+            raise UserError(f"steps: {step.node!r} is not a node with children; the nodes are {choices}.")
         if node in known:
-            raise UserError(f"steps: {step.node!r} is learnt already; name each node once.")
+            raise UserError(f"steps: {step.node!r} is already learnt; name each node once.")
         if node != ROOT and node[:-1] not in known:
             raise UserError(
                 f"steps: {step.node!r} comes before {name_of(node[:-1])!r}, above it; learn that one first."

@@ -1,4 +1,4 @@
-"""Random numbers of a run: each use has a stream of its own, so that neither order nor resuming changes them."""
+"""Random numbers of a run: each use has its own stream, so neither order nor resuming changes them."""
 
 import zlib
 

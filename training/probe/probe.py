@@ -44,7 +44,7 @@ def load_splits(data: Data) -> Splits:
         if not split.labelled:
             raise UserError(
                 f"The {split.split} images of {data.name} have no known classes, which a probe learns; name labelled "
-                "data by --data."
+                "data with --data."
             )
     if len(train) < LEAST_IMAGES:
         raise UserError(f"There are {len(train)} training images, too few for a probe; give {LEAST_IMAGES} or more.")
@@ -99,7 +99,8 @@ def _check_shape(splits: Splits, shape: tuple[int, ...]) -> None:
     if found != shape:
         given, read = ("x".join(map(str, sides)) for sides in (found, shape))
         raise UserError(
-            f"The images of {splits.train.name} are {given}, but the run's network reads {read}; name others by --data."
+            f"The images of {splits.train.name} are {given}, but the run's network reads {read}; name "
+            "others with --data."
         )
 
 

@@ -78,7 +78,7 @@ def _is_run(folder: Path) -> bool:
 
 
 def _look_beside(content: Mapping[str, Any], folder: Path) -> None:
-    """Put what lies beside a recipe in the place of its relative paths.
+    """Replace the relative paths of a recipe by those of files beside it.
 
     Raises:
         UserError: an architecture's file is neither there nor in the working directory.
@@ -155,7 +155,7 @@ def _check_unused(recipe: BaseRecipe) -> None:
     """Refuse keys that are set, but have no use with the recipe's other choices."""
     for key, choice in recipe.unused():
         if key in set_keys(recipe):
-            raise UserError(f"{key} is set, but has no use with {choice}; leave it out.")
+            raise UserError(f"{key} is set, but has no effect with {choice}; leave it out.")
 
 
 def set_keys(part: Part, prefix: str = "") -> Iterator[str]:
@@ -183,7 +183,7 @@ def parse_overrides(words: Sequence[str], options: Iterable[str] = ()) -> dict[s
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
-            raise UserError(f"Unexpected argument {word!r}; a recipe's key is set by --key.sub VALUE.")
+            raise UserError(f"Unexpected argument {word!r}; set a key of the recipe with --key.sub VALUE.")
         key, equals, value = word[2:].partition("=")
         _check_option(key, options)
         if not equals and not rest:

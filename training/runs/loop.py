@@ -124,8 +124,8 @@ def left_out(splits: Sequence[LabelledImages]) -> list[str]:
     without = [split.split for split in splits if (split.fine == UNKNOWN).all()]
     if without:
         sentences.append(
-            "Group and cell accuracy, NMI and ARI are left out, because no fine class is known of the images of "
-            f"{' and '.join(without)}."
+            "Group and cell accuracy, NMI and ARI are left out, because the images of "
+            f"{' and '.join(without)} have no known fine class."
         )
     return sentences
 

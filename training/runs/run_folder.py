@@ -95,9 +95,9 @@ class RunFolder:
         """
         exists = self.exists()
         if exists and not resume:
-            raise UserError(f"{self.path} already holds a run; add --resume to go on or choose another --out.")
+            raise UserError(f"{self.path} already holds a run; add --resume to continue, or choose another --out.")
         if resume and not exists:
-            raise UserError(f"{self.path} holds no run to resume; leave out --resume to begin one.")
+            raise UserError(f"{self.path} holds no run to resume; leave out --resume to start one.")
         if not exists:
             self._write_recipe(recipe)
         elif self.recipe().digest() != recipe.digest():

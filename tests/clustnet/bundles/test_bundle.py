@@ -210,14 +210,14 @@ def _lost_expert(folder: Path) -> None:
         (_unlisted_graph, r"files must list mixture\.onnx"),
         (_subtype_of_no_coarse_label, "every subtype needs one of the coarse_labels"),
         (_label_without_subtypes, "and every coarse label a subtype"),
-        (_same_label_twice, "coarse_labels has a name twice"),
-        (_same_subtype_name_twice, "subtypes has a name twice"),
+        (_same_label_twice, "coarse_labels lists a name twice"),
+        (_same_subtype_name_twice, "subtypes lists a name twice"),
         (_no_subtype, "subtypes: Tuple should have at least 1 item"),
         (_input(shape=[28, 0]), r"input\.shape.* should be greater than or equal to 1"),
         (_input(shape=[28, 28, 4]), r"input\.shape"),
         (_input(shape=[32, 32]), r"preparation mnist makes images of \[28, 28\], not \[32, 32\]"),
         (_input(preparation="fit", aspect="stretch"), r"input\.aspect: Input should be 'crop' or 'pad'"),
-        (_altered_byte, r"is damaged: gate\.onnx does not have its SHA-256"),
+        (_altered_byte, r"is damaged: gate\.onnx does not match its SHA-256"),
         (_lost_expert, r"lacks experts/expert_3\.onnx, which its manifest lists"),
     ],
 )
@@ -243,7 +243,7 @@ def put_weights_beside(folder: Path, graph: str, location: str) -> None:
 @pytest.mark.parametrize(("graph", "place"), [(GATE, ""), (expert_graph(0), "experts/")])
 def test_weights_beside_a_graph_are_listed(folder: Path, graph: str, place: str, location: str) -> None:
     put_weights_beside(folder, graph, location)
-    message = f"is not whole: {graph} reads weights from '{location}', which the manifest does not list; export it"
+    message = f"is incomplete: {graph} reads weights from '{location}', which the manifest does not list; export it"
     with pytest.raises(UserError, match=message):
         Bundle(folder)
     list_files(folder, place + location)

@@ -64,7 +64,7 @@ def run_lengths(size: int) -> bytes:
         (jpeg(COMMENT * MAX_SEGMENTS), FULL),
         (jpeg(b"\xff" * (MAX_FILL_BYTES + 1)), FULL),
         (jpeg(b"\xff\xd0" * MAX_FILL_BYTES), FULL),
-        (run_lengths(MAX_RUN_BYTES + 2), r"^The BMP of run lengths is larger than 1 MiB; save it as PNG\.$"),
+        (run_lengths(MAX_RUN_BYTES + 2), r"^The run-length encoded BMP is larger than 1 MiB; save it as PNG\.$"),
     ],
 )
 def test_a_file_of_too_many_parts_is_refused(content: bytes, says: str) -> None:

@@ -31,7 +31,7 @@ def test_a_second_process_goes_on(tmp_path: Path) -> None:
 
 def test_actions_are_done_together_or_not(tmp_path: Path) -> None:
     session = Session(tmp_path, found())
-    with pytest.raises(UserError, match="is that of ok/1"):
+    with pytest.raises(UserError, match="already belongs to ok/1"):
         session.do([named("grey"), named("grey", "ok/2")])
     assert (session.serial, names(session)) == (0, [""] * 4)
     assert not (tmp_path / LOG).exists()

@@ -80,14 +80,14 @@ def test_a_mark_replaces_one_of_its_kind() -> None:
 @pytest.mark.parametrize(
     ("action", "words"),
     [
-        (act("rename", subtype="ok/9", name="x"), "no subtype 'ok/9'; there are defect/1, defect/2, ok/1, ok/2"),
+        (act("rename", subtype="ok/9", name="x"), "no subtype 'ok/9'; the subtypes are defect/1, defect/2, ok/1, ok/2"),
         (act("rename", subtype="ok/1", name="ok/2"), "looks like the id"),
-        (act("rename", subtype="ok/1", name="scratch"), "is that of defect/1"),
+        (act("rename", subtype="ok/1", name="scratch"), "already belongs to defect/1"),
         (act("merge", subtypes=["ok/1", "ok/1"]), "two different subtypes"),
         (act("merge", subtypes=["ok/1", "defect/1"]), "different coarse labels"),
         (act("split", subtype="ok/1", parts={"ok/9": ["ok/0.png"]}), "the next is ok/3"),
-        (act("split", subtype="ok/1", parts={"ok/3": ["ok/5.png"]}), "images of it"),
-        (act("split", subtype="ok/1", parts={"ok/3": FILES[:3]}), "leaves images"),
+        (act("split", subtype="ok/1", parts={"ok/3": ["ok/5.png"]}), "its own images"),
+        (act("split", subtype="ok/1", parts={"ok/3": FILES[:3]}), "must leave images"),
         (act("move", files=["ok/0.png"], to="ok/9"), "no subtype 'ok/9'"),
         (act("move", files=["ok/7.png"], to="ok/1"), "no image 'ok/7.png'"),
         (act("mark", files=["gone.png"], mark="outlier"), "no image 'gone.png'"),
@@ -141,7 +141,7 @@ def test_every_image_keeps_one_subtype(words: list[tuple[str, int, int]]) -> Non
 def test_actions_survive_json() -> None:
     split = act("split", subtype="ok/1", parts={"ok/3": ["ok/0.png"]})
     assert ACTION.validate_json(ACTION.dump_json(split)) == split
-    with pytest.raises(UserError, match="no action of a review"):
+    with pytest.raises(UserError, match="not a review action"):
         parse({"verb": "rename", "subtype": "ok/1", "name": "two\nlines"})
 
 

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         ({"pose": np.zeros(159, int)}, "160 images, 160 object numbers and 159 poses"),
         ({"object_id": np.arange(160) % 20}, "objects 0 to 19; COIL-20 has the objects 1 to 20"),
         ({"object_id": np.ones(160)}, "object_id of type float64; expected whole numbers"),
-        ({"pose": np.zeros(160, int)}, "holds no test images; every fourth pose is for test"),
+        ({"pose": np.zeros(160, int)}, "holds no test images; every fourth pose is for testing"),
     ],
 )
 def test_content_of_another_form_says_why(tmp_path: Path, arrays: Arrays, changes: Arrays, message: str) -> None:

@@ -241,10 +241,10 @@ def _broken_link(file: Path) -> None:
     [
         (_text, "is not a PNG, JPEG, WebP or BMP image; convert or remove it"),
         (_cut, "is cut short or damaged; fix or remove it"),
-        (_bomb, "has over 4096 pixels a side; make it smaller or remove it"),
+        (_bomb, "has more than 4096 pixels on a side; make it smaller or remove it"),
         (_huge, "is larger than 64 MiB; make it smaller or remove it"),
         (_pipe, "is not a file; remove it"),
-        (_broken_link, "is a link to nothing; fix or remove it"),
+        (_broken_link, "is a broken link; fix or remove it"),
     ],
 )
 def test_a_bad_file_is_named(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
@@ -261,7 +261,7 @@ def test_all_bad_files_are_counted(folder: Path) -> None:
     with pytest.raises(UserError) as error:
         load_folder("train", folder, GREY)
     message = str(error.value)
-    assert message.startswith(f"13 files cannot be used: The file {folder}/train/defect/cut.png is a link to nothing;")
+    assert message.startswith(f"13 files cannot be used: The file {folder}/train/defect/cut.png is a broken link;")
     assert f"{folder}/train/ok/bad_08.png is not a PNG" in message
     assert "bad_09" not in message
     assert message.endswith(" and 3 more.")

@@ -39,7 +39,7 @@ def test_it_is_the_array_that_was_written(array: np.ndarray) -> None:
     ],
 )
 def test_another_content_is_refused_by_its_name(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"^letters\.gz is not an IDX file of unsigned bytes, or cut short; get it"):
+    with pytest.raises(UserError, match=r"^letters\.gz is not an IDX file of unsigned bytes, or is cut short; get it"):
         parse_idx(content, "letters.gz")
 
 

@@ -140,7 +140,7 @@ def test_loads_by_specification(packed: Path) -> None:
 
 @pytest.mark.parametrize("spec", ["mnist", "mnist:", ":test", ""])
 def test_a_specification_of_another_form_is_refused(spec: str) -> None:
-    with pytest.raises(UserError, match="must read NAME:SPLIT or NAME:PATH:SPLIT"):
+    with pytest.raises(UserError, match="must have the form NAME:SPLIT or NAME:PATH:SPLIT"):
         load(spec)
 
 

@@ -75,5 +75,5 @@ def test_what_is_wrong_is_said(voc: Path, file: str, content: str, message: str)
 def test_another_folder_is_refused(voc: Path) -> None:
     with pytest.raises(UserError, match=r"is not VOC: expected ImageSets/Main/CLASS_trainval\.txt"):
         load_multi_label("voc2007", "train", voc / "JPEGImages", 20)
-    with pytest.raises(UserError, match="needs the path of its files"):
+    with pytest.raises(UserError, match="needs the path to its files"):
         load_multi_label("voc2007", "train", None, 20)

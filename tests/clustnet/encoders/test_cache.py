@@ -84,5 +84,5 @@ def test_embeddings_of_another_length_are_named(tmp_path: Path) -> None:
     with sqlite3.connect(cache.path) as connection:
         connection.execute("UPDATE embeddings SET embedding = x'00'")
     connection.close()
-    with pytest.raises(UserError, match="do not fit their encoder"):
+    with pytest.raises(UserError, match="do not match their encoder"):
         cache.rows(KEYS)

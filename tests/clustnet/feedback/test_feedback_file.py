@@ -91,7 +91,7 @@ def test_a_full_file_takes_no_more(path: Path) -> None:
         file.add(MODEL, "r", 0, ANSWER, "dog")
         other.add(MODEL, "r", 1, ANSWER, "dog")
         for each in (file, other):
-            with pytest.raises(FileFullError, match="holds 2 rows, the most it may"):
+            with pytest.raises(FileFullError, match="is full at 2 rows"):
                 each.add(MODEL, "r", 2, ANSWER, "dog")
     with closing(FeedbackFile(path, 3)) as file:
         file.add(MODEL, "r", 2, ANSWER, "dog")
@@ -122,5 +122,5 @@ def test_new_and_other_files_have_no_feedback(path: Path) -> None:
     assert list(read_feedback(path)) == []
     with closing(sqlite3.connect(path.with_name("other"))) as connection:
         connection.execute("CREATE TABLE feedback (n)")
-    with pytest.raises(UserError, match="another SQLite file"):
+    with pytest.raises(UserError, match="SQLite file of another kind"):
         list(read_feedback(path.with_name("other")))

@@ -58,16 +58,17 @@ def test_nothing_is_left_out_of_complete_scores() -> None:
 def test_what_is_left_out_has_its_reason() -> None:
     assert list(left_out(evaluation(known="coarse").scores, LABELS)) == [
         "Class accuracy, group accuracy, cell accuracy, purity, NMI, ARI, negative log-likelihood and calibration "
-        "error are left out, because the true class of no image is known."
+        "error are left out, because no image has a known true class."
     ]
     coarse, fine = left_out(evaluation(known="nothing").scores, LABELS)
     assert coarse == (
-        "Coarse accuracy and coarse calibration error are left out, because the true coarse label of no image is known."
+        "Coarse accuracy and coarse calibration error are left out, because no image has a known true coarse label."
     )
     assert fine.startswith("Class accuracy, group accuracy")
     (whole,) = left_out(evaluation(grouping=GROUPINGS[0]).scores, ("all",))
     assert whole == (
-        "Coarse accuracy, group accuracy and coarse calibration error are left out, because there is one coarse label."
+        "Coarse accuracy, group accuracy and coarse calibration error are left out, because there is only "
+        "one coarse label."
     )
 
 

@@ -88,7 +88,7 @@ def test_a_failing_service_leaves_no_folder(stub: Stub, tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [("mnist", "must read NAME:SPLIT"), ("moons:test", "There is no data set 'moons'")],
+    [("mnist", "must have the form NAME:SPLIT"), ("moons:test", "There is no data set 'moons'")],
 )
 def test_wrong_data_is_named(
     synthetic_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: str, said: str
@@ -149,7 +149,7 @@ def test_loose_images_have_no_truth(tmp_path: Path, capsys: pytest.CaptureFixtur
     Image.new("RGB", (30, 30), "red").save(tmp_path / "loose" / "test" / "a.png")
     assert evaluate("--bundle", bundle, "--out", tmp_path / "report", data=f"folder:{tmp_path / 'loose'}") == DONE
     shown = capsys.readouterr().out
-    assert "because the true coarse label of no image is known" in shown
+    assert "because no image has a known true coarse label" in shown
     assert "accuracy  " not in shown
 
 

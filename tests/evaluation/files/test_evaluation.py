@@ -72,7 +72,7 @@ def test_object_storage_is_read_like_a_folder(
 
 def test_nothing_to_read_is_refused(synthetic_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"torn")
-    with pytest.raises(UserError, match=r"Nothing of .* can be read; the first fault is of .*a\.parquet: "):
+    with pytest.raises(UserError, match=r"Nothing in .* can be read; the first fault is in .*a\.parquet: "):
         scored(tmp_path / "*.parquet", synthetic_bundle)
 
 

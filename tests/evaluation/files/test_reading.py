@@ -108,7 +108,7 @@ def test_folders_name_the_classes(read: Any, tmp_path: Path, mnist_test: Labelle
     assert (torn.file, "cut short" in torn.reason) == (f"{tmp_path}/3/torn.png", True)
     assert (stray.file, stray.place) == (f"{tmp_path}/letters/a.png", 21)
     names = "0-4, 5-9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"
-    assert stray.reason == f"The folder 'letters' is no coarse label or class of the model, which has {names}."
+    assert stray.reason == f"The folder 'letters' is not a coarse label or class of the model, which has {names}."
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_folders_name_the_classes(read: Any, tmp_path: Path, mnist_test: Labelle
         ([-1] * 784, 0, "values from -1 to -1"),
         ([None] * 784, 0, "784 values of"),
         ("text", 0, "The image is of type string"),
-        (PIXELS.tobytes(), 10, "The label 10 is no coarse label"),
-        (PIXELS.tobytes(), -1, "The label -1 is no coarse label"),
-        (PIXELS.tobytes(), True, "The label True is no coarse label"),
-        (PIXELS.tobytes(), 1.0, "The label 1.0 is no coarse label"),
-        (PIXELS.tobytes(), "x" * 1000, "The label 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is no coarse label"),
+        (PIXELS.tobytes(), 10, "The label 10 is not a coarse label"),
+        (PIXELS.tobytes(), -1, "The label -1 is not a coarse label"),
+        (PIXELS.tobytes(), True, "The label True is not a coarse label"),
+        (PIXELS.tobytes(), 1.0, "The label 1.0 is not a coarse label"),
+        (PIXELS.tobytes(), "x" * 1000, "The label 'xxxxxxxxxxxx...xxxxxxxxxxxxx' is not a coarse label"),
     ],
 )
 def test_a_bad_row_is_named(read: Any, tmp_path: Path, image: Any, label: Any, said: str) -> None:
@@ -299,5 +299,5 @@ def test_odd_names_and_links_are_faults(read: Any, tmp_path: Path) -> None:
     assert [(Path(fault.file).name, fault.reason[:21]) for fault in listed] == [
         ("b\\xe9d.png", "The file is not a PNG"),
         ("link.png", "The link leads to no "),
-        ("pipe.png", "It is no regular file"),
+        ("pipe.png", "It is not a regular f"),
     ]

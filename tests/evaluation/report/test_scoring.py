@@ -58,9 +58,9 @@ def test_images_without_truth_stay_without() -> None:
 
 def test_data_of_other_names_are_refused() -> None:
     data = evaluation().data
-    with pytest.raises(UserError, match=r"knows the classes 0, 1, .*, 9, but made-up has a, b; name the data"):
+    with pytest.raises(UserError, match=r"knows the classes 0, 1, .*, 9, but made-up has a, b; use data"):
         with_truth(replace(data, classes=("a", "b")), info())
-    with pytest.raises(UserError, match="knows the coarse labels 0-4, 5-9, but made-up has low, high; name the data"):
+    with pytest.raises(UserError, match="knows the coarse labels 0-4, 5-9, but made-up has low, high; use data"):
         with_truth(replace(data, coarse_labels=("low", "high")), info(grouping=HALVES))
 
 

@@ -38,4 +38,4 @@ def test_the_rest_follows_the_scores() -> None:
     assert [int(row.split()[0]) for row in rows] == [1, 10, 100]
     first = made.budget.accuracy[0]
     assert f"mean {first.mean():.2%}" in rows[0]
-    assert rows[0].endswith(f"least {first.min():.2%}  greatest {first.max():.2%}")
+    assert rows[0].endswith(f"lowest {first.min():.2%}  highest {first.max():.2%}")

@@ -117,7 +117,7 @@ def _coarse(document: Document, **changes: Any) -> Document:
         (lambda document: _coarse(document, label="high"), "the coarse label 'high' is not the most probable one"),
         (lambda document: _coarse(document, probabilities=[1.0]), "1 numbers where 2 are expected"),
         (lambda document: _first(document, class_probabilities=[1.0]), "1 numbers where 10 are expected"),
-        (lambda document: _first(document, guess={"label": "A", "probability": 1}), "the guess 'A' is no class of"),
+        (lambda document: _first(document, guess={"label": "A", "probability": 1}), "the guess 'A' is not a class of"),
         (lambda document: _first(document, routing=[]), "predictions.0.routing: List should have at least 1"),
         (lambda document: _first(document, routing=[1.0]), "5 numbers where 1 are expected"),
         (lambda document: _first(document, routing=[float("nan")] * 5), "should be a finite number"),

@@ -127,11 +127,11 @@ def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
     request_id, (guess,) = predict(client)
     assert tell(client, request_id, guess).status_code == 200
     status, error = refused(tell(client, request_id, wrong(guess)))
-    assert (status, "another label; it stays as it is" in error) == (409, True)
+    assert (status, "already has feedback with another label, which is kept" in error) == (409, True)
     request_id, guesses = predict(client, 2)
     several = request_id
     for label, more, says in (
-        ("11", {"index": 0}, "label: '11' is none of the model's classes; send one of '0', '1', '2',"),
+        ("11", {"index": 0}, "label: '11' is not one of the model's classes; send one of '0', '1', '2',"),
         (guesses[0], {}, 'The request had 2 images; say which with "index", from 0.'),
         (guesses[0], {"index": 2}, "index: 2, but the request had 2; count from 0."),
         (guesses[0], {"index": -1}, "'index': input should be greater than or equal to 0"),
@@ -143,11 +143,11 @@ def test_wrong_feedback_is_refused_with_a_sentence(client: TestClient) -> None:
         assert (status, error[: len(says)]) == (422, says)
     assert refused(tell(client, "never-asked", "3", index=2**63))[0] == 422
     status, error = refused(tell(client, "order 17", "3"))
-    assert (status, error[:70]) == (422, "'request_id': it has to be 1 to 128 letters, digits or ._:+/=-; send {")
+    assert (status, error[:68]) == (422, "'request_id': it must be 1 to 128 letters, digits or ._:+/=-; send {")
     status, error = refused(tell(client, "never-asked", "3"))
     assert status == 404
     assert error.startswith(
-        "No answer with the request id 'never-asked' is known, or not any more; feedback is taken on"
+        "No answer with the request id 'never-asked' is known, or it is no longer kept; feedback is taken on"
     )
     json_type = {"content-type": "application/json"}
     for content, headers, expected in (
@@ -244,7 +244,7 @@ def test_what_was_acknowledged_survives_kill_9(synthetic_bundle: Path, tmp_path:
         assert tell(client, late, guess).status_code == 200
         request_id, (guess,) = predict(client)
         status, error = refused(tell(client, request_id, guess))
-        assert (status, "holds 21 rows, the most it may" in error) == (507, True)
+        assert (status, "is full at 21 rows" in error) == (507, True)
         assert server.stop() == 0
         assert "Traceback" not in server.log.read_text()
     assert sum(len(rows) for _, rows in read_feedback(path)) == 21

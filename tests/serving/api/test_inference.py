@@ -36,7 +36,7 @@ def test_numbers_that_are_not_finite_are_refused(predictor: Predictor, monkeypat
     outputs.routing[1, 0] = np.nan
     monkeypatch.setattr(predictor, "predict", lambda _, **__: outputs)
     before = value("clustnet_inference_seconds_count")
-    with pytest.raises(Refusal, match=r"^The model 'synthetic' answered with numbers that are not finite") as caught:
+    with pytest.raises(Refusal, match=r"^The model 'synthetic' returned numbers that are not finite") as caught:
         predict_counted(predictor, images, Watch())
     assert (caught.value.status, caught.value.reason) == (500, "failed")
     # A sum that is not finite would stay so.

@@ -86,7 +86,7 @@ def test_examples_are_served_from_memory(tmp_path: Path) -> None:
         assert answer.headers["x-content-type-options"] == "nosniff"
         for path in ("/examples/1/2.jpg", "/examples/x/0.jpg", "/examples/01/0.jpg"):
             answer = client.get(path, params={"model": "photos"})
-            says = f"The model 'photos' has no example '{path}'; /model.json says how many each subtype has."
+            says = f"The model 'photos' has no example '{path}'; /model.json says how many examples each subtype has."
             assert (answer.status_code, answer.json()) == (404, {"error": says})
         assert client.get("/examples/1/0.jpg").json()["error"].startswith("The model 'plain' has no example")
         assert client.get("/examples/1/0.jpg?model=no").json()["error"].startswith("There is no model 'no'")

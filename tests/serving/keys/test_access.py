@@ -69,10 +69,10 @@ def test_a_proxys_authorization_does_not_hide_keys(asked: TestClient, secrets: d
 @pytest.mark.parametrize(
     ("headers", "says", "challenge"),
     [
-        ({}, "This needs an API key; send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.", ""),
-        ({"Authorization": "Bearer"}, "This needs an API key", ""),
-        ({"Authorization": "Basic YTpi"}, "This needs an API key", ""),
-        ({"X-API-Key": " "}, "This needs an API key", ""),
+        ({}, "This request needs an API key; send 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.", ""),
+        ({"Authorization": "Bearer"}, "This request needs an API key", ""),
+        ({"Authorization": "Basic YTpi"}, "This request needs an API key", ""),
+        ({"X-API-Key": " "}, "This request needs an API key", ""),
         ({"X-API-Key": "guess"}, "The API key is unknown", ', error="invalid_token"'),
         ({"Authorization": b"Bearer \xff\xfe"}, "The API key is unknown", ', error="invalid_token"'),
     ],

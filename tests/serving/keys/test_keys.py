@@ -65,16 +65,16 @@ def test_new_keys_are_long_and_kept_hashed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ([], "has no key; add a line 'NAME SCOPES SHA256HEX'"),
-        (["# nothing"], "has no key"),
-        (["ann predict secret"], "line 1: this is no key; write 'NAME SCOPES SHA256HEX'"),
-        (["", f"ann {'0' * 64}"], "line 2: this is no key"),
-        ([f"ann predict {'0' * 64} more"], "line 1: this is no key"),
-        ([f"ann predict {'g' * 64}"], "line 1: this is no key"),
+        ([], "holds no key; add a line 'NAME SCOPES SHA256HEX'"),
+        (["# nothing"], "holds no key"),
+        (["ann predict secret"], "line 1: this is not a key; write 'NAME SCOPES SHA256HEX'"),
+        (["", f"ann {'0' * 64}"], "line 2: this is not a key"),
+        ([f"ann predict {'0' * 64} more"], "line 1: this is not a key"),
+        ([f"ann predict {'g' * 64}"], "line 1: this is not a key"),
         ([f"ann delete {'0' * 64}"], "line 1: The scopes of a key are predict or admin"),
         ([f"ann predict,, {'0' * 64}"], "line 1: The scopes of a key"),
         ([f"an/n predict {'0' * 64}"], "line 1: The name of a key is 1 to 64 letters"),
-        ([f"ann predict {'0' * 64}", f"ann admin {'1' * 64}"], "two keys of the name 'ann'"),
+        ([f"ann predict {'0' * 64}", f"ann admin {'1' * 64}"], "two keys have the name 'ann'"),
     ],
 )
 def test_a_wrong_file_is_named_without_repeating_it(tmp_path: Path, lines: list[str], says: str) -> None:

@@ -136,11 +136,11 @@ def make_unrunnable(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (spoil, "is damaged: mixture.onnx does not have its SHA-256"),
+        (spoil, "is damaged: mixture.onnx does not match its SHA-256"),
         (make_unreadable, "is not a valid manifest"),
         (make_another_name, "names the model 'z', but its path 'a'"),
         (make_unrunnable, "does not run"),
-        (shutil.rmtree, "hold no bundle of 'a' any more"),
+        (shutil.rmtree, "no longer hold a bundle of 'a'"),
     ],
 )
 def test_a_bad_bundle_leaves_the_old_one(worker: Models, bundles: Path, damage: object, says: str) -> None:

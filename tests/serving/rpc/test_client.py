@@ -145,7 +145,7 @@ def test_wrong_requests_raise_the_clients_own_error(
 
 
 def test_without_a_key_nothing_is_answered(client: triton.InferenceServerClient) -> None:
-    with pytest.raises(InferenceServerException, match="This needs an API key") as error:
+    with pytest.raises(InferenceServerException, match="This request needs an API key") as error:
         client.infer("synthetic", image(IMAGES))
     assert error.value.status() == "StatusCode.UNAUTHENTICATED"
 

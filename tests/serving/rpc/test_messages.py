@@ -43,7 +43,7 @@ def test_raw_and_typed_contents_are_equal(datatype: str, typed: bool) -> None:
     ("changes", "says"),
     [
         ({"raw_input_contents": [b"", b""]}, "There are 2 raw contents for 1 inputs"),
-        ({"raw_input_contents": [b"123"]}, "binary_data_size is 3; UINT8 .* is 2352 bytes"),
+        ({"raw_input_contents": [b"123"]}, "binary_data_size is 3; UINT8 .* takes 2352 bytes"),
         ({"raw_input_contents": []}, "the data are not the 2352 values"),
         ({"tensor": {"shape": [3, 784]}}, r"the shape is \[3, 784\]; send \[N, 28, 28\]"),
         ({"tensor": {"shape": [9, 28, 28]}}, "9 images; send 1 to 4"),

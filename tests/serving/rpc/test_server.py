@@ -64,7 +64,7 @@ def test_every_declared_call_has_a_handler() -> None:
     ("body", "code", "says"),
     [
         (b"\xff", "INVALID_ARGUMENT", "The message is no ModelInferRequest"),
-        (request(raw_input_contents=[b"1"]), "INVALID_ARGUMENT", "is 1568 bytes"),
+        (request(raw_input_contents=[b"1"]), "INVALID_ARGUMENT", "takes 1568 bytes"),
         (request(model_name="other"), "NOT_FOUND", "There is no model 'other'"),
         (request(model_name=""), "NOT_FOUND", "There is no model ''"),
         (request(model_version="9"), "NOT_FOUND", "no version '9'"),

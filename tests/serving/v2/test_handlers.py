@@ -132,8 +132,8 @@ def test_requests_of_any_model_name_share_one_series(client: TestClient) -> None
         ("GET", f"{MODEL}/versions/2", 404, "'synthetic' has no version '2'; this service has '1'."),
         ("GET", f"{MODEL}/versions/2/ready", 404, "no version '2'"),
         ("POST", f"{MODEL}/versions/2/infer", 404, "no version '2'"),
-        ("GET", f"{MODEL}/trace", 404, "is none of this service's paths"),
-        ("GET", "/v2/" + "x" * 999, 404, "xxx'... is none"),
+        ("GET", f"{MODEL}/trace", 404, "is not a path of this service"),
+        ("GET", "/v2/" + "x" * 999, 404, "xxx'... is not a path"),
         ("GET", f"{MODEL}/infer", 405, "does not take GET; it takes POST"),
         ("POST", MODEL, 405, "does not take POST"),
         ("POST", "/v2", 405, "does not take POST"),
@@ -168,7 +168,7 @@ def test_bodies_are_packed_both_ways(alone: TestClient, encoding: str, pack: Any
 
 def test_a_bomb_is_refused(alone: TestClient) -> None:
     answer = alone.post(f"{MODEL}/infer", content=gzip.compress(bytes(10**7)), headers={"content-encoding": "gzip"})
-    assert (answer.status_code, "over 20000 bytes unpacked" in answer.json()["error"]) == (413, True)
+    assert (answer.status_code, "over 20000 bytes when unpacked" in answer.json()["error"]) == (413, True)
 
 
 def test_more_images_than_allowed_are_refused(alone: TestClient) -> None:
@@ -238,7 +238,7 @@ def test_a_slow_load_goes_on(synthetic_bundle: Path, monkeypatch: pytest.MonkeyP
         answer = client.post("/v2/repository/models/one/load")
         assert answer.status_code == 504
         assert answer.json() == {
-            "error": "The change of 'one' takes over 0.05 seconds and goes on; see /v2/repository/index."
+            "error": "The change of 'one' takes over 0.05 seconds and is still running; see /v2/repository/index."
         }
         assert not done.is_set()
         going_on.set()

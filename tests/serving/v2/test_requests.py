@@ -98,8 +98,14 @@ def test_outputs_and_their_form_are_read_in_order(changes: Any, outputs: dict[st
         ({"outputs": [{"name": "routing"}] * 2}, "'routing' is named twice"),
         ({"outputs": [{"name": "routing", "parameters": []}]}, "routing: the parameters are a list"),
         ({"outputs": [{"name": "routing", "parameters": {"binary_data": "no"}}]}, "binary_data is 'no'"),
-        ({"outputs": [{"name": "routing", "parameters": {"classification": "3"}}]}, "classification is '3'; send how"),
-        ({"outputs": [{"name": "routing", "parameters": {"classification": -1}}]}, "classification is -1; send how"),
+        (
+            {"outputs": [{"name": "routing", "parameters": {"classification": "3"}}]},
+            "classification is '3'; send the number",
+        ),
+        (
+            {"outputs": [{"name": "routing", "parameters": {"classification": -1}}]},
+            "classification is -1; send the number",
+        ),
         ({"outputs": [{"name": "routing", "parameters": {"classification": True}}]}, "classification is true"),
         ({"outputs": [{"name": "confidence", "parameters": {"classification": 3}}]}, "confidence: it has no classes"),
         ({"outputs": [{"name": "routing", "parameters": {"shared_memory_region": 0}}]}, "shared memory"),

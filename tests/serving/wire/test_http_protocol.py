@@ -177,7 +177,7 @@ async def overload() -> None:
         third[1].write(request(more=b"X-Request-Id: mine\r\n"))
         status, fields, body = await answer_of(third[0])
         assert (status, fields["retry-after"], fields["x-request-id"]) == (503, "1", "mine")
-        assert json.loads(body) == {"error": "0 requests wait already; try again in 1 second."}
+        assert json.loads(body) == {"error": "0 requests are already waiting; try again in 1 second."}
         assert unread() - before == 1
         # A page of another site may read why.
         third[1].write(request(more=b"Origin: http://there\r\n"))

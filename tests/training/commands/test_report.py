@@ -31,7 +31,7 @@ def test_several_runs_come_into_one_table(tmp_path: Path, capsys: pytest.Capture
     runs = [str(tmp_path / str(seed)) for seed in (0, 1)]
     capsys.readouterr()
     assert cli.main(["report", *runs]) == cli.WRONG_INPUT
-    assert "needs a folder of its own; name one by --out" in capsys.readouterr().err
+    assert "needs a folder of its own; name one with --out" in capsys.readouterr().err
     assert cli.main(["report", *runs, "--out", str(tmp_path / "report")]) == cli.DONE
     assert "| 2 |" in capsys.readouterr().out
     found = sorted(path.name for path in (tmp_path / "report").iterdir())

@@ -72,7 +72,7 @@ def test_list_without_brackets_is_one_value(config: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        ({"seed": 3}, "A sweep's seeds are set by --seeds"),
+        ({"seed": 3}, "The seeds of a sweep are set with --seeds"),
         ({"model.experts": "2,0"}, "model.experts is 0, but should be"),
         ({"model.experts": "2,]"}, "The value of --model.experts is not YAML"),
     ],
@@ -198,11 +198,11 @@ def test_ctrl_c_says_that_same_command_goes_on(
     words = ["sweep", str(config), "--seeds", "0", "--out", str(tmp_path / "sweep")]
     monkeypatch.setattr("training.runs.loop.load_split", interrupt)
     assert cli.main(words) == cli.FAILED
-    assert capsys.readouterr().err == "\nclustnet: stopped. The same command goes on.\n"
+    assert capsys.readouterr().err == "\nclustnet: stopped. The same command continues.\n"
     monkeypatch.undo()
     monkeypatch.setattr("training.methods.clustnet.method.ClustNetMethod._epoch", interrupt)
     assert cli.main(words) == cli.FAILED
-    told = f"\nclustnet: stopped. 0 of 2 epochs are safe in {tmp_path}/sweep/tiny_seed0; the same command goes on.\n"
+    told = f"\nclustnet: stopped. 0 of 2 epochs are safe in {tmp_path}/sweep/tiny_seed0; the same command continues.\n"
     assert capsys.readouterr().err == told
     monkeypatch.undo()
     assert cli.main(words) == cli.DONE

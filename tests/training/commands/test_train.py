@@ -61,9 +61,9 @@ def test_default_folder_is_named_by_recipe_and_seed(tmp_path: Path, monkeypatch:
         (["absent.yaml"], "The recipe absent.yaml cannot be read"),
         ([SOFT, "--optimisation.epoch", "3"], "did you mean 'optimisation.epochs'?"),
         ([SOFT, "--seed", "-1"], "seed is -1, but should be greater than or equal to 0."),
-        ([SOFT, "--out", "{run}"], "already holds a run; add --resume to go on or choose another --out."),
-        ([SOFT, "--out", "{run}", "--resume"], "was begun with another recipe: "),
-        ([SOFT, "--out", "{run}2", "--resume"], "holds no run to resume; leave out --resume to begin one."),
+        ([SOFT, "--out", "{run}"], "already holds a run; add --resume to continue, or choose another --out."),
+        ([SOFT, "--out", "{run}", "--resume"], "was started with another recipe: "),
+        ([SOFT, "--out", "{run}2", "--resume"], "holds no run to resume; leave out --resume to start one."),
         (
             [SOFT, "--data.path", "absent"],
             "data.path is absent, but there is no such file or folder in the working dir",
@@ -100,7 +100,9 @@ def test_resume_finishes_after_ctrl_c(tmp_path: Path) -> None:
     assert process.returncode == cli.FAILED
     assert "Traceback" not in errors
     assert 1 <= stopped < 8
-    told = f"clustnet: stopped. {stopped} of 8 epochs are safe in {run}; go on with the same command and --resume."
+    told = (
+        f"clustnet: stopped. {stopped} of 8 epochs are safe in {run}; to continue, run the same command with --resume."
+    )
     assert told in errors
     assert cli.main(["train", *words, "--resume"]) == cli.DONE
     assert RunFolder(run).last_epoch() == 8

@@ -68,7 +68,7 @@ def test_partitions_are_read_by_file_name(photographs: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("file,cluster\nother.png,1\n", "has none of the training images"),
+        ("file,cluster\nother.png,1\n", "lists none of the training images"),
         ("file\na.png\n", "cannot be read"),
         ("file,cluster\na.png,x\n", "cannot be read"),
         ("file,cluster\na.png,-2\n", "number clusters from 0"),

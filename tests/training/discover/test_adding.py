@@ -120,7 +120,7 @@ def test_abstention_is_the_bundle_s(synthetic_bundle: Path, mnist_test: Labelled
     [
         (["new", "--add", "old"], "--add OLD and --bundle BUNDLE belong together"),
         (["gone", "--add", "old", "--bundle", "b"], "There is no folder gone"),
-        (["--resume", "old", "--add", "old"], "--resume takes no --add"),
+        (["--resume", "old", "--add", "old"], "--resume cannot be combined with --add"),
     ],
 )
 def test_wrong_calls_are_sentences(capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:

@@ -40,7 +40,7 @@ def test_a_second_call_has_equal_arguments(tmp_path: Path) -> None:
     run = tmp_path / "run"
     Arguments(images=Path("photos")).keep(run)
     Arguments(images=Path("photos")).keep(run)
-    with pytest.raises(UserError, match="begun with seed 0 and now it is 1"):
+    with pytest.raises(UserError, match="started with seed 0, but now it is 1"):
         Arguments(images=Path("photos"), seed=1).keep(run)
 
 

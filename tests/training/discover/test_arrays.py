@@ -49,9 +49,9 @@ def test_a_table_has_its_own_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "labels", "said"),
     [
-        ([1.0, 2.0], None, "one row of numbers an image"),
-        ([["a"]], None, "one row of numbers an image"),
-        (np.zeros((0, 3)), None, "one row of numbers an image"),
+        ([1.0, 2.0], None, "one row of numbers per image"),
+        ([["a"]], None, "one row of numbers per image"),
+        (np.zeros((0, 3)), None, "one row of numbers per image"),
         ([[1.0], [2.0]], ["ok"], "there are 1 labels; give as many"),
     ],
 )

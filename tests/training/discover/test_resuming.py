@@ -81,7 +81,7 @@ def test_corrections_are_learnt(before: Path, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--resume", "{before}", "--out", "{before}"], "stays as it is; name a new folder by --out"),
+        (["--resume", "{before}", "--out", "{before}"], "is never overwritten; name a new folder with --out"),
         (["photos", "--resume", "{before}", "--out", "x"], "leave out photos"),
         (["--resume", "gone", "--out", "x"], "not a finished run of 'clustnet discover'"),
     ],

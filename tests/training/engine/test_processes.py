@@ -331,7 +331,7 @@ def test_torchrun_prints_once_and_stops_by_ctrl_c(tmp_path: Path) -> None:
     safe = RunFolder(out).last_epoch()
     assert [line[:8] for line in lines if line.startswith("epoch")] == [f"epoch  {e + 1}" for e in range(safe)]
     assert 2 <= safe < 6
-    told = f"clustnet: stopped. {safe} of 6 epochs are safe in {out}; go on with the same command and --resume."
+    told = f"clustnet: stopped. {safe} of 6 epochs are safe in {out}; to continue, run the same command with --resume."
     assert errors.count(told) == 1
     assert cli.main(["train", *words, "--out", str(out), "--resume"]) == cli.DONE
     assert cli.main(["train", *words, "--out", str(tmp_path / "alone")]) == cli.DONE

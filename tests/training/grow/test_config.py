@@ -31,9 +31,12 @@ def test_paths_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         ({"mode": "slow"}, "mode is 'slow', but must be"),
-        ({"forgetting.kept": 5}, "forgetting.kept is set, but has no use with mode frozen"),
-        ({"splits.redraw": True}, "there is no splits.file to draw again"),
-        ({"network.encoder": "lite0", "augmentation.flip": 0.5}, "augmentation is set, but has no use with an encoder"),
+        ({"forgetting.kept": 5}, "forgetting.kept is set, but has no effect with mode frozen"),
+        ({"splits.redraw": True}, "there is no splits.file to redraw"),
+        (
+            {"network.encoder": "lite0", "augmentation.flip": 0.5},
+            "augmentation is set, but has no effect with an encoder",
+        ),
         ({"method": "clustnet"}, "train it with 'clustnet train"),
         ({"data.path": None}, "data.path is null"),
         ({"epochs": 3}, "did you mean 'optimisation.epochs'"),

@@ -99,7 +99,7 @@ def test_stopped_run_goes_on_alike(folder: Path, tmp_path: Path, monkeypatch: py
             grow(recipe, tmp_path / "part")
     with pytest.raises(UserError, match="already holds a run; add --resume"):
         grow(recipe, tmp_path / "part")
-    with pytest.raises(UserError, match="begun with another recipe"):
+    with pytest.raises(UserError, match="started with another recipe"):
         grow(recipe_of(folder, mode="full"), tmp_path / "part", resume=True)
     grow(recipe, tmp_path / "part", resume=True)
     one, other = (GrowRun(tmp_path / name).network().state_dict() for name in ("whole", "part"))
@@ -124,9 +124,9 @@ def test_run_goes_on_from_another(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("steps", "sentence"),
     [
-        (["rock"], "'rock' is no node with children; the nodes are all, animal, animal/canine."),
+        (["rock"], "'rock' is not a node with children; the nodes are all, animal, animal/canine."),
         (["animal"], "'animal' comes before 'all', above it; learn that one first."),
-        (["all", "all"], "'all' is learnt already; name each node once."),
+        (["all", "all"], "'all' is already learnt; name each node once."),
     ],
 )
 def test_steps_that_cannot_be_learnt(folder: Path, tmp_path: Path, steps: list[str], sentence: str) -> None:

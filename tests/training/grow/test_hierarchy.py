@@ -24,7 +24,7 @@ def test_names_and_nodes() -> None:
     ("labels", "sentence"),
     [
         ([("a", "x"), ("a", "y"), ("a",), ("b",)], "A level is missing: some images of 'a' have no finer label"),
-        ([("a", "x"), ("b",)], "The node 'a' has one child alone, 'x'"),
+        ([("a", "x"), ("b",)], "The node 'a' has a single child, 'x'"),
         ([("a",)], "one label in all"),
         ([], "no labels in all"),
     ],

@@ -59,7 +59,7 @@ def test_redrawn_images_move_but_not_tests(tmp_path: Path) -> None:
     [
         ("file,split\nelsewhere.png,train\n", "lists none of the images"),
         ("file,split\na/0.png,half\n", "has the split 'half'"),
-        ("name\na\n", "no table with the columns file and split"),
+        ("name\na\n", "not a table with the columns file and split"),
         (None, "cannot be read"),
     ],
 )
@@ -72,5 +72,5 @@ def test_wrong_files(tmp_path: Path, text: str | None, sentence: str) -> None:
 
 
 def test_class_with_too_few_images() -> None:
-    with pytest.raises(UserError, match="The class 'a' has 2 images, and none is left for train"):
+    with pytest.raises(UserError, match="The class 'a' has 2 images, which leaves none for train"):
         split_of(listed(2), Splits(), None, seed=0)

@@ -187,7 +187,7 @@ def test_fault_is_one_sentence_with_its_key(content: dict[str, Any], sentence: s
     ],
 )
 def test_unused_key_is_refused(content: dict[str, Any], key: str, choice: str) -> None:
-    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no use with {choice}; leave it out\.$"):
+    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no effect with {choice}; leave it out\.$"):
         validated(content, "a.yaml")
 
 
@@ -197,7 +197,7 @@ def test_reference_keys_are_for_drawn_references(tmp_path: Path) -> None:
     content["loss"] = {"mutual_information": 1.0}
     assert validated(content, "a").reference.per_class == 3
     content["data"]["path"] = str(named)
-    sentence = "reference.per_class is set, but has no use with a folder that has reference/"
+    sentence = "reference.per_class is set, but has no effect with a folder that has reference/"
     with pytest.raises(UserError, match=re.escape(sentence)):
         validated(content, "a")
 
@@ -254,7 +254,7 @@ def test_overrides_replace_what_the_file_has(write: Any) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["seed"], "Unexpected argument 'seed'; a recipe's key is set by --key.sub VALUE."),
+        (["seed"], "Unexpected argument 'seed'; set a key of the recipe with --key.sub VALUE."),
         (["-x", "1"], "Unexpected argument '-x'"),
         (["--seed"], "--seed needs a value, as in --seed VALUE."),
         (["--seed", "[1"], "The value of --seed is not YAML"),

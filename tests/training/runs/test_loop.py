@@ -206,7 +206,7 @@ def test_end_names_what_is_left_out(colour_run: Path, capsys: pytest.CaptureFixt
     train(RunFolder(colour_run).recipe(), colour_run, resume=True)
     assert capsys.readouterr().out.splitlines()[-2:] == [
         "There is no test split, so all scores are of training images.",
-        "Group and cell accuracy, NMI and ARI are left out, because no fine class is known of the images of train.",
+        "Group and cell accuracy, NMI and ARI are left out, because the images of train have no known fine class.",
     ]
 
 
@@ -233,7 +233,7 @@ def test_single_sub_folder_needs_something_to_learn(tmp_path: Path) -> None:
     path = write_coarse_folder(tmp_path / "data", ["red"], images=4)
     recipe = tiny_recipe({"data.name": "folder", "data.train_images": None, "data.test_images": None})
     recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"path": path})})
-    with pytest.raises(UserError, match="there is one coarse label alone, 'red'"):
+    with pytest.raises(UserError, match="there is only one coarse label, 'red'"):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -35,12 +35,12 @@ def test_run_begins_with_its_resolved_recipe(folder: RunFolder) -> None:
 
 
 def test_folder_with_run_is_not_begun_again(folder: RunFolder) -> None:
-    with pytest.raises(UserError, match="already holds a run; add --resume to go on or choose another --out"):
+    with pytest.raises(UserError, match="already holds a run; add --resume to continue, or choose another --out"):
         folder.begin(tiny_recipe(), resume=False)
 
 
 def test_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no run to resume; leave out --resume to begin one"):
+    with pytest.raises(UserError, match="holds no run to resume; leave out --resume to start one"):
         RunFolder(tmp_path / "none").begin(tiny_recipe(), resume=True)
     with pytest.raises(UserError, match=r"is not a run: it holds no recipe.yaml"):
         RunFolder(tmp_path / "none").recipe()
@@ -59,7 +59,7 @@ def test_run_that_is_not_there_cannot_be_resumed(tmp_path: Path) -> None:
 def test_another_recipe_is_refused_by_its_first_difference(
     folder: RunFolder, keys: dict[str, object], difference: str
 ) -> None:
-    with pytest.raises(UserError, match=rf"was begun with another recipe: {difference}\.$"):
+    with pytest.raises(UserError, match=rf"was started with another recipe: {difference}\.$"):
         folder.begin(tiny_recipe(keys), resume=True)
     folder.begin(tiny_recipe(), resume=True)
 

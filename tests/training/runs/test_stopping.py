@@ -87,8 +87,9 @@ def test_limit_on_files_is_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == cli.FAILED
     told = [line for line in done.stderr.splitlines() if not line.startswith("warning: expert")]
     assert told == [
-        "clustnet: A file would be larger than this account may write; raise the limit, as by 'ulimit -f unlimited'. "
-        "What was finished before is whole."
+        "clustnet: A file would be larger than this account may write; raise the limit, for example "
+        "with 'ulimit -f unlimited'. "
+        "What was finished before is intact."
     ]
     assert not [path for path in out.rglob(".*") if path.is_file()]
     assert cli.main([*words, "--resume"]) == cli.DONE

@@ -103,7 +103,7 @@ def check_clusters(clusters: Mapping[str, int], experts: int, labels: Sequence[s
             )
         if labels is not None and label not in labels:
             raise UserError(
-                f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; name these."
+                f"partition.clusters has {label!r}, but the coarse labels are {', '.join(labels)}; use these."
             )
 
 
@@ -190,7 +190,7 @@ class ClustNetRecipe(MixtureRecipe):
         learns = self.loss.mutual_information or self.partition.epochs
         if labels is not None and len(labels) == 1 and not learns:
             raise UserError(
-                f"there is one coarse label alone, {labels[0]!r}, from which the experts cannot learn; set "
+                f"there is only one coarse label, {labels[0]!r}, from which the experts cannot learn; set "
                 "loss.mutual_information or partition.epochs above 0, or give coarse labels."
             )
 

@@ -58,7 +58,7 @@ def represent(images: Tensor, seed: int, names: Sequence[str] = OWN_REPRESENTATI
     if min(height, width) < SMALLEST_SIDE:
         raise UserError(
             f"The images have {height}x{width} pixels, but the initial partition compares images with sides of "
-            f"{SMALLEST_SIDE} or more; give larger images, or a larger data.size, or set partition.epochs to 0."
+            f"{SMALLEST_SIDE} or more; give larger images, raise data.size, or set partition.epochs to 0."
         )
     planes = torch.cat([_planes(part) for part in torch.split(images.cpu(), BATCH)])
     own: dict[str, Callable[[], Floats]] = {

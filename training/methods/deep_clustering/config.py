@@ -133,7 +133,7 @@ class DeepClusteringRecipe(BaseRecipe):
 
     def _check_auto(self, labels: Sequence[str] | None) -> None:
         wrong = {
-            "one coarse label alone (data.coarse null)": labels is not None and len(labels) > 1,
+            "a single coarse label (data.coarse null)": labels is not None and len(labels) > 1,
             "one restart, as the label-free scores of different numbers of clusters cannot be compared": self.restarts
             > 1,
         }
@@ -145,7 +145,7 @@ class DeepClusteringRecipe(BaseRecipe):
         clusters, unknown = self.clusters(labels), sorted((self.model.clusters or {}).keys() - set(labels))
         if unknown:
             raise UserError(
-                f"model.clusters has {unknown[0]!r}, but the coarse labels are {', '.join(labels)}; name these."
+                f"model.clusters has {unknown[0]!r}, but the coarse labels are {', '.join(labels)}; use these."
             )
         if sum(clusters) == self.model.experts and min(clusters) > 0:
             return

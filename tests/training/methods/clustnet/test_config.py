@@ -58,7 +58,7 @@ def test_wrong_representations_are_refused(names: list[str], sentence: str) -> N
 
 @pytest.mark.parametrize("coarse", [None, {"digits": list(range(10))}])
 def test_single_label_needs_something_to_learn(coarse: Any) -> None:
-    with pytest.raises(UserError, match=r"there is one coarse label alone, '.*', from which the experts cannot learn"):
+    with pytest.raises(UserError, match=r"there is only one coarse label, '.*', from which the experts cannot learn"):
         tiny_recipe({"data.coarse": coarse})
     for key, value in (("loss.mutual_information", 0.5), ("partition.epochs", 1)):
         assert tiny_recipe({"data.coarse": coarse, key: value}).data.coarse == coarse
@@ -83,7 +83,7 @@ def test_shares_of_partition_need_partition() -> None:
     ],
 )
 def test_unused_key_is_refused(keys: dict[str, Any], key: str, choice: str) -> None:
-    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no use with {re.escape(choice)}"):
+    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no effect with {re.escape(choice)}"):
         tiny_recipe(keys)
 
 

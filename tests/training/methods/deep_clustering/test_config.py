@@ -41,7 +41,7 @@ def test_clusters_are_shared_out(
         ),
         ({"experts": 5, "clusters": {"a": 5}}, ("a", "b"), "gives the coarse labels 5, 0 clusters, but each needs one"),
         ({"experts": 4, "clusters": {"a": 4, "c": 1}}, ("a",), "model.clusters has 'c', but the coarse labels are a;"),
-        ({"experts": "auto"}, ("a", "b"), "model.experts is auto, but that works with one coarse label alone"),
+        ({"experts": "auto"}, ("a", "b"), "model.experts is auto, but that works with a single coarse label"),
     ],
 )
 def test_clusters_that_do_not_fit_are_refused(model: dict[str, Any], labels: tuple[str, ...], sentence: str) -> None:
@@ -86,7 +86,7 @@ def test_fault_names_key(content: dict[str, Any], sentence: str) -> None:
     ],
 )
 def test_unused_key_is_refused(parts: dict[str, Any], key: str, choice: str) -> None:
-    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no use with {re.escape(choice)}"):
+    with pytest.raises(UserError, match=rf"{re.escape(key)} is set, but has no effect with {re.escape(choice)}"):
         deep_recipe(**parts)
 
 

@@ -178,9 +178,17 @@ def test_two_processes_reach_weights_of_one(tmp_path: Path, version: int) -> Non
     [
         (1, {"views": {"sizes": [16, 16]}}, r"views\.sizes has 2 views, but version 1 takes one"),
         (2, {"views": {"sizes": [4]}}, r"views\.sizes has 4, but a view has 8 pixels or more"),
-        (1, {"model": {"projection": 9}}, r"model\.projection is set, but has no use with model\.version 1"),
-        (2, {"assignment": {"components": 9}}, r"assignment\.components is set, but has no use with model\.version 2"),
-        (2, {"model": {"network": "alexnet"}}, r"model\.channels is set, but has no use with model\.network alexnet"),
+        (1, {"model": {"projection": 9}}, r"model\.projection is set, but has no effect with model\.version 1"),
+        (
+            2,
+            {"assignment": {"components": 9}},
+            r"assignment\.components is set, but has no effect with model\.version 2",
+        ),
+        (
+            2,
+            {"model": {"network": "alexnet"}},
+            r"model\.channels is set, but has no effect with model\.network alexnet",
+        ),
         (2, {"data": {"coarse": {str(i): [i] for i in range(10)}}}, r"each of the 10 coarse labels needs a cluster"),
     ],
 )

@@ -44,5 +44,5 @@ def test_each_cluster_has_an_expert(tmp_path: Path) -> None:
 
 def test_a_partition_of_other_images_is_refused(tmp_path: Path) -> None:
     method, _ = _method(tmp_path, "file,cluster\nelsewhere.png,0\n")
-    with pytest.raises(UserError, match="has none of the training images"):
+    with pytest.raises(UserError, match="lists none of the training images"):
         method._initial_partition()

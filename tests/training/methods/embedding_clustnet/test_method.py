@@ -102,9 +102,9 @@ def test_the_spec_names_the_encoder(tmp_path: Path) -> None:
     ("changes", "words"),
     [
         ({"data": {"name": "mnist", "path": None}}, "embeds image files; set data.name to folder"),
-        ({"data": {"size": [32, 32]}}, "data.size is set, but has no use with an encoder"),
-        ({"augmentation": {"flip": 0.5}}, "augmentation.flip is set, but has no use with an encoder"),
-        ({"model": {"expert_inputs": 4}}, "model.expert_inputs is set, but has no use"),
+        ({"data": {"size": [32, 32]}}, "data.size is set, but has no effect with an encoder"),
+        ({"augmentation": {"flip": 0.5}}, "augmentation.flip is set, but has no effect with an encoder"),
+        ({"model": {"expert_inputs": 4}}, "model.expert_inputs is set, but has no effect"),
         ({"partition": {"clusters": {"warm": 3}}}, "only 2 experts"),
         ({"partition": {"clusters": {"hot": 2}}}, "the coarse labels are cold, warm"),
     ],
