@@ -43,6 +43,8 @@ def test_a_missing_ray_is_named(
 
 
 @pytest.mark.slow
+# Ray starts two workers and starts one of them again, which takes minutes on a busy machine.
+@pytest.mark.timeout(900)
 def test_ray_finds_what_threads_find(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed; it has no build for this machine.")
     photos = write_coarse_folder(tmp_path / "photos", images=4 * shards.SHARD // 3)
