@@ -160,7 +160,7 @@ def test_names_and_merges_are_those_of_the_review(encoder: str, tmp_path: Path) 
     } | {"sun"}
     with pytest.raises(UserError, match=r"have different coarse labels, so they cannot be merged"):
         estimator.merge("sea", "warm/1")
-    with pytest.raises(UserError, match=r"^There is no subtype 'sky'; there are cold/1"):
+    with pytest.raises(UserError, match=r"^There is no subtype 'sky'; the subtypes are cold/1"):
         estimator.name("sky", "sea")
     with pytest.raises(UserError, match=r"^The run .* already exists; name an empty folder"):
         clone(estimator).fit(images, labels)
@@ -239,7 +239,7 @@ def test_temporary_run_goes_with_the_estimator() -> None:
             "^There is no image to train on; images.parquet:0 equals",
         ),
         ({"y": np.array(["a/b", "c"] * 20)}, "^The coarse label 'a/b' cannot name a folder"),
-        ({"subtypes": {"eleven": 2}}, "'eleven', but the coarse labels are 10, 9; name these"),
+        ({"subtypes": {"eleven": 2}}, "'eleven', but the coarse labels are 10, 9; use these"),
         ({"subtypes": 0}, "^ClustNet: subtypes"),
         ({"epochs": 0}, "^ClustNet: epochs: Input should be"),
         ({"random_state": -1}, "^ClustNet: seed: Input should be"),

@@ -56,7 +56,7 @@ def test_another_encoder_of_the_name_is_refused(run: Path, tmp_path: Path) -> No
     before = {path: path.read_bytes() for path in tiny.iterdir()}
     try:
         write_encoder(tiny, floats=True)
-        with pytest.raises(UserError, match="was trained with another encoder of the name"):
+        with pytest.raises(UserError, match="was trained with a different encoder called"):
             export(run, tmp_path / "bundle")
     finally:
         for path, content in before.items():

@@ -65,7 +65,7 @@ def test_a_cell_follows_most_of_its_images() -> None:
 
 def test_a_label_without_subtypes_is_refused() -> None:
     of = np.repeat([0, 1, 2, -1, -1], 10)
-    with pytest.raises(UserError, match="no subtype of the coarse label 'b' is left"):
+    with pytest.raises(UserError, match="no subtype of the coarse label 'b' is known"):
         subtypes_of_review(*data(), reviewed(IDS, of))
 
 

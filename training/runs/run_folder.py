@@ -101,7 +101,7 @@ class RunFolder:
         if not exists:
             self._write_recipe(recipe)
         elif self.recipe().digest() != recipe.digest():
-            raise UserError(f"{self.path} was begun with another recipe: {difference(self.recipe(), recipe)}.")
+            raise UserError(f"{self.path} was started with another recipe: {difference(self.recipe(), recipe)}.")
 
     @contextmanager
     def begun(self, recipe: BaseRecipe, resume: bool) -> Iterator[None]:

@@ -93,7 +93,7 @@ def test_a_file_without_a_footer_is_listed(tmp_path: Path, mnist_test: LabelledI
 @pytest.mark.parametrize(
     ("pattern", "said"),
     [
-        ("nowhere/*.png", "No files match 'nowhere/.*quotes"),
+        ("nowhere/*.png", "No files match 'nowhere/.*quote it"),
         ("gopher://x/*.png", "cannot be listed .*check the address"),
     ],
 )

@@ -15,7 +15,7 @@ from clustnet.cli import main
         ([".", "--seed", "-1"], "--seed is -1"),
         ([".", "--epochs", "0"], "--epochs is 0"),
         ([".", "--encoder", "lite9"], "There is no encoder 'lite9'"),
-        ([".", "--encoder", "none,lite0"], "The encoder none stands alone"),
+        ([".", "--encoder", "none,lite0"], "The encoder none must be used alone"),
     ],
 )
 def test_wrong_words_are_refused(

@@ -29,7 +29,7 @@ def test_clusters_are_counted_by_label() -> None:
     ("keys", "sentence"),
     [
         ({"partition.clusters": {"0-4": 9}}, "partition.clusters gives '0-4' 9 clusters, but there are only 3 experts"),
-        ({"partition.clusters": {"low": 2}}, "partition.clusters has 'low', but the coarse labels are 0-4, 5-9; name "),
+        ({"partition.clusters": {"low": 2}}, "partition.clusters has 'low', but the coarse labels are 0-4, 5-9; use "),
         ({"partition.clusters": [2, 3]}, "partition.clusters is [2, 3], but must be a mapping, as in {ok: 3, defect"),
     ],
 )
