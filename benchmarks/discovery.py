@@ -95,8 +95,8 @@ def _row(name: str, path: str, seeds: Sequence[int], options: argparse.Namespace
     finals, minutes = [], []
     for seed in seeds:
         config, keys = keys_of(name, path, seed, options.variant)
-        # The recipe's own runs have no further name.
-        folder = options.out / "_".join([name, *({options.variant} - {"recipe"}), f"seed{seed}"])
+        variant = "" if options.variant == "recipe" else f"_{options.variant}"
+        folder = options.out / f"{name}{variant}_seed{seed}"
         finals.append(train_restarts(read_recipe(config, dict(keys)), folder, resume=RunFolder(folder).exists())[-1])
         minutes.append(train_seconds(folder) / 60)
     shown = [over_seeds([row[score] for row in finals]) for score in SCORES]
