@@ -113,8 +113,8 @@ def _check_size(width: int, height: int) -> None:
     if max(width, height) > MAX_SIDE_PIXELS:
         raise ImageError(
             "image_too_large",
-            f"The image has {width}x{height} pixels, but at most {MAX_SIDE_PIXELS} on a side are "
-            "read; make it smaller.",
+            f"The image has {width}x{height} pixels, but at most {MAX_SIDE_PIXELS} on a side are read; "
+            "make it smaller.",
         )
 
 
