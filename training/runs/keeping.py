@@ -61,7 +61,7 @@ def chosen_epoch(folder: RunFolder, which: str) -> int:
     epoch = best_epoch(folder.read_scores(last)) if which == "best" else int(which)
     if epoch not in epochs:
         found = ", ".join(map(str, epochs))
-        raise UserError(f"{shown(folder.path)} has no checkpoint of epoch {epoch}; choose one of {found}.")
+        raise UserError(f"{shown(folder.path)} has no checkpoint of epoch {epoch}; available epochs: {found}.")
     return epoch
 
 

@@ -55,7 +55,7 @@ def test_epoch_is_chosen_by_its_name(whole: Path) -> None:
     best = best_epoch(folder.read_scores(6))
     assert [chosen_epoch(folder, which) for which in ("last", "best", "2")] == [6, best, 2]
     kept = ", ".join(map(str, folder.epochs()))
-    with pytest.raises(UserError, match=f"has no checkpoint of epoch 1; choose one of {kept}"):
+    with pytest.raises(UserError, match=f"has no checkpoint of epoch 1; available epochs: {kept}"):
         chosen_epoch(folder, "1")
 
 
