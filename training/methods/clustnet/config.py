@@ -37,11 +37,9 @@ class MixtureLoss(LossWeights):
     Args:
         shares: how large the mutual information expects the experts' shares of a coarse label to be: ``even``, or as
             in the initial ``partition``.
-        routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
     """
 
     shares: Literal["even", "partition"] = "even"
-    routing_gradient: Share = 1.0
 
 
 class MixtureOptimisation(Optimisation):

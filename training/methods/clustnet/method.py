@@ -178,10 +178,15 @@ class ClustNetMethod:
         return loss.detach()
 
     def _imitate(self, _: int, chosen: Tensor) -> Tensor:
-        """Step gate and experts towards the initial partition on one batch and return the loss."""
+        """Step gate and experts towards the initial partition on one batch and return the loss.
+
+        The partition alone teaches the gate. The coarse likelihood of experts that have learnt nothing yet would draw
+        small clusters into large ones.
+        """
         output = self._output([self._view(chosen)], len(chosen))
-        wanted = self._expert_of_image[chosen]
-        loss = self._loss(output, self.data.coarse[chosen]) + nll_loss(output.log_routing, wanted)
+        routed = output._replace(log_routing=output.log_routing.detach())
+        imitation = nll_loss(output.log_routing, self._expert_of_image[chosen])
+        loss = imitation + self._loss(routed, self.data.coarse[chosen])
         self._step(loss, self._both)
         self._average(0.0)
         return loss.detach()
@@ -220,8 +225,7 @@ class ClustNetMethod:
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        weights = self.recipe.loss
-        return coarse_loss(output, coarse, weights, self.recipe.hard, weights.routing_gradient, self._generator)
+        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard, self._generator)
 
     def _step(self, loss: Tensor, names: list[str]) -> None:
         """Step the named optimizers down the gradient of a loss."""

@@ -26,7 +26,6 @@ def coarse_loss(
     coarse: Tensor,
     weights: LossWeights,
     hard: bool,
-    routing_gradient: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Return the negative log-likelihood of the coarse labels with the terms on the routing, a scalar in nats.
@@ -36,12 +35,9 @@ def coarse_loss(
         coarse: int64 [N], their coarse labels.
         weights: of the terms; that of the mutual information is not read, because it takes two views.
         hard: whether one expert alone decides about an image.
-        routing_gradient: the share of the log-likelihood's gradient that reaches the gate.
         generator: draws the expert that decides, on the CPU; torch's own by default.
     """
     log_routing = output.log_routing
-    if routing_gradient < 1:
-        log_routing = routing_gradient * log_routing + (1 - routing_gradient) * log_routing.detach()
     if hard:
         loss = hard_mixture_nll(straight_through(log_routing, generator), output.expert_logit, coarse)
     else:

@@ -164,7 +164,7 @@ class EmbeddingClustNetMethod:
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
         """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
-        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard, generator=self._generator)
+        return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard, self._generator)
 
     def _step(self, loss: Tensor) -> Tensor:
         """Step down the gradient of a loss and return it."""

@@ -58,7 +58,6 @@ DISCOVERY = {
     "augmentation.rotation": 10,
     "loss.mutual_information": 1.0,
     "loss.shares": "partition",
-    "loss.routing_gradient": 0.5,
     "model.batch_norm": True,
     "optimisation.schedule": "cosine",
     "optimisation.average_over": 0.5,
@@ -233,6 +232,16 @@ def test_labels_may_have_other_numbers_of_clusters(mnist_train: LabelledImages) 
     assert [len(np.unique(trainee.partition.experts[coarse == label])) for label in (0, 1)] == [2, 3]
 
 
+def test_partition_alone_teaches_gate_to_imitate(mnist_train: LabelledImages) -> None:
+    keys = {"partition.epochs": 1, "partition.images": 60}
+    first, other = method(mnist_train, keys), method(mnist_train, keys)
+    next(first.run(0, EpochProgress(0, 9)))
+    other._keep(first.state()["partition"])
+    other.data = replace(other.data, coarse=1 - other.data.coarse)
+    next(other.run(0, EpochProgress(0, 9)))
+    assert moved(other, snapshot(first)) == {"experts"}
+
+
 def test_imitation_sees_as_many_images_as_training(mnist_train: LabelledImages) -> None:
     trainee = method(mnist_train, {"partition.epochs": 1, "partition.images": 60, "optimisation.epochs": 1})
     seen: list[int] = []
@@ -287,14 +296,6 @@ def test_few_images_make_as_many_steps(mnist_train: LabelledImages, images: int,
 
     list(trainee.run(0, watch))
     assert steps == [expected] * 2
-
-
-@pytest.mark.parametrize(("share", "parts"), [(0.0, {"experts"}), (0.5, {"encoder", "head", "experts"})])
-def test_routing_gradient_reaches_gate_by_share(mnist_train: LabelledImages, share: float, parts: set[str]) -> None:
-    trainee = method(mnist_train, {"loss.routing_gradient": share, "optimisation.epochs": 1})
-    before = snapshot(trainee)
-    list(trainee.run(0, EpochProgress(0, 9)))
-    assert moved(trainee, before) == parts
 
 
 def test_expected_shares_are_those_of_partition(mnist_train: LabelledImages) -> None:

@@ -26,15 +26,6 @@ def test_terms_are_added_with_their_weights(labels: int) -> None:
     torch.testing.assert_close(found, wanted - 0.7 * routing_diversity(output.log_routing))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_a_share_of_the_gradient_reaches_the_gate(share: float) -> None:
-    output, coarse = made_up(3)
-    (whole,) = torch.autograd.grad(coarse_loss(output, coarse, LossWeights(), hard=False), output.log_routing)
-    loss = coarse_loss(output, coarse, LossWeights(), hard=False, routing_gradient=share)
-    (found,) = torch.autograd.grad(loss, output.log_routing, allow_unused=True)
-    torch.testing.assert_close(found, share * whole)
-
-
 def test_one_hard_expert_has_its_own_likelihood() -> None:
     output, coarse = made_up(3)
     certain = torch.full((6, 4), -1e9)
