@@ -22,6 +22,7 @@ from clustnet.corrections.actions import AnyAction, parse
 from clustnet.corrections.log import StaleError
 from clustnet.corrections.session import Session
 from clustnet.errors import UserError
+from clustnet.pages.served import SHARED_FILES
 from review.guard import Guard
 from review.map import compute, kept_map
 from review.overview import facts, state
@@ -185,7 +186,7 @@ def make_app(run: Run, session: Session, worker: Worker, token: str, hosts: froz
             Route("/pictures/{size:str}/{place:int}", page.picture),
             Route("/do", page.do, methods=["POST"]),
             Route("/split", page.split, methods=["POST"]),
-            Mount("/static", StaticFiles(directory=STATIC)),
+            Mount("/static", StaticFiles(directory=STATIC, packages=[SHARED_FILES])),
         ],
         middleware=[Middleware(Guard, token=token, hosts=hosts)],
         exception_handlers={UserError: _explain, HTTPException: _explain},

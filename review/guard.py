@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clustnet.page_headers import PAGE_HEADERS
+from clustnet.pages.served import PAGE_HEADERS
 
 TOKEN = "token"  # noqa: S105 - the name of a field, not a secret
 JSON = "application/json"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clustnet.pages import render
+from clustnet.pages.rendering import render
 from clustnet.scores.registry import shown, title
 from evaluation.feedback.scoring import NO_SAMPLE, ClassShare, FeedbackScores, Share
 from evaluation.report import plots

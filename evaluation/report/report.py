@@ -12,7 +12,7 @@ from clustnet.bundles.groups import UNKNOWN
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import check_writable, write_table
-from clustnet.pages import data_url, render
+from clustnet.pages.rendering import data_url, render
 from clustnet.scores.left_out import left_out, partly_known
 from clustnet.scores.reference_budget import ReferenceBudget
 from clustnet.scores.registry import definition, shown, title

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from clustnet.page_headers import PAGE_HEADERS
+from clustnet.pages.served import PAGE_HEADERS, SHARED_FILES
 from serving.api.state import asked_model, state_of
 from serving.headers import RANGE, field_name
 from serving.metrics.metrics import DEFERRED, exposition
@@ -16,7 +16,7 @@ from serving.refusals import Refusal, quote, unknown_path
 from serving.routes import MODEL_CARD
 
 STATIC = Path(__file__).resolve().parents[1] / "static"
-FILES = StaticFiles(directory=STATIC)
+FILES = StaticFiles(directory=STATIC, packages=[SHARED_FILES])
 SAFE = PAGE_HEADERS | {
     # A browser checks whether a file has changed, so that no page mixes two releases.
     "Cache-Control": "no-cache",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clustnet.pages import data_url, render
+from clustnet.pages.rendering import data_url, render
 from training.discover.merges import Merge
 from training.discover.reading import Problem
 from training.discover.subtypes import Row, Summary

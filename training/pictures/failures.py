@@ -13,7 +13,7 @@ from clustnet.bundles.decoding import decode
 from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.errors import UserError
 from clustnet.files import shown
-from clustnet.pages import data_url
+from clustnet.pages.rendering import data_url
 from training.models.inference import Routed
 from training.pictures.snapshot import certainty
 

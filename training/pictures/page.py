@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clustnet.datasets import UNKNOWN, LabelledImages
-from clustnet.pages import render
+from clustnet.pages.rendering import render
 from training.pictures.failures import MOST_SHOWN, UNSURE, WRONG, Case, tile
 from training.recipe.recipe import BaseRecipe
 

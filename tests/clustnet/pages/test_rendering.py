@@ -3,7 +3,7 @@ import base64
 import jinja2
 import pytest
 
-from clustnet.pages import data_url, render
+from clustnet.pages.rendering import data_url, render
 
 
 def test_values_are_escaped_and_none_may_lack() -> None:
@@ -13,6 +13,15 @@ def test_values_are_escaped_and_none_may_lack() -> None:
     assert 'alt="&lt;b&gt;. &amp;"' in page
     with pytest.raises(jinja2.UndefinedError):
         render("evaluation", "plots.html")
+
+
+def test_whole_page_loads_nothing_from_elsewhere() -> None:
+    page = render("training.visualize", "visualize.html", run="a & b", method="m", data="d", layers={}, clusters=[])
+    assert page.startswith("<!doctype html>")
+    assert "<title>What a &amp; b sees</title>" in page
+    assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in page
+    assert "--page: light-dark(" in page
+    assert ".pair img:first-child" in page
 
 
 def test_a_picture_becomes_an_address() -> None:

@@ -1,4 +1,7 @@
-"""The headers with which a page of this project reaches a browser."""
+"""What the pages that a server shows have in common: some files, and the headers with which they reach a browser."""
+
+# Starlette's StaticFiles takes it as one of its packages.
+SHARED_FILES = ("clustnet.pages", "static")
 
 # A page loads nothing from elsewhere and runs nothing written into it.
 PAGE_HEADERS = {

@@ -9,13 +9,15 @@ import jinja2
 def render(package: str, template: str, **values: Any) -> str:
     """Return a page made from a template; a value that the template lacks is an error.
 
+    A template of a whole page extends ``page.html`` of this room, which takes the package's ``style.css``.
+
     Args:
         package: the package whose folder ``templates`` holds the template.
         template: its file name.
         values: what the template shows.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(package),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("clustnet.pages")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
