@@ -60,7 +60,7 @@ def fit(
         train: the training split.
         named: the images that may serve as reference images; None where no fine class is known, and then each cell in
             use is a subtype.
-        reviewed: what a person said of the training images, which takes precedence over ``named``; None if nothing.
+        reviewed: what a person said of the training images, if anything; it takes precedence over ``named``.
 
     Raises:
         UserError: a class has fewer training images than the recipe requests, or the review leaves a coarse label

@@ -58,7 +58,7 @@ def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], pred
 def _comparisons(
     folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int, expected: Arrays
 ) -> Iterator[tuple[str, Arrays, str, Arrays]]:
-    """Yield pairs to compare: the name of what computes some outputs, these outputs, and the same of the other one."""
+    """Yield comparisons: what computes some outputs, these outputs, what else computes them, and all its outputs."""
     whole = _mixture_outputs(folder, images, size)
     yield MIXTURE, whole, "torch", expected
     yield "gate and experts", _composed_outputs(folder, mixture, images, size), "torch", expected

@@ -17,7 +17,7 @@ from training.runs.run_folder import RunFolder
 
 
 class RunEncoder(nn.Module):
-    """The encoder of a network that reads colour or grey: uint8 [N, H, W, 3] -> float32 [N, D].
+    """The encoder of a network for colour or grey: ``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D].
 
     Args:
         model: the trained network.

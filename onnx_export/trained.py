@@ -21,7 +21,7 @@ class Trained:
         recipe: the recipe of the run.
         model: the model, in evaluation mode on the CPU.
         inputs: the data as the model reads them.
-        reviewed: what a person said of the training images; None if nothing.
+        reviewed: what a person said of the training images, if anything.
     """
 
     recipe: BaseRecipe
