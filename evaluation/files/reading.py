@@ -81,7 +81,7 @@ class TruthNames:
             wild: how many folders there are from the pattern's first wildcard on; if any, they must name something.
 
         Raises:
-            UserError: they name neither a coarse label nor a class.
+            UserError: they must name something, but name neither a coarse label nor a class.
         """
         for some in (folders[len(folders) - wild :], folders[-1:], folders[-2:]):
             found = Truth(*self._names.labels_of(tuple(some)))

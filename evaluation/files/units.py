@@ -166,7 +166,7 @@ def _footer(filesystem: fs.FileSystem, file: str) -> _Footer:
 
 
 def _size(group: Any, schema: Any) -> int:
-    """Return how many bytes of memory those columns of a row group take that are read, as far as its footer tells."""
+    """Return how many bytes of memory the columns to read take in a row group, as far as its footer tells."""
     total = 0
     for index in range(group.num_columns):
         chunk, column = group.column(index), schema.column(index)
@@ -187,7 +187,7 @@ def _too_large(size: int) -> str:
 
 
 def _matching(pattern: str) -> tuple[fs.FileSystem, list[str], int]:
-    """Return the file system, the sorted paths of its files, and ``Unit.folders``."""
+    """Return the file system, the sorted paths of the matching files on it, and the ``Unit.folders`` of these."""
     parts = pattern.split("/")
     fixed = next((place for place, part in enumerate(parts) if WILD & set(part)), len(parts) - 1)
     base, rest = "/".join(parts[:fixed]) or pattern[: pattern.startswith("/")], parts[fixed:]
