@@ -19,7 +19,7 @@ def write(folder: Path, records: Sequence[Record], pictures: Pictures) -> int:
 
 
 def folder_names(records: Sequence[Record]) -> dict[str, str]:
-    """Return the folder name of each subtype by its id; within a coarse label they differ even where case is ignored."""
+    """Return the folder name of each subtype by its id; within a coarse label they differ even if case is ignored."""
     names: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     for record in records:
