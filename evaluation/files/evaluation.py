@@ -145,8 +145,8 @@ def evaluate_files(
         bundle: its folder.
         device: ``auto``, ``cpu`` or ``cuda``.
         engine: what scores the units.
-        limit: score only the first images, this many; None for all.
-        progress: wraps the parts to show progress; it gets the number of images and what returns a part's.
+        limit: how many images to score, from the first on; None for all.
+        progress: wraps the parts, given the number of images and a function that returns a part's, to show progress.
 
     Raises:
         UserError: the bundle cannot be used, no files match, or none of them can be read.

@@ -63,5 +63,5 @@ def put_all(records: Sequence[Record], pictures: Pictures, folder: Path) -> list
 
 
 def plain(name: str) -> str:
-    """Return a name in a form that every system accepts for a file or folder."""
+    """Return a name in a form that every system accepts for files and folders."""
     return UNUSUAL.sub("_", name).strip(" .")[:MOST_CHARACTERS] or "_"
