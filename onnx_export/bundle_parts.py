@@ -1,4 +1,4 @@
-"""What manifests of all kinds have: the hashes of the files, and the commit of the code."""
+"""What all manifests have in common: the hashes of the files, and the commit of the code."""
 
 import subprocess
 from pathlib import Path
@@ -15,7 +15,7 @@ def hashes(bundle: Path) -> dict[str, str]:
 
 
 def source_commit() -> str | None:
-    """Return the commit that this code stands at, marked if it was changed since, or None outside git."""
+    """Return the commit of this code, marked ``-dirty`` if the code was changed since, or None outside git."""
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603

@@ -44,13 +44,13 @@ def subtypes_of_references(
 ) -> Subtypes:
     """Return the fine classes as subtypes, with the class map fitted on reference images.
 
-    They are all images of ``reference/``, or some drawn from a training split. No other fine label is used.
+    These are all images of ``reference/``, or some drawn from a training split. No other fine label is used.
 
     Args:
         model: the trained model.
         hard: whether one expert alone decides.
         reference: how many images of a training split are drawn.
-        train: the model's predictions for training images, whose cells overlap.
+        train: the model's predictions for training images, from which the overlap of the cells is computed.
         named: images of known fine class and coarse label.
 
     Raises:
@@ -124,7 +124,7 @@ def subtypes_of_cells(routed: Routed, train: LabelledImages) -> Subtypes:
 def used_cells(routed: Routed, train: LabelledImages) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return which cells are in use, bool [E, K], and how many images are in each cell, int64 [E, K].
 
-    Args: as ``subtypes_of_cells``.
+    The arguments are those of ``subtypes_of_cells``.
     """
     counts = _cell_counts(routed, train)
     images = np.bincount(train.coarse, minlength=len(train.coarse_labels))

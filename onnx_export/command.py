@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     """
     options = _parser().parse_args(arguments)
     check_writable(options.out.absolute().parent)
-    # Here, so that --help does not load torch.
+    # Imported here, so that --help does not load torch.
     from onnx_export.export import export
 
     exported = export(options.run, options.out, options.name, options.version, options.examples, options.epoch)

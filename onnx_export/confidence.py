@@ -1,7 +1,7 @@
 """The confidence that an image is one of those a model was made for: how near it is to the training images.
 
 Lee, Lee, Lee, Shin, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial
-Attacks", arXiv:1807.03888, with the discovered cells in the place of classes, so that no label is needed.
+Attacks", arXiv:1807.03888, with the discovered cells in place of classes, so that no label is needed.
 """
 
 import numpy as np
@@ -12,22 +12,22 @@ from torch import Tensor, nn
 from training.models.inference import Routed, batches
 from training.models.mixture import GatedExperts, MixtureOutput
 
-# Share of the images under which a cell holds mistakes alone.
+# A cell with a smaller share of the images holds only mistakes.
 MIN_CELL_SHARE = 0.01
-# Share of the mean variance that is added to each, for features that hardly vary.
+# The share of the mean variance that is added to every variance, for features that hardly vary.
 SHRINKAGE = 0.01
-# At least this share of the features' mean square is added to each variance: whitening would magnify the rounding of
-# float32 otherwise, where cells are far apart and narrow, as those of a few training images are.
+# At least this share of the features' mean square is added to each variance. Otherwise whitening would magnify the
+# rounding of float32 where cells are narrow and far apart, as cells of a few training images are.
 MIN_VARIANCE_SHARE = 0.001
-# Of directions of length 1: where the components leave out less, what is left is rounding.
+# The least mean square of what components leave out of directions of length 1; anything smaller is rounding.
 MIN_REST = 1e-2
 
 
 class Confidence(nn.Module):
-    """Features float32 [N, D] -> confidence float32 [N], above 0 to 1.
+    """The confidence of images: features float32 [N, D] -> float32 [N], above 0 and at most 1.
 
-    ``1 / (1 + d / D)`` with d the squared Mahalanobis distance to the nearest cell's mean, which is a little under
-    D on average for the images that it was fitted on: they have about one half.
+    It is ``1 / (1 + d / D)``, where d is the squared Mahalanobis distance to the nearest cell's mean. For the images
+    that it was fitted on, d is a little under D on average, so their confidence is about one half.
 
     Args:
         means: float [M, D] the mean features of M cells.
@@ -47,7 +47,7 @@ class Confidence(nn.Module):
 
     @classmethod
     def whitened(cls, means: Tensor, whitening: Tensor) -> "Confidence":
-        """Return the confidence of whitened means, float32 [M, D], and the map that whitens features, [D, D]."""
+        """Return the confidence with these whitened means, float32 [M, D], and this whitening map, float32 [D, D]."""
         made = cls(means, torch.eye(len(whitening)))
         made.means, made.whitening = means, whitening
         return made
@@ -66,9 +66,9 @@ def fit_confidence(features: Tensor, cells: NDArray[np.int64], rest: int | None 
 
     Args:
         features: float32 [N, D] of training images.
-        cells: [N] the cell that each was assigned to.
-        rest: the column, if there is one, with the length of what the others leave out of an image. The square of that
-            length, beside its mean over the training images, then counts for half of d / D.
+        cells: int64 [N] the cell of each image.
+        rest: the column, if any, that holds the length of what the other columns leave out of an image. The square of
+            that length, divided by its mean over the training images, then makes up half of d / D.
     """
     if rest is not None:
         return _with_rest(fit_confidence(_without(features, rest), cells), features[:, rest].double(), rest)
@@ -80,7 +80,7 @@ def fit_confidence(features: Tensor, cells: NDArray[np.int64], rest: int | None 
     covariance = residuals.T @ residuals / len(residuals)
     mean_square = torch.cat(groups).square().mean()
     added = torch.maximum(SHRINKAGE * covariance.diagonal().mean(), MIN_VARIANCE_SHARE * mean_square)
-    # Features that are all zero are no fault.
+    # The least addition keeps the covariance positive definite even if all features are zero.
     return Confidence(means, covariance + added.clamp(min=1e-14) * torch.eye(len(covariance)))
 
 
@@ -101,7 +101,7 @@ def _without(features: Tensor, column: int) -> Tensor:
 
 
 def threshold(confidence: NDArray[np.float32], share: float) -> float:
-    """Return the confidence under which ``share`` of the images are, as a float32 that JSON keeps exactly."""
+    """Return the confidence below which ``share`` of the images lie, as a float32 value that JSON keeps exactly."""
     return float(np.float32(np.quantile(confidence, share)))
 
 
@@ -123,8 +123,8 @@ def features(embeddings: Tensor, logits: Tensor) -> Tensor:
 def deciding_logits(model: GatedExperts, output: MixtureOutput, hard: bool) -> Tensor:
     """Return the experts' ``log_odds`` that distinguish images.
 
-    Those of all experts, float32 [N, E (K - 1)]; if ``hard`` the chosen one's, [N, K - 1], so that no other is needed;
-    none, [N, 0], where the experts answer the same for every image.
+    They are those of all experts, float32 [N, E (K - 1)], or if ``hard`` those of the chosen expert, [N, K - 1], so
+    that no other expert is needed. If the experts answer the same for every image, there are none, [N, 0].
     """
     if not model.experts_learn:
         return output.expert_logit.flatten(1)[:, :0]
@@ -137,7 +137,7 @@ def deciding_logits(model: GatedExperts, output: MixtureOutput, hard: bool) -> T
 def log_odds(expert_logit: Tensor) -> Tensor:
     """Return the log odds of every coarse label against the first, float32 [..., K - 1].
 
-    For three coarse labels or more the logits themselves are not settled: adding a number to all changes nothing.
+    With three or more coarse labels the logits themselves are not unique: adding a number to all changes nothing.
 
     Args:
         expert_logit: float32 [..., L], as in ``training.models.mixture.MixtureOutput``.
@@ -148,7 +148,7 @@ def log_odds(expert_logit: Tensor) -> Tensor:
 
 
 def chosen_expert(routing: Tensor) -> Tensor:
-    """Return the most probable expert of each image, int64 [N], of the routing distribution, float32 [N, E]."""
+    """Return the most probable expert of each image, int64 [N], by the routing distribution, float32 [N, E]."""
     return routing.argmax(dim=1)
 
 

@@ -21,15 +21,15 @@ def fit_drift_reference(
 ) -> DriftReference:
     """Return counts of the model's answers for images that it was trained without.
 
-    A run that holds out no validation images leaves only those that it was trained with; then they are the ones that
-    the confidence's means were not fitted on, as for the threshold of abstention.
+    If a run held out no validation images, there are only images that it was trained with. Then the counts are of those
+    that the confidence's means were not fitted on, as for the threshold of abstention.
 
     Args:
         mixture: the whole model, in evaluation mode.
         membership: bool [K, C] whether each subtype belongs to each coarse label.
-        validation_images: how many the training held out; they are the last of the training split.
+        validation_images: how many images training held out; they are the last of the training split.
         train: the training split.
-        pixels: returns the images of a part of it, some at a time; those of embeddings are behind them.
+        pixels: returns the images of a part of that split, some at a time; for embeddings, the images behind them.
     """
     indices, held_out = np.arange(len(train)), validation_images > 0
     some = spread(train.take(indices[-validation_images:])) if held_out else spread(train)

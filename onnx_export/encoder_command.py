@@ -1,4 +1,4 @@
-"""``clustnet encoder``: a model of timm, or a run -> an encoder that recipes and ``--encoder`` name."""
+"""``clustnet encoder``: a timm model or a run -> an encoder that recipes and ``--encoder`` can name."""
 
 import argparse
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         UserError: timm is not installed or has no such model, its weights cannot be had, or the folder cannot be
             written.
-        ParityError: the graph computes something else than the model.
+        ParityError: the graph does not compute what the model does.
     """
     options = _parser().parse_args(arguments)
     if (Path(options.model) / "recipe.yaml").is_file():
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.out is None:
         raise UserError("A timm model needs --out, the folder to which its encoder is written.")
     check_writable(options.out.absolute().parent)
-    # Here, so that --help does not load torch.
+    # Imported here, so that --help does not load torch.
     try:
         from onnx_export.timm_encoder import make_encoder
     except ModuleNotFoundError as error:
@@ -58,7 +58,7 @@ def _of_run(run: Path, options: argparse.Namespace) -> None:
     given = [name for name in ("weights", "size", "licence", "trained_on") if getattr(options, name) is not None]
     if given:
         raise UserError(f"--{given[0].replace('_', '-')} is for a timm model; leave it out for a run.")
-    # Here, so that --help does not load torch.
+    # Imported here, so that --help does not load torch.
     from onnx_export.run_encoder import export_encoder
 
     out = options.out or run / OF_RUN

@@ -10,18 +10,18 @@ from clustnet.encoders import Encoder
 from onnx_export.graph_files import BATCH, save_graph
 from onnx_export.parity import ParityError
 
-# Of the largest number in an embedding.
+# Relative to the largest number in an embedding.
 TOLERANCE = 1e-4
 
 
 def write_encoder(path: Path, module: nn.Module, size: tuple[int, int], multiple: int | None = None) -> None:
-    """Write a module that embeds images as ``encoder.onnx`` with a free number of images.
+    """Write a module that embeds images as an ONNX graph with a free number of images.
 
     Args:
         path: the file.
         module: uint8 [N, H, W, 3] -> float32 [N, D], on the CPU.
         size: height and width of the images.
-        multiple: sides may be other multiples of this, too; the module's padding must then not depend on them.
+        multiple: if given, sides may be any multiples of this, but the module's padding must not depend on them.
     """
     image = torch.zeros((2, *size, 3), dtype=torch.uint8)
     free = {0: BATCH}
@@ -37,10 +37,10 @@ def check_encoder_parity(module: nn.Module, encoder: Encoder) -> None:
 
     Args:
         module: uint8 [N, H, W, 3] -> float32 [N, D], on the CPU.
-        encoder: of the graph.
+        encoder: the encoder that runs the graph.
 
     Raises:
-        ParityError: it does not.
+        ParityError: the graph does not.
     """
     images = np.random.default_rng(0).integers(0, 256, (3, *encoder.input.shape), np.uint8)
     found = encoder.embed(images)

@@ -13,9 +13,9 @@ from clustnet.datasets import LabelledImages
 from onnx_export.inputs import Inputs
 from training.discover.sheets import jpeg
 
-# Of a subtype.
+# How many each subtype has.
 EXAMPLES = 6
-# Pixels a side, at most.
+# In pixels.
 LARGEST_SIDE = 128
 
 
@@ -48,7 +48,7 @@ def write_examples(
 
 
 def small_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """Return an image uint8 [H, W] or [H, W, 3] as a JPEG file with sides of 128 pixels at most."""
+    """Return an image uint8 [H, W] or [H, W, 3] as a JPEG file with sides of at most 128 pixels."""
     image = Image.fromarray(pixels)
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     return jpeg(image)

@@ -42,7 +42,7 @@ from training.grow.run import is_grown
 from training.recipe.recipe import BaseRecipe
 
 CLASS_MAPPINGS = "class_mappings.json"
-# Compared of a bundle with an encoder.
+# How many images are compared with torch if the bundle has an encoder.
 EMBEDDED_IMAGES = 32
 
 
@@ -53,7 +53,7 @@ class Exported:
     Args:
         manifest: the bundle's manifest.
         parity: the largest absolute difference between torch and the graphs.
-        notes: in sentences, what the review has that the model does not know yet.
+        notes: sentences on what the review has that the model does not know yet.
     """
 
     manifest: Manifest
@@ -66,15 +66,15 @@ def export(
 ) -> Exported:
     """Turn an epoch of a run into a bundle, which appears whole or not at all.
 
-    Parity is checked on the test split, or on training images of data without one; with an encoder on a few of them.
+    Parity is checked on the test split, or on training images if there is none; with an encoder, on only a few.
 
     Args:
         run: the run's folder.
         out: the bundle's folder; an earlier bundle there is replaced.
-        name: the model's name (default: the bundle folder's).
+        name: the model's name; by default that of the bundle's folder.
         version: the model's version.
         examples: whether the bundle holds some training images of each subtype.
-        epoch: ``last``, ``best`` by the label-free score, or a number; of a run of ``clustnet grow`` only ``last``.
+        epoch: ``last``, ``best`` by the label-free score, or a number; only ``last`` for a run of ``clustnet grow``.
 
     Raises:
         UserError: ``run`` is not a run with a finished epoch, it has no checkpoint of ``epoch``, its data are missing,
@@ -91,7 +91,7 @@ def export(
 
 
 def write_bundle(trained: Trained, out: Path, name: str, version: str = "1", examples: bool = True) -> Exported:
-    """Write the bundle of a trained model; arguments and errors as of ``export``."""
+    """Write the bundle of a trained model; arguments and errors are those of ``export``."""
     _check_options(out, name, version)
     recipe, model, inputs, named = trained.recipe, trained.model, trained.inputs, trained.named
     train, test = inputs.train, inputs.test
@@ -131,7 +131,7 @@ def write_bundle(trained: Trained, out: Path, name: str, version: str = "1", exa
 
 
 def _check_options(out: Path, name: str, version: str) -> None:
-    """Raise before the long work where the manifest or the folder would be refused after it."""
+    """Raise, before the long work, if the manifest or the folder would be refused after it."""
     for option, word in (("--name", name), ("--version", version)):
         try:
             TypeAdapter(Name).validate_python(word)

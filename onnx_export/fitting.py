@@ -21,7 +21,7 @@ from training.models.inference import Routed
 from training.models.mixture import GatedExperts
 from training.recipe.recipe import Reference
 
-# At least so many training images, where there are, fit all but the class map of reference images.
+# Everything but the class map of reference images is fitted on at least this many training images, or else on all.
 MIN_FITTED_IMAGES = 10_000
 # Share of training images under the threshold.
 ABSTAINED = 0.01
@@ -29,7 +29,7 @@ ABSTAINED = 0.01
 
 @dataclass(frozen=True)
 class Fitted:
-    """Everything that makes a bundle of a trained model; ``notes`` say in sentences what the review has beyond it."""
+    """Everything that turns a trained model into a bundle; ``notes`` say what the review has that the model lacks."""
 
     subtypes: Subtypes
     calibration: Calibration
@@ -60,10 +60,11 @@ def fit(
         train: the training split.
         named: the images that may serve as reference images; None where no fine class is known, and then each cell in
             use is a subtype.
-        reviewed: what a person said of the training images, which goes before ``named``; None for nothing.
+        reviewed: what a person said of the training images, if anything; it takes precedence over ``named``.
 
     Raises:
-        UserError: a class has fewer training images than the recipe requests.
+        UserError: a class has fewer training images than the recipe requests, or the review leaves a coarse label
+            without a subtype that the model knows.
     """
     some = spread(train)
     routed, features = route_with_features(model, some.images, hard)
@@ -119,10 +120,10 @@ def fit_abstention(
 
 
 def spread(train: LabelledImages) -> LabelledImages:
-    """Return every so many-th image, since the first alone may be of one kind."""
+    """Return images at even intervals, since the first ones may all be of one kind."""
     return train.take(every_few(train))
 
 
 def every_few(train: LabelledImages) -> NDArray[np.int64]:
-    """Return the places of every so many-th image, int64 [M]."""
+    """Return the places of images at even intervals, int64 [M]."""
     return np.arange(len(train))[:: max(1, len(train) // MIN_FITTED_IMAGES)]

@@ -1,7 +1,7 @@
-"""The encoder before the bundle's graphs: composed into each of them, its weights stored once.
+"""The encoder composed into each of the bundle's graphs, with its weights stored once.
 
 Every graph reads images, as without an encoder. All larger weights are external data that the graphs share, in
-``experts/weights.bin``: a graph may read what lies beside or below it, so gate and experts meet there.
+``experts/weights.bin``: a graph may read only what lies beside or below it, so both gate and experts can read it there.
 """
 
 import hashlib
@@ -33,7 +33,8 @@ class Front:
     """What goes before graphs that read embeddings.
 
     Args:
-        model: ``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D], its parts' names begin with ``encoder/``.
+        model: the graph ``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D]; the names of the encoder's own
+            parts begin with ``encoder/``.
     """
 
     model: onnx.ModelProto
@@ -52,17 +53,17 @@ class Front:
         return cls(_reading_images(encoder, PREFIX))
 
     def put_before(self, folder: Path) -> None:
-        """Compose every graph in a folder, which reads ``embedding``, with the encoder; it then reads ``image``.
+        """Compose the encoder into every graph in a folder, so that it reads ``image`` instead of ``embedding``.
 
         Args:
-            folder: of a bundle.
+            folder: the bundle's folder.
         """
         weights = _Weights()
         for path in sorted(folder.rglob("*.onnx")):
             head = onnx.load(path)
             front = onnx.ModelProto()
             front.CopyFrom(self.model)
-            # Composing compares them, though a graph of a later one holds those of an earlier.
+            # Composing requires equal IR versions, although a later version can hold graphs of an earlier one.
             front.ir_version = head.ir_version = max(front.ir_version, head.ir_version)
             whole = compose.merge_models(front, head, io_map=[("embedding", "embedding")])
             weights.take_from(whole, (folder / SHARED_WEIGHTS).relative_to(path.parent).as_posix())
@@ -73,7 +74,7 @@ class Front:
 
 
 class _Weights:
-    """The larger tensors of several graphs, each content once, for one file."""
+    """The larger tensors of several graphs in one file, which holds equal ones once."""
 
     def __init__(self) -> None:
         self.content = bytearray()
@@ -84,7 +85,7 @@ class _Weights:
 
         Args:
             model: the graph.
-            location: of the file, relative to the graph's folder.
+            location: the file's path, relative to the graph's folder.
         """
         for tensor in model.graph.initializer:
             raw = numpy_helper.to_array(tensor).tobytes()
@@ -94,14 +95,14 @@ class _Weights:
             tensor.Clear()
             tensor.name, tensor.data_type = name, kind
             tensor.dims.extend(shape)
-            # onnx sets a place only where there are raw bytes, which are then taken away.
+            # onnx sets a place only for a tensor with raw bytes, which are removed afterwards.
             tensor.raw_data = b""
             external_data_helper.set_external_data(tensor, location, *self._place(raw))
             tensor.ClearField("raw_data")
             tensor.data_location = TensorProto.EXTERNAL
 
     def _place(self, raw: bytes) -> Place:
-        """Return where some bytes lie in the file, offset and length."""
+        """Return the offset and length of some bytes in the file, to which they are added if they are new."""
         digest = hashlib.sha256(raw).digest()
         if digest not in self._places:
             self.content += b"\0" * (-len(self.content) % ALIGNMENT_BYTES)
@@ -111,7 +112,7 @@ class _Weights:
 
 
 def _side_by_side(encoder: Concatenated) -> onnx.ModelProto:
-    """Return the graph of several encoders of one image, each part of the embedding scaled to length 1."""
+    """Return the graph of several encoders side by side, each one's part of the embedding scaled to length 1."""
     parts = [_reading_images(part, f"{PREFIX}{index}/") for index, part in enumerate(encoder.encoders)]
     whole = onnx.ModelProto()
     whole.CopyFrom(parts[0])
@@ -153,9 +154,9 @@ def _merge_opsets(whole: onnx.ModelProto, parts: Sequence[onnx.ModelProto]) -> N
 
 
 def _reading_images(encoder: Encoder, prefix: str) -> onnx.ModelProto:
-    """Return the graph of one encoder with the input ``image`` and a fixed size; its output is ``embedding``.
+    """Return the graph of one encoder, with the input ``image`` of a fixed size and the output ``embedding``.
 
-    With a longer prefix, of several side by side, the output has it, too.
+    If several encoders are side by side, the prefix is longer, and the output keeps its own name, with the prefix.
     """
     model = _with_opset(onnx.load(encoder.graph), encoder)
     read, written = model.graph.input[0].name, model.graph.output[0].name
@@ -174,10 +175,10 @@ def _reading_images(encoder: Encoder, prefix: str) -> onnx.ModelProto:
 
 
 def _with_opset(model: onnx.ModelProto, encoder: Encoder) -> onnx.ModelProto:
-    """Return a graph in the operators of the bundle's graphs.
+    """Return an encoder's graph in the opset of the bundle's graphs.
 
     Raises:
-        UserError: it is of another opset that cannot be converted.
+        UserError: it has another opset and cannot be converted.
     """
     found = next((opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")), 0)
     if found == OPSET:
@@ -197,7 +198,7 @@ def _preparation(
 ) -> tuple[list[onnx.NodeProto], list[int]]:
     """Return the nodes from ``image`` to what the encoder's graph reads, and the image's shape."""
     spec, shape = encoder.spec, list(encoder.input.shape)
-    # Outside the encoder's own names, which may be any.
+    # Apart from the encoder's own names, which may be anything.
     prefix = f"preparation/{prefix}"
     constants: dict[str, Any] = {}
     nodes: list[onnx.NodeProto] = []

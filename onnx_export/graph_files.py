@@ -1,4 +1,4 @@
-"""Modules of torch as files of ONNX."""
+"""Modules of torch as ONNX files."""
 
 import logging
 import warnings
@@ -17,18 +17,18 @@ BATCH = torch.export.Dim("N")
 def save_graph(
     path: Path, module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], free: dict[int, Any]
 ) -> None:
-    """Write the graph of one module of a single input and check it with onnx's own checker.
+    """Write the graph of one module with a single input and check it with onnx's own checker.
 
     Args:
         path: the file.
-        module: on the CPU.
+        module: the module, on the CPU.
         inputs: an example of the input, by its name.
         outputs: the names of what it returns.
         free: the dimensions of the input that are free.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # torch's exporter warns of its own internals.
+        # torch's exporter warns about its own internals.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),
@@ -37,7 +37,7 @@ def save_graph(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=outputs,
-            # A tuple, because a module of anybody's may call its argument what it likes.
+            # A tuple, because a module may call its argument what it likes.
             dynamic_shapes=(free,),
             verbose=False,
         )

@@ -18,7 +18,7 @@ from training.models.mixture import GatedExperts, MixtureOfExperts, coarse_proba
 
 
 class Gate(nn.Module):
-    """``image`` uint8 [N, ...] -> ``routing`` float32 [N, E]."""
+    """The gate: ``image`` uint8 [N, ...] -> ``routing`` float32 [N, E]."""
 
     def __init__(self, model: GatedExperts) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Gate(nn.Module):
 
 
 class Expert(nn.Module):
-    """``image`` uint8 [N, ...] -> ``coarse_probability`` float32 [N, K]."""
+    """One expert: ``image`` uint8 [N, ...] -> ``coarse_probability`` float32 [N, K]."""
 
     def __init__(self, model: GatedExperts, index: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Mixture(nn.Module):
 
 
 class Conditional(nn.Module):
-    """A ``Mixture`` of hard routing in which each expert runs only for the images that it decides.
+    """A ``Mixture`` with hard routing in which each expert runs only for the images that it decides.
 
     The conditional computation of Bengio, Leonard, Courville, "Estimating or Propagating Gradients Through Stochastic
     Neurons for Conditional Computation", arXiv:1308.3432.
@@ -130,7 +130,7 @@ class Conditional(nn.Module):
 
 
 def one_hot(chosen: Tensor, experts: int) -> Tensor:
-    """Return the weights, float32 [N, E], of the experts that were chosen, int64 [N]."""
+    """Return the experts' weights, float32 [N, E]: 1 for the chosen expert, int64 [N], and 0 for all others."""
     return nn.functional.one_hot(chosen, experts).float()
 
 
@@ -151,8 +151,8 @@ def write_graphs(
     Args:
         folder: the bundle's folder.
         model: the trained mixture, in evaluation mode on the CPU.
-        mixture: the same with its class map.
-        shape: of one image, or of one embedding where there is an encoder.
+        mixture: the same model with its class map.
+        shape: the shape of one image, or of one embedding if there is an encoder.
         encoder: what goes before every graph, so that it reads images.
     """
     example = torch.zeros((2, *shape), dtype=torch.float32 if encoder else torch.uint8)
@@ -167,7 +167,7 @@ def write_graphs(
 
 
 def _write_experts(folder: Path, model: GatedExperts, count: int, example: Tensor) -> None:
-    """Write the graph of each expert; of experts that do not learn, those of one coarse label have the same."""
+    """Write the graph of each expert; experts that do not learn share one if their coarse label is the same."""
     of_label: dict[int, Path] = {}
     for index in range(count):
         path, label = folder / expert_graph(index), None
@@ -186,7 +186,7 @@ def write_graph(path: Path, module: nn.Module, outputs: list[str], example: Tens
 
     Args:
         path: the file.
-        module: on the CPU; its only input is ``image``, or ``embedding`` if the example is of floats.
+        module: the module, on the CPU; its only input is ``image``, or ``embedding`` if the example is of floats.
         outputs: the names of what it returns.
         example: two images uint8 [2, ...] or embeddings float32 [2, D].
     """

@@ -33,7 +33,7 @@ class Inputs:
         test: the test split, likewise, if there is one.
         named: the images that may serve as reference images, likewise, if there are any.
         input: what the bundle's graphs read.
-        encoder: on the CPU, where there is one.
+        encoder: the encoder, on the CPU; None without one.
         path: the folder of the data.
     """
 
@@ -59,7 +59,7 @@ class Inputs:
 
 
 def stacked(images: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
-    """Yield images as arrays of a few, uint8 [M, ...]."""
+    """Yield images in arrays of at most ``BLOCK_IMAGES``, uint8 [M, ...]."""
     while block := list(islice(images, BLOCK_IMAGES)):
         yield np.stack(block)
 

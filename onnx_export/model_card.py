@@ -1,4 +1,4 @@
-"""The model card: what a bundle is, how it was trained, how good it is and where it ends.
+"""The model card: what a bundle is, how it was trained, how good it is and what its limits are.
 
 Mitchell et al., "Model Cards for Model Reporting", 2019.
 """
@@ -10,7 +10,7 @@ from clustnet.scores.left_out import left_out
 from training.methods.clustnet.config import OWN_REPRESENTATIONS, ClustNetRecipe
 from training.recipe.recipe import BaseRecipe
 
-# The scores of a test split with every truth; those of the guess need reference images as well.
+# The scores of a test split whose labels are all known; those of the guess need reference images as well.
 OF_CELLS = ("coarse_accuracy", "group_accuracy/LABEL", "cell_accuracy", "purity", "nmi", "ari")
 OF_GUESSES = ("class_accuracy", "calibration_error")
 PER_EXPERT = "expert_load/"
@@ -82,7 +82,7 @@ def _training(manifest: Manifest, recipe: BaseRecipe, experts_learn: bool) -> st
 
 
 def _compared(recipe: BaseRecipe) -> str:
-    """Return what encoders the initial partition compared images by, as they may have seen the classes."""
+    """Return which encoders the initial partition compared images by, since these may have seen the classes."""
     if not isinstance(recipe, ClustNetRecipe) or not recipe.partition.epochs:
         return ""
     names = [name for name in recipe.partition.representations if name not in OWN_REPRESENTATIONS]

@@ -58,7 +58,7 @@ def check_parity(folder: Path, mixture: Mixture, images: NDArray[np.uint8], pred
 def _comparisons(
     folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int, expected: Arrays
 ) -> Iterator[tuple[str, Arrays, str, Arrays]]:
-    """Yield what computes some outputs, the outputs, what computes them too, and all outputs of that."""
+    """Yield comparisons: what computes some outputs, these outputs, what else computes them, and all its outputs."""
     whole = _mixture_outputs(folder, images, size)
     yield MIXTURE, whole, "torch", expected
     yield "gate and experts", _composed_outputs(folder, mixture, images, size), "torch", expected
@@ -69,7 +69,7 @@ def _comparisons(
 
 
 def _decided(routing: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return whether one expert is clearly the best, bool [N]; of two that tie within the tolerance either is right."""
+    """Return whether one expert is clearly the best, bool [N]; if two tie within the tolerance, either is right."""
     if routing.shape[1] == 1:
         return np.full(len(routing), True)
     best = np.sort(routing, axis=1)[:, -2:]
@@ -88,7 +88,7 @@ def _conditional_outputs(folder: Path, images: NDArray[np.uint8], size: int) -> 
 def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8], size: int) -> Arrays:
     """Return the outputs of gate and experts, run one by one and combined by the formula of ``Mixture``.
 
-    The confidence is left out: its embeddings are inside ``mixture.onnx`` alone.
+    The confidence is left out: its embeddings are only inside ``mixture.onnx``.
     """
     (routing,) = run_graph(folder / GATE, ["routing"], images, size).values()
     experts = range(routing.shape[1])
@@ -106,13 +106,13 @@ def _composed_outputs(folder: Path, mixture: Mixture, images: NDArray[np.uint8],
 
 
 def run_graph(path: Path, outputs: list[str], images: NDArray[np.uint8], size: int) -> Arrays:
-    """Return what a graph computes on the CPU, by name.
+    """Return the outputs of a graph, computed on the CPU, by their names.
 
     Args:
-        path: of the graph.
-        outputs: their names.
+        path: the file of the graph.
+        outputs: the names of the outputs.
         images: uint8 [N, ...].
-        size: images in one inference.
+        size: how many images are in one inference.
     """
     session = open_graph(path, [CPU])
     parts = [session.run(outputs, {"image": images[i : i + size]}) for i in range(0, len(images), size)]

@@ -39,7 +39,7 @@ class Reviewed:
     of: NDArray[np.int64]
 
     def take(self, indices: NDArray[np.integer]) -> "Reviewed":
-        """Return the same of some of the images."""
+        """Return what was said of some of the images."""
         return Reviewed(self.subtypes, self.of[indices])
 
 
@@ -76,7 +76,7 @@ def reviewed_of(review: state.Review, files: Sequence[str]) -> Reviewed:
 
 
 def subtypes_of_review(routed: Routed, train: LabelledImages, reviewed: Reviewed) -> tuple[Subtypes, list[str]]:
-    """Return the reviewed subtypes that the model tells apart, and in sentences what it cannot.
+    """Return the reviewed subtypes that the model tells apart, and sentences on those that it cannot.
 
     Args:
         routed: the model's predictions for training images.

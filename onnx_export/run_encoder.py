@@ -17,7 +17,7 @@ from training.runs.run_folder import RunFolder
 
 
 class RunEncoder(nn.Module):
-    """``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D], of a network that reads colour or grey.
+    """The encoder of a network for colour or grey: ``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D].
 
     Args:
         model: the trained network.
@@ -41,11 +41,12 @@ def export_encoder(run: Path, out: Path | None = None) -> EncoderSpec:
 
     Args:
         run: a finished run of a method that reads images.
-        out: the folder; an earlier encoder there is replaced. By default it is in the run, which then names it.
+        out: the folder; an earlier encoder there is replaced. By default it lies in the run's folder, whose path then
+            names the encoder.
 
     Raises:
-        UserError: no finished run, one that reads embeddings, or ``out`` is no encoder.
-        ParityError: the graph computes something else than the network.
+        UserError: ``run`` is not a finished run or reads embeddings, or ``out`` exists and is not an encoder.
+        ParityError: the graph does not compute what the network does.
     """
     folder = RunFolder.kept(run)
     recipe, spec, model = folder.recipe(), folder.spec(), folder.load_network()

@@ -57,11 +57,11 @@ def measure_budget(
     named: LabelledImages,
     membership: NDArray[np.bool_],
 ) -> BudgetCurve:
-    """Return the class accuracy with ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1, of each budget that the classes allow.
+    """Return the class accuracy of each budget that the classes allow, over ``DRAWS`` draws, seeds 0 to ``DRAWS`` - 1.
 
-    Args: as ``evaluate``; ``hard`` if one expert alone decides.
+    The arguments are those of ``evaluate``; ``hard`` says whether one expert alone decides.
     """
-    # Of the classes that have images.
+    # Classes without images do not count.
     fewest = np.unique(named.fine, return_counts=True)[1].min()
     draws = Draws.of(named, [budget for budget in BUDGETS if budget <= fewest], DRAWS)
     routed = route(model, named.images[draws.pool], hard)

@@ -1,4 +1,4 @@
-"""Encoders of timm's models, whose weights timm downloads or a file holds."""
+"""Encoders made from timm models, with weights that timm downloads or that a file holds."""
 
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ NOT_STATED = "not stated"
 
 
 class Normalised(nn.Module):
-    """``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D].
+    """A network with its normalisation: ``image`` uint8 [N, H, W, 3] -> ``embedding`` float32 [N, D].
 
     Args:
-        network: normalised pixels float32 [N, 3, H, W] -> float32 [N, D].
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        network: maps normalised pixels, float32 [N, 3, H, W], to embeddings, float32 [N, D].
+        mean: the mean of each channel, of pixels scaled to 0..1.
+        std: the standard deviation of each channel, likewise.
     """
 
     mean: Tensor
@@ -48,19 +48,20 @@ def make_encoder(
     licence: str | None = None,
     trained_on: str | None = None,
 ) -> EncoderSpec:
-    """Write a folder with the encoder of one timm model, whole or not at all, and return its description.
+    """Write the encoder of a timm model to a folder, whole or not at all, and return its description.
 
     Args:
-        name: of the model, as timm knows it.
+        name: the model's name in timm.
         out: the folder; an earlier encoder there is replaced.
-        weights: a file with the model's weights; None lets timm download those that it knows.
+        weights: a file with the model's weights; None lets timm download its own.
         size: height and width of the images, in pixels; by default what the model was made for.
-        licence: of the weights; by default what timm says of those that it downloads.
+        licence: the licence of the weights; by default the one that timm states for the weights it downloads.
         trained_on: the data and labels that the weights were trained on.
 
     Raises:
-        UserError: timm has no such model, its weights cannot be had or do not fit, or ``out`` is no encoder.
-        ParityError: the graph computes something else than the model.
+        UserError: timm has no such model, its weights cannot be had or do not fit, it cannot read RGB images of
+            ``size``, or ``out`` exists and is not an encoder.
+        ParityError: the graph does not compute what the model does.
     """
     if out.exists() and not (out / DESCRIPTION).is_file():
         raise UserError(f"{out} exists and is not an encoder; choose another --out or remove it.")
@@ -111,7 +112,7 @@ def _resize(network: Any, name: str, size: int) -> None:
     """Let a model read images of another size.
 
     Raises:
-        UserError: it reads one size alone.
+        UserError: the model reads only one size.
     """
     if hasattr(network, "set_input_size"):
         network.set_input_size(img_size=(size, size))
@@ -121,10 +122,10 @@ def _resize(network: Any, name: str, size: int) -> None:
 
 
 def _downloaded(name: str) -> Any:
-    """Return a model with the weights that timm knows of."""
+    """Return a timm model with the weights that timm downloads."""
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:  # noqa: BLE001 - of timm, its hub and the network, a dozen types
+    except Exception as error:  # noqa: BLE001 - timm, its hub and the network raise a dozen types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"timm cannot get the weights of {name} ({reason}); name a file with them by --weights."
@@ -132,10 +133,10 @@ def _downloaded(name: str) -> Any:
 
 
 def _load(network: Any, name: str, path: Path) -> None:
-    """Load the weights in a file; those of a classifier are left out.
+    """Load the weights in a file into a network, except those of a classifier.
 
     Raises:
-        UserError: the file holds none, or those of another model.
+        UserError: the file holds no weights, or those of another model.
     """
     from timm.models import load_state_dict
 

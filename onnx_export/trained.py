@@ -18,10 +18,10 @@ class Trained:
     """A trained model with its data.
 
     Args:
-        recipe: what decided it.
-        model: in evaluation mode on the CPU.
+        recipe: the recipe of the run.
+        model: the model, in evaluation mode on the CPU.
         inputs: the data as the model reads them.
-        reviewed: what a person said of the training images; None for nothing.
+        reviewed: what a person said of the training images, if anything.
     """
 
     recipe: BaseRecipe
@@ -38,7 +38,8 @@ class Trained:
             epoch: ``last``, ``best`` by the label-free score, or a number.
 
         Raises:
-            UserError: it is not a run with a finished epoch, it has no checkpoint of this one, or its data are missing.
+            UserError: ``run`` is not a run with a finished epoch, it has no checkpoint of ``epoch``, or its data are
+                missing.
         """
         folder = RunFolder.kept(run)
         recipe, model = folder.recipe(), folder.load_network(chosen_epoch(folder, epoch))
@@ -48,7 +49,7 @@ class Trained:
     @property
     def named(self) -> LabelledImages | None:
         """The images that may serve as reference images, if there are any."""
-        # A person has named the subtypes, which may be others than the classes of reference images.
+        # A person has named the subtypes, which may differ from the classes of the reference images.
         return None if self.reviewed is not None else self.inputs.named
 
     def fitted(self) -> Fitted:

@@ -1,4 +1,4 @@
-"""From a run of ``clustnet grow`` to a bundle, whose answer walks the tree."""
+"""From a run of ``clustnet grow`` to a bundle that answers by walking the tree."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ from training.grow.run import GrowRun
 from training.grow.scores import score_node, score_walks
 from training.grow.sources import Item
 
-# Compared with torch; where there is an encoder, every graph embeds them again.
+# How many images are compared with torch; fewer with an encoder, as every graph embeds them again.
 COMPARED_IMAGES, EMBEDDED_IMAGES = 256, 32
-# Of the features that the confidence compares.
+# The principal components of the features that the confidence compares.
 MAX_COMPONENTS, IMAGES_A_COMPONENT = 50, 10
 DATA = "grow:train"
 
@@ -60,11 +60,11 @@ class Source:
     """What is exported.
 
     Args:
-        run: of ``clustnet grow``.
+        run: a run of ``clustnet grow``.
         items: its images as files.
         images: its images in memory.
-        network: in evaluation mode.
-        encoder: in the stem's place, on the CPU; None without one.
+        network: the network, in evaluation mode.
+        encoder: the encoder that takes the stem's place, on the CPU; None without one.
     """
 
     run: GrowRun
@@ -79,7 +79,7 @@ class Source:
         return input_of(self.run.recipe()) if self.encoder is None else self.encoder.input
 
     def places(self, split: str) -> Places:
-        """Return the images of a split, at most about ``MIN_FITTED_IMAGES`` of them."""
+        """Return the places of a split's images, evenly spaced, fewer than 2 * ``MIN_FITTED_IMAGES``, int64 [M]."""
         found = np.flatnonzero(self.images.split == split)
         return found[:: max(1, len(found) // MIN_FITTED_IMAGES)]
 
@@ -93,7 +93,7 @@ class Source:
 
 
 def export_tree(run: Path, out: Path, name: str, version: str) -> tuple[Manifest, float]:
-    """Turn the last node of a run into a bundle, which appears whole or not at all.
+    """Turn the last step of a run into a bundle, which appears whole or not at all.
 
     Args:
         run: the run's folder.
@@ -125,7 +125,7 @@ def export_tree(run: Path, out: Path, name: str, version: str) -> tuple[Manifest
 
 
 def _opened(run: GrowRun) -> Source:
-    """Return a run with its images, and its encoder, which must be the one that it was trained with."""
+    """Return a run with its images and its encoder, which must be the one that the run was trained with."""
     network, choice = run.network(), run.recipe()
     items, images = kept(run)
     if choice.network.encoder is None:
@@ -142,14 +142,14 @@ def _opened(run: GrowRun) -> Source:
 
 @torch.no_grad()
 def _fitted(source: Source, train: Places) -> tuple[TreeGraph, Abstention]:
-    """Return the whole model, its confidence fitted on every second training image and the threshold on the others."""
+    """Return the whole model, its confidence fitted on every second training image, and the threshold on the others."""
     network = source.network
     features = []
     for part in torch.split(source.images.images[torch.from_numpy(train)], BLOCK_IMAGES):
         stem = network.stem(network.normalise(part))
         features.append(pooled(network.path(())[0].block(stem)))
     rows, leaf = torch.cat(features), source.images.leaf[train]
-    # By class, as a split may lie in the order of its classes.
+    # Sorted by class, so that each half has about half of every class.
     order = np.argsort(leaf, kind="stable")
     components = _principal(rows[order[::2]])
     confidence = nn.Sequential(components, fit_confidence(components(rows[order[::2]]), leaf[order[::2]]))
@@ -159,14 +159,14 @@ def _fitted(source: Source, train: Places) -> tuple[TreeGraph, Abstention]:
 
 
 def _principal(rows: Tensor) -> nn.Linear:
-    """Return the map of features to their principal components, few enough for the images to say how they vary.
+    """Return the map from features to principal components, few enough for their variances to be estimated.
 
     Args:
-        rows: float32 [N, D].
+        rows: the features, float32 [N, D].
     """
     kept = max(1, min(MAX_COMPONENTS, len(rows) // IMAGES_A_COMPONENT, rows.shape[1]))
     centred = (rows - rows.mean(dim=0)).double()
-    # In ascending order.
+    # Sorted by ascending eigenvalue.
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     components = nn.Linear(rows.shape[1], kept, bias=False)
     components.weight.copy_(vectors[:, -kept:].T)

@@ -1,4 +1,4 @@
-"""The model card of a tree: what it tells apart, how it was trained, how good it is and where it ends."""
+"""The model card of a tree: what it tells apart, how it was trained, how good it is and what its limits are."""
 
 from clustnet.bundles.bundle import Manifest
 from onnx_export.model_card import leakage
@@ -9,8 +9,8 @@ def tree_card(manifest: Manifest, recipe: GrowRecipe, parity: float) -> str:
     """Return the card as Markdown.
 
     Args:
-        manifest: the bundle's.
-        recipe: of the run.
+        manifest: the bundle's manifest.
+        recipe: the recipe of the run.
         parity: the largest absolute difference between torch and the graphs.
     """
     encoder = ""

@@ -21,14 +21,14 @@ BATCH_IMAGES = 256
 
 
 class TreeGraph(nn.Module):
-    """``image`` uint8 [N, ...] or embeddings -> the arrays of ``Predictions``, in its order.
+    """The whole model: ``image`` uint8 [N, ...] or embeddings -> the arrays of ``Predictions``, in its order.
 
-    The probability of a label is the product of those on the way to it. Nothing is summed again, so that a label has
-    the same bits whatever was added below it.
+    The probability of a label is the product of those on the way to it. It is not summed again from the labels
+    below, so that it has the same bits whatever was added there.
 
     Args:
-        network: in evaluation mode.
-        confidence: float32 [N] of the pooled features of the root's module, float32 [N, D].
+        network: the network, in evaluation mode.
+        confidence: maps the pooled features of the root's module, float32 [N, D], to confidences, float32 [N].
     """
 
     leaves: Tensor
@@ -46,7 +46,7 @@ class TreeGraph(nn.Module):
         self.register_buffer("leaf_coarse", torch.eye(len(names))[[names.index(name) for name in own]])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return coarse labels, leaves, their coarse labels, leaves again, confidence, and all labels."""
+        """Return the arrays of ``Predictions``; each leaf counts as an expert and as a subtype."""
         network = self.network
         stem = network.stem(network.normalise(image))
         maps: dict[Labels, Tensor] = {}
@@ -69,10 +69,10 @@ class TreeGraph(nn.Module):
 class ConditionalTree(nn.Module):
     """A ``TreeGraph`` in which a module runs only for the images whose way leads through its node.
 
-    Below a node that the way does not lead through, its probability is shared equally: nobody looked.
+    Below a node off that way, no module runs, so the node's probability is shared equally.
 
     Args:
-        tree: the whole.
+        tree: the whole model.
     """
 
     def __init__(self, tree: TreeGraph) -> None:
@@ -104,7 +104,7 @@ class ConditionalTree(nn.Module):
 def fused(network: GrownNetwork) -> GrownNetwork:
     """Return a copy whose batch normalisations are part of the layers before them.
 
-    torch's exporter cannot tell whether a batch normalisation gets any image, which a module on the way may not.
+    torch's exporter cannot tell whether a batch normalisation gets any image; in a ``ConditionalTree`` it may get none.
     """
     copied = deepcopy(network).eval()
     if isinstance(copied.stem, nn.Sequential):
@@ -145,7 +145,7 @@ def write_tree_graphs(folder: Path, tree: TreeGraph, images: Tensor, encoder: Em
     Args:
         folder: the bundle's folder.
         tree: the whole model, in evaluation mode.
-        images: raw images or embeddings, of which the first two are examples.
+        images: raw images or embeddings, the first two of which serve as the example.
         encoder: what goes before the graphs, so that they read images.
     """
     example = images[:2].clone()

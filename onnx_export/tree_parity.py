@@ -17,10 +17,10 @@ Floats = NDArray[np.float32]
 
 
 def check_tree_parity(folder: Path, tree: TreeGraph, images: NDArray[np.uint8], raw: Tensor) -> float:
-    """Return how far torch and the graphs differ: ``mixture.onnx`` everywhere, ``conditional.onnx`` on the way.
+    """Return how far torch and the graphs differ: ``mixture.onnx`` everywhere, ``conditional.onnx`` along the walk.
 
     Args:
-        folder: of the graphs.
+        folder: the folder of the graphs.
         tree: the whole model.
         images: uint8 [N, ...], as the graphs read them.
         raw: the same images or their embeddings, as the network reads them.
@@ -53,11 +53,11 @@ def check_tree_parity(folder: Path, tree: TreeGraph, images: NDArray[np.uint8], 
 
 
 def looked_at(parents: Sequence[int], probability: Floats) -> NDArray[np.bool_]:
-    """Return the labels that stand beside a step of the walk, bool [N, M]; where two tie, those below count for none.
+    """Return which labels are compared at a step of the walk, bool [N, M]; after a tie, no label below is counted.
 
     Args:
-        parents: as of ``clustnet.bundles.tree.walk``.
-        probability: float32 [N, M] of each label.
+        parents: as for ``clustnet.bundles.tree.walk``.
+        probability: float32 [N, M] the probability of each label.
     """
     steps = walk(parents, probability)
     looked = np.zeros(probability.shape, bool)

@@ -33,10 +33,10 @@ from review.worker import Worker
 
 T = TypeVar("T", bound=BaseModel)
 STATIC = Path(__file__).resolve().parent / "static"
-# Of a request: the names of all images of a large run.
+# Enough for a request that names all images of a large run.
 MAX_BODY_BYTES = 16 * 2**20
 MOST_ACTIONS = 1000
-# A picture changes only with its file, and the review begins again then.
+# A picture changes only if its file does, and then the review begins again.
 KEEP_PICTURES = {"Cache-Control": "private, max-age=3600"}
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -59,12 +59,12 @@ class WantedSplit(BaseModel):
 
 
 class Page:
-    """Answers to the page.
+    """The answers to the page's requests.
 
     Args:
         run: what is reviewed.
         session: its review.
-        worker: for what takes seconds.
+        worker: runs what takes seconds.
     """
 
     def __init__(self, run: Run, session: Session, worker: Worker) -> None:
@@ -77,22 +77,22 @@ class Page:
         return kept_map(self.run.kept, self.run.space)
 
     async def show(self, _: Request) -> Response:
-        """Answer the page itself."""
+        """Answer with the page itself."""
         return FileResponse(STATIC / "index.html", headers=NO_STORE)
 
     async def facts(self, _: Request) -> Response:
-        """Answer what never changes."""
+        """Answer with what never changes in a review."""
         return JSONResponse(await run_in_threadpool(facts, self.run), headers=NO_STORE)
 
     async def state(self, request: Request) -> Response:
-        """Answer the subtypes as they are now; nothing new where the page has the serial number that it names."""
+        """Answer with the subtypes as they are now, or with nothing if the page names the current serial number."""
         await run_in_threadpool(self.session.refresh)
         if request.query_params.get("after") == str(self.session.serial):
             return Response(status_code=204, headers=NO_STORE)
         return await self._now()
 
     async def map(self, _: Request) -> Response:
-        """Answer the map, or that it is still computed."""
+        """Answer with the map, or with status 202 while it is being computed."""
         path = self._map_file
         if path.is_file():
             places = await run_in_threadpool(np.load, path)
@@ -105,7 +105,7 @@ class Page:
         return JSONResponse({}, 202, headers=NO_STORE)
 
     async def picture(self, request: Request) -> Response:
-        """Answer a picture, small or large."""
+        """Answer with a picture, small or large."""
         place, side = request.path_params["place"], LARGE if request.path_params["size"] == "large" else SMALL
         if self.run.pictures is None or place >= len(self.run.rows):
             raise HTTPException(404, "There is no such picture.")
@@ -116,7 +116,7 @@ class Page:
         return Response(content, media_type="image/jpeg", headers=KEEP_PICTURES)
 
     async def do(self, request: Request) -> Response:
-        """Do actions, and answer the subtypes as they are then."""
+        """Do actions, and answer with the subtypes as they are then."""
         wanted = await _read(request, Wanted)
         actions = [parse(action) for action in wanted.actions]
         return await self._done(actions, wanted.expected)
@@ -144,8 +144,8 @@ async def _read(request: Request, form: type[T]) -> T:
     """Return the body of a request.
 
     Raises:
-        HTTPException: it is too large.
-        UserError: it is not what was expected.
+        HTTPException: the body is too large.
+        UserError: the body is not what was expected.
     """
     content = bytearray()
     async for part in request.stream():
@@ -160,7 +160,7 @@ async def _read(request: Request, form: type[T]) -> T:
 
 
 def _explain(_: Request, error: Exception) -> Response:
-    """Answer what was wrong with a request in one sentence."""
+    """Answer with one sentence on what was wrong with a request."""
     if isinstance(error, HTTPException):
         return PlainTextResponse(error.detail, error.status_code)
     return PlainTextResponse(str(error), 409 if isinstance(error, StaleError) else 400)
@@ -172,9 +172,9 @@ def make_app(run: Run, session: Session, worker: Worker, token: str, hosts: froz
     Args:
         run: what is reviewed.
         session: its review.
-        worker: for what takes seconds.
+        worker: runs what takes seconds.
         token: what lets a browser in.
-        hosts: the names under which it is served, besides addresses in numbers.
+        hosts: the names under which it is served, besides numeric addresses.
     """
     page = Page(run, session, worker)
     return Starlette(

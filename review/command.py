@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     """Do what the options say, or serve the page until it is stopped.
 
     Raises:
-        UserError: no finished run, or an action that cannot be done.
+        UserError: there is no finished run, or an action cannot be done.
     """
     options = _parser().parse_args(arguments)
     if not options.run.is_dir():
@@ -104,7 +104,7 @@ def listing(session: Session) -> str:
 
 
 class _Verb(argparse.Action):
-    """Keeps the verbs of all options in their order."""
+    """Keeps the verbs of all options in their given order."""
 
     def __call__(
         self,
@@ -113,7 +113,7 @@ class _Verb(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Add one."""
+        """Add the verb of an option."""
         verb = (option_string or "").removeprefix("--")
         namespace.verbs = [*(namespace.verbs or []), (verb, values or "")]
 

@@ -1,7 +1,7 @@
 """Who may use the page: a browser that opened the address with the token, under the name that was printed.
 
 A page of another site can make a browser send requests here. It lacks the token, which is kept in a cookie that
-browsers send from this page alone; and where a name of its own leads here (DNS rebinding), the name is refused.
+browsers send from this page alone; and if a name of that site leads here (DNS rebinding), the name is refused.
 """
 
 import ipaddress
@@ -30,7 +30,7 @@ class Guard:
     Args:
         app: what is guarded.
         token: what lets a browser in.
-        hosts: the names under which the page is served, besides addresses in numbers.
+        hosts: the names under which the page is served, besides numeric addresses.
     """
 
     def __init__(self, app: ASGIApp, token: str, hosts: frozenset[str]) -> None:
@@ -51,7 +51,7 @@ class Guard:
         await answer(scope, receive, adding)
 
     def _refusal(self, request: Request) -> Response | None:
-        """Return why a request is not served, or where a browser with the token goes on; None for one that may pass."""
+        """Return the refusal of a request, or the redirect of a browser that brings the token; None if it may pass."""
         if not self._is_known(request.headers.get("host", "")):
             return PlainTextResponse(OTHER_NAME, 421)
         # Cookies are shared by all ports of a machine.
@@ -71,7 +71,7 @@ class Guard:
         return None if request.headers.get("content-type") == JSON else PlainTextResponse(NOT_JSON, 415)
 
     def _fits(self, token: str) -> bool:
-        """Return whether a token is the right one; it takes as long for any."""
+        """Return whether a token is the right one, in a time that does not depend on the token."""
         return secrets.compare_digest(token.encode(), self.token.encode())
 
     def _is_known(self, host: str) -> bool:
@@ -82,7 +82,7 @@ class Guard:
         if name in self.hosts:
             return True
         try:
-            # No name leads to it, so none can lead here in secret.
+            # A numeric address needs no DNS, so it cannot have been rebound.
             ipaddress.ip_address(name)
         except ValueError:
             return False

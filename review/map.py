@@ -20,11 +20,11 @@ def kept_map(kept: Path, space: Floats) -> Path:
 
 
 def compute(space: Floats, path: Path) -> None:
-    """Write the map of a space, int32 [N, 2] from 0 to ``SIDE``; a run that cannot be written has none.
+    """Write the map of a space, int32 [N, 2] from 0 to ``SIDE``; a run that cannot be written to gets none.
 
     Args:
         space: float32 [N, D].
-        path: where it is kept.
+        path: where the map is kept.
     """
     coordinates = _flat(space)
     low, high = coordinates.min(axis=0), coordinates.max(axis=0)

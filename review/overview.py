@@ -49,7 +49,7 @@ def state(run: Run, session: Session) -> dict[str, Any]:
 
 
 def _rows(run: Run, review: Review, of: NDArray[np.int64]) -> list[Row]:
-    """Return the table of images with how typical each is of its subtype now, and who is an outlier now."""
+    """Return the table of images with how typical each is of its subtype now, and which are outliers now."""
     typical = typicality(run.space, of).tolist()
     outlier = {"outlier": 1, "no_outlier": 0}
     changed = {

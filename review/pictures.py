@@ -42,8 +42,8 @@ class FilePictures:
     """Pictures of image files; small ones are kept in a folder, as photographs take long to decode.
 
     Args:
-        files: of each image.
-        kept: the folder.
+        files: the file of each image.
+        kept: the folder of the small pictures.
     """
 
     def __init__(self, files: Sequence[Path], kept: Path) -> None:
@@ -56,7 +56,7 @@ class FilePictures:
         try:
             path.hardlink_to(source)
         except (OSError, NotImplementedError):
-            # On another disk, or one without such links.
+            # The folder is on another disk, or on one without hard links.
             shutil.copyfile(source, path)
         return path
 
@@ -64,7 +64,7 @@ class FilePictures:
         """Return a picture as JPEG, ``side`` pixels at most."""
         if side != SMALL:
             return _shrunk(content_of(self.files[place]), side)
-        # A file that was replaced has another time.
+        # A file that was replaced has another modification time.
         path = self.kept / f"{place}-{self.files[place].stat().st_mtime_ns:x}.jpg"
         if path.is_file():
             return path.read_bytes()
@@ -82,7 +82,7 @@ class ArrayPictures:
     """Pictures of arrays.
 
     Args:
-        images: of each split, uint8 [N, H, W] or [N, H, W, 3].
+        images: the images of each split, uint8 [N, H, W] or [N, H, W, 3].
     """
 
     def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
@@ -90,7 +90,7 @@ class ArrayPictures:
         self.starts = np.cumsum([0, *map(len, images)])
 
     def put(self, place: int, path: Path) -> Path:
-        """Write an image as PNG."""
+        """Write an image as PNG to a path, which gets the suffix, and return that."""
         path = path.with_name(f"{path.name}.png")
         self._image(place).save(path)
         return path

@@ -1,6 +1,6 @@
 """A run as it is reviewed: its table of images, the space in which they are compared, and their pictures.
 
-``clustnet discover`` leaves all of it in the run. Of a run of another method it is computed once and kept in
+``clustnet discover`` leaves all of it in the run. For a run of another method it is computed once and kept in
 ``RUN/.review/``, like everything there that can be made again.
 """
 
@@ -32,8 +32,8 @@ class Run:
         path: its folder.
         rows: its table of images.
         found: the subtypes that it found.
-        space: in which images are compared, float32 [N, D].
-        pictures: of the images; None for embeddings without any.
+        space: the space in which images are compared, float32 [N, D].
+        pictures: the pictures of the images; None for embeddings without images.
     """
 
     path: Path
@@ -44,12 +44,12 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Its name."""
+        """The run's name."""
         return self.path.resolve().name
 
     @property
     def kept(self) -> Path:
-        """The folder of what can be made again."""
+        """The folder for what can be made again."""
         return self.path / KEPT
 
 

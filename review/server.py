@@ -23,7 +23,7 @@ def serve(run: Run, session: Session, host: str, port: int) -> None:
         run: what is reviewed.
         session: its review.
         host: the address to listen on.
-        port: 0 for any that is free.
+        port: the port to listen on, 0 for any that is free.
 
     Raises:
         UserError: nothing can listen there.

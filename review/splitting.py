@@ -1,4 +1,4 @@
-"""A subtype in two or more: its images are clustered again, by k-means on the manifold that they lie on."""
+"""Split a subtype into two or more: its images are clustered again, by k-means on the manifold that they lie on."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from clustnet.corrections.actions import Split
 from clustnet.corrections.state import Review
 from clustnet.errors import UserError
 
-# Of UMAP; and so many images more, for there to be a manifold.
+# UMAP's neighbours, and how many more images than that a manifold needs.
 NEIGHBOURS, LEAST_MORE = 15, 10
 STARTS, MOST_PARTS = 10, 20
 Floats = NDArray[np.float32]
@@ -18,12 +18,12 @@ def split(review: Review, space: Floats, subtype: str, parts: int) -> Split:
 
     Args:
         review: the subtypes as they are.
-        space: in which images are compared, float32 [N, D].
+        space: the space in which images are compared, float32 [N, D].
         subtype: its id.
-        parts: how many, at least 2.
+        parts: how many parts, 2 to ``MOST_PARTS``.
 
     Raises:
-        UserError: there is no such subtype, or it has too few images.
+        UserError: there is no such subtype, or it cannot be divided into so many parts.
     """
     coarse, members = review.subtype(subtype).coarse, review.members(subtype)
     if not 2 <= parts <= MOST_PARTS:
@@ -45,7 +45,7 @@ def divided(rows: Floats, parts: int) -> NDArray[np.int64]:
     """Return the part of each row, int64 [N], the largest 0; the same rows are always divided alike.
 
     Raises:
-        UserError: the rows are all equal.
+        UserError: fewer than ``parts`` rows are distinct.
     """
     # Imported here, because they are slow to import.
     from sklearn.cluster import KMeans

@@ -20,7 +20,7 @@ from training.runs.run_folder import RunFolder
 
 
 def splits(folder: RunFolder) -> list[LabelledImages]:
-    """Return the training split and, where there is one, the test split, with what the run compares images by.
+    """Return the training split and, where there is one, the test split, holding what the run compares images by.
 
     Raises:
         UserError: the data cannot be read any more.
@@ -55,7 +55,7 @@ def prepare(kept: Path, folder: RunFolder, parts: list[LabelledImages]) -> None:
 
 
 def _thumbnails(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return images in grey and tiny, uint8 [N, 16, 16]."""
+    """Return images as tiny grey ones, uint8 [N, 16, 16]."""
     size = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     small = [np.asarray(Image.fromarray(image).convert("L").resize(size, Image.Resampling.BOX)) for image in images]
     return np.stack(small)

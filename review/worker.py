@@ -1,4 +1,4 @@
-"""Another process for what takes seconds, so that the page answers meanwhile; it ends with the server."""
+"""Another process for what takes seconds, so that the page answers in the meantime; it ends with the server."""
 
 import os
 import threading
@@ -26,7 +26,7 @@ class Worker:
         return found
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         # One that has nothing to do ends by itself.
         if self._last is not None and not self._last.done():
             for process in active_children():
@@ -35,7 +35,7 @@ class Worker:
 
 
 def _leave_with(parent: int) -> None:
-    """Let this process end when the server was killed, which could not end it."""
+    """Let this process end if the server is killed and so cannot end it."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,4 +1,4 @@
-"""Draw docs/images/contact_sheets.png, some contact sheets of a run side by side.
+"""Draw docs/images/contact_sheets.png: some contact sheets of a run side by side.
 
 Run by hand, as in ``python tools/contact_sheets.py RUN animals/1 animals/2 vehicles/1 vehicles/2``.
 """
@@ -17,7 +17,7 @@ COLOURS = 128
 
 
 def main(run: Path, subtypes: list[str]) -> None:
-    """Lay the sheets of some subtypes in two columns."""
+    """Lay out the sheets of some subtypes in two columns."""
     sheets = [_reduced(Image.open(run / SHEETS / file_name(name)).convert("RGB")) for name in subtypes]
     height = max(sheet.height for sheet in sheets)
     rows = -(-len(sheets) // COLUMNS)

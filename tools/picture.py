@@ -1,4 +1,4 @@
-"""Draw docs/images/routing.png, the test digits in each cell. Run by hand: python tools/picture.py."""
+"""Draw docs/images/routing.png: test digits in each cell. Run by hand: python tools/picture.py."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Draws the pictures of ``docs/preparation.md``: run by hand: python -m tools.preparation."""
+"""Draw the pictures of ``docs/preparation.md``. Run by hand: python -m tools.preparation."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SIDE_PIXELS, GAP_PIXELS = 150, 10
 
 
 def main() -> None:
-    """Write six pictures, each of a page and of what the model gets of it."""
+    """Write six pictures, each of a page and of what the model gets from it."""
     digits = load("mnist:test")
     for number, name in enumerate([*KINDS, "edge"]):
         generator = np.random.default_rng(number)
@@ -22,7 +22,7 @@ def main() -> None:
         ink = enlarged(digits.images[place], (220, 220), generator)
         page = photographed(ink, "clean" if name == "edge" else KINDS[number], generator)
         if name == "edge":
-            # The sharp edge of half the light, as beside a hand.
+            # A sharp edge, beyond which half the light is left, as beside a hand.
             page = np.hstack([page[:, :90], page[:, 90:] // 2])
         picture = Image.new("L", (2 * SIDE_PIXELS + GAP_PIXELS, SIDE_PIXELS), 255)
         for left, image, filter in ((0, page, "BOX"), (SIDE_PIXELS + GAP_PIXELS, prepare_digit(page), "NEAREST")):

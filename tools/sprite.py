@@ -1,4 +1,4 @@
-"""Write serving/static/digits.png, the page's strip of MNIST test digits. Run by hand: python tools/sprite.py."""
+"""Write serving/static/digits.png: the page's strip of MNIST test digits. Run by hand: python tools/sprite.py."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """``clustnet evaluate``: score a bundle or a running service on images.
 
-What is heavy is imported where it is used, so that ``--help`` and wrong arguments answer at once.
+Heavy modules are imported where they are used, so that ``--help`` and wrong arguments answer at once.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _check_combination(options: argparse.Namespace) -> None:
-    """Raise where options do not go together."""
+    """Raise if options do not go together."""
     if options.reference_budget is not None and options.url is not None:
         raise UserError(
             "--reference-budget goes with --bundle; a service does not answer with its experts' probabilities, "
@@ -74,7 +74,7 @@ def _check_combination(options: argparse.Namespace) -> None:
 
 
 def _check_files(options: argparse.Namespace) -> None:
-    """Raise where options do not go with data that are files."""
+    """Raise if options do not go with data that are files."""
     for option in ("url", "outliers", "reference_budget"):
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
@@ -84,7 +84,7 @@ def _check_files(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> "Evaluation":
-    """Return the evaluation of images that are held."""
+    """Return the evaluation of images that are held in memory."""
     from evaluation.commands.progress import show_batches
     from evaluation.report.report import check_replaceable, write_report
     from evaluation.report.scoring import evaluate, with_truth
@@ -107,9 +107,9 @@ def _load(data: str, source: "Source", split: str | None = None, strangers: bool
 
     Args:
         data: what the user named.
-        source: whose model reads a folder's images, and whose coarse labels and classes its sub-folders are.
-        split: the other split.
-        strangers: whether the images are of another kind, so that a folder's sub-folders are none of the model's.
+        source: whose model reads a folder's images; its coarse labels and classes name the sub-folders.
+        split: the other split, if one is wanted.
+        strangers: whether the images are of another kind, so that sub-folders are not named for the model's labels.
     """
     from clustnet.datasets import load_folder, load_named, parse
 
@@ -138,7 +138,7 @@ def _evaluate_files(options: argparse.Namespace) -> "FileEvaluation":
 
 
 def _engine(options: argparse.Namespace) -> "Engine":
-    """Return who scores the files."""
+    """Return what scores the files."""
     if options.engine == LOCAL:
         from evaluation.files.evaluation import score_here
 
@@ -175,7 +175,7 @@ def _outliers(options: argparse.Namespace, source: "Source", data: "LabelledImag
 
 
 def _with_outliers(evaluation: "Evaluation", source: "Source", outliers: "LabelledImages") -> "Evaluation":
-    """Return the evaluation with a comparison of outliers."""
+    """Return the evaluation with a comparison with outliers."""
     from evaluation.commands.progress import show_batches
     from evaluation.report.outliers import compare_outliers
 
@@ -271,5 +271,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _budgets(text: str) -> tuple[int, ...]:
-    """Return the numbers of a list, rising and each once."""
+    """Return the numbers of a comma-separated list, ascending, each once."""
     return tuple(sorted({at_least_one(part.strip()) for part in text.split(",")}))

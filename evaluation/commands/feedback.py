@@ -8,7 +8,7 @@ EXAMPLE = f"  clustnet evaluate {OPTION} feedback.sqlite --out reports/feedback\
 
 
 def is_requested(arguments: list[str]) -> bool:
-    """Return whether the command's arguments request this."""
+    """Return whether the command's arguments request scores of feedback."""
     return any(word == OPTION or word.startswith(f"{OPTION}=") for word in arguments)
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
         UserError: the file or the output folder cannot be used.
     """
     options = _parser().parse_args(arguments)
-    # They are imported late, so that --help stays quick.
+    # Imported here, so that --help stays quick.
     from evaluation.feedback.report import feedback_summary, write_feedback_report
     from evaluation.feedback.scoring import score_feedback
     from evaluation.report.report import PAGE, check_replaceable

@@ -24,13 +24,13 @@ STANDARD_OUTPUT = "-"
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command: write predictions; a bad file is named and the others still predicted.
+    """Run the command: write predictions; a bad file is reported, and the others are still predicted.
 
     Raises:
         UserError: the bundle cannot be used, or a file could not be predicted.
     """
     options = _parser().parse_args(arguments)
-    # They are imported late, so that --help stays quick.
+    # Imported here, so that --help stays quick.
     from evaluation.files.named import named_images
     from evaluation.sources.bundle_source import BundleSource
 
@@ -118,7 +118,7 @@ def csv_rows(names: Sequence[str], answers: "Answers", classes: Sequence[str]) -
 
 
 def _write_json(stream: IO[str], answered: Iterable[tuple[list[str], "Answers"]], classes: Sequence[str]) -> None:
-    """Write a list with an object for each image, with the names of a service's answer."""
+    """Write a list with an object for each image, whose fields are named as in a service's answer."""
     between = "[\n"
     for names, answers in answered:
         for i, name in enumerate(names):
@@ -152,7 +152,7 @@ def _heading(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _table(names: Sequence[str], answers: "Answers", classes: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each image, likewise."""
+    """Yield a row of that table for each image."""
     divided = len(answers.coarse_labels) > 1
     for i, name in enumerate(names):
         cells = (str(answers.coarse_label[i]), f"{answers.coarse_probability[i].max():.4f}") if divided else ()

@@ -26,8 +26,8 @@ def show_parts(parts: Iterable[Part], total: int, size: Callable[[Part], int], w
 
     Args:
         parts: the parts, in any order.
-        total: the images of all of them.
-        size: returns the images of a part.
+        total: the number of images in all parts.
+        size: returns the number of images in a part.
         what: what the images are called.
     """
     return (_bar if sys.stderr.isatty() else _lines)(parts, total, size, what)

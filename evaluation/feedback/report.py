@@ -24,7 +24,7 @@ def write_feedback_report(path: Path, scores: Sequence[FeedbackScores], folder: 
     """Write the report on the feedback file ``path``; the folder appears whole or not at all.
 
     Raises:
-        UserError: the folder holds something else than an earlier report, or cannot be written.
+        UserError: the folder holds anything but an earlier report, or cannot be written.
     """
     folder = folder.resolve()
     check_replaceable(folder)
@@ -70,7 +70,7 @@ def feedback_summary(scores: Sequence[FeedbackScores]) -> Iterator[str]:
 
 
 def _shares(found: FeedbackScores) -> dict[str, Share]:
-    """Return the scores that are shares of images, by their names; one coarse label has no accuracy."""
+    """Return the scores that are shares of images, by their names; a single coarse label has no accuracy."""
     return {
         "class_accuracy": found.accuracy,
         **({"coarse_accuracy": found.coarse_accuracy} if found.labels.grouping().divided else {}),

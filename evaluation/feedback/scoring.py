@@ -25,7 +25,7 @@ NO_SAMPLE = (
 
 @dataclass(frozen=True)
 class Share:
-    """``right`` of ``images`` images."""
+    """A share: ``right`` of ``images`` images."""
 
     right: int
     images: int
@@ -70,23 +70,23 @@ class FeedbackScores:
 
     @property
     def accuracy(self) -> Share:
-        """The guesses that are the label."""
+        """The share of guesses that are the label."""
         return _share(self._right)
 
     @property
     def coarse_accuracy(self) -> Share:
-        """The predicted coarse labels that are those of the true class."""
+        """The share of predicted coarse labels that are those of the true class."""
         coarse = {self.labels.classes[c]: name for name, group in self.labels.coarse.items() for c in group}
         return _share(np.array([coarse[row.label] == row.answer.coarse for row in self.rows]))
 
     @property
     def accuracy_without_abstained(self) -> Share:
-        """The guesses that are the label, among those from which the model did not abstain."""
+        """The share of guesses that are the label, among images from which the model did not abstain."""
         return _share(self._right[~self._abstained])
 
     @property
     def abstained(self) -> Share:
-        """The images from which the model abstained."""
+        """The share of images from which the model abstained."""
         return _share(self._abstained)
 
     @property
@@ -118,7 +118,7 @@ def score_feedback(path: Path) -> list[FeedbackScores]:
     """Score the feedback of a file, one version of one model after the other.
 
     Raises:
-        UserError: it is no feedback file, or holds no feedback, or labels that are none of the model's classes.
+        UserError: it is not a feedback file, holds no feedback, or holds a label that is no class of the model.
     """
     scores = [FeedbackScores(labels, rows) for labels, rows in read_feedback(path)]
     if not scores:

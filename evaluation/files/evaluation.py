@@ -24,7 +24,7 @@ PartProgress = Callable[[Iterable["Part"], int, Callable[["Part"], int]], Iterab
 
 @dataclass(frozen=True)
 class FileImages:
-    """The images of files, which are not held.
+    """The images of files, which are not held in memory.
 
     Args:
         name: the files' pattern.
@@ -42,11 +42,11 @@ class FileImages:
 
 @dataclass(frozen=True)
 class FileEvaluation:
-    """An evaluation that holds neither images nor answers but what they add up to, for any number of them.
+    """An evaluation of any number of images that holds only what their answers add up to.
 
     Args:
         data: the images.
-        info: what answered.
+        info: what the source says of its model.
         tally: what the scores are computed from.
         source: where the source is, ready for JSON.
         unread: what of the files could not be read.
@@ -74,8 +74,8 @@ class Part:
 
     Args:
         images: how many there were, whether they could be read or not.
-        tally: of those that could be read; None for none.
-        unread: the others.
+        tally: the counts of those that could be read; None if there are none.
+        unread: those that could not be read.
     """
 
     images: int
@@ -144,14 +144,14 @@ def evaluate_files(
         pattern: see ``list_units``.
         bundle: its folder.
         device: ``auto``, ``cpu`` or ``cuda``.
-        engine: who scores the units.
-        limit: score the first so many images only.
-        progress: wraps the parts of so many images, each of its size, to show how far it is.
+        engine: what scores the units.
+        limit: how many images to score, from the first on; None for all.
+        progress: wraps the parts, given the number of images and a function that returns a part's, to show progress.
 
     Raises:
         UserError: the bundle cannot be used, no files match, or none of them can be read.
     """
-    # It is opened here as well, so that a damaged bundle is reported before any work.
+    # The bundle is opened here as well, so that a damaged bundle is reported before any work.
     source = BundleSource(bundle, device)
     listing = list_units(pattern).first(limit)
     parts = engine(bundle, device, listing.filesystem, listing.units)

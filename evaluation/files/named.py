@@ -29,9 +29,9 @@ def named_images(sources: Sequence[Path], info: ModelInfo) -> Iterator[list[Name
     """Yield the images of files, folders at any depth, patterns and Parquet files, ``BATCH`` at a time.
 
     Args:
-        sources: paths; one with ``*``, ``?`` or ``[...]`` that is not there is a pattern, in which ``**`` stands for
+        sources: paths; one with ``*``, ``?`` or ``[...]`` that does not exist is a pattern, in which ``**`` stands for
             any folders.
-        info: of the model that reads them.
+        info: what the model that reads them says of itself.
     """
     batch: list[Named] = []
     for path in _files(sources):
@@ -48,7 +48,7 @@ def _files(sources: Sequence[Path]) -> Iterator[Path]:
     """Yield the files of each source, those of folders and patterns in the order of their names.
 
     Raises:
-        UserError: a folder or pattern has none.
+        UserError: a folder or pattern yields no file.
     """
     for source in sources:
         if source.is_dir():

@@ -1,4 +1,4 @@
-"""Files opened for reading, whatever their names: a name on this machine may be bytes that are no UTF-8."""
+"""Files opened for reading, whatever their names: a local name may be bytes that are not UTF-8."""
 
 import stat
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ def opened(filesystem: fs.FileSystem, file: str) -> AbstractContextManager[Any]:
     """Return an open file.
 
     Raises:
-        UserError: it is a link that leads nowhere, or no regular file.
+        UserError: it is a link that leads nowhere, or not a regular file.
         OSError: it cannot be opened.
     """
     if not isinstance(filesystem, fs.LocalFileSystem):
@@ -26,15 +26,15 @@ def opened(filesystem: fs.FileSystem, file: str) -> AbstractContextManager[Any]:
         if Path(file).is_symlink():
             raise UserError("The link leads to no file.") from None
         raise
-    # A pipe would be waited for.
+    # Opening a pipe would wait for its other end.
     if not stat.S_ISREG(mode):
         raise UserError("It is not a regular file.")
-    # Arrow takes no names but UTF-8.
+    # Arrow takes only names in UTF-8.
     return Path(file).open("rb") if not _is_utf8(file) else filesystem.open_input_file(file)
 
 
 def _is_utf8(name: str) -> bool:
-    """Return whether a name is UTF-8, in which Python holds other bytes as surrogates."""
+    """Return whether a name is UTF-8; Python holds other bytes as surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -10,7 +10,7 @@ WILD = frozenset("*?[")
 def names_files(data: str) -> bool:
     """Return whether data are a pattern of image or Parquet files, and not ``NAME:SPLIT``.
 
-    Files need no ending where the pattern has a wildcard or a folder, or where there is such a file.
+    A pattern needs no such suffix if it has a wildcard or a folder, or if there is a file of that name.
     """
     if PurePosixPath(data).suffix.lower() in (PARQUET, *PICTURES):
         return True

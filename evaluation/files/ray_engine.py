@@ -1,4 +1,4 @@
-"""Units scored by Ray Data; the workers read the images themselves, so that none is in the object store."""
+"""Units scored by Ray Data; the workers read the images themselves, so that none goes through the object store."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -25,7 +25,7 @@ def score_on_ray(
         workers: as for ``clustnet.ray_cluster.on_ray``.
 
     Raises:
-        UserError: as of ``clustnet.ray_cluster.on_ray``.
+        UserError: as for ``clustnet.ray_cluster.on_ray``.
     """
     for _, part in on_ray(partial(Worker, bundle.resolve(), device, filesystem), units, workers):
         yield part

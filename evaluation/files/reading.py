@@ -1,4 +1,4 @@
-"""The images of a unit with their truth, batch by batch, and what of it cannot be read."""
+"""The images of a unit with their truth, batch by batch, and what could not be read."""
 
 import math
 import reprlib
@@ -25,7 +25,7 @@ from evaluation.files.units import COARSE, IMAGE, LABEL, Unit, first_line
 from evaluation.files.unread import Fault
 from evaluation.sources.sources import BATCH, ModelInfo
 
-# A file of as many bytes as an image has pixels is still a file.
+# An image file may have as many bytes as an image has pixels; it is known by its signature.
 SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF")
 
 
@@ -73,21 +73,21 @@ class TruthNames:
     def of_folders(self, folders: Sequence[str], wild: int) -> Truth:
         """Return what the folders above an image file say.
 
-        The folders that are wildcards of the pattern are tried first, then the innermost folder, then the innermost
+        The folders from the pattern's first wildcard on are tried first, then the innermost folder, then the innermost
         two.
 
         Args:
             folders: the outermost first.
-            wild: how many of them are wildcards of the pattern, which must name something.
+            wild: how many folders there are from the pattern's first wildcard on; if any, they must name something.
 
         Raises:
-            UserError: no wildcard names a coarse label or a class.
+            UserError: they must name something, but name neither a coarse label nor a class.
         """
         for some in (folders[len(folders) - wild :], folders[-1:], folders[-2:]):
             found = Truth(*self._names.labels_of(tuple(some)))
             if found.fine != UNKNOWN or set(some[:1]) & self._labels:
                 return found
-        # A model without any names says nothing of folders.
+        # A model without any names expects nothing of folders.
         if wild and self._names.folders():
             raise self._unknown(f"folder '{shown(folders[-1])}'")
         return Truth()
@@ -111,7 +111,7 @@ class TruthNames:
         return Truth(fine=self._index(label, classes, LABEL))
 
     def _index(self, value: Any, names: Sequence[str], column: str) -> int:
-        """Return the index of a name, or a number that is one."""
+        """Return the index of a name, or a value that is an index itself."""
         if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
             return value
         if isinstance(value, str) and value in names:
@@ -119,7 +119,7 @@ class TruthNames:
         raise self._unknown(f"{column} {reprlib.repr(value)}")
 
     def _unknown(self, what: str) -> UserError:
-        """Return the error of a folder or a value that names nothing."""
+        """Return the error for a folder or a value that names nothing."""
         known = ", ".join(self._names.folders())
         kinds = [kind for kind, there in (("coarse label", self._labels), ("class", self._names.classes)) if there]
         return UserError(f"The {what} is not a {' or '.join(kinds)} of the model, which has {known}.")
@@ -131,7 +131,7 @@ class Reader:
     Args:
         filesystem: where the files are.
         info: what the model reads and answers.
-        truth: whether folders and columns say what is true of an image.
+        truth: whether the columns of Parquet files say what is true of an image; folders always do.
     """
 
     def __init__(self, filesystem: fs.FileSystem, info: ModelInfo, truth: bool = True) -> None:
@@ -171,7 +171,7 @@ class Reader:
                 for table in _tables(content, unit):
                     yield self._batch(unit, done, table)
                     done += len(table)
-        except Exception as error:  # noqa: BLE001 - of odd files Arrow raises a dozen types
+        except Exception as error:  # noqa: BLE001 - on odd files Arrow raises a dozen types
             rows = f"{unit.row + done} to {unit.row + unit.images - 1}"
             fault = Fault(unit.first + done, unit.files[0], rows, first_line(error))
             yield Batch(unit.first + done, faults=[fault])
@@ -183,7 +183,7 @@ class Reader:
         names = [name for name in (LABEL, COARSE) if self._truth and name in table.schema.names]
         for row in range(len(table)):
             try:
-                # One value at a time, as a long one may be there many times over.
+                # One value at a time, as a long one may be repeated many times.
                 truth = {name: table.column(name)[row].as_py() for name in names}
                 named = self._names.of_columns(truth.get(LABEL), truth.get(COARSE))
                 batch.rows.append(Row(self._image(images[row], tensors), named))
@@ -193,16 +193,16 @@ class Reader:
         return batch
 
     def _image_column(self, images: pa.Array) -> tuple[pa.Array, pa.BaseExtensionType | None]:
-        """Return the column of images as bytes or lists, and the type of tensors where they are some.
+        """Return the column of images as bytes or lists, and the type of its tensors, if they are tensors.
 
         Raises:
-            UserError: they have no such form, or their shape is another.
+            UserError: the images have no such form, or another shape.
         """
         tensors = None
-        # Ray knows more kinds of tensors than Arrow, and brings both to lists.
+        # Ray has more kinds of tensors than Arrow, all of which are stored as lists.
         if isinstance(images.type, pa.BaseExtensionType):
             tensors, images = images.type, images.storage
-        # The Hugging Face hub has them as {bytes, path}.
+        # The Hugging Face hub stores images as {bytes, path}.
         if pa.types.is_struct(images.type):
             if "bytes" not in images.type.names:
                 raise UserError(f"The column {IMAGE!r} is of type {images.type}; expected a struct with bytes.")
@@ -210,7 +210,7 @@ class Reader:
         if not isinstance(tensors, pa.FixedShapeTensorType):
             return images, None
         shape = [tensors.shape[place] for place in tensors.permutation or range(len(tensors.shape))]
-        # A grey image may have a side of one channel.
+        # A grey image may have an axis for its one channel.
         if [side for side in shape if side != 1] != [side for side in self._spec.shape if side != 1]:
             raise UserError(f"The images are tensors of {_by(shape)}; expected {_by(self._spec.shape)}.")
         return images, tensors
@@ -221,7 +221,7 @@ class Reader:
             value = value.value
         if not value.is_valid:
             raise UserError("There is no image.")
-        # Large lists and lists of a fixed size are such scalars as well.
+        # The scalars of large lists and of lists of a fixed size are list scalars as well.
         if isinstance(value, pa.ListScalar):
             return self._shaped(_logical(_numbers(value.values), tensors))
         if not isinstance(value, pa.BinaryScalar) or isinstance(value, pa.StringScalar):
@@ -251,7 +251,7 @@ def _tables(content: Any, unit: Unit) -> Iterator[pa.RecordBatch]:
     """Yield the unit's rows, ``BATCH`` at a time.
 
     Raises:
-        UserError: a column is missing, or there twice.
+        UserError: the column of images is missing, or a column occurs twice.
     """
     schema = pq.ParquetFile(content).schema
     names = schema.to_arrow_schema().names
@@ -264,7 +264,7 @@ def _tables(content: Any, unit: Unit) -> Iterator[pa.RecordBatch]:
     for name in columns:
         if names.count(name) > 1:
             raise UserError(f"There are {names.count(name)} columns {name!r}; leave one.")
-    # What is there many times over is kept once.
+    # Values that are repeated are then held once.
     paths = {schema.column(index).path: schema.column(index) for index in range(len(schema))}
     once = [path for path, column in paths.items() if column.physical_type == "BYTE_ARRAY"]
     file = pq.ParquetFile(content, read_dictionary=[path for path in once if path.partition(".")[0] in columns])
@@ -276,7 +276,7 @@ def _tables(content: Any, unit: Unit) -> Iterator[pa.RecordBatch]:
 
 
 def _logical(pixels: NDArray[Any], tensors: pa.BaseExtensionType | None) -> NDArray[Any]:
-    """Return the numbers of a tensor in the order of its sides, which may lie in memory in another."""
+    """Return the numbers of a tensor in the order of its axes, which may be another one in memory."""
     if tensors is None or not tensors.permutation:
         return pixels
     return pixels.reshape(tensors.shape).transpose(tensors.permutation).ravel()

@@ -25,15 +25,15 @@ from evaluation.files.patterns import PARQUET, WILD
 from evaluation.files.unread import Fault, UnreadImages
 from evaluation.sources.sources import BATCH
 
-# Of image files; a unit of Parquet is a row group.
+# For image files; a unit of Parquet is a row group.
 IMAGES_PER_UNIT = 4 * BATCH
-# On object storage nearly all of the time of each is waiting.
+# On object storage, reading a footer is nearly all waiting.
 FOOTERS_AT_ONCE = 16
 # The columns that are read.
 IMAGE, LABEL, COARSE = "image", "label", "coarse"
-# Of a row group's columns in memory. Arrow reads a row group's column as a whole.
+# The limit for a row group's columns in memory, as Arrow reads each of them as a whole.
 MAX_ROW_GROUP_BYTES = 2**30
-# Of a number in memory, where Parquet keeps it in more.
+# The size of a number in memory, for types that Parquet stores in more bytes.
 SMALL_BYTES = {"INT_8": 1, "UINT_8": 1, "INT_16": 2, "UINT_16": 2}
 PHYSICAL_BYTES = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12}
 
@@ -45,10 +45,10 @@ class Unit:
     Args:
         files: one Parquet file, or the image files.
         first: the place of the first image among all that are evaluated.
-        images: how many there are; of a row group the first so many.
-        row_group: of the Parquet file; None for image files.
-        row: of the row group's first image in its file.
-        folders: of image files, how many of the folders above each are wildcards of the pattern.
+        images: how many there are; in a row group, the first ones.
+        row_group: the row group of the Parquet file; None for image files.
+        row: the row of the row group's first image in its file.
+        folders: how many folders above each image file the pattern has from its first wildcard on.
     """
 
     files: tuple[str, ...]
@@ -65,7 +65,7 @@ class Listing:
 
     Args:
         filesystem: where the files are.
-        units: in the order of their images.
+        units: the units, in the order of their images.
         unread: the Parquet files whose footer cannot be read, and row groups that are too large.
     """
 
@@ -87,14 +87,14 @@ class Listing:
 
 
 def list_units(pattern: str) -> Listing:
-    """Return the files of a pattern, in the order of their names, in units; those that end in .parquet are Parquet.
+    """Return the files that a pattern matches, sorted by name, in units; those that end in .parquet are Parquet.
 
     Args:
         pattern: a path or an address such as ``s3://bucket/digits/*.parquet``, in which ``*``, ``?`` and ``[...]``
             stand for anything within one part of the path; ~ is the user's home.
 
     Raises:
-        UserError: no such files, or a place that cannot be reached.
+        UserError: no file matches, or the place cannot be reached.
     """
     filesystem, files, folders = _matching(pattern)
     if not files:
@@ -115,7 +115,7 @@ def list_units(pattern: str) -> Listing:
 
 
 def _image_units(files: list[str], first: int, folders: int) -> Iterator[Unit]:
-    """Yield units of image files, the first of which has a place among all images."""
+    """Yield units of image files, the first of which has the place ``first`` among all images."""
     for start in range(0, len(files), IMAGES_PER_UNIT):
         some = tuple(files[start : start + IMAGES_PER_UNIT])
         yield Unit(some, first + start, len(some), folders=folders)
@@ -139,7 +139,7 @@ class _Footer(NamedTuple):
 def _add_row_groups(
     units: list[Unit], faults: list[Fault], filesystem: fs.FileSystem, files: list[str], first: int
 ) -> int:
-    """Add the row groups of Parquet files, the first of which has a place among all images; return the next place."""
+    """Add the row groups of Parquet files, whose images begin at the place ``first``, and return the next place."""
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         for footer in pool.map(lambda file: _footer(filesystem, file), files):
             if footer.fault is not None:
@@ -161,18 +161,18 @@ def _footer(filesystem: fs.FileSystem, file: str) -> _Footer:
             metadata = pq.ParquetFile(content).metadata
             groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
             return _Footer(file, [_RowGroup(group.num_rows, _size(group, metadata.schema)) for group in groups])
-    except Exception as error:  # noqa: BLE001 - of odd files Arrow raises a dozen types
+    except Exception as error:  # noqa: BLE001 - on odd files Arrow raises a dozen types
         return _Footer(file, [], first_line(error))
 
 
 def _size(group: Any, schema: Any) -> int:
-    """Return how many bytes of memory the columns of a row group take that are read, as far as its footer tells."""
+    """Return how many bytes of memory the columns to read take in a row group, as far as its footer tells."""
     total = 0
     for index in range(group.num_columns):
         chunk, column = group.column(index), schema.column(index)
         if chunk.path_in_schema.partition(".")[0] not in (IMAGE, LABEL, COARSE):
             continue
-        # Of equal numbers a file holds one, and how often it comes.
+        # A file may hold equal numbers once, with their count.
         width = SMALL_BYTES.get(column.converted_type) or PHYSICAL_BYTES.get(column.physical_type, column.length)
         total += max(chunk.total_uncompressed_size, chunk.num_values * max(width, 0))
     return total
@@ -187,7 +187,7 @@ def _too_large(size: int) -> str:
 
 
 def _matching(pattern: str) -> tuple[fs.FileSystem, list[str], int]:
-    """Return the file system, the files' paths on it, sorted, and how many folders above each are wildcards."""
+    """Return the file system, the sorted paths of the matching files on it, and the ``Unit.folders`` of these."""
     parts = pattern.split("/")
     fixed = next((place for place, part in enumerate(parts) if WILD & set(part)), len(parts) - 1)
     base, rest = "/".join(parts[:fixed]) or pattern[: pattern.startswith("/")], parts[fixed:]
@@ -205,9 +205,9 @@ def _matching(pattern: str) -> tuple[fs.FileSystem, list[str], int]:
 
 
 def _local_files(folder: str, patterns: list[str]) -> Iterator[str]:
-    """Yield the files of this machine whose parts below a folder fit the patterns, and links that lead nowhere.
+    """Yield the local files whose path below a folder fits the patterns, and links that lead nowhere.
 
-    Arrow lists neither such links nor a folder in which a name is no UTF-8.
+    Arrow lists neither such links nor a folder in which a name is not UTF-8.
     """
     try:
         entries = list(os.scandir(folder or "/"))
@@ -235,7 +235,7 @@ def _opened(base: str) -> tuple[fs.FileSystem, str]:
 
 
 def _fits(names: tuple[str, ...], patterns: list[str]) -> bool:
-    """Return whether each part of a path fits its pattern; ``*`` stands for no hidden file and no system file."""
+    """Return whether each part of a path fits its pattern; ``*`` matches no hidden file and no system file."""
     return len(names) == len(patterns) and all(
         fnmatchcase(name, pattern)
         and (not name.startswith(".") or pattern.startswith("."))

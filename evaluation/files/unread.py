@@ -1,4 +1,4 @@
-"""What could not be read of the evaluated files: all of it is counted, the first of it is listed."""
+"""What could not be read of the evaluated files: all faults are counted, and the first are listed."""
 
 import heapq
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Fault(NamedTuple):
     """Something that could not be read.
 
     Args:
-        place: of its first image among all images.
-        file: where it is; listed as it is shown.
-        rows: of a Parquet file, such as ``7`` or ``7 to 12``; empty for a whole file.
+        place: the place of its first image among all images.
+        file: the file; listed as it is shown.
+        rows: the rows of a Parquet file, such as ``7`` or ``7 to 12``; empty for a whole file.
         reason: why it could not be read.
     """
 

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 DPI = 200
-# With letters of 11 points it is what a phone's width still shows legibly.
+# At this width, letters of 11 points are still legible on a phone.
 WIDTH_INCHES = 5.0
 LETTER_POINTS = 11
 SMALL_LETTER_POINTS = 7
-# Of a table whose letters have their full size, and of one whose entries are written in.
+# A table with more columns than this has small letters, and one with even more has no written entries.
 MAX_LARGE_COLUMNS = 12
 MAX_WRITTEN_COLUMNS = 24
 MAX_NAME_CHARACTERS = 18
@@ -26,7 +26,7 @@ MAX_NAME_CHARACTERS = 18
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a plot; ``low`` to ``high`` is the scale of the heatmaps, ``drawings`` the one of drawings."""
+    """The colours of a plot; ``low`` to ``high`` is the scale of heatmaps, ``drawings`` that of drawings."""
 
     paper: str
     ink: str
@@ -82,7 +82,7 @@ def png(figure: Figure) -> bytes:
 
 
 def short(name: str, most: int = MAX_NAME_CHARACTERS) -> str:
-    """Return a name of at most so many characters; of a longer one the middle is left out."""
+    """Return a name of at most ``most`` characters; a longer one loses its middle."""
     if len(name) <= most:
         return name
     tail = (most - 1) // 2
@@ -103,9 +103,9 @@ def heatmap(
     labels: tuple[str, str],
     theme: Theme,
 ) -> Figure:
-    """Draw a table whose cells are coloured by ``share``, 0 to 1, both of [rows, columns].
+    """Draw a table whose entries are coloured by ``share``, 0 to 1; both have the shape [rows, columns].
 
-    The scale is that of the square root, as among shares near 0 and 1 the small ones are of interest.
+    Colours follow the square root of the share: where shares are near 0 or 1, the small ones are of interest.
     """
     rows, columns = list(map(short, rows)), list(map(short, columns))
     figure, axes = new_figure(0.8 + 4.1 * len(rows) / max(len(columns), 6), theme)

@@ -1,7 +1,7 @@
 """How well a model's answers separate images of another kind from those it was made for.
 
-An energy (Liu et al., arXiv:2010.03759) is not among the scores: it needs the logits' sum, which probabilities
-have lost.
+The energy (Liu et al., arXiv:2010.03759) is not among the scores: it needs the log-sum-exp of the logits, which cannot
+be computed from probabilities.
 """
 
 from collections.abc import Callable
@@ -85,10 +85,10 @@ class Outliers:
 
 
 def check_outliers(outliers: LabelledImages, data: LabelledImages) -> None:
-    """Raise before any inference where a model of the data's images cannot read the outliers.
+    """Raise, before any inference, if a model of the data's images cannot read the outliers.
 
     Raises:
-        UserError: no outliers, or images of another shape.
+        UserError: there are no outliers, or they have another shape.
     """
     if len(outliers) == 0:
         raise UserError(f"The split {outliers.split} of {outliers.name} holds no images; name other --outliers.")
@@ -106,10 +106,10 @@ def compare_outliers(source: Source, inliers: Answers, outliers: LabelledImages,
     With one coarse label the score of the coarse label is left out.
 
     Args:
-        source: who answers.
+        source: what answers.
         inliers: what it answered for the N evaluated images.
         outliers: M images of another kind, at least one.
-        progress: wraps the first index of each batch, to show how far it is.
+        progress: wraps the first index of each batch, to show progress.
 
     Raises:
         UserError: the source cannot answer them.

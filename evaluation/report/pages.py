@@ -15,7 +15,7 @@ def replacing_report(folder: Path) -> Iterator[Path]:
     """Yield a folder to write a report into; it appears whole or not at all, in the place of an earlier report.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the folder cannot be written.
     """
     try:
         with replacing_folder(folder) as temporary:

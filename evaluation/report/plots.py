@@ -28,21 +28,21 @@ from evaluation.report.scoring import Evaluated
 
 UNKNOWN_NAME = "not known"
 TRUE_CLASS, TRUE_COARSE = "true class", "true coarse label"
-# Of an image with its caption, in images.
+# The size of an image with its caption, relative to the image's side.
 FAILURE_WIDTH, FAILURE_HEIGHT = 1.15, 1.78
 OUTLIER_BINS = 40
-# Of accuracy; the axis shows at least this much around the curve, so that it does not magnify noise.
+# In accuracy; the axis shows at least this much around the curve, so that it does not magnify noise.
 BUDGET_MARGIN = 0.005
 SUBTYPE_INCHES = 0.27
 
 
 def confusion_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot true class against guess over all classes; a cell's colour is its share of its row."""
+    """Plot true class against guess over all classes; colours show each entry's share of its row."""
     return confusion_heatmap(evaluation.tally.confusion, evaluation.info.class_names, (TRUE_CLASS, "guess"), theme)
 
 
 def coarse_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot true coarse label against the predicted one; a cell's colour is its share of its row."""
+    """Plot true coarse label against the predicted one; colours show each entry's share of its row."""
     labels = evaluation.info.grouping.labels
     axes = (TRUE_COARSE, "predicted coarse label")
     return confusion_heatmap(evaluation.tally.coarse_confusion, labels, axes, theme)
@@ -51,19 +51,19 @@ def coarse_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
 def confusion_heatmap(
     table: NDArray[np.int64], names: tuple[str, ...], labels: tuple[str, str], theme: Theme = LIGHT
 ) -> Figure:
-    """Plot a square table of counts; a cell's colour is its share of its row.
+    """Plot a square table of counts; colours show each entry's share of its row.
 
     Args:
         table: int64 [C, C] of counts.
-        names: of its rows and columns.
-        labels: of its axes, the vertical one first.
+        names: the names of its rows and columns.
+        labels: the labels of the axes, the vertical one first.
         theme: the colours.
     """
     return heatmap(table, share_of(table, axis=1), names, names, labels, theme)
 
 
 def group_plot(evaluation: Evaluated, theme: Theme = LIGHT, *, group: int) -> Figure:
-    """Plot true class against expert among the images of one coarse label, matched along the diagonal."""
+    """Plot true class against expert among the images of one coarse label, the best matching along the diagonal."""
     found = group_confusion(evaluation.tally, evaluation.info.grouping.groups[group])
     rows = [evaluation.info.class_names[index] for index in found.classes]
     columns = [str(expert) for expert in found.experts]
@@ -71,7 +71,7 @@ def group_plot(evaluation: Evaluated, theme: Theme = LIGHT, *, group: int) -> Fi
 
 
 def subtype_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot how many images each subtype is guessed for, apart by whether their coarse label is the subtype's."""
+    """Plot how many images each subtype is guessed for, split by whether their coarse label is the subtype's."""
     names, grouping = evaluation.info.class_names, evaluation.info.grouping
     table, own = evaluation.tally.subtypes, grouping.coarse(np.arange(len(names)))
     right = table[own, np.arange(len(names))]
@@ -99,7 +99,7 @@ def subtype_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
 
 
 def expert_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
-    """Plot which share of each class's images, in percent, each expert gets; without classes of each coarse label's."""
+    """Plot the percentage of each class's images that each expert gets; of each coarse label's if no class is known."""
     tally = evaluation.tally
     table, names, label = tally.class_experts.T, evaluation.info.class_names, TRUE_CLASS
     if not tally.known_classes:
@@ -150,7 +150,7 @@ def failure_plot(evaluation: Evaluated, theme: Theme = LIGHT) -> Figure:
 
 
 def _square(x: float, y: float) -> tuple[float, float, float, float]:
-    """Return where the image with this upper left corner is, as matplotlib takes it."""
+    """Return matplotlib's extent of the image with this upper left corner."""
     return x, x + 1, y + 1, y
 
 
@@ -194,7 +194,7 @@ def _draw_bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.numbe
 
 
 def outlier_plot(outliers: Outliers, theme: Theme = LIGHT) -> Figure:
-    """Plot the first score of ``OUTLIER_SCORES`` of the evaluated images and of the outliers."""
+    """Plot how the first score of ``OUTLIER_SCORES`` is distributed over the evaluated images and over the outliers."""
     key = next(iter(outliers.inliers))
     groups = (outliers.inliers[key], outliers.outliers[key])
     both = np.concatenate(groups)

@@ -17,7 +17,7 @@ DRAWS = 20
 
 
 def check_budgets(per_class: Sequence[int], training: LabelledImages, data: LabelledImages) -> None:
-    """Raise before any inference where there are not the images to draw, or none to score.
+    """Raise, before any inference, if there are too few images to draw from, or none to score.
 
     Raises:
         UserError: a class has fewer training images than a budget needs, or no scored image has a known class.
@@ -50,15 +50,15 @@ def reference_budget(
 ) -> ReferenceBudget:
     """Refit the class map on ``DRAWS`` random draws of each budget and score each map.
 
-    Gate and experts run once over the images of all draws together, seeds 0 to ``DRAWS`` - 1, and once over those
-    that are scored.
+    Gate and experts run once over the images of all draws together, with the seeds 0 to ``DRAWS`` - 1, and once over
+    those that are scored.
 
     Args:
         predictor: the bundle whose class map is refitted.
         training: labelled images to draw from, at least ``max(per_class)`` of each class.
-        data: the images that are scored, those of known class alone, at least one.
+        data: the images to score; only those of known class are scored, and there must be at least one.
         per_class: the budgets, labelled images of each class, rising.
-        progress: wraps the first index of each batch, to show how far it is.
+        progress: wraps the first index of each batch, to show progress.
     """
     draws = Draws.of(training, per_class, DRAWS)
     known = data.take(np.flatnonzero(data.fine != UNKNOWN))

@@ -27,13 +27,13 @@ from evaluation.report.scoring import Evaluated, Evaluation
 from evaluation.sources.sources import BATCH
 
 SCORES, IMAGES, PAGE = "scores.json", "predictions.csv", "report.html"
-# The first four of these that there are lead the page.
+# The page begins with the first four of these scores that the evaluation has.
 TILES = ("class_accuracy", "coarse_accuracy", "cell_accuracy", "nmi", "abstained", "routing_entropy")
 MAX_TILES = 4
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise where the folder is anything but an earlier report.
+    """Raise if the folder is anything but an earlier report.
 
     Raises:
         UserError: the path is a file, or a folder that holds anything else, or it cannot be written.
@@ -56,7 +56,7 @@ def write_report(evaluation: Evaluated, folder: Path) -> None:
     """Write the report; the folder appears whole or not at all, in the place of an earlier report.
 
     Raises:
-        UserError: the folder holds something else than an earlier report, or cannot be written.
+        UserError: the folder holds anything but an earlier report, or cannot be written.
     """
     folder = folder.resolve()
     check_replaceable(folder)
@@ -68,7 +68,7 @@ def write_report(evaluation: Evaluated, folder: Path) -> None:
 
 
 def _write_lines(evaluation: Evaluated, folder: Path) -> None:
-    """Write a line for each image where they are held, otherwise one for each that could not be read."""
+    """Write a line for each image if the images are held, otherwise one for each that could not be read."""
     if isinstance(evaluation, Evaluation):
         (folder / IMAGES).write_text(predictions_csv(evaluation), encoding="utf-8")
     elif evaluation.unread.total:
@@ -78,7 +78,7 @@ def _write_lines(evaluation: Evaluated, folder: Path) -> None:
 
 
 def notes(evaluation: Evaluated) -> Iterator[str]:
-    """Yield sentences that say which scores the data do not allow, and which count some of the images alone."""
+    """Yield sentences that say which scores the data do not allow, and which count only some of the images."""
     tally, labels = evaluation.tally, evaluation.info.grouping.labels
     yield from left_out(evaluation.scores, labels)
     for known, what in ((tally.known_classes, "class"), (tally.known_coarse, "coarse label")):

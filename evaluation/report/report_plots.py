@@ -42,7 +42,7 @@ def is_plot(file: str) -> bool:
 
 
 def plots_of(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield the plots of an evaluation: those that its truth allows, and those of what was requested besides."""
+    """Yield the plots of an evaluation: those that the known truth allows, and those that were requested besides."""
     yield from _confusions(evaluation)
     yield from _routing(evaluation)
     yield from _reliabilities(evaluation)
@@ -53,7 +53,7 @@ def plots_of(evaluation: Evaluated) -> Iterator[Plot]:
 
 
 def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield what was taken for what."""
+    """Yield the plots of what was mistaken for what."""
     tally, divided = evaluation.tally, evaluation.info.grouping.divided
     if tally.known_classes:
         yield Plot(
@@ -89,7 +89,7 @@ def _confusions(evaluation: Evaluated) -> Iterator[Plot]:
 
 
 def _routing(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield which expert gets which images, and how certainly."""
+    """Yield the plots of which expert gets which images, and how certainly."""
     tally, grouping = evaluation.tally, evaluation.info.grouping
     for group, (label, classes) in enumerate(zip(grouping.labels, grouping.groups, strict=True)):
         if tally.class_experts[list(classes)].any():
@@ -120,7 +120,7 @@ def _routing(evaluation: Evaluated) -> Iterator[Plot]:
 
 
 def _reliabilities(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield whether probabilities are what they say."""
+    """Yield the plots of whether the probabilities are reliable."""
     tally = evaluation.tally
     if tally.known_classes:
         yield Plot(

@@ -1,4 +1,4 @@
-"""The scores of a source's answers for images that are held."""
+"""The scores of a source's answers for images that are held in memory."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -58,12 +58,12 @@ def evaluate(source: Source, data: LabelledImages, progress: Progress = iter) ->
     """Let a source answer the data's images and score what it answers.
 
     Args:
-        source: who answers.
+        source: what answers.
         data: at least one image.
-        progress: wraps the first index of each batch, to show how far it is.
+        progress: wraps the first index of each batch, to show progress.
 
     Raises:
-        UserError: no images, images of other classes or coarse labels, or the source cannot answer them.
+        UserError: there are no images, they have other classes or coarse labels, or the source cannot answer them.
     """
     if len(data) == 0:
         raise UserError(f"The split {data.split} of {data.name} holds no images, so there is nothing to score.")
@@ -75,7 +75,7 @@ def with_truth(data: LabelledImages, info: ModelInfo) -> LabelledImages:
     """Return the data with their truth in the model's coarse labels and classes, ``UNKNOWN`` where it is not known.
 
     Raises:
-        UserError: they have other classes or coarse labels.
+        UserError: the data have other classes or coarse labels.
     """
     labels = info.grouping.labels
     if data.classes and data.classes != info.class_names:
@@ -87,7 +87,7 @@ def with_truth(data: LabelledImages, info: ModelInfo) -> LabelledImages:
 
 
 def _coarse(data: LabelledImages, fine: NDArray[np.int64], info: ModelInfo) -> NDArray[np.int64]:
-    """Return the coarse labels of the data, int64 [N]; those that a class does not say are the data's own."""
+    """Return the coarse labels of the data, int64 [N]; where the class does not tell, they are the data's own."""
     of_classes = info.grouping.coarse(fine)
     if data.coarse_labels != info.grouping.labels:
         return of_classes
@@ -95,7 +95,7 @@ def _coarse(data: LabelledImages, fine: NDArray[np.int64], info: ModelInfo) -> N
 
 
 def _other_names(data: str, kind: str, known: tuple[str, ...], found: tuple[str, ...]) -> UserError:
-    """Return the error of data whose names are not the model's."""
+    """Return the error for data whose names are not the model's."""
     return UserError(
         f"The model knows the {kind} {', '.join(known)}, but {data} has {', '.join(found)}; "
         "use data for which the model was trained."

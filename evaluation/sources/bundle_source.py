@@ -1,4 +1,4 @@
-"""Answers from a bundle, by onnxruntime in this process."""
+"""Answers from a bundle, computed by onnxruntime in this process."""
 
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class BundleSource:
         """Answer N images: uint8 ``[N, *input shape]``.
 
         Raises:
-            UserError: images of another shape.
+            UserError: the images have another shape.
         """
         found = self.predictor.predict(images, BATCH)
         return Answers(

@@ -64,9 +64,9 @@ def answer_all(source: Source, images: NDArray[np.uint8], progress: Progress = i
     """Return the answers for all images, which are sent ``BATCH`` at a time.
 
     Args:
-        source: who answers.
+        source: what answers.
         images: uint8 [N, H, W] or [N, H, W, 3], N at least 1.
-        progress: wraps the first index of each batch, to show how far it is.
+        progress: wraps the first index of each batch, to show progress.
 
     Raises:
         UserError: the source cannot answer.

@@ -19,7 +19,7 @@ from clustnet.bundles.groups import CoarseGrouping
 from clustnet.errors import UserError
 from evaluation.sources.sources import ModelInfo
 
-# It is never an argument, as those are seen in the list of processes.
+# The key is never an argument, as arguments are shown in the list of processes.
 API_KEY_VARIABLE = "CLUSTNET_API_KEY"
 PREDICT, MODEL = "/predict", "/model.json"
 BUSY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
@@ -35,7 +35,7 @@ OF_A_PROXY = (
     HTTPStatus.SERVICE_UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-# Of an error page, what is worth showing.
+# How much of an error page is worth showing.
 MAX_REASON_CHARACTERS = 300
 
 Probability = Annotated[float, Field(allow_inf_nan=False)]
@@ -106,7 +106,7 @@ class UrlSource:
         key: the API key, empty for none.
 
     Raises:
-        UserError: not an HTTP address, or not a key.
+        UserError: ``url`` is not an HTTP address, or ``key`` not a key.
     """
 
     def __init__(self, url: str, key: str = "") -> None:
@@ -170,7 +170,7 @@ class UrlSource:
         return {"url": self._url}
 
     def _content(self, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
-        """Return the content of an answer; a service that is busy gets the request again, no sooner than it says."""
+        """Return the content of an answer; a service that is busy gets the request again after ``_wait`` seconds."""
         for retry in range(RETRIES + 1):
             response = self._request(method, path, body)
             if response.status_code not in BUSY or retry == RETRIES:
@@ -197,7 +197,7 @@ class UrlSource:
             ) from None
 
     def _unexpected(self, method: str, path: str, error: Exception) -> UserError:
-        """Return the error of an answer that this release cannot read."""
+        """Return the error for an answer that this release cannot read."""
         return UserError(
             f"The service at {self._url} does not answer {method} {path} as this release expects "
             f"({_first_line(error)}); check --url and the service's version."
@@ -205,7 +205,7 @@ class UrlSource:
 
 
 def _check_model(found: ModelName, expected: ModelName) -> None:
-    """Raise where another model answers than the one that the service described."""
+    """Raise if the model that answers is not the one that the service described."""
     if found != expected:
         names = f"from {' '.join(expected)} to {' '.join(found)}"
         raise UserError(f"The service changed its model during the evaluation ({names}); evaluate it again.")
@@ -255,7 +255,7 @@ def _index(name: str, names: tuple[str, ...]) -> int:
 
 
 def _wait(retry_after: str | None, retry: int) -> float:
-    """Return how many seconds to wait: what the service says, otherwise twice as long each time."""
+    """Return how many seconds to wait: what the service says, within limits, or else twice as long each time."""
     if retry_after is None:
         return 0.5 * 2.0**retry
     seconds = float(retry_after) if retry_after.isdecimal() else _seconds_until(retry_after)
@@ -263,7 +263,7 @@ def _wait(retry_after: str | None, retry: int) -> float:
 
 
 def _seconds_until(date: str) -> float:
-    """Return the seconds until an HTTP date, 1 for what is none."""
+    """Return the seconds until an HTTP date, or 1 if it is not one."""
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
     except ValueError:
@@ -271,7 +271,7 @@ def _seconds_until(date: str) -> float:
 
 
 def _refusal(method: str, path: str, response: httpx.Response) -> str:
-    """Return what a service answered instead of a result, with its own sentence."""
+    """Return what a service answered instead of a result, with its own explanation."""
     status = f"{response.status_code} {response.reason_phrase}".strip()
     try:
         body = response.json()
@@ -302,7 +302,7 @@ def _proxy(url: str) -> str:
 
 
 def _key_hint(status: int) -> str:
-    """Return how to give a key, where that is what was refused."""
+    """Return how to give a key, if the service refused for lack of one; otherwise an empty string."""
     hint = f" (set the environment variable {API_KEY_VARIABLE} to a key with the scope 'predict')"
     return hint if status in LOCKED else ""
 

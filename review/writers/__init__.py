@@ -1,3 +1,3 @@
-"""What other tools read: one file for each format, with a function ``write(folder, records, pictures)``."""
+"""The formats that other tools read: one module for each, with a function ``write(folder, records, pictures)``."""
 
 FORMATS = ("csv", "folders", "labelstudio", "fiftyone", "huggingface")

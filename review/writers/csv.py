@@ -1,4 +1,4 @@
-"""A table, ``subtypes.csv``, with a row for each image; of one that is left out, ``left_out`` says why."""
+"""A table, ``subtypes.csv``, with a row for each image; if an image is left out, ``left_out`` says why."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A ``FiftyOneImageClassificationDataset`` of FiftyOne: ``labels.json`` and the images in ``data/``.
+"""A ``FiftyOneImageClassificationDataset``: ``labels.json`` and the images in ``data/``.
 
 The format: https://docs.voxel51.com/user_guide/import_datasets.html#fiftyoneimageclassificationdataset
 """

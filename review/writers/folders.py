@@ -1,4 +1,4 @@
-"""Folders of images, ``SPLIT/COARSE/NAME/``; images that are left out are not there."""
+"""Folders of images, ``SPLIT/COARSE/NAME/``, without the images that are left out."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,12 +19,12 @@ def write(folder: Path, records: Sequence[Record], pictures: Pictures) -> int:
 
 
 def folder_names(records: Sequence[Record]) -> dict[str, str]:
-    """Return the name of each subtype's folder by its id; two of a coarse label are never the same, on any disk."""
+    """Return the folder name of each subtype by its id; within a coarse label they differ even if case is ignored."""
     names: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     for record in records:
         if record.subtype not in names:
-            # The name of an unnamed subtype is its id, whose slash would make a folder more.
+            # The name of an unnamed subtype is its id, whose slash would add a folder.
             name = plain(record.name.removeprefix(f"{record.coarse}/"))
             if (record.coarse, name.lower()) in taken:
                 name = f"{name} ({plain(record.subtype)})"

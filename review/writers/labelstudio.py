@@ -1,6 +1,6 @@
 """Tasks of Label Studio: ``tasks.json``, the labelling interface ``config.xml``, and the images.
 
-What a person decided is an annotation, all else a prediction. Label Studio reads the images where it is started with
+What a person decided is an annotation, all else a prediction. Label Studio reads the images if it is started with
 ``LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true`` and ``LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT=DIR``. The format:
 https://labelstud.io/guide/tasks#Basic-Label-Studio-JSON-format
 """

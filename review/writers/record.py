@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from review.pictures import Pictures
 
-# What the file names of some system may not have.
+# Characters that file names cannot have on every system.
 UNUSUAL = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*%#]')
 MOST_CHARACTERS = 60
 
@@ -16,13 +16,13 @@ class Record(NamedTuple):
     """A reviewed image.
 
     Args:
-        place: in the table of images.
+        place: its place in the table of images.
         file: its name.
         split: ``train`` or ``test``.
         coarse: its coarse label, as corrected.
         subtype: the id of its subtype.
-        name: of its subtype; the id until somebody names it.
-        confidence: of the model, in the subtype that it found.
+        name: the name of its subtype, or the id until somebody names it.
+        confidence: the model's confidence in the subtype that it found.
         by: ``person`` if somebody moved the image or named its subtype, else ``model``.
         left_out: the mark that leaves it out, empty for none.
     """
@@ -38,7 +38,7 @@ class Record(NamedTuple):
     left_out: str
 
     def columns(self) -> dict[str, str | float]:
-        """Return what is known of it, by its column."""
+        """Return the columns that describe the image in a table."""
         return {
             "coarse": self.coarse,
             "subtype": self.subtype,
@@ -54,7 +54,7 @@ def kept(records: Sequence[Record]) -> list[Record]:
 
 
 def put_all(records: Sequence[Record], pictures: Pictures, folder: Path) -> list[str]:
-    """Put images into a folder, and return their names there, which tell their numbers in the run apart."""
+    """Put images into a folder, and return their names there, each of which begins with the image's place."""
     folder.mkdir(parents=True, exist_ok=True)
     return [
         pictures.put(record.place, folder / f"{record.place:06}_{plain(Path(record.file).stem)}").name
@@ -63,5 +63,5 @@ def put_all(records: Sequence[Record], pictures: Pictures, folder: Path) -> list
 
 
 def plain(name: str) -> str:
-    """Return a name as that of a file or folder that every system takes."""
+    """Return a name in a form that every system accepts for files and folders."""
     return UNUSUAL.sub("_", name).strip(" .")[:MOST_CHARACTERS] or "_"
