@@ -33,10 +33,9 @@ TWENTY = {"model.experts": 20, "optimisation.average_over": 0.1, "optimisation.e
 UNBALANCED = [1937, 247, 1585, 1258, 2004, 697, 499, 2057, 307, 1409]
 RARE = [1485, 60, 1485, 1485, 1485, 1200, 1200, 1200, 1200, 1200]
 LONG_TAIL = [3096, 1548, 774, 387, 195, 3096, 1548, 774, 387, 195]
-# What the recipe is compared with: the coarse likelihood teaches the gate nothing; experts get the partition's shares.
+# What the recipe is compared with: experts get the partition's shares.
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},
-    "detached": {"loss.routing_gradient": 0.0},
     "shares": {"loss.shares": "partition"},
 }
 SETS: dict[str, tuple[str, dict[str, Any]]] = {
