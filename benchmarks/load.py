@@ -53,7 +53,7 @@ class Answers:
 
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
-        milliseconds: of each answer by its status, from the moment that its request was due.
+        milliseconds: milliseconds to each answer by its status, from the moment that its request was due.
         meanwhile: how often each status came until the last request was sent.
         seconds: how long requests were sent.
     """

@@ -130,7 +130,7 @@ class Cost(NamedTuple):
     """What the command took.
 
     Args:
-        minutes: by the clock.
+        minutes: minutes by the clock.
         cpu: minutes of all processors.
         memory: the most that it held at once, without files that are mapped into memory, in MB.
     """
@@ -230,10 +230,10 @@ def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int
     """Return the accuracy inside the true coarse labels that are scored, of the run and of its rivals.
 
     Args:
-        run: of ``clustnet discover``.
+        run: run of ``clustnet discover``.
         fine: the class of each file.
         pictures: the set.
-        seed: of the rivals.
+        seed: seeds the rivals.
     """
     found = Collection.of(run)
     names = {row.file: row.subtype for row in read_subtypes(run / "subtypes.csv")}

@@ -26,7 +26,7 @@ class Server:
     """A server of the bundle.
 
     Args:
-        name: for the table.
+        name: its name in the table.
         environment: the folder under .venv that holds its packages.
         command: what starts it, after ``python`` and before the port.
         bytes_of: the request with so many images that costs the client and the server least.

@@ -22,7 +22,7 @@ def silhouettes(rows: NDArray[np.float32], seed: int) -> dict[int, float]:
 
     Args:
         rows: float32 [N, D], N at least 3; ``SAMPLE_ROWS`` of them are read.
-        seed: of the sample and of k-means.
+        seed: seeds k-means and the sample.
     """
     sample = rows[np.random.default_rng(seed).permutation(len(rows))[:SAMPLE_ROWS]]
     counts = range(2, min(MAX_CLUSTERS, len(sample) - 1) + 1)

@@ -20,8 +20,8 @@ def consensus(
         members: clusterings, each int64 [N].
         weights: [members], how much each counts.
         clusters: how many clusters there are.
-        seed: of k-means' starts.
-        starts: of k-means.
+        seed: seeds k-means.
+        starts: starts of k-means.
     """
     memberships = [np.eye(clusters)[member] * np.sqrt(weight) for member, weight in zip(members, weights, strict=True)]
     means = KMeans(clusters, n_init=starts, random_state=seed)
@@ -47,8 +47,8 @@ def left_out_agreement(
         members: two or more clusterings, each int64 [N].
         weights: [members], how much each counts.
         clusters: how many clusters there are.
-        seed: of k-means' starts.
-        starts: of k-means.
+        seed: seeds k-means.
+        starts: starts of k-means.
     """
     shared = []
     for left in range(len(members)):

@@ -27,7 +27,7 @@ def degree_linkage(rows: NDArray[np.float32], clusters: int, neighbours: int) ->
     Args:
         rows: float32 [N, D].
         clusters: how many, at most N.
-        neighbours: of each row in the graph; fewer than rows of a cluster.
+        neighbours: neighbours of each row in the graph; fewer than a cluster has rows.
 
     Returns:
         int64 [N], as many clusters, or fewer where the rows that begin together already are fewer.

@@ -35,10 +35,10 @@ def manifold(
 
     Args:
         rows: float32 [N, features].
-        neighbours: of each row that the manifold is found by; at most N - 1 are taken.
-        seed: of everything random.
-        components: of the coordinates, 5 by default; 2 to draw them.
-        min_distance: of rows that are drawn; 0 packs those of a cluster tightly.
+        neighbours: neighbours of each row that the manifold is found by; at most N - 1 are taken.
+        seed: seeds every random choice.
+        components: number of coordinates, 5 by default; 2 to draw them.
+        min_distance: least distance between rows that are drawn; 0 packs those of a cluster tightly.
 
     Raises:
         UserError: as ``check_manifold``.

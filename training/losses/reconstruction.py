@@ -12,6 +12,6 @@ def reconstruction_error(rebuilt: Tensor, pixels: Tensor, variance: float) -> Te
     Args:
         rebuilt: float32 [N, C, H, W].
         pixels: float32 [N, C, H, W], the images that they should be.
-        variance: of the data set's pixels.
+        variance: variance of the data set's pixels.
     """
     return (rebuilt - pixels).square().mean() / variance

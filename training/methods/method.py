@@ -24,7 +24,7 @@ class EpochLosses(NamedTuple):
 
     Args:
         epoch: its number, from 1.
-        stage: as it stands in the scores.
+        stage: its name in the scores.
         loss: mean training loss, in nats.
         figures: more that the method knows of the epoch, by the names of columns of the scores; the same in each epoch.
     """

@@ -119,8 +119,8 @@ class Step(NamedTuple):
         kind: ``convolve``, ``deconvolve``, ``pool``, ``replicate``, ``unpool``, ``dense`` or ``reshape``.
         before: (C, H, W) that comes in.
         after: (C, H, W) that goes out.
-        filter_size: of convolutions and pooling.
-        padding: of convolutions, how far the filter goes over the border.
+        filter_size: size of the filters of convolutions and pooling.
+        padding: how far the filter of a convolution goes over the border.
         non_linearity: after the layer.
         batch_norm: whether the layer is batch-normalised, before its non-linearity.
         layer: the number of the described layer that the step is, or mirrors.
@@ -149,7 +149,7 @@ class Architecture(_Described):
         batch_size: images a step of training.
         use_batch_norm: whether (de)convolutions are batch-normalised, all but the output.
         network_type: ``convolutional`` or ``fully_connected``; by default as the layers are.
-        output_non_linearity: of the decoder's output; by default that of the first layer with weights.
+        output_non_linearity: non-linearity of the decoder's output; by default that of the first layer with weights.
         layers: the encoder, an ``Input`` and what follows it.
     """
 

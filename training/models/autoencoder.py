@@ -112,7 +112,7 @@ class Decoder(nn.Module):
 
         Args:
             embeddings: float32 [N, D].
-            places: of the maxima that the encoder kept, one tensor for each of its pooling layers.
+            places: places of the maxima that the encoder kept, one tensor for each of its pooling layers.
         """
         values, left = embeddings.view(-1, *self.steps[0].before), list(places)
         for step, layer in zip(self.steps, self.layers, strict=True):

@@ -64,13 +64,13 @@ class ConvNetModel(Part):
 
     Args:
         network: ``alexnet`` or ``vgg16``, with batch normalisation, or ``alexnet_small`` for images of 32 to 64 pixels.
-        channels: of ``alexnet_small``'s five convolutions.
+        channels: channels of ``alexnet_small``'s five convolutions.
         embedding: number of ``alexnet_small``'s features.
         sobel: whether fixed filters turn images into the gradients of their grey first.
         experts: number of clusters in all, about ten times as many as there are classes.
         version: 1 trains a classifier on the clusters (DeepCluster), 2 towards their centroids (DeepCluster-v2).
-        projection: of version 2, length of what is clustered.
-        temperature: of version 2, of the similarity to the centroids.
+        projection: length of what version 2 clusters.
+        temperature: temperature of version 2 for the similarity to the centroids.
     """
 
     network: Literal["alexnet_small", "alexnet", "vgg16"] = "alexnet_small"

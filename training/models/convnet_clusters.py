@@ -71,7 +71,7 @@ class ConvNetClusters(ClusterExperts):
     Args:
         model: the recipe's model part.
         clusters: how many each of the K coarse labels has, in order.
-        channels: of the images, 1 or 3.
+        channels: channels of the images, 1 or 3.
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.
     """

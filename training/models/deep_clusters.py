@@ -16,7 +16,7 @@ class DeepClusters(ClusterExperts):
     """An encoder and the centroids of E clusters; the soft assignment to them is the routing distribution.
 
     Args:
-        architecture: of the encoder.
+        architecture: architecture of the encoder.
         clusters: how many each of the K coarse labels has, in order.
         mean: per channel, of pixels scaled to 0..1.
         std: per channel, likewise.

@@ -78,7 +78,7 @@ class EmbeddingMixtureSpec(NetworkSpec):
         features: D, length of an embedding.
         components: P, how many principal components are read.
         model: encoder, gate and experts.
-        sha256: of the encoder's graph, where it is known.
+        sha256: SHA-256 of the encoder's graph, where it is known.
     """
 
     kind: Literal["embedding_mixture"] = "embedding_mixture"

@@ -54,7 +54,7 @@ class Candidate:
         name: representation and neighbours, as in ``edges/10``, or ``consensus``.
         clusters: int64 [N], cluster of each image.
         agreement: weighted mean of its adjusted Rand index with the others, 1 at most.
-        silhouette: in the manifold of all representations together, -1 to 1.
+        silhouette: silhouette in the manifold of all representations together, -1 to 1.
         weight: how much its representation counts; of a consensus the mean of all.
     """
 
@@ -75,10 +75,10 @@ def candidates(
     """Return all candidate clusterings of a group, the best first.
 
     Args:
-        representations: of the group's images, each float32 [N, features].
+        representations: the group's images in each representation, float32 [N, features].
         weights: how much each representation counts, above 0.
         clusters: how many clusters there are.
-        seed: of everything random.
+        seed: seeds every random choice.
         step: is called after each of ``steps_of(len(representations))`` steps.
     """
     rows = {name: reduced(features, seed) for name, features in representations.items()}

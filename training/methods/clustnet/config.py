@@ -48,7 +48,7 @@ class MixtureOptimisation(Optimisation):
     Args:
         batch_size: images a step.
         optimizer: ``adam`` or ``sgd``.
-        momentum: of ``sgd``.
+        momentum: momentum of ``sgd``.
         batch_period: 0 steps gate and experts together; otherwise so many batches step the gate alone,
             then as many the experts, and so on.
         epoch_steps: steps of an epoch at least; it takes images again where they are few.
@@ -86,7 +86,7 @@ def check_clusters(clusters: Mapping[str, int], experts: int, labels: Sequence[s
     """Raise unless each number of clusters is of a coarse label and not over the number of experts.
 
     Args:
-        clusters: of coarse labels, as ``partition.clusters`` gives them.
+        clusters: numbers of clusters by coarse label, as ``partition.clusters`` gives them.
         experts: how many there are.
         labels: the names of the K coarse labels; None while they are not known.
 
@@ -142,10 +142,10 @@ class ClustNetRecipe(MixtureRecipe):
 
     Args:
         model: the gate and its experts.
-        loss: of gate and experts.
-        optimisation: of gate and experts.
+        loss: the loss of gate and experts.
+        optimisation: how gate and experts are optimised.
         partition: what the gate imitates first.
-        pretraining: of the gate's encoder.
+        pretraining: the pre-training of the gate's encoder.
     """
 
     method: Literal["clustnet"] = "clustnet"

@@ -39,7 +39,7 @@ class Stage(NamedTuple):
     """A stretch of epochs that take the same step on each batch of the same images.
 
     Args:
-        name: as it stands in the scores.
+        name: its name in the scores.
         epochs: how many.
         step: takes the batch's number and its images' indices, and returns the loss.
     """

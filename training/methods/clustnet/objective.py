@@ -31,9 +31,9 @@ def coarse_loss(
     """Return the negative log-likelihood of the coarse labels with the terms on the routing, a scalar in nats.
 
     Args:
-        output: of N images.
+        output: output for N images.
         coarse: int64 [N], their coarse labels.
-        weights: of the terms; that of the mutual information is not read, because it takes two views.
+        weights: weights of the terms; that of the mutual information is not read, because it takes two views.
         hard: whether one expert alone decides about an image.
         generator: draws the expert that decides, on the CPU; torch's own by default.
     """

@@ -39,10 +39,10 @@ def paired(
     Cluster i of the first label has expert i.
 
     Args:
-        pixels: of each label's images, float32 [N, pixels].
-        clusters: of each label's images, int64 [N], 0 to its count - 1.
+        pixels: pixels of each label's images, float32 [N, pixels].
+        clusters: cluster of each image of a label, int64 [N], 0 to the label's count - 1.
         counts: how many clusters each label has; the largest is the number of experts that are used.
-        generator: of the images that clusters are compared by.
+        generator: draws the images that clusters are compared by.
     """
     samples = [
         [group[generator.permutation(np.flatnonzero(found == cluster))[:PAIRING_IMAGES]] for cluster in range(count)]
@@ -67,7 +67,7 @@ def paired_clusters(
         coarse: int64 [N], coarse labels 0 to K - 1.
         labels: K, how many coarse labels there are.
         experts: E, how many experts there are.
-        seed: of the images that clusters are compared by.
+        seed: seeds the choice of the images that clusters are compared by.
 
     Raises:
         UserError: a coarse label has more clusters than there are experts.
@@ -90,7 +90,7 @@ def assigned(separability: Separability, counts: Sequence[int]) -> list[Labels]:
     an expert's clusters is large: the largest for two labels.
 
     Args:
-        separability: of the clusters of each two labels, 0 or more.
+        separability: separability of the clusters of each two labels, 0 or more.
         counts: how many clusters each label has.
     """
     labels, best = range(len(counts)), None
@@ -112,7 +112,7 @@ def total(separability: Separability, placed: Labels) -> float:
     """Return the sum over experts of the separability of each two clusters that an expert has.
 
     Args:
-        separability: of the clusters of each two labels.
+        separability: separability of the clusters of each two labels.
         placed: int64 [K, E], the cluster of each label at each expert, ``NO_CLUSTER`` for none.
     """
     return float(sum(_between(separability, placed, first, second).trace() for first, second in separability))

@@ -41,8 +41,8 @@ class Trial:
     """How the partition was chosen; nothing in it comes from fine labels.
 
     Args:
-        errors: for each representation how often an image's neighbours have another coarse label; empty for K = 1.
-        candidates: for each coarse label all candidates, the chosen one first.
+        errors: how often an image's neighbours have another coarse label, for each representation; empty for K = 1.
+        candidates: all candidates of each coarse label, the chosen one first.
     """
 
     errors: dict[str, float]
@@ -78,7 +78,7 @@ def partition(
         data: images and coarse labels.
         clusters: how many each of the K coarse labels has; the largest is E, or less than E.
         images: the sample's size for each coarse label, or all if it has fewer.
-        seed: of the sample and everything after it.
+        seed: seeds the sample and everything after it.
         representations: what the images are compared by.
 
     Raises:

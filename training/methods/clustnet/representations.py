@@ -48,7 +48,7 @@ def represent(images: Tensor, seed: int, names: Sequence[str] = OWN_REPRESENTATI
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
-        seed: of the patches that are learnt from.
+        seed: seeds the choice of the patches that are learnt from.
         names: some of ``OWN_REPRESENTATIONS``, and encoders.
 
     Raises:
@@ -108,7 +108,7 @@ def coarse_error(rows: Floats, coarse: NDArray[np.int64], seed: int) -> float:
     Args:
         rows: float32 [N, features].
         coarse: int64 [N], coarse labels 0 to K - 1.
-        seed: of the sample of images that neighbours vote on.
+        seed: seeds the sample of images that neighbours vote on.
 
     Returns:
         The mean of the labels' errors, smoothed so that it is never 0.
@@ -157,7 +157,7 @@ def patches(planes: Tensor, seed: int) -> Floats:
 
     Args:
         planes: float32 [N, C, H, W].
-        seed: of the patches that are learnt from and of k-means.
+        seed: seeds k-means and the choice of the patches that are learnt from.
 
     Returns:
         float32 [N, 4 * patches].
@@ -173,7 +173,7 @@ class Patches:
 
     Args:
         planes: float32 [N, C, H, W], the images that are learnt from.
-        seed: of the patches that are taken and of k-means.
+        seed: seeds k-means and the choice of the patches.
     """
 
     def __init__(self, planes: Tensor, seed: int) -> None:

@@ -32,7 +32,7 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
         embeddings: float32 [N, D].
         clusters: how many, at most N.
         how: which of the three, with how many manifolds, starts of k-means and neighbours of each row.
-        seed: of everything random.
+        seed: seeds every random choice.
 
     Returns:
         int64 [N], 0 to clusters - 1.

@@ -55,14 +55,14 @@ class Clustering(Part):
     Args:
         loss: ``kl``, between the soft assignment and its sharpened target (DEC), or ``kmeans``, the squared distance
             to the assigned centroid (DCN).
-        weight: of that loss; the reconstruction error has 1.
+        weight: weight of that loss; the reconstruction error has 1.
         start: how the first clusters are found: by ``kmeans``, on a ``manifold``, k-means after UMAP, or along a
             ``graph`` of neighbours, graph degree linkage.
         space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
             that are few and alike in all but a turn.
-        neighbours: of each image, by which ``manifold`` and ``graph`` go; fewer than images of a class.
+        neighbours: neighbours of each image that ``manifold`` and ``graph`` use; fewer than a class has images.
         manifolds: how many of them vote on the clusters, each of a random sample of its own.
-        starts: of k-means, of which the tightest is kept; a report's k-means takes them as well.
+        starts: starts of k-means, of which the tightest is kept; a report's k-means has as many.
         imitation: so many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target again.
         tolerance: training stops when a smaller share of the images has changed its cluster between two looks;
@@ -90,7 +90,7 @@ class DeepClusteringRecipe(BaseRecipe):
         model: the autoencoder and its clusters.
         clustering: how clusters are found and sharpened.
         optimisation: while clusters are sharpened.
-        pretraining: by reconstruction alone.
+        pretraining: pre-training by reconstruction alone.
     """
 
     method: Literal["deep_clustering"] = "deep_clustering"

@@ -43,7 +43,7 @@ def whitened(features: Floats, components: int, seed: int) -> Floats:
     Args:
         features: float32 [N, D].
         components: P, if there are as many.
-        seed: of everything random.
+        seed: seeds every random choice.
     """
     analysis = PCA(min(components, *features.shape), random_state=seed)
     rows, variances = analysis.fit_transform(features), analysis.explained_variance_
@@ -65,7 +65,7 @@ def assign(
         coarse: int64 [N], coarse labels 0 to K - 1.
         clusters: how many each of the K coarse labels has; those of the first are numbered first.
         how: how k-means is run.
-        seed: of everything random.
+        seed: seeds every random choice.
     """
     found, split, before = np.zeros(len(coarse), np.int64), 0, 0
     for label, count in enumerate(clusters):
@@ -84,7 +84,7 @@ def kmeans(rows: Floats, clusters: int, how: Assignment, seed: int) -> Clusters:
         rows: float32 [N, D], N at least ``clusters``.
         clusters: how many.
         how: iterations and starts.
-        seed: of the starts.
+        seed: seeds the starts.
     """
     try:
         import faiss  # type: ignore[import-not-found,import-untyped,unused-ignore]

@@ -20,8 +20,8 @@ class Assignment(Part):
     Args:
         every: epochs between two assignments.
         components: of version 1, principal components of the features, whitened, that are clustered.
-        iterations: of k-means.
-        starts: of k-means, of which the tightest is kept.
+        iterations: iterations of k-means.
+        starts: starts of k-means, of which the tightest is kept.
     """
 
     every: Count = 1
@@ -48,8 +48,8 @@ class PseudoLabelOptimisation(Optimisation):
         learning_rate: step size.
         schedule: ``cosine`` lowers the step size to 0 over the epochs, after as many steps of ``warm_up``.
         batch_size: images a step.
-        momentum: of SGD.
-        weight_decay: of all weights.
+        momentum: momentum of SGD.
+        weight_decay: weight decay of all weights.
         warm_up: steps in which the step size rises from 0.
         score_every: epochs between two rows of scores, each with its checkpoint; the last epoch always has one.
     """
@@ -70,7 +70,7 @@ class DeepClusterRecipe(BaseRecipe):
         model: the network and its clusters.
         assignment: how clusters are found.
         views: the random views that are trained on; ``augmentation`` says how far they go.
-        optimisation: of the network.
+        optimisation: how the network is optimised.
     """
 
     method: Literal["deepcluster"] = "deepcluster"

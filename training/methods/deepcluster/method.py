@@ -226,7 +226,7 @@ class DeepClusterMethod:
 
         Args:
             chosen: int64 [N], the images.
-            sizes: of the views in pixels.
+            sizes: sizes of the views in pixels.
 
         Returns:
             float32 [V * N, E or P], the N images of one view after the other; those of the first size come first.

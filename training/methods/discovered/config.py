@@ -11,7 +11,7 @@ class GivenPartition(PartitionConfig):
     """A partition that was made before, which the gate imitates.
 
     Args:
-        epochs: of the imitation.
+        epochs: epochs of imitation.
         file: a table with the columns ``file``, relative to the folder of the data, and ``cluster``, numbered from 0
             within each coarse label.
     """

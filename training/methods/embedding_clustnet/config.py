@@ -33,7 +33,7 @@ class EmbeddingPartition(Part):
     """The initial partition, which the gate imitates before it is trained.
 
     Args:
-        epochs: of the imitation.
+        epochs: epochs of imitation.
         images: images of each coarse label that are partitioned, where there is no file.
         clusters: of each coarse label, ``{label: number}``, at most E; E by default.
         file: a partition that was made before: a table with the columns ``file``, relative to the folder of the data,
@@ -52,7 +52,7 @@ class EmbeddingClustNetRecipe(MixtureRecipe):
     Args:
         model: the encoder, the gate and its experts.
         loss: the weights of the loss's terms.
-        optimisation: of gate and experts.
+        optimisation: how gate and experts are optimised.
         partition: what the gate imitates first.
     """
 
