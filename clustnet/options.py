@@ -22,7 +22,7 @@ def add_engine(parser: argparse.ArgumentParser, work: str) -> None:
     """Add ``--engine`` and ``--workers``.
 
     Args:
-        parser: of the command.
+        parser: parser of the command.
         work: what the engine does, as in ``scores files``.
     """
     parser.add_argument(

@@ -66,7 +66,7 @@ class Network:
         subtypes: the subtypes and their class map.
         input: what images are prepared for; None for embeddings.
         encoder: the name of the encoder before the mixture, where there is one.
-        features: of embeddings, their length.
+        features: length of embeddings.
     """
 
     mixture: Mixture
@@ -117,7 +117,7 @@ class Served:
     """A bundle in onnxruntime, as the service runs it.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
 
     Raises:
         UserError: it is no whole bundle.

@@ -184,8 +184,8 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
 
         Args:
             bundle: its folder; an earlier bundle there is replaced.
-            name: of the model; the folder's by default.
-            version: of the model.
+            name: name of the model; the folder's by default.
+            version: version of the model.
             examples: whether the bundle holds some training images of each subtype.
 
         Raises:

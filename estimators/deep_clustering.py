@@ -63,8 +63,8 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
             of Xie, Girshick, Farhadi, arXiv:1511.06335); or an architecture as ``configs/architectures/*.json`` have
             them, named as ``FILE:ENTRY`` or as a mapping. Rows are then images (H, W, C), flattened.
         loss: ``kl``, the divergence of DEC, or ``kmeans``, the distance of DCN.
-        pretraining_epochs: by reconstruction alone.
-        epochs: of clustering, jointly with reconstruction.
+        pretraining_epochs: epochs of reconstruction alone.
+        epochs: epochs of clustering, jointly with reconstruction.
         learning_rate: step size of both stages.
         batch_size: rows a step; None takes a named architecture's own, otherwise 256.
         settings: other keys of a recipe, ``{"clustering.start": "manifold", "augmentation": {"rotation": 10}}``; they
@@ -155,8 +155,8 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
         Args:
             bundle: its folder; an earlier bundle there is replaced.
-            name: of the model; the folder's by default.
-            version: of the model.
+            name: name of the model; the folder's by default.
+            version: version of the model.
             examples: whether the bundle holds some training images of each cluster.
 
         Raises:
@@ -312,8 +312,8 @@ def fully_connected(shape: tuple[int, int, int], widths: tuple[int, ...]) -> Arc
     """Return an encoder of fully connected layers, rectified but for the last and for what the decoder rebuilds.
 
     Args:
-        shape: of an image, (C, H, W); of a row of F numbers (1, 1, F).
-        widths: of the layers, the embedding's is the last.
+        shape: shape of an image, (C, H, W), or of a row of F numbers, (1, 1, F).
+        widths: widths of the layers, the embedding's last.
 
     Raises:
         UserError: a width is no positive whole number, or there is none.

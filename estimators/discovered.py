@@ -81,7 +81,7 @@ class ImageRun:
             run: an empty folder, or none yet.
 
         Raises:
-            UserError: as ``training.discover.steps.Discovery``.
+            UserError: as for ``training.discover.steps.Discovery``.
         """
         given = Arguments(images=run / IMAGES, **arguments)
         given.keep(run)
@@ -109,7 +109,7 @@ class Heads:
 
     Args:
         recipe: what decided them.
-        model: in evaluation mode on the CPU.
+        model: a model in evaluation mode on the CPU.
         train: the embeddings, in the place of images.
     """
 

@@ -52,7 +52,7 @@ def has_colour(content: bytes) -> bool:
     """Return whether an image file shows any colour, which a file with three channels need not.
 
     Raises:
-        ImageError: as ``decode``.
+        ImageError: as for ``decode``.
     """
     return _opened(content, _has_colour)
 
@@ -61,7 +61,7 @@ def _opened(content: bytes, use: Callable[[Image.Image], T]) -> T:
     """Return what ``use`` makes of the image in a file, a PNG without its texts and profiles where these are at fault.
 
     Raises:
-        ImageError: as ``decode``.
+        ImageError: as for ``decode``.
     """
     excess = excess_of(content)
     if excess:

@@ -68,7 +68,7 @@ class Observed:
         """Return what is compared of a model's outputs for images.
 
         Args:
-            outputs: of one batch of images or more.
+            outputs: outputs for one batch of images or more.
             images: uint8 [N, ...] of the same images, in batches of any size.
             membership: bool [K, C] whether each subtype belongs to each coarse label.
         """

@@ -20,7 +20,7 @@ class CoarseGrouping:
 
     Args:
         labels: the K coarse labels, for example ``("0-4", "5-9")``; ``("all",)`` for data without coarse labels.
-        groups: for each coarse label the indices of its classes.
+        groups: the indices of each coarse label's classes.
     """
 
     labels: tuple[str, ...]

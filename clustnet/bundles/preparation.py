@@ -41,7 +41,7 @@ def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Return the model input made from an RGB image, as ``prepare`` does.
 
     Raises:
-        ImageError: for ``mnist`` a blank one, or one of several digits.
+        ImageError: an image for ``mnist`` is blank or has several digits.
     """
     if spec.preparation == "mnist":
         grey = image.convert("L")

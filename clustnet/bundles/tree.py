@@ -50,8 +50,8 @@ def guessed(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
     Without a tree it is the most probable subtype of the most probable coarse label: the walk through two levels.
 
     Args:
-        outputs: of N images.
-        manifest: of the bundle that gave them.
+        outputs: outputs for N images.
+        manifest: manifest of the bundle that gave them.
     """
     if manifest.tree is None:
         return guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())

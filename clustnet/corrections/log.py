@@ -35,7 +35,7 @@ class Log:
 
     Args:
         run: the run's folder.
-        digest: of the subtypes that the run found.
+        digest: digest of the subtypes that the run found.
         say: called with a sentence about each repair.
     """
 

@@ -55,7 +55,7 @@ def load_named(name: str, split: str, path: Path | None = None) -> LabelledImage
     """Return one split of a data set, loaded by its name.
 
     Args:
-        name: of ``DATA_SETS``.
+        name: a name in ``DATA_SETS``.
         split: ``train`` or ``test``.
         path: folder or file of the data set; the embedded copy by default where there is one.
 
@@ -73,7 +73,7 @@ def load(spec: str) -> LabelledImages:
     """Return ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its test split.
 
     Raises:
-        UserError: as ``load_named``, and for a specification of another form.
+        UserError: as for ``load_named``, and for a specification of another form.
     """
     return load_named(*parse(spec))
 

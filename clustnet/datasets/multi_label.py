@@ -29,7 +29,7 @@ class MultiLabelImages:
     """One split of photographs with several labels each.
 
     Args:
-        name: of the data set.
+        name: name of the data set.
         split: ``train`` or ``test``.
         images: uint8 [H, W, 3] each; the shorter side has the requested number of pixels.
         labels: int64 [N, C], ``PRESENT``, ``ABSENT`` or ``UNCOUNTED``.

@@ -38,7 +38,7 @@ def whole_numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int
     Args:
         path: its file, for the message.
         name: what it holds, for the message.
-        values: of any shape.
+        values: array of any shape.
 
     Raises:
         UserError: not whole numbers.
@@ -54,7 +54,7 @@ def decode_jpegs(
     """Return images that lie end to end as JPEG, each uint8 [H, W, 3].
 
     Args:
-        path: of the file, for the message.
+        path: path of the file, for the message.
         arrays: ``jpeg``, the bytes, and ``offset``, where each image begins and the last one ends.
         chosen: int64 [M], which images.
         side: the height and width that all must have; None for any.

@@ -65,7 +65,7 @@ def open_encoder(
     """Return an encoder, or several side by side.
 
     Args:
-        name: as of ``find_encoder``; ``a,b`` for two or more, whose embeddings are concatenated.
+        name: a name as for ``find_encoder``; ``a,b`` for two or more, whose embeddings are concatenated.
         device: as for ``clustnet.bundles.predictor.Predictor``.
         threads: threads inside one inference; 0 takes all cores.
         size: height and width of the images; by default what the encoders read. One that reads several sizes follows

@@ -42,8 +42,8 @@ class EmbeddingCache:
     """The embeddings of one encoder.
 
     Args:
-        folder: of the embeddings of any encoders.
-        spec: of an opened encoder, whose ``features`` is known.
+        folder: folder of the embeddings of any encoders.
+        spec: spec of an opened encoder, whose ``features`` is known.
 
     Raises:
         UserError: its file is damaged or cannot be written. Every method raises it, too.

@@ -29,8 +29,8 @@ class EncoderSpec(Strict):
 
     Args:
         name: a word, or ``a,b`` of two encoders side by side.
-        sha256: of the graph's file.
-        licence: of the weights.
+        sha256: SHA-256 of the graph's file.
+        licence: licence of the weights.
         source: package and version, or another place where the weights are from.
         trained_on: the data and labels that the weights were trained on. Scores on such data are too good.
         size: height and width of the images that are embedded.

@@ -24,7 +24,7 @@ def view_of(image: Image.Image, spec: InputSpec, number: int, digest: bytes) -> 
         spec: the encoder's input.
         number: 0 for the image itself, from 1 for a random crop, which is never mirrored, as subtypes may differ by
             just that. Equal numbers give equal views.
-        digest: of the image file's content, so that each image has its own crops.
+        digest: digest of the image file's content, so that each image has its own crops.
     """
     if number == 0:
         return prepare_image(image, spec)

@@ -86,7 +86,7 @@ class Draws:
     Args:
         training: the labelled images that are drawn from.
         per_class: the B budgets, labelled images of each class, rising.
-        drawn: for each budget its draws, each int64 [budget * classes], indices of training images.
+        drawn: the draws of each budget, each int64 [budget * classes], indices of training images.
         pool: int64 [P] the images of all draws together, rising: what a model has to answer.
     """
 

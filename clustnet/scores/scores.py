@@ -69,7 +69,7 @@ class RoutingCounts:
             of those whose class is known.
         cells: int64 [classes, E * K] images by true class and cell, of those whose class is known.
         load: int64 [E, K] images by most probable expert and predicted coarse label.
-        mean_entropy: of the routing distributions, in nats.
+        mean_entropy: mean entropy of the routing distributions, in nats.
     """
 
     coarse: Table
@@ -140,8 +140,8 @@ def count_table(places: tuple[Integers, ...], shape: tuple[int, ...]) -> Table:
     """Return how many images there are of each combination, int64 of ``shape``.
 
     Args:
-        places: for each axis of the table, int [N], the place of each image.
-        shape: of the table.
+        places: the place of each image on each axis of the table, int [N].
+        shape: shape of the table.
     """
     table = np.zeros(shape, np.int64)
     np.add.at(table, places, 1)

@@ -183,7 +183,7 @@ def tally(
     """Return the counts of the answers to N images.
 
     Args:
-        answers: of the N images.
+        answers: answers to the N images.
         coarse: [N] true coarse labels, ``UNKNOWN`` where they are not known. A known class decides on its own coarse
             label, and a single coarse label is that of every image.
         fine: [N] true classes, ``UNKNOWN`` where they are not known.
@@ -258,7 +258,7 @@ def group_confusion(tallied: Tally, group: Sequence[int]) -> GroupConfusion:
     """Return the one-to-one matching of experts with the classes of one coarse label that is the group's accuracy.
 
     Args:
-        tallied: of N images.
+        tallied: tally of N images.
         group: the classes of the coarse label.
     """
     table = tallied.class_experts[list(group)]

@@ -46,7 +46,7 @@ class ScaleError(Exception):
     """Raised for an image whose pixels are on another scale.
 
     Args:
-        index: of the image.
+        index: index of the image.
         fault: a sentence about it.
     """
 
@@ -74,7 +74,7 @@ def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]
     """Return parsed numbers from 0 to 255, float64 of ``shape``.
 
     Args:
-        values: as many as the shape has.
+        values: as many values as the shape has.
         types: the exact types that are allowed, because a bool is an int to isinstance and to numpy.
         shape: places a fault.
 

@@ -22,7 +22,7 @@ class Form:
     """The form in which an output is returned.
 
     Args:
-        binary: as binary data, where the transport has a choice.
+        binary: whether it is binary data, where the transport has a choice.
         classes: return this many labels with the largest values instead of the values; 0 for the values.
     """
 

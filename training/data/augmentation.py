@@ -36,8 +36,8 @@ class View(NamedTuple):
     """How each of N images is changed in one random view.
 
     Args:
-        motions: in the plane; None for no motion.
-        photographs: of photographs; None for no such change.
+        motions: motions in the plane; None for no motion.
+        photographs: changes of photographs; None for no such change.
     """
 
     motions: Motions | None
@@ -69,7 +69,7 @@ def viewed(normalise: Callable[[Tensor], Tensor], images: Tensor, view: View) ->
     Args:
         normalise: the model's, from images of 0 to 255 to float32 [N, C, H, W].
         images: uint8 [N, H, W] or [N, H, W, C], N from 0.
-        view: of these N images.
+        view: a view of these N images.
     """
     return moved(normalise(photographed(images, view.photographs)), view.motions)
 
@@ -100,7 +100,7 @@ def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
 
     Args:
         pixels: float32 [N, C, H, W], N from 0; what a view uncovers is filled with the border's values.
-        motions: of these N images; None leaves them as they are.
+        motions: motions of these N images; None leaves them as they are.
 
     Returns:
         float32 [N, C, H, W].

@@ -29,7 +29,7 @@ class CoarseData:
         std: per channel, likewise.
         views: float32 [N, V, D], embeddings of V random views of each image; None for images, whose views are made
             while they are trained on.
-        encoder_sha256: of the encoder's graph, where there is one.
+        encoder_sha256: SHA-256 of the encoder's graph, where there is one.
     """
 
     images: Tensor
@@ -93,7 +93,7 @@ def load_split(data: Data, split: Literal["train", "test"], reader: Reader | Non
     Args:
         data: the recipe's.
         split: which.
-        reader: for a folder, turns its files into something other than images, such as embeddings.
+        reader: turns the files of a folder into something other than images, such as embeddings.
 
     Raises:
         UserError: files that are missing or damaged, fewer images than the recipe requests, or coarse labels that the
@@ -138,7 +138,7 @@ def load_reference(data: Data, train: LabelledImages, reader: Reader | None = No
     Args:
         data: the recipe's.
         train: its training split.
-        reader: as of ``load_split``.
+        reader: a reader as for ``load_split``.
 
     Returns:
         None where there is no ``reference/``, or where the classes of the training images are not known.

@@ -61,7 +61,7 @@ class EmbeddedFiles:
         """Return what reads files as embeddings with a recipe's encoder; None without one, for files as they are.
 
         Raises:
-            UserError: as ``of``.
+            UserError: as for ``of``.
         """
         return None if choice is None else cls.of(choice.name, choice.size, folder).images
 
@@ -87,7 +87,7 @@ class EmbeddedFiles:
 
         Args:
             labelled: images that came from files.
-            folder: of the data.
+            folder: folder of the data.
             views: how many of each image.
 
         Raises:
@@ -136,7 +136,7 @@ def on_disk(shape: tuple[int, ...], folder: Path) -> Floats:
     """Return an array of zeros, float32, that lies in a file and not in memory; it goes with its last user.
 
     Args:
-        shape: of the array.
+        shape: shape of the array.
         folder: where there is room for it.
     """
     if 0 in shape:

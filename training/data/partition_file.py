@@ -26,7 +26,7 @@ def read_partition(path: Path, files: Sequence[str]) -> NDArray[np.int64]:
     Args:
         path: a table with the columns ``file``, relative to the folder of the data, and ``cluster``, numbered from 0
             within each coarse label.
-        files: as ``training_files`` returns them.
+        files: files as ``training_files`` returns them.
 
     Raises:
         UserError: the table cannot be read, or has none of the files.

@@ -92,7 +92,7 @@ def photographed(images: Tensor, changes: Photographs | None) -> Tensor:
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C], N from 0.
-        changes: of these N images; None leaves them as they are.
+        changes: changes of these N images; None leaves them as they are.
 
     Returns:
         float32 of the same shape, 0 to 255; the images themselves if there are no changes.

@@ -44,8 +44,8 @@ class Arguments(Part):
 
     Args:
         images: folder, table or array.
-        labels: of an array of embeddings, the file of its labels.
-        columns: of a table.
+        labels: the file of the labels of an array of embeddings.
+        columns: columns of a table.
         subtypes: ``auto``, or how many each coarse label has; ``""`` stands for all that are not named.
         encoder: ``auto``, ``none``, or the names of encoders.
         seed: decides all random numbers.

@@ -26,8 +26,8 @@ class Embedded(NamedTuple):
     Args:
         rows: float32 [N, D].
         labels: N coarse labels.
-        splits: of each, ``train`` or ``test``.
-        names: of each.
+        splits: split of each, ``train`` or ``test``.
+        names: name of each.
     """
 
     rows: NDArray[np.float32]

@@ -44,7 +44,7 @@ class Candidate:
         name: its neighbourhood and its model, as in ``umap 20, diag``.
         clusters: int64 [N].
         agreement: mean adjusted Rand index to the others.
-        silhouette: in the shared UMAP.
+        silhouette: silhouette in the shared UMAP.
         rank: mean of both ranks, 1 for the best in both.
     """
 
@@ -70,7 +70,7 @@ def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Ca
     Args:
         rows: float32 [N, D].
         count: how many clusters; None for ``auto``.
-        seed: of everything random.
+        seed: seeds every random choice.
     """
     sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE_IMAGES])
     chosen = rows[sample]

@@ -44,7 +44,7 @@ def near_duplicates(distances: Floats, nearest: Labels, thumbnails: NDArray[np.u
     """Return for each image the first one that it nearly equals, int64 [N]; -1 where it is the first or alone.
 
     Args:
-        distances: as of ``neighbours``.
+        distances: distances as ``neighbours`` returns them.
         nearest: likewise.
         thumbnails: uint8 [N, 16, 16]; None for embeddings without images, and then only equal rows count.
     """

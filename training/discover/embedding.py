@@ -97,7 +97,7 @@ def embed(
         images: all images of the run.
         choice: what they are compared by.
         run: the run's folder.
-        seed: of principal components and patches.
+        seed: seeds principal components and patches.
         views: random views of each training image that are embedded as well, for the training.
         engine: decodes and embeds images.
 
@@ -158,7 +158,7 @@ def principal(features: Callable[[NDArray[np.int64]], Floats], train: NDArray[np
     Args:
         features: returns the features of the images at some places, float32 [M, D].
         train: bool [N], the images that the components may be found by.
-        seed: of the images that they are found by, and of the solver.
+        seed: seeds the solver and the choice of the images that it reads.
     """
     sample = features(_some(train, COMPONENT_IMAGES, seed))
     components = min(PRINCIPAL_COMPONENTS, *sample.shape)

@@ -29,9 +29,9 @@ class Glance(NamedTuple):
 
     Args:
         problem: why it cannot be used; empty where it can.
-        sha256: of its content.
-        width: in pixels, upright.
-        height: in pixels, upright.
+        sha256: SHA-256 of its content.
+        width: width in pixels, upright.
+        height: height in pixels, upright.
         colour: whether it shows any.
         thumbnail: grey, 16 x 16 bytes.
     """

@@ -22,12 +22,12 @@ class Merge(NamedTuple):
 
     Args:
         coarse: their coarse label.
-        step: from 1.
+        step: number of the merge, from 1.
         first: the larger, a subtype's name or that of an earlier merge.
         second: the other.
         merged: the name of what they become, as in ``ok/+1``.
-        distance: of the two.
-        images: of both together.
+        distance: distance between the two.
+        images: images of both together.
         left: how many subtypes the coarse label has after the merge.
     """
 
@@ -46,7 +46,7 @@ class Group:
     """What is known of the images of a subtype.
 
     Args:
-        name: of the subtype or merge.
+        name: name of the subtype or merge.
         images: how many there are.
         mean: float64 [D].
         spread: mean squared distance from it.
@@ -80,9 +80,9 @@ def groups(rows: Floats, clusters: Labels, names: Sequence[str]) -> list[Group]:
     """Return the group of each subtype that has an image.
 
     Args:
-        rows: of the images of one coarse label, float32 [N, D].
+        rows: the images of one coarse label, float32 [N, D].
         clusters: int64 [N], places in ``names``.
-        names: of the subtypes.
+        names: names of the subtypes.
     """
     return [Group.of(name, rows[clusters == place]) for place, name in enumerate(names) if (clusters == place).any()]
 

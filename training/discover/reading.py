@@ -50,9 +50,9 @@ class Image(NamedTuple):
         image: its path in ``RUN/images``.
         split: ``train`` or ``test``.
         coarse: its coarse label.
-        sha256: of its content.
-        width: in pixels.
-        height: in pixels.
+        sha256: SHA-256 of its content.
+        width: width in pixels.
+        height: height in pixels.
         colour: 1 if it shows any.
     """
 

@@ -41,7 +41,7 @@ class ReviewedImage(NamedTuple):
         place: among the images of the earlier run.
         file: its name in IMAGES.
         subtype: its id.
-        name: of the subtype, empty where nobody named it.
+        name: name of the subtype, empty where nobody named it.
         moved: 1 if a person chose the subtype.
         decisions: marks that do not leave it out, between spaces.
     """

@@ -37,7 +37,7 @@ def found_by_routing(folder: RunFolder, train: LabelledImages, test: LabelledIma
     """Return what a run of any method found.
 
     Raises:
-        UserError: as ``assigned_by_routing``.
+        UserError: as for ``assigned_by_routing``.
     """
     made = assigned_by_routing(folder, train, test)
     subtypes = [Subtype(name, label) for name, label in zip(made.names, made.labels, strict=True)]

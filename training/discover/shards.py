@@ -33,7 +33,7 @@ class Small:
     """All images as small pixels, a file for each ``SHARD`` of them in the order of files.csv.
 
     Args:
-        folder: of the files.
+        folder: folder of the files.
         spec: how images are made small.
     """
 
@@ -63,9 +63,9 @@ class Todo(NamedTuple):
     """What is missing of a shard.
 
     Args:
-        number: of the shard.
+        number: number of the shard.
         images: its M images.
-        views: for each encoder bool [M, 1 + V], the views that have no embedding yet.
+        views: the views that have no embedding yet, for each encoder bool [M, 1 + V].
         small: whether the small pixels are missing.
     """
 
@@ -79,9 +79,9 @@ class Done(NamedTuple):
     """What was computed of a shard.
 
     Args:
-        number: of the shard.
-        keys: for each encoder those of its embeddings.
-        embeddings: for each encoder float32 [its keys, D].
+        number: number of the shard.
+        keys: keys of each encoder's embeddings.
+        embeddings: embeddings of each encoder, float32 [its keys, D].
         small: uint8 [M, *shape]; None where they were there.
     """
 
@@ -132,8 +132,8 @@ def missing_shards(
 
     Args:
         shards: all images.
-        caches: of the encoders.
-        small: of the small pixels; None for none.
+        caches: caches of the encoders.
+        small: cache of the small pixels, or None.
         views: random views of each training image.
     """
     for number, images in enumerate(shards):

@@ -60,7 +60,7 @@ def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Imag
     Args:
         title: what stands above.
         selection: which images.
-        files: of all images.
+        files: files of all images.
     """
     parts = [(name, places) for name, places in selection._asdict().items() if places]
     lines = sum(-(-len(places) // COLUMNS) for _, places in parts)

@@ -58,7 +58,7 @@ class Assignment:
     """Which subtype each image has.
 
     Args:
-        names: of the C subtypes, by coarse label, the largest of each first.
+        names: names of the C subtypes, by coarse label, the largest of each first.
         labels: the coarse label of each subtype.
         subtype: int64 [N], 0 to C - 1.
         confidence: float32 [N].
@@ -76,7 +76,7 @@ class Routing(NamedTuple):
     """What a trained model says of the images of one split.
 
     Args:
-        files: of each image, relative to the folder of the data.
+        files: file of each image, relative to the folder of the data.
         coarse: int64 [N], the predicted coarse label.
         routing: float32 [N, E].
     """
@@ -113,11 +113,11 @@ def assigned(
     """Return the subtype of each image by a trained model: the most probable cell in use of its own coarse label.
 
     Args:
-        files: of all N images, as the routings name them.
+        files: files of all N images, as the routings name them.
         coarse: int64 [N], their coarse labels.
         labels: the names of the K coarse labels.
-        train: of the training images.
-        test: of the others.
+        train: routing of the training images.
+        test: routing of the others.
     """
     place = {file: number for number, file in enumerate(files)}
     routing = np.zeros((len(files), train.routing.shape[1]), np.float32)

@@ -32,7 +32,7 @@ def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) 
         rows: float32 [N, D].
         coarse: int64 [N], coarse labels 0 to K - 1.
         train: bool [N], the training images.
-        seed: of the folds.
+        seed: seeds the folds.
     """
     found = np.full(len(rows), NONE)
     folds = min(FOLDS, int(np.bincount(coarse[train]).min()))

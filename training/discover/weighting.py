@@ -25,9 +25,9 @@ def weigh(
     no error, and all have the weight 1.
 
     Args:
-        rows: of each representation, float32 [N, D], training images.
+        rows: training images in each representation, float32 [N, D].
         coarse: int64 [N], coarse labels 0 to K - 1.
-        seed: of the images that vote.
+        seed: seeds the choice of the images that vote.
     """
     if coarse.max() == 0:
         return {}, dict.fromkeys(rows, 1.0)
@@ -41,8 +41,8 @@ def joined(rows: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
     """Return one space of all representations that count, float32 [N, D]: each with the variance of its weight.
 
     Args:
-        rows: of each representation, float32 [N, D].
-        weights: of those that count.
+        rows: images in each representation, float32 [N, D].
+        weights: weights of the representations that count.
     """
     parts = []
     for name, weight in weights.items():

@@ -38,7 +38,7 @@ def write(
         title: what was looked at.
         notes: how the subtypes were found, in sentences.
         commands: what to type next.
-        seed: of the folds by which suspects are found.
+        seed: seeds the folds by which suspects are found.
     """
     tree, near = _merges(found, assignment)
     rows = _rows(found, assignment, seed)

@@ -43,7 +43,7 @@ def gathered(rows: Tensor, batch: int, views: int = 1) -> Tensor:
     Args:
         rows: float32 [views * S, ...], of this process's share of S images in one view after the other.
         batch: N, the images of the whole batch.
-        views: of each image.
+        views: number of views of each image.
 
     Returns:
         float32 [views * N, ...], the images of each view in the batch's order.

@@ -138,7 +138,7 @@ def stop_if_requested() -> None:
     """Stop here if any of the processes has noticed Ctrl-C since they joined; all must call this at the same place.
 
     Raises:
-        KeyboardInterrupt: in all processes.
+        KeyboardInterrupt: a stop was requested; it is raised in all processes.
     """
     if processes() == 1:
         return

@@ -27,7 +27,7 @@ def learn(recipe: GrowRecipe, run: Path, images: GrowImages, steps: Sequence[Ste
     """Learn and score what is not in the run's table yet.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         run: its folder.
         images: its images.
         steps: all nodes, with those that an earlier run has learnt.

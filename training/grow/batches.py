@@ -45,7 +45,7 @@ class NodeBatches:
     """Batches of the training images of one node, its children balanced.
 
     Args:
-        images: of the run.
+        images: images of the run.
         node: which is learnt.
         recipe: sizes, and how many images are kept.
         earlier: nodes of which a few kept images are added, as many as the batch has in all.
@@ -94,10 +94,10 @@ class JointBatches:
     """Batches for all nodes at once: each node's children balanced, from the root down.
 
     Args:
-        images: of the run.
+        images: images of the run.
         nodes: all nodes.
         recipe: sizes.
-        steps: in an epoch.
+        steps: steps in an epoch.
     """
 
     def __init__(self, images: GrowImages, nodes: Sequence[Labels], recipe: GrowRecipe, steps: int) -> None:

@@ -44,11 +44,11 @@ class GrowData(Part):
     Args:
         path: a folder of nested class folders, or ``train/`` and ``test/`` of such; a CSV or Parquet file; or a run of
             ``clustnet discover``, whose names of subtypes are the classes below the coarse labels.
-        columns: of a table.
+        columns: columns of a table.
         size: height and width that images are brought to; an encoder has its own default.
         colour: whether images keep their colour.
         preparation: ``fit`` keeps the aspect of an image, ``resize`` does not.
-        aspect: of ``fit``, whether an image is cropped or padded.
+        aspect: whether ``fit`` crops or pads an image.
     """
 
     path: Annotated[FilePath, Field(examples=["photos"])]
@@ -91,7 +91,7 @@ class StepRecipe(Part):
     """One node that is learnt.
 
     Args:
-        node: as in ``animal/canine``; ``all`` is the root.
+        node: name of the node, as in ``animal/canine``; ``all`` is the root.
         epochs: replaces the optimisation's number.
         positive: of a node with two children, the one whose recognition sensitivity is about; by default one that has
             finer labels, or else the first.
@@ -108,9 +108,9 @@ class Forgetting(Part):
     Args:
         multipliers: of ``lr_multipliers``: of the step sizes of the new module, of its parent, and so on; the last one
             is for all that lies above.
-        kept: of ``replay``: images of each child of earlier nodes that are kept.
-        weight: of ``replay`` and ``lwf``: of the loss on earlier nodes.
-        temperature: of ``lwf``: of the distributions that are compared.
+        kept: images of each child of earlier nodes that ``replay`` keeps.
+        weight: weight that ``replay`` and ``lwf`` give the loss on earlier nodes.
+        temperature: temperature of the distributions that ``lwf`` compares.
     """
 
     multipliers: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 0.65, 0.4)
@@ -127,8 +127,8 @@ class GrowOptimisation(Part):
         epoch_images: images drawn in each; by default as many as the node has, and at most so many.
         batch_size: images in a step.
         learning_rate: the largest step size; it rises over the first fifth and falls to 0.
-        momentum: of the steps.
-        weight_decay: of the weights.
+        momentum: momentum of the steps.
+        weight_decay: decay of the weights.
     """
 
     epochs: Count = 8

@@ -29,11 +29,11 @@ class GrowImages:
     """All images of a run.
 
     Args:
-        hierarchy: of their labels.
+        hierarchy: hierarchy of their labels.
         images: uint8 [N, H, W] or [N, H, W, C], or embeddings float32 [N, D].
         leaf: int64 [N], the class of each.
         split: str [N].
-        spec: of a network without modules that reads them.
+        spec: spec of a network without modules that reads them.
     """
 
     hierarchy: Hierarchy

@@ -107,7 +107,7 @@ class Growing:
     """The state of a run between epochs.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         run: its folder.
         images: its images.
         steps: the nodes that it learns.

@@ -40,10 +40,10 @@ class Learner:
     Args:
         network: is changed.
         node: which is learnt; the root for all at once.
-        images: of the run.
+        images: images of the run.
         batches: draws them.
-        optimiser: of what may change, with the largest step size of each group under ``peak``.
-        recipe: of the run.
+        optimiser: steps what may change, with the largest step size of each group under ``peak``.
+        recipe: recipe of the run.
         epochs: how many.
         teacher: the network before, whose answers are kept; None for none.
     """

@@ -38,7 +38,7 @@ def step_multipliers(mode: Mode, multipliers: Sequence[float], modules: int) -> 
 
     Args:
         mode: how the modules above are treated.
-        multipliers: of ``lr_multipliers``, from the new module up; the last is for all above.
+        multipliers: multipliers of ``lr_multipliers``, from the new module up; the last is for all above.
         modules: on the path with the stem; at least 2.
     """
     if mode == "frozen":

@@ -36,9 +36,9 @@ class GrownSpec(Part):
         std: per channel, likewise.
         features: D, length of an embedding; None where images are read.
         encoder: name of the encoder.
-        sha256: of its graph.
+        sha256: SHA-256 of its graph.
         width: see ``training.grow.config.Network``.
-        modules: in the order in which they were added.
+        modules: modules in the order in which they were added.
     """
 
     image_shape: tuple[Count, Count] | tuple[Count, Count, Count] | None = None

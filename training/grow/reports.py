@@ -31,7 +31,7 @@ def write(run: Path, images: GrowImages, network: GrownNetwork, matrix: Sequence
 
     Args:
         run: the folder.
-        images: of the run.
+        images: images of the run.
         network: after the last step.
         matrix: a row for each step and learnt node.
         curves: a row an epoch.

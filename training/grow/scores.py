@@ -51,7 +51,7 @@ def scores_of(found: Ints, truth: Ints, children: int, positive: int) -> NodeSco
         found: int64 [N], 0 to children - 1.
         truth: int64 [N], with each child at least once.
         children: how many there are.
-        positive: of two children, the one that sensitivity is about.
+        positive: the one of two children that sensitivity is about.
     """
     confusion = np.zeros((children, children))
     np.add.at(confusion, (truth, found), 1)

@@ -30,7 +30,7 @@ class Item(NamedTuple):
     Args:
         name: how a person knows it, and how ``splits.csv`` names it.
         file: its file.
-        labels: from the highest level down.
+        labels: labels from the highest level down.
         test: whether the data have it in their test split.
     """
 

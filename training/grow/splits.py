@@ -25,7 +25,7 @@ def split_of(items: Sequence[Item], splits: Splits, file: Path | None, seed: int
         items: the images; those of a test split of the data stay in it.
         splits: shares, and whether a file's training and validation images are drawn again.
         file: a ``splits.csv``; None for none.
-        seed: of the draw.
+        seed: seeds the draw.
 
     Raises:
         UserError: the file lists none of the images, or a class has too few images for all splits.

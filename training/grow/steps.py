@@ -12,7 +12,7 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
 
     Args:
         recipe: may name them; by default they are all that are left, from the root down.
-        hierarchy: of the labels.
+        hierarchy: hierarchy of the labels.
         learnt: nodes that are learnt already.
 
     Raises:

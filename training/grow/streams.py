@@ -16,7 +16,7 @@ def stream(seed: int, node: Labels, use: str, number: int = 0) -> torch.Generato
         seed: the run's.
         node: which is learnt.
         use: a word, such as ``weights``.
-        number: of the epoch.
+        number: number of the epoch.
     """
     words = [zlib.crc32(text.encode("utf-8", "surrogatepass")) for text in (name_of(node), use)]
     return generator_of(int(np.random.SeedSequence([seed, *words, number]).generate_state(1)[0]))

@@ -47,7 +47,7 @@ def confusions(images: LabelledImages, experts: NDArray[np.integer], count: int)
     """Return the confusion of classes and experts within each coarse label that has images of known classes.
 
     Args:
-        images: of known classes, the images whose class is not known do not count.
+        images: images with known classes; those whose class is not known do not count.
         experts: int [N], the most probable expert of each image.
         count: how many experts there are.
     """

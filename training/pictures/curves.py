@@ -67,7 +67,7 @@ def draw_certainty(
     """Return how sure the gate is: over epochs, and after the last one for each coarse label.
 
     Args:
-        snapshots: of the epochs, in order.
+        snapshots: snapshots of the epochs, in order.
         certainty: float32 [N], of the last epoch, the largest routing weight of each image.
         coarse: int [N], coarse labels.
         labels: their names.

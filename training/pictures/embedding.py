@@ -26,7 +26,7 @@ def flattened(rows: Floats, seed: int, before: Floats | None = None) -> Floats:
 
     Args:
         rows: at least ``FEWEST``.
-        seed: of what is random.
+        seed: seeds every random choice.
         before: float32 [N, 2], where the same images were an epoch before, so that they are found again.
     """
     # t-SNE requires a perplexity below N.
@@ -43,7 +43,7 @@ def draw_embedding(snapshot: Snapshot, labels: NDArray[np.integer], names: Seque
     """Return the embedding of an epoch twice, in the colours of experts and in those of labels.
 
     Args:
-        snapshot: of the epoch.
+        snapshot: snapshot of the epoch.
         labels: int [M], a place in ``names`` for each image, or less than 0.
         names: what the labels are called.
         what: what the labels are, such as ``class``.
@@ -66,8 +66,8 @@ def draw_film_strip(
     """Return the embedding of several epochs side by side, above by label and below by expert.
 
     Args:
-        snapshots: of the epochs, in order.
-        labels: as of ``draw_embedding``.
+        snapshots: snapshots of the epochs, in order.
+        labels: labels as for ``draw_embedding``.
         names: likewise.
         what: likewise.
     """

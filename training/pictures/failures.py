@@ -33,7 +33,7 @@ class Case(NamedTuple):
         file: its file, relative to the folder of the data; empty where there is none.
         coarse: its coarse label; empty where it is not known.
         predicted: the predicted coarse label.
-        probability: of the predicted coarse label.
+        probability: probability of the predicted coarse label.
         expert: the most probable expert.
         routing: the routing weight of that expert.
     """
@@ -57,7 +57,7 @@ def cases(images: LabelledImages, routed: Routed) -> list[Case]:
     """Return the images with a wrong coarse label, the surest first, then those that the gate is least sure of.
 
     Args:
-        images: of one split.
+        images: images of one split.
         routed: what the model answers for them.
     """
     probability, sure = routed.coarse_probability, certainty(routed.routing)
@@ -91,9 +91,9 @@ def tile(images: LabelledImages, place: int, folder: Path | None) -> str | None:
     """Return a small picture of an image as an address for a page, as it is: in its colours and with its sides.
 
     Args:
-        images: of one split.
-        place: of the image.
-        folder: of the data, where they are files.
+        images: images of one split.
+        place: place of the image.
+        folder: folder of the data, where they are files.
 
     Returns:
         None for a row of numbers that is no image, or a file that cannot be read any more.

@@ -56,7 +56,7 @@ class Gallery:
 
     Args:
         path: the folder of the pictures.
-        recipe: of the run.
+        recipe: recipe of the run.
         images: the split that is shown.
         epochs: all epochs of the run.
     """
@@ -84,7 +84,7 @@ class Gallery:
 
         Args:
             epoch: its number.
-            model: as it was after that epoch.
+            model: the model after that epoch.
             routed: what it answers for the images of the shown split.
             rows: the scores of all epochs so far.
         """
@@ -180,7 +180,7 @@ def draw_networks(
 
     Args:
         path: the folder of the pictures.
-        recipe: of all of them.
+        recipe: recipe of all of them.
         networks: name -> scores of its epochs; its own pictures are in ``../NAME/vis``.
         kept: the name of the one that is kept.
     """

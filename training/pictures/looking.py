@@ -20,7 +20,7 @@ def look(model: GatedExperts, images: NDArray[np.uint8] | Floats) -> tuple[Float
     """Return filters and activations, as a ``Snapshot`` holds them; both of size 0 where nothing looks at pixels.
 
     Args:
-        model: in whatever mode.
+        model: a model in any mode.
         images: a few raw images, [I, H, W] or [I, H, W, C].
     """
     with evaluating(model) as device:
@@ -39,7 +39,7 @@ def first_layers(model: GatedExperts, pixels: Tensor) -> list[tuple[nn.Module, n
     They are the first experts, or where these look at nothing or at embeddings the encoder.
 
     Args:
-        model: in whatever mode.
+        model: a model in any mode.
         pixels: some images as ``model.normalise`` returns them.
     """
     learning = model.get_submodule("experts").children() if model.experts_learn else ()

@@ -36,8 +36,8 @@ def run_page(
     """Return the page of one run as HTML.
 
     Args:
-        folder: of the pictures.
-        recipe: of the run.
+        folder: folder of the pictures.
+        recipe: recipe of the run.
         images: the split that is shown.
         found: images that are worth a look.
         epochs: those that were drawn.
@@ -69,7 +69,7 @@ def networks_page(recipe: BaseRecipe, networks: Mapping[str, Sequence[Mapping[st
     """Return the page of several networks as HTML.
 
     Args:
-        recipe: of all of them.
+        recipe: recipe of all of them.
         networks: name -> scores of its epochs.
         kept: the name of the one that is kept.
     """

@@ -22,8 +22,8 @@ def draw_filters(snapshots: Sequence[Snapshot], names: Sequence[str]) -> Figure:
     """Return the experts' filters: a row for each expert, a column for each epoch; white is 0.
 
     Args:
-        snapshots: of the epochs.
-        names: of the experts.
+        snapshots: snapshots of the epochs.
+        names: names of the experts.
     """
     rows = [[_signed(_mosaic(one.filters[expert])) for one in snapshots] for expert in range(len(names))]
     return _table(rows, [f"epoch {one.number}" for one in snapshots], names)
@@ -33,9 +33,9 @@ def draw_activations(snapshots: Sequence[Snapshot], images: NDArray[np.uint8], n
     """Return what the experts make of some images: a row for each image and expert, a column for each epoch.
 
     Args:
-        snapshots: of the epochs.
+        snapshots: snapshots of the epochs.
         images: [I, H, W] or [I, H, W, C] from 0 to 255, which stand in the first column.
-        names: of the experts.
+        names: names of the experts.
     """
     rows = []
     for place, image in enumerate(images):

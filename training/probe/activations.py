@@ -48,7 +48,7 @@ def layers_of(model: GatedExperts, image: NDArray[np.uint8]) -> dict[str, nn.Mod
     """Return the layers that are probed: the non-linearity behind each convolution, ``conv1`` first, and the encoder.
 
     Args:
-        model: in evaluation mode.
+        model: a model in evaluation mode.
         image: one raw image, uint8 [H, W] or [H, W, C].
 
     Raises:
@@ -123,7 +123,7 @@ def untrained(spec: NetworkSpec, seed: int, images: NDArray[np.uint8]) -> GatedE
     Without that, the values of an untrained network would vanish or grow from layer to layer.
 
     Args:
-        spec: of the network.
+        spec: spec of the network.
         seed: the recipe's.
         images: uint8 [N, ...], of the training split.
     """

@@ -54,7 +54,7 @@ def linear_probe(train: Floats, labels: Integers, test: Floats, truth: Integers,
         labels: int64 [N], their classes.
         test: float32 [M, V], of the test images.
         truth: int64 [M], their classes.
-        seed: of the held-out part and of the order of images.
+        seed: seeds the held-out part and the order of images.
     """
     rows, unseen = (torch.from_numpy(part) for part in scaled(train, test))
     wanted, generator = torch.from_numpy(labels), generator_of(seed)

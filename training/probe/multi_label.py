@@ -59,7 +59,7 @@ def multi_label(
         train: what is learnt from; the shorter side of its images is ``image_side``.
         test: what is scored.
         tuned: which layers are trained, ``fc`` or ``all``.
-        seed: of everything random.
+        seed: seeds every random choice.
     """
     spec, rows = folder.spec(), []
     middles = np.stack([_middle(image) for image in train.images])

@@ -17,7 +17,7 @@ def plot(rows: Sequence[Mapping[str, Any]], classes: int, images: int, path: Pat
     """Draw the accuracies of ``training.probe.probe.probe``.
 
     Args:
-        rows: of each layer, those of the pixels last.
+        rows: rows of each layer, those of the pixels last.
         classes: how many there are, for the line of chance.
         images: how many test images.
         path: the PNG to write.

@@ -58,7 +58,7 @@ def probe(folder: RunFolder, splits: Splits, wanted: Sequence[str] = ALL, seed: 
         folder: the run.
         splits: images of known classes.
         wanted: which layers, as ``conv1`` and ``embedding``; ``all`` of them.
-        seed: of the linear classifiers.
+        seed: seeds the linear classifiers.
 
     Raises:
         UserError: no finished run, one without convolutions, a layer that it does not have, or images of another shape.

@@ -45,7 +45,7 @@ def check_data(recipe: BaseRecipe, folder: Path | None) -> None:
     """Check that the recipe's data are there, before anything is loaded.
 
     Args:
-        recipe: as it was read.
+        recipe: the recipe as it was read.
         folder: the recipe's, in which relative paths were looked for; None where they were given elsewhere.
 
     Raises:

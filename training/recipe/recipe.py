@@ -63,10 +63,10 @@ class Data(Part):
     Args:
         name: the data set.
         path: its folder or file; the embedded copy by default where there is one.
-        size: of a ``folder``, the height and width that its images are brought to.
-        colour: of a ``folder``, whether colour is kept; ``auto`` keeps it if any training image has one.
-        preparation: of a ``folder``, ``fit`` keeps the aspect of an image, ``resize`` does not.
-        aspect: of ``fit``, whether an image is cropped or padded.
+        size: height and width that the images of a ``folder`` are brought to.
+        colour: whether a ``folder`` keeps colour; ``auto`` keeps it if any training image has one.
+        preparation: how a ``folder`` is prepared: ``fit`` keeps the aspect of an image, ``resize`` does not.
+        aspect: whether ``fit`` crops or pads an image.
         coarse: ``given`` takes the coarse labels that come with the data: the sub-folders of a folder, 0-4 and 5-9 of
             MNIST. ``{label: [fine class, ...]}`` groups fine classes, by name or number. null is one coarse label for
             all images.
@@ -207,7 +207,7 @@ class EncoderChoice(NamedTuple):
     """The encoder whose embeddings a method reads in the place of images.
 
     Args:
-        name: as of ``clustnet.encoders.open_encoder``.
+        name: a name as for ``clustnet.encoders.open_encoder``.
         size: height and width of the images; None for what the encoder reads.
         views: how many random views of each training image are embedded, too.
     """

@@ -28,7 +28,7 @@ def plot_spaces(
         spaces: title -> rows [N, D].
         labels: [N] true classes, which give the colours.
         classes: their names.
-        seed: of t-SNE.
+        seed: seeds t-SNE.
         path: the PNG to write.
     """
     figure = Figure(figsize=(4.2 * len(spaces) + 1, 4.6), layout="constrained")

@@ -69,7 +69,7 @@ def kept_epochs(recipe: BaseRecipe, rows: Sequence[Row], last: int) -> set[int]:
     """Return the epochs whose checkpoints are kept after epoch ``last``.
 
     Args:
-        recipe: of the run.
+        recipe: recipe of the run.
         rows: its scores so far.
         last: the last finished epoch.
     """

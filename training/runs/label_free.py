@@ -118,7 +118,7 @@ def label_free(model: GatedExperts, data: CoarseData, augmentation: Augmentation
     Args:
         model: what is measured.
         data: images and coarse labels.
-        augmentation: of the random views.
+        augmentation: how random views differ from their images.
         hard: whether one expert alone decides on an image.
     """
     chosen = torch.linspace(0, len(data.images) - 1, min(MAX_IMAGES, len(data.images))).long()

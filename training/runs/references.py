@@ -19,7 +19,7 @@ def references(recipe: BaseRecipe, train: LabelledImages, reader: Reader | None 
     Args:
         recipe: what to train.
         train: the training split.
-        reader: of a folder, as of ``training.data.data.load_split``.
+        reader: reader of a folder, as for ``training.data.data.load_split``.
 
     Raises:
         UserError: images of ``reference/`` that cannot be read.

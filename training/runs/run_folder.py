@@ -110,7 +110,7 @@ class RunFolder:
         So a run whose recipe cannot be trained does not stand in the way of the one with a corrected recipe.
 
         Raises:
-            UserError: as ``begin``, and what the block raises.
+            UserError: as for ``begin``, and what the block raises.
         """
         resumed, held = self.exists(), set(self.path.glob("*"))
         missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -159,7 +159,7 @@ class RunFolder:
         """Return the spec of the network of an epoch, by default the last.
 
         Raises:
-            UserError: as ``load_network``.
+            UserError: as for ``load_network``.
         """
         return _spec_in(self.load_checkpoint(self.last_epoch() if epoch is None else epoch), self.path)
 

@@ -200,7 +200,7 @@ def tracking(recipe: BaseRecipe, folder: RunFolder, done: int) -> Iterator[Track
 
     Args:
         recipe: names the trackers.
-        folder: of the run.
+        folder: folder of the run.
         done: how many epochs are finished.
     """
     for variable, value in QUIET.items():

@@ -44,7 +44,7 @@ def ascend(
         filters: F channels of its output.
         depth: number of the layer, from 1, by which steps grow.
         shape: C, H and W of the images.
-        seed: of the noise.
+        seed: seeds the noise.
     """
     normalise = model.normalise
     assert isinstance(normalise, Normalise)  # noqa: S101 - the network reads images

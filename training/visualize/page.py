@@ -45,7 +45,7 @@ def visualize(folder: RunFolder, images: LabelledImages, filters: int, seed: int
         folder: a finished run.
         images: what the best images and the contact sheets are chosen from.
         filters: how many of each layer are shown: those whose mean output varies most from image to image.
-        seed: of the noise that gradient ascent begins with.
+        seed: seeds the noise that gradient ascent begins with.
 
     Raises:
         UserError: the run has no convolutions, or reads images of another shape.
