@@ -19,7 +19,7 @@ class Answers:
     """The answers for N images.
 
     Args:
-        model: who answered.
+        model: name and version of the model that answered.
         coarse_labels: the K coarse labels; ``("all",)`` where there are none.
         coarse_probability: float32 [N, K] probability of each coarse label.
         routing: float32 [N, E] routing distribution.

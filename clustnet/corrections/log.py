@@ -61,7 +61,7 @@ class Log:
 
         Args:
             actions: what is done.
-            prepare: is called with what others added, and then with the actions.
+            prepare: called with what others added, and then with the actions.
             expected: the serial number that the actions are meant to follow; None for any.
 
         Raises:

@@ -14,7 +14,7 @@ class Session:
 
     Args:
         run: the run's folder.
-        found: what it found.
+        found: the subtypes that the run found.
         say: called with a sentence about each repair.
 
     Raises:

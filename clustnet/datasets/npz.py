@@ -37,7 +37,7 @@ def whole_numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int
 
     Args:
         path: its file, for the message.
-        name: what it holds, for the message.
+        name: what the array holds, for the message.
         values: array of any shape.
 
     Raises:

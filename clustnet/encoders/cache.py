@@ -122,7 +122,7 @@ def copy_embeddings(source: Path, folder: Path) -> None:
 
     Args:
         source: a folder of embeddings.
-        folder: which has none.
+        folder: a folder without a cache.
     """
     for path in source.glob("*.sqlite"):
         with closing(sqlite3.connect(path)) as connection:

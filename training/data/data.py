@@ -91,8 +91,8 @@ def load_split(data: Data, split: Literal["train", "test"], reader: Reader | Non
     """Load one split of a recipe's data, with the coarse labels that the recipe names; None for no test split.
 
     Args:
-        data: the recipe's.
-        split: which.
+        data: the recipe's part about data.
+        split: the split to load.
         reader: turns the files of a folder into something other than images, such as embeddings.
 
     Raises:
@@ -136,7 +136,7 @@ def load_reference(data: Data, train: LabelledImages, reader: Reader | None = No
     """Return the labelled images that may name subtypes: ``reference/`` of a folder, else the training images.
 
     Args:
-        data: the recipe's.
+        data: the recipe's part about data.
         train: its training split.
         reader: a reader as for ``load_split``.
 

@@ -17,7 +17,7 @@ def balanced(groups: Groups, images: int, generator: torch.Generator) -> Tensor:
     Args:
         groups: the places of each group's images, int64 [M], or groups of such.
         images: how many are drawn; what does not divide equally goes to random groups.
-        generator: draws.
+        generator: draws the images and their order.
     """
     shares = [images // len(groups)] * len(groups)
     for extra in torch.randperm(len(groups), generator=generator)[: images % len(groups)].tolist():

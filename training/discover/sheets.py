@@ -59,7 +59,7 @@ def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Imag
 
     Args:
         title: what stands above.
-        selection: which images.
+        selection: the images on it.
         files: files of all images.
     """
     parts = [(name, places) for name, places in selection._asdict().items() if places]

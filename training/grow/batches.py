@@ -46,7 +46,7 @@ class NodeBatches:
 
     Args:
         images: images of the run.
-        node: which is learnt.
+        node: the node that is learnt.
         recipe: sizes, and how many images are kept.
         earlier: nodes of which a few kept images are added, as many as the batch has in all.
     """

@@ -38,10 +38,10 @@ class Learner:
     """Trains one node, or all of them at once.
 
     Args:
-        network: is changed.
-        node: which is learnt; the root for all at once.
+        network: the network, which is changed.
+        node: the node that is learnt; the root for all at once.
         images: images of the run.
-        batches: draws them.
+        batches: draws the batches.
         optimiser: steps what may change, with the largest step size of each group under ``peak``.
         recipe: recipe of the run.
         epochs: how many.

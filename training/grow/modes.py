@@ -56,8 +56,8 @@ def optimiser_of(network: GrownNetwork, node: Labels, recipe: GrowRecipe) -> SGD
     The largest step size of a group stands under ``peak``. Whatever is not in it has no gradient afterwards.
 
     Args:
-        network: has the node's module already.
-        node: which is learnt.
+        network: a network that has the node's module already.
+        node: the node that is learnt.
         recipe: mode, step size and momentum. The root, before which there is nothing, is always trained whole.
     """
     # Of a module above the block alone, as its head belongs to what was learnt before.

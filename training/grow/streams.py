@@ -14,7 +14,7 @@ def stream(seed: int, node: Labels, use: str, number: int = 0) -> torch.Generato
 
     Args:
         seed: the run's.
-        node: which is learnt.
+        node: the node that is learnt.
         use: a word, such as ``weights``.
         number: number of the epoch.
     """

@@ -44,7 +44,7 @@ class ConvNet(nn.Module):
     """Normalised images float32 [N, C, H, W] -> features float32 [N, D], as they are before the last ReLU.
 
     Args:
-        model: which network.
+        model: the network's part of the recipe.
         channels: C, of the images.
     """
 

@@ -58,7 +58,7 @@ def multi_label(
         folder: a finished run of ``deepcluster``.
         train: what is learnt from; the shorter side of its images is ``image_side``.
         test: what is scored.
-        tuned: which layers are trained, ``fc`` or ``all``.
+        tuned: the layers that are trained, ``fc`` or ``all``.
         seed: seeds every random choice.
     """
     spec, rows = folder.spec(), []

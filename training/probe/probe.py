@@ -57,7 +57,7 @@ def probe(folder: RunFolder, splits: Splits, wanted: Sequence[str] = ALL, seed: 
     Args:
         folder: the run.
         splits: images of known classes.
-        wanted: which layers, as ``conv1`` and ``embedding``; ``all`` of them.
+        wanted: the layers, such as ``conv1`` and ``embedding``; ``all`` of them.
         seed: seeds the linear classifiers.
 
     Raises:

@@ -79,7 +79,7 @@ def candidates(
         weights: how much each representation counts, above 0.
         clusters: how many clusters there are.
         seed: seeds every random choice.
-        step: is called after each of ``steps_of(len(representations))`` steps.
+        step: called after each of ``steps_of(len(representations))`` steps.
     """
     rows = {name: reduced(features, seed) for name, features in representations.items()}
     titles = [(name, neighbours) for name in rows for neighbours in NEIGHBOURS]

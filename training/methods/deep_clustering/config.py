@@ -63,7 +63,7 @@ class Clustering(Part):
         neighbours: neighbours of each image that ``manifold`` and ``graph`` use; fewer than a class has images.
         manifolds: how many of them vote on the clusters, each of a random sample of its own.
         starts: starts of k-means, of which the tightest is kept; a report's k-means has as many.
-        imitation: so many of the first epochs keep the clusters of the start as their target.
+        imitation: how many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target again.
         tolerance: training stops when a smaller share of the images has changed its cluster between two looks;
             0 never stops it.
