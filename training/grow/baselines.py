@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 
 def learn(recipe: GrowRecipe, run: Path, images: GrowImages, steps: Sequence[StepRecipe]) -> None:
-    """Learn and score what is not in the run's table yet.
+    """Learn and score the baselines that are not in the run's table yet.
 
     Args:
         recipe: recipe of the run.
@@ -34,7 +34,7 @@ def learn(recipe: GrowRecipe, run: Path, images: GrowImages, steps: Sequence[Ste
     """
     rows = read(run)
     for step in steps:
-        # Before the root there is nothing that could be of use to it.
+        # Nothing is learnt before the root, so it has no baseline.
         if node_of(step.node) != ROOT and not any(
             row["baseline"] == SCRATCH and row["node"] == step.node for row in rows
         ):
@@ -50,7 +50,7 @@ def learn(recipe: GrowRecipe, run: Path, images: GrowImages, steps: Sequence[Ste
 
 
 def read(run: Path) -> list[Row]:
-    """Return the rows of a run's table of baselines, none without it; numbers as texts."""
+    """Return the rows of a run's table of baselines, with numbers as text; none without a table."""
     if not (run / BASELINES).is_file():
         return []
     with (run / BASELINES).open(newline="", encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def _row(baseline: str, network: GrownNetwork, images: GrowImages, steps: Sequen
 
 
 def _from_scratch(recipe: GrowRecipe, images: GrowImages, step: StepRecipe) -> GrownNetwork:
-    """Return a network whose whole path was learnt for one node alone."""
+    """Return a network whose whole path was trained for one node alone."""
     node = node_of(step.node)
     network = _with_modules(recipe, images, [node[:depth] for depth in range(len(node) + 1)])
     whole = recipe.model_copy(update={"mode": "full"})
@@ -90,7 +90,7 @@ def _at_once(recipe: GrowRecipe, images: GrowImages, steps: Sequence[StepRecipe]
 
 
 def _with_modules(recipe: GrowRecipe, images: GrowImages, nodes: Sequence[Labels]) -> GrownNetwork:
-    """Return a network with untrained modules for some nodes and all above them."""
+    """Return a network with untrained modules for ``nodes``, which list parents before their children."""
     network = new_network(images, recipe.seed)
     for node in nodes:
         add_node(network, images, node, recipe.seed)

@@ -20,9 +20,9 @@ class Batch(NamedTuple):
     """Images, and which of them each node learns from.
 
     Args:
-        places: int64 [N], among all images.
-        members: int64 [M] for each node, ascending, among the N.
-        targets: int64 [M] for each node, the child that each belongs to.
+        places: indices of the N images among all images, int64 [N].
+        members: indices of each node's images among the N, int64 [M], ascending.
+        targets: the child that each of a node's images belongs to, int64 [M].
     """
 
     places: Tensor
@@ -66,7 +66,7 @@ class NodeBatches:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch; what is left over is less than one."""
+        """Full batches in an epoch; the images left over are not drawn."""
         return self._images // self._size
 
     def epoch(self, generator: torch.Generator) -> Iterator[Batch]:
@@ -91,7 +91,7 @@ class NodeBatches:
 
 
 class JointBatches:
-    """Batches for all nodes at once: each node's children balanced, from the root down.
+    """Batches for all nodes at once, with each node's children balanced, from the root down.
 
     Args:
         images: images of the run.
@@ -125,7 +125,7 @@ def _children(images: GrowImages, node: Labels) -> list[Tensor]:
 
 
 def _nested(images: GrowImages, node: Labels, nodes: Sequence[Labels]) -> Groups:
-    """Return the training images of a node, grouped by child, and those of a child that is a node in the same way."""
+    """Return a node's training images grouped by child; a child among ``nodes`` is grouped further in the same way."""
     return [
         _nested(images, (*node, label), nodes) if (*node, label) in nodes else group
         for label, group in zip(images.hierarchy.children(node), _children(images, node), strict=True)

@@ -26,10 +26,10 @@ class Columns(Part):
     """The columns of a table of images; see ``training.discover.arguments.Columns``.
 
     Args:
-        file: path of the image, relative to the table.
-        label: the labels from the highest level down, as in ``animal/canine/beagle``.
-        split: ``train`` or ``test``; without it the splits are drawn.
-        image: an image file's bytes.
+        file: column with the path of each image, relative to the table.
+        label: column with the labels from the highest level down, as in ``animal/canine/beagle``.
+        split: column with ``train`` or ``test``; without it the splits are drawn.
+        image: column with the bytes of an image file.
     """
 
     file: str = "file"
@@ -39,7 +39,7 @@ class Columns(Part):
 
 
 class GrowData(Part):
-    """Which images.
+    """Where the images are, and how they are prepared.
 
     Args:
         path: a folder of nested class folders, or ``train/`` and ``test/`` of such; a CSV or Parquet file; or a run of
@@ -63,10 +63,10 @@ class Splits(Part):
     """Which images are for training, for validation and for the final scores.
 
     Args:
-        file: a ``splits.csv`` of another run; images that it does not list are drawn.
+        file: a ``splits.csv`` of another run; the splits of images that it does not list are drawn.
         redraw: draw again which images of the file are for training and which for validation; its test images stay.
-        validation: the share of the images of each class, without its test images, that curves are drawn with.
-        test: the share of each class that is scored; no use where the data have a test split.
+        validation: share of each class, not counting its test images, that learning curves are measured on.
+        test: share of each class that the final scores are measured on; no effect where the data have a test split.
     """
 
     file: FilePath | None = None
@@ -79,8 +79,8 @@ class Network(Part):
     """The network.
 
     Args:
-        encoder: an encoder such as ``lite0``, frozen, in the place of the stem; None for a stem that is trained.
-        width: channels of the stem, doubled by each level; of an encoder, of the hidden layer of each level.
+        encoder: frozen encoder that replaces the stem, such as ``lite0``; None trains a stem.
+        width: channels of the stem, which each level doubles; with an encoder, width of each level's hidden layer.
     """
 
     encoder: str | None = None
@@ -88,7 +88,7 @@ class Network(Part):
 
 
 class StepRecipe(Part):
-    """One node that is learnt.
+    """A step of a run, which learns one node.
 
     Args:
         node: name of the node, as in ``animal/canine``; ``all`` is the root.
@@ -120,12 +120,12 @@ class Forgetting(Part):
 
 
 class GrowOptimisation(Part):
-    """How each node is learnt: stochastic gradient descent with Nesterov's momentum.
+    """How each node is learnt: stochastic gradient descent with Nesterov momentum.
 
     Args:
-        epochs: passes.
-        epoch_images: images drawn in each; by default as many as the node has, and at most so many.
-        batch_size: images in a step.
+        epochs: number of epochs.
+        epoch_images: images drawn in each epoch, at most as many as the node has, which is the default.
+        batch_size: images per step.
         learning_rate: the largest step size; it rises over the first fifth and falls to 0.
         momentum: momentum of the steps.
         weight_decay: decay of the weights.
@@ -147,13 +147,13 @@ class GrowRecipe(Part):
         data: the images and their labels.
         splits: which images are for training, validation and testing.
         network: the network.
-        begin: another run, from whose network and splits this one starts.
+        begin: another run, whose network and splits this one starts from.
         steps: the nodes in the order in which they are learnt; by default all, from the root down.
         mode: what learning a node does to the modules above it.
-        forgetting: what the modes do.
+        forgetting: the settings of the modes.
         optimisation: how a node is learnt.
-        augmentation: random views; without an encoder.
-        baselines: also learn each node from scratch, and all nodes at once, to compare with.
+        augmentation: random views; only without an encoder.
+        baselines: whether each node is also learnt from scratch, and all nodes at once, for comparison.
     """
 
     method: Literal["grow"] = "grow"
@@ -179,12 +179,12 @@ class GrowRecipe(Part):
 
 
 def read_grow_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> GrowRecipe:
-    """Return the recipe in a file with ``overrides``, ``{"optimisation.epochs": 3}``, laid over it.
+    """Return the recipe in a file, with ``overrides`` such as ``{"optimisation.epochs": 3}`` applied.
 
     Files and folders that the recipe names are looked for beside it, then in the working directory.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
+        UserError: the file is missing or not a YAML mapping, or a key, type or value is wrong.
     """
     content = read_mapping(path, "configs/grow/tiny_imagenet.yaml", "configs/grow/")
     _look_beside(content, path.parent)
@@ -201,7 +201,7 @@ def read_grow_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> 
 
 
 def _look_beside(content: dict[str, Any], folder: Path) -> None:
-    """Replace the relative paths of a recipe by those of files beside it."""
+    """Replace each relative path in a recipe by that of the file beside the recipe, if there is one."""
     for *parents, key in PATHS:
         part = content
         for parent in parents:

@@ -60,7 +60,7 @@ def load(
     """Return the images of a run, read from their files; embeddings are kept in the run's folder.
 
     Raises:
-        UserError: files cannot be read, or the encoder is not there.
+        UserError: files cannot be read, or the encoder is missing.
     """
     place = {labels: number for number, labels in enumerate(hierarchy.leaves)}
     leaf = np.array([place[item.labels] for item in items], np.int64)
@@ -83,7 +83,7 @@ def load(
 
 
 def input_of(recipe: GrowRecipe) -> InputSpec:
-    """Return what a network without an encoder reads."""
+    """Return the input of a network without an encoder."""
     height, width = recipe.data.size or DEFAULT_SIZE
     return InputSpec(
         shape=(height, width, 3) if recipe.data.colour else (height, width),

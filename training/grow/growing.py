@@ -26,10 +26,10 @@ Row = dict[str, Any]
 
 
 def grow(recipe: GrowRecipe, out: Path, resume: bool = False) -> None:
-    """Learn the nodes of a recipe into a run's folder.
+    """Learn the nodes of a recipe and write the run's folder.
 
     Raises:
-        UserError: data that cannot be used, nodes that cannot be learnt, or a folder that holds another run.
+        UserError: the data cannot be used, a node cannot be learnt, or the folder holds another run.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     run = GrowRun(out)
@@ -46,7 +46,7 @@ def kept(run: GrowRun) -> tuple[list[Item], GrowImages]:
     """Return the images of a run with the splits that it was trained with.
 
     Raises:
-        UserError: images are missing or have changed their labels.
+        UserError: an image is not in the run's splits, or the images cannot be used any more.
     """
     recipe = run.recipe()
     found = items(recipe.data, run.path)
@@ -87,7 +87,7 @@ def _splits(recipe: GrowRecipe, run: GrowRun, found: list[Item], resume: bool) -
 
 
 def _check_same(before: GrownNetwork, images: GrowImages) -> None:
-    """Raise where the network from which a run starts reads other inputs or has other children."""
+    """Raise if the network that a run starts from reads other inputs or has other children."""
     old, new = before.spec, images.spec
     if (old.image_shape, old.features, old.sha256, old.width) != (new.image_shape, new.features, new.sha256, new.width):
         raise UserError(
@@ -123,7 +123,7 @@ class Growing:
         self.network = network_of(state).to(memory_format=torch.channels_last)
         self.matrix: list[Row] = state["matrix"]
         self.curves: list[Row] = state["curves"]
-        # Nodes that an earlier run has learnt.
+        # How many nodes an earlier run has learnt.
         self._begun = len(self.network.learnt) - self.done
 
     def _first(self) -> Row:
@@ -145,7 +145,7 @@ class Growing:
         reports.write(self.run.path, self.images, self.network, self.matrix, self.curves)
 
     def _learn(self, number: int) -> None:
-        """Learn one node, and score all that are learnt."""
+        """Learn one node, then score all learnt nodes."""
         step = self.steps[number]
         node, epochs = node_of(step.node), step.epochs or self.recipe.optimisation.epochs
         add_node(self.network, self.images, node, self.recipe.seed)
@@ -176,7 +176,7 @@ class Growing:
             yield
 
     def _scores(self, number: int) -> list[Row]:
-        """Return the scores of all learnt nodes on test images, the last one's last."""
+        """Return the scores of all learnt nodes on test images; those of the newest node come last."""
         rows = []
         for node in self.network.learnt:
             found = score_node(

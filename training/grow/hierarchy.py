@@ -40,8 +40,8 @@ class Hierarchy:
         """Return the hierarchy of the labels of images.
 
         Raises:
-            UserError: there is no label, a node has one child alone, or a level is missing: some images of a node have
-                a finer label and others have none.
+            UserError: there are fewer than two labels, a node has a single child, or a level is missing: some images of
+                a node have a finer label and others have none.
         """
         found = cls(tuple(sorted(set(labels))))
         if len(found.leaves) < 2:
@@ -87,7 +87,7 @@ class Hierarchy:
 
 
 def common(first: Labels, second: Labels) -> Labels:
-    """Return the lowest node that two nodes lie below, or are."""
+    """Return the lowest common ancestor of two nodes; a node counts as its own ancestor."""
     depth = 0
     while depth < min(len(first), len(second)) and first[depth] == second[depth]:
         depth += 1

@@ -21,12 +21,12 @@ from training.grow.network import GrownNetwork
 from training.grow.streams import stream
 from training.methods.method import DivergedError
 
-# Of all steps, those in which the step size rises.
+# Share of all steps in which the step size rises.
 RISING = 0.2
 
 
 class EpochResult(NamedTuple):
-    """One finished epoch: its number from 1, the mean loss in nats, and the accuracy on the batches of the node."""
+    """One finished epoch: its number from 1, the mean loss in nats, and the accuracy on the node's batches."""
 
     epoch: int
     loss: float
@@ -106,7 +106,7 @@ class Learner:
         return distillation(now, list(before.values()), self.recipe.forgetting.temperature)
 
     def _pixels(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        """Return a random view of raw images, normalised; embeddings as they are."""
+        """Return a normalised random view of raw images; embeddings are returned as they are."""
         if self.network.spec.image_shape is None:
             return raw
         view = random_view(len(raw), self.recipe.augmentation, generator)
@@ -118,11 +118,11 @@ class Learner:
 
 
 def set_step_sizes(optimiser: Optimizer, done: float) -> None:
-    """Set the step size of each group to the same share of its peak, so that their ratios stay.
+    """Set the step size of each group to the same share of its peak, so that their ratios stay the same.
 
     Args:
-        optimiser: its groups have a ``peak``.
-        done: the share of all steps that are done, 0 to below 1.
+        optimiser: optimiser whose groups have a ``peak``.
+        done: share of all steps that are done, from 0 to below 1.
     """
     share = (done + 0.01) / (RISING + 0.01) if done < RISING else (1 - done) / (1 - RISING)
     for group in optimiser.param_groups:
@@ -130,20 +130,20 @@ def set_step_sizes(optimiser: Optimizer, done: float) -> None:
 
 
 def add_node(network: GrownNetwork, images: GrowImages, node: Labels, seed: int) -> None:
-    """Add the module of a node, its weights drawn from a stream of its own."""
+    """Add the module of a node, with weights drawn from the node's own stream."""
     with DrawingFrom(stream(seed, node, "weights")):
         network.grow(node, images.hierarchy.children(node))
 
 
 def new_network(images: GrowImages, seed: int) -> GrownNetwork:
-    """Return a network without modules, its weights drawn from a stream of its own."""
+    """Return a network without modules, with weights drawn from the stem's own stream."""
     with DrawingFrom(stream(seed, (), "stem")):
         network = GrownNetwork(images.spec)
     return network.to(memory_format=torch.channels_last)
 
 
 def learner_of(network: GrownNetwork, images: GrowImages, node: Labels, recipe: GrowRecipe, epochs: int) -> Learner:
-    """Return what learns a node that was added last, as the recipe's mode says."""
+    """Return the learner of the node that was added last, in the recipe's mode."""
     earlier = [other for other in network.learnt if other != node]
     kept = earlier if recipe.mode == "replay" else []
     teacher = None
@@ -154,7 +154,7 @@ def learner_of(network: GrownNetwork, images: GrowImages, node: Labels, recipe: 
 
 
 def without(network: GrownNetwork, node: Labels) -> GrownNetwork:
-    """Return a copy of a network as it was before its last node was added; it does not learn."""
+    """Return a frozen copy of a network as it was before its last node was added."""
     last = network.learnt[-1]
     if node != last:
         raise ValueError(f"{node} is not the last node, {last}")

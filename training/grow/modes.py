@@ -1,15 +1,15 @@
-"""What learning a node does to the modules above it: which are trained, how fast, and what keeps earlier nodes.
+"""What learning a node does to the modules above it: which are trained, how fast, and what protects earlier nodes.
 
 Only the path of the new node is trained: the stem, the modules of the nodes above it and its own. Heads of earlier
-nodes and modules beside the path never change themselves, but what they read may.
+nodes and modules beside the path are never trained, but their inputs may change.
 
 ==============  =====================================================================================================
-frozen          the new module alone is trained
+frozen          only the new module is trained
 lr_multipliers  the step sizes fall from the new module up
-full            all of the path is trained alike
-replay          the same, and a few kept images of earlier nodes are learnt again in each step
-lwf             the same, and the new images keep the answers that earlier nodes gave before (Li, Hoiem, "Learning
-                without Forgetting", ECCV 2016)
+full            the whole path is trained with the same step size
+replay          as ``full``, and each step also learns from a few kept images of earlier nodes
+lwf             as ``full``, and earlier nodes are held to the answers that they gave for the new images before (Li,
+                Hoiem, "Learning without Forgetting", ECCV 2016)
 ==============  =====================================================================================================
 """
 
@@ -51,16 +51,16 @@ def step_multipliers(mode: Mode, multipliers: Sequence[float], modules: int) -> 
 
 
 def optimiser_of(network: GrownNetwork, node: Labels, recipe: GrowRecipe) -> SGD:
-    """Return the optimiser of what is trained for a node, a group of parameters for each module.
+    """Return the optimiser of the parameters that are trained for a node, with one group for each module.
 
-    The largest step size of a group stands under ``peak``. Whatever is not in it has no gradient afterwards.
+    The ``peak`` of a group is its largest step size. All other parameters of the network are frozen.
 
     Args:
         network: a network that has the node's module already.
         node: the node that is learnt.
         recipe: mode, step size and momentum. The root, before which there is nothing, is always trained whole.
     """
-    # Of a module above the block alone, as its head belongs to what was learnt before.
+    # Only the blocks of the modules above are trained, as their heads belong to nodes that were learnt before.
     *above, own = network.path(node)
     parts = [network.stem, *(module.block for module in above), own]
     rates = step_multipliers(recipe.mode if node else "full", recipe.forgetting.multipliers, len(parts))
@@ -74,7 +74,7 @@ def optimiser_of(network: GrownNetwork, node: Labels, recipe: GrowRecipe) -> SGD
 
 
 def sgd(groups: list[dict[str, Any]], settings: GrowOptimisation) -> SGD:
-    """Return the optimiser of groups of parameters, each with its largest step size under ``peak``."""
+    """Return the optimiser of groups of parameters; the ``peak`` of each group is its largest step size."""
     nesterov = settings.momentum > 0
     return SGD(groups, lr=0.0, momentum=settings.momentum, nesterov=nesterov, weight_decay=settings.weight_decay)
 
@@ -82,7 +82,8 @@ def sgd(groups: list[dict[str, Any]], settings: GrowOptimisation) -> SGD:
 def set_training(network: GrownNetwork) -> None:
     """Put what is trained into training mode, and all else into evaluation mode.
 
-    So the statistics of a frozen batch normalisation stay as they are, and its module answers bit by bit as before.
+    The statistics of frozen batch normalisation thus stay as they are, and its module's outputs are the same bit for
+    bit.
     """
     network.eval()
     for module in network.modules():
@@ -96,8 +97,8 @@ def distillation(found: Sequence[Tensor], before: Sequence[Tensor], temperature:
     Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
 
     Args:
-        found: logits float32 [N, children] of each node.
-        before: those of the network before the new node.
+        found: logits of each node, float32 [N, children].
+        before: the same of the network before the new node was added.
         temperature: divides the logits; the loss is multiplied by its square.
     """
     losses = [

@@ -1,8 +1,8 @@
 """The network that grows: a stem, and for each learnt node a module of one residual block and one head.
 
-He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. A new block begins as what its parent
-computes, as in Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016: its shortcut repeats the parent's channels, and its
-residual branch begins with zeros.
+He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", CVPR 2016. A new block at first passes on what its
+parent computes, as in Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016: its shortcut repeats the parent's channels, and
+its residual branch starts at zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class GrownSpec(Part):
 
     Args:
         image_shape: shape of one raw image, (H, W) or (H, W, C); None where embeddings are read.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
         features: D, length of an embedding; None where images are read.
         encoder: name of the encoder.
         sha256: SHA-256 of its graph.
@@ -70,7 +70,7 @@ class Block(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """A residual block on embeddings: [N, D] -> [N, D]; they have no places to give up for channels."""
+    """A residual block on embeddings: [N, D] -> [N, D]; with no pixels to trade for channels, D stays the same."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class DenseBlock(nn.Module):
 
 
 class UnitScale(nn.Module):
-    """Embeddings float32 [N, D] -> the same directions with a mean square of 1; the stem of an encoder."""
+    """Embeddings float32 [N, D] -> the same directions with a mean square of 1; the stem after an encoder."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Return the scaled embeddings."""
@@ -104,7 +104,7 @@ class NodeModule(nn.Module):
         self.head = nn.Linear(features, children)
 
     def logits(self, maps: Tensor) -> Tensor:
-        """Return the logits of the children, float32 [N, children], of the block's maps."""
+        """Return the logits of the children, float32 [N, children], from the block's maps."""
         result: Tensor = self.head(pooled(maps))
         return result
 
@@ -115,12 +115,12 @@ def pooled(maps: Tensor) -> Tensor:
 
 
 class GrownNetwork(nn.Module):
-    """A tree of modules; each reads what the module of its parent computes, the root's what the stem does.
+    """A tree of modules; each reads the output of its parent's module, and the root's reads that of the stem.
 
-    It is in evaluation mode, but for what ``training.grow.modes.set_training`` puts into training.
+    The network is in evaluation mode, except for what ``training.grow.modes.set_training`` puts into training mode.
 
     Args:
-        spec: what it is built from, its modules included.
+        spec: what the network is built from, including its modules.
     """
 
     def __init__(self, spec: GrownSpec) -> None:
@@ -135,7 +135,7 @@ class GrownNetwork(nn.Module):
             self.stem = nn.Sequential(
                 nn.Conv2d(channels, spec.width, 3, padding=1, bias=False), nn.BatchNorm2d(spec.width), nn.ReLU()
             )
-        # Not "modules", which torch has.
+        # Not named "modules", which torch's modules have already.
         self.nodes = nn.ModuleList()
         self._place: dict[Labels, int] = {}
         self.eval()
@@ -143,10 +143,10 @@ class GrownNetwork(nn.Module):
             self.grow(module.node, module.children)
 
     def grow(self, node: Labels, children: Sequence[str]) -> None:
-        """Add the module of a node, whose parent has one.
+        """Add the module of a node whose parent has one.
 
         Raises:
-            ValueError: there is one already, or the parent has none.
+            ValueError: the node has a module already, or its parent has none.
         """
         if node in self._place or (node != ROOT and node[:-1] not in self._place):
             raise ValueError(f"{node} is already learnt, or its parent is not")
@@ -157,7 +157,7 @@ class GrownNetwork(nn.Module):
             features = self.spec.features
             module = NodeModule(DenseBlock(features, self.spec.width), features, len(children))
         self._place[node] = len(self.nodes)
-        # Convolutions are faster so; and until it is trained, it must keep its statistics.
+        # Channels last makes convolutions faster; until it is trained, the module must keep its statistics.
         module.to(memory_format=torch.channels_last)
         self.nodes.append(module.eval())
         added = ModuleSpec(node=node, children=tuple(children))
@@ -186,22 +186,22 @@ class GrownNetwork(nn.Module):
         return [self.module_of(node[:depth]) for depth in range(len(node) + 1)]
 
     def forward(self, images: Tensor, node: Labels) -> Tensor:
-        """Return the logits of a node's children, float32 [N, children], of raw images or embeddings."""
+        """Return the logits of a node's children, float32 [N, children], for raw images or embeddings."""
         return self.logits(self.normalise(images), node)
 
     def logits(self, pixels: Tensor, node: Labels) -> Tensor:
-        """Do as ``forward`` for normalised images, float32 [N, C, H, W], or embeddings."""
+        """Return the same as ``forward`` for normalised images, float32 [N, C, H, W], or embeddings."""
         modules, maps = self.path(node), self.stem(pixels)
         for module in modules:
             maps = module.block(maps)
         return modules[-1].logits(maps)
 
     def logits_of(self, pixels: Tensor, members: Mapping[Labels, Tensor]) -> dict[Labels, Tensor]:
-        """Return the logits of several nodes, each of some of the images; what they share is computed once.
+        """Return the logits of several nodes, each for some of the images; what they share is computed once.
 
         Args:
             pixels: N normalised images or embeddings.
-            members: int64 [M] for each node, ascending places among the N.
+            members: indices of each node's images among the N, int64 [M], ascending.
         """
         here = self._needed(members, len(pixels))
         stem = self.stem(pixels)
@@ -211,7 +211,7 @@ class GrownNetwork(nn.Module):
             if node not in here:
                 continue
             above, places = (maps[node[:-1]], here[node[:-1]]) if node else (stem, torch.arange(len(pixels)))
-            # All of them as they are, which saves a copy.
+            # Where all are needed, this saves a copy.
             some = above if len(here[node]) == len(places) else above[torch.searchsorted(places, here[node])]
             maps[node] = self.module_of(node).block(some)
         return {
@@ -229,7 +229,7 @@ class GrownNetwork(nn.Module):
         return {node: mask.nonzero().squeeze(1) for node, mask in masks.items()}
 
     def all_logits(self, pixels: Tensor) -> dict[Labels, Tensor]:
-        """Return the logits of every learnt node of all images."""
+        """Return the logits of every learnt node for all images."""
         return self.logits_of(pixels, dict.fromkeys(self.learnt, torch.arange(len(pixels))))
 
     @property
@@ -239,21 +239,21 @@ class GrownNetwork(nn.Module):
 
     @property
     def parents(self) -> tuple[int, ...]:
-        """The place of the parent of each of ``labels`` among them, as of ``clustnet.bundles.tree.walk``."""
+        """The index of each label's parent among ``labels``, as ``clustnet.bundles.tree.walk`` takes them."""
         place = {label: number for number, label in enumerate(self.labels)}
         return tuple(place.get(label[:-1], TREE_ROOT) for label in self.labels)
 
     def label_probability(self, logits: Mapping[Labels, Tensor]) -> Tensor:
-        """Return the probability of each of ``labels``, the product of those on the way to it, float32 [N, M].
+        """Return the probability of each of ``labels``, float32 [N, M]: the product of those on the path to it.
 
         Args:
-            logits: float32 [N, children] of every learnt node.
+            logits: logits of every learnt node, float32 [N, children].
         """
         found: dict[Labels, Tensor] = {}
         columns = []
         for module in self.spec.modules:
             own = logits[module.node].softmax(dim=1)
-            # That of the root is 1; a product with it would change nothing.
+            # The root's probability is 1, so its children need no product.
             product = own if module.node == ROOT else own * found[module.node]
             for number, child in enumerate(module.children):
                 found[*module.node, child] = product[:, number : number + 1]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from training.pictures.figures import save
 
 DPI = 150
-# On a dark cell of the heat map text is white.
+# Accuracy above which a cell of the heat map is so dark that its text is white.
 DARK = 0.5
 
 

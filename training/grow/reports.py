@@ -18,9 +18,9 @@ from training.grow.plots import draw_curves, draw_matrix
 from training.grow.scores import score_walks, transfer_of
 from training.grow.tables import write_rows
 
-# Of the median time of one image.
+# Timed runs of one image, of which the median is taken.
 TIMED_RUNS = 21
-# What is printed.
+# The columns that are printed.
 COLUMNS = ("node", "accuracy_learnt", "accuracy_now", "forgotten", "scratch_accuracy", "joint_accuracy")
 
 Row = dict[str, Any]

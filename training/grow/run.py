@@ -6,10 +6,10 @@
     splits.csv                 the split of each image, which another run can use again
     checkpoints/step_001.pt    network and tables after the first node; step_000.pt is what the run began with
     checkpoints/unfinished.pt  the node that is being learnt, after its last epoch
-    curves.csv                 a row an epoch: loss, accuracy on its batches and on validation images
-    matrix.csv                 a row for each step and learnt node: scores on test images
-    baselines.csv              the same for nodes from scratch and for all at once, where they were asked for
-    summary.csv                a row a node: before and after, parameters and milliseconds that it added
+    curves.csv                 one row per epoch: loss, accuracy on its batches and on validation images
+    matrix.csv                 one row per step and learnt node: scores on test images
+    baselines.csv              the same for nodes learnt from scratch and all at once, if the recipe asks for them
+    summary.csv                one row per node: scores when learnt and now, parameters and milliseconds added
     overall.csv                one row: forgetting, transfer, and whole walks
     matrix.png, curves.png
 """
@@ -43,7 +43,7 @@ class GrowRun:
         """Check that a run can start here, or that the run to resume has the same recipe.
 
         Raises:
-            UserError: there is a run and no wish to resume, the reverse, or another recipe.
+            UserError: there is a run and ``resume`` is not set, or the reverse, or the run has another recipe.
         """
         exists = (self.path / RECIPE).is_file()
         if exists and not resume:
@@ -74,16 +74,16 @@ class GrowRun:
         save_state(self.path / "checkpoints" / name, state)
 
     def load(self, name: str) -> dict[str, Any] | None:
-        """Return a checkpoint, tensors and plain values alone; None where there is none.
+        """Return a checkpoint, tensors and plain values only; None if there is none.
 
         Raises:
-            UserError: it is damaged.
+            UserError: the checkpoint is damaged.
         """
         path = self.path / "checkpoints" / name
         return load_state(path) if path.is_file() else None
 
     def last_step(self) -> int | None:
-        """Return the number of the last finished step, 0 for what the run began with; None before that."""
+        """Return the number of the last finished step, 0 for the state that the run began with; None before that."""
         found = (self.path / "checkpoints").glob("step_*.pt")
         return max((int(path.stem.removeprefix("step_")) for path in found), default=None)
 
@@ -111,7 +111,7 @@ class GrowRun:
 
 
 def grown_waste(path: Path) -> Iterator[Waste]:
-    """Yield the checkpoints of a run that only its earlier steps have read."""
+    """Yield the checkpoints of a run that it no longer needs: those of all steps but the last."""
     run = GrowRun(path)
     for step in range(run.last_step() or 0):
         file = path / "checkpoints" / step_name(step)
@@ -120,7 +120,7 @@ def grown_waste(path: Path) -> Iterator[Waste]:
 
 
 def step_name(step: int) -> str:
-    """Return the file of the checkpoint after a step."""
+    """Return the file name of the checkpoint after a step."""
     return f"step_{step:03}.pt"
 
 

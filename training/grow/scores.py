@@ -22,11 +22,11 @@ class NodeScores(NamedTuple):
 
     Args:
         images: how many were scored.
-        accuracy: the share that is right.
-        sensitivity: of two children, the share of the positive one's images that are right; of more, the mean over all
-            children.
-        specificity: of two children, the share of the other one's images that are right; of more, the mean over all
-            children of the share of others' images that are not taken for theirs.
+        accuracy: share that is assigned to the right child.
+        sensitivity: for two children, the share of the positive child's images that are assigned to it; for more, the
+            mean of this share over all children.
+        specificity: for two children, the share of the other child's images that are assigned to it; for more, the
+            mean over all children of the share of the others' images that are not assigned to that child.
     """
 
     images: int
@@ -37,7 +37,7 @@ class NodeScores(NamedTuple):
 
 @torch.no_grad()
 def score_node(network: GrownNetwork, images: GrowImages, node: Labels, split: str, positive: int) -> NodeScores:
-    """Return the scores of a node on the images of a split that belong to it; ``positive`` is its positive child."""
+    """Return a node's scores on the images of a split that belong to it; ``positive`` is its positive child's index."""
     places, truth = images.members(node, split)
     parts = torch.split(torch.from_numpy(places), BATCH_IMAGES)
     found = [network(images.images[part], node).argmax(dim=1) for part in parts]
@@ -66,15 +66,15 @@ def scores_of(found: Ints, truth: Ints, children: int, positive: int) -> NodeSco
 
 
 class Transfer(NamedTuple):
-    """The results of a whole run's accuracies.
+    """Forgetting and transfer over a whole run, as differences of accuracy.
 
     Args:
-        forgetting: the mean over the nodes before the last of the best accuracy that a node had before the last step,
-            less its accuracy after that (Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018).
-        backward_transfer: the mean over these of the accuracy after the last step, less that when the node was learnt
-            (Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017).
-        forward_transfer: the mean over the nodes after the first of the accuracy when the node was learnt, less that of
-            the same path learnt from scratch; None without that baseline.
+        forgetting: a node's best accuracy before the last step minus its accuracy after it, as the mean over all nodes
+            but the last (Chaudhry et al., "Riemannian Walk for Incremental Learning", ECCV 2018).
+        backward_transfer: a node's accuracy after the last step minus its accuracy when it was learnt, as the mean over
+            the same nodes (Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2017).
+        forward_transfer: a node's accuracy when it was learnt minus that of the same path learnt from scratch, as the
+            mean over all nodes but the first; None without that baseline.
     """
 
     forgetting: float
@@ -86,8 +86,8 @@ def transfer_of(matrix: NDArray[np.float64], scratch: Sequence[float] | None) ->
     """Return the transfer of a run.
 
     Args:
-        matrix: [T, T], the accuracy of node j after step i, NaN before it is learnt; T >= 1.
-        scratch: the accuracy of each node after the first, learnt from scratch.
+        matrix: accuracy of node j after step i, float64 [T, T], NaN before the node is learnt; T >= 1.
+        scratch: accuracy of each node but the first, learnt from scratch; None without that baseline.
     """
     last, when = matrix[-1], matrix.diagonal()
     steps = len(matrix)
@@ -99,14 +99,14 @@ def transfer_of(matrix: NDArray[np.float64], scratch: Sequence[float] | None) ->
 
 
 class WalkScores(NamedTuple):
-    """How well whole walks from the root to a leaf are.
+    """How good whole walks from the root to a leaf are.
 
     Args:
         images: how many were scored.
-        leaf_accuracy: the share whose leaf is right.
-        mistake_severity: the mean over the others of the levels from the true and the found leaf up to the node that
-            both lie below, counted from the lowest leaf of that node (Bertinetto et al., "Making Better Mistakes",
-            CVPR 2020); 0 without mistakes.
+        leaf_accuracy: share that ends at the right leaf.
+        mistake_severity: height of the lowest common ancestor of the true and the found leaf, in levels above its
+            lowest leaf, as the mean over the mistakes (Bertinetto et al., "Making Better Mistakes", CVPR 2020); 0
+            without mistakes.
     """
 
     images: int
@@ -116,7 +116,7 @@ class WalkScores(NamedTuple):
 
 @torch.no_grad()
 def score_walks(network: GrownNetwork, images: GrowImages, split: str) -> WalkScores:
-    """Return the scores of the walks through all learnt nodes on a split; what is not learnt yet counts as a leaf."""
+    """Return the scores of the walks through all learnt nodes on a split; nodes not learnt yet count as leaves."""
     places = torch.from_numpy(np.flatnonzero(images.split == split))
     parts = [
         network.label_probability(network.all_logits(network.normalise(images.images[part])))
@@ -130,7 +130,7 @@ def score_walks(network: GrownNetwork, images: GrowImages, split: str) -> WalkSc
 
 
 def walk_scores(found: Sequence[Labels], truth: Sequence[Labels], hierarchy: Hierarchy) -> WalkScores:
-    """Return the scores of N leaves that were found, beside the true ones."""
+    """Return the scores of N found leaves, given the true ones."""
     heights: Mapping[Labels, int] = {node: hierarchy.height(node) for node in hierarchy.inner}
     wrong = [heights[common(one, other)] for one, other in zip(found, truth, strict=True) if one != other]
     return WalkScores(len(truth), 1 - len(wrong) / len(truth), float(np.mean(wrong)) if wrong else 0.0)

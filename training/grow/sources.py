@@ -20,7 +20,7 @@ from training.grow.config import GrowData
 from training.grow.hierarchy import Labels
 
 CONTENT = "content"
-# A person's mark of an image that was taken for a copy.
+# How a person marks an image that was wrongly taken for a copy.
 NO_DUPLICATE = "no_duplicate"
 
 
@@ -28,7 +28,7 @@ class Item(NamedTuple):
     """An image.
 
     Args:
-        name: how a person knows it, and how ``splits.csv`` names it.
+        name: its name for people and in ``splits.csv``.
         file: its file.
         labels: labels from the highest level down.
         test: whether the data have it in their test split.
@@ -44,8 +44,8 @@ def items(data: GrowData, run: Path) -> list[Item]:
     """Return all images, in an order that is always the same.
 
     Args:
-        data: names them.
-        run: the run's folder, into which the images of a table of bytes are written.
+        data: where the images are.
+        run: the run's folder; images that a table holds as bytes are written there.
 
     Raises:
         UserError: there is no such folder or table, a folder holds no image, or an image has no label.
@@ -73,7 +73,7 @@ def _item(entry: Entry) -> Item:
 
 
 def _check_filled(folder: Path) -> None:
-    """Raise where a folder below another has no file in it or below it."""
+    """Raise if any folder below ``folder`` is empty."""
     empty = [shown(inner.relative_to(folder)) for inner in _folders(folder) if not any(_visible(inner))]
     if empty:
         raise UserError(f"Folders without an image in {shown(folder)}: {listed(empty)}; put some in, or remove them.")
@@ -93,8 +93,8 @@ def _visible(folder: Path) -> Iterator[Path]:
 def _reviewed(run: Path) -> list[Item]:
     """Return the images of a run of ``clustnet discover`` with the reviewed names of their subtypes as finer labels.
 
-    What the review leaves out is left out, and so is an image that nearly equals another, as the two could come into
-    different splits. A coarse label with one subtype is a class itself.
+    Images that the review leaves out are left out here, too, and so are near duplicates, which could end up in
+    different splits. A coarse label with a single subtype is itself a class.
     """
     images, rows = {image.file: image for image in load_files(run)}, read_subtypes(run / SUBTYPES)
     review = Session(run, found_in(rows)).review

@@ -22,7 +22,7 @@ def split_of(items: Sequence[Item], splits: Splits, file: Path | None, seed: int
     """Return the split of each image: as a file says, or drawn with a seed, class by class.
 
     Args:
-        items: the images; those of a test split of the data stay in it.
+        items: the images; those in the data's test split stay there.
         splits: shares, and whether a file's training and validation images are drawn again.
         file: a ``splits.csv``; None for none.
         seed: seeds the draw.
@@ -46,7 +46,7 @@ def split_of(items: Sequence[Item], splits: Splits, file: Path | None, seed: int
 
 
 def _given(items: Sequence[Item], file: Path, redraw: bool) -> dict[str, str]:
-    """Return the splits that a file gives to some of the images; if ``redraw``, of its test images alone."""
+    """Return the splits that a file gives the images it lists; with ``redraw``, only those of its test images."""
     listed = read_splits(file)
     given = {item.name: listed[item.name] for item in items if item.name in listed}
     if not given:
@@ -61,7 +61,10 @@ def _drawn(
     has_test: bool,
     generator: np.random.Generator,
 ) -> list[str]:
-    """Return the splits of one class: what is given, and of the rest shares of at least one image each."""
+    """Return the splits of one class: the given ones, and a draw for the rest.
+
+    Validation, and test unless the data have a test split, get at least one image.
+    """
     found = [TEST if item.test else given.get(item.name, "") for item in members]
     free = [place for place, split in enumerate(found) if not split]
     order = [free[index] for index in generator.permutation(len(free))]
@@ -92,7 +95,7 @@ def read_splits(path: Path) -> dict[str, str]:
     """Return the split of each file that a manifest lists.
 
     Raises:
-        UserError: it cannot be read, or is no such table.
+        UserError: the manifest cannot be read, or is not a table of splits.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

@@ -16,7 +16,8 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
         learnt: nodes that are learnt already.
 
     Raises:
-        UserError: a name of no node, one that has no children or is learnt already, or a child before its parent.
+        UserError: a step names no node with children, one that is learnt already, one before its parent, or a positive
+            child that the node does not have.
     """
     if recipe.steps is None:
         return [StepRecipe(node=name_of(node)) for node in hierarchy.inner if node not in learnt]
@@ -40,7 +41,7 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
 
 
 def positive_of(steps: Sequence[StepRecipe], hierarchy: Hierarchy, node: Labels) -> int:
-    """Return the child of a node that sensitivity is about: the step's, else one with finer labels, else the first."""
+    """Return the index of the positive child of a node: the step's, else the first with finer labels, else 0."""
     children = hierarchy.children(node)
     named = next((step.positive for step in steps if node_of(step.node) == node and step.positive), None)
     if named is not None:

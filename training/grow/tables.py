@@ -8,7 +8,7 @@ from clustnet.files import write_table
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write a table, its numbers with six digits, whole or not at all."""
+    """Write a table, whole or not at all, with numbers rounded to six decimals."""
     write_table(path, [{key: _short(value) for key, value in row.items()} for row in rows])
 
 
