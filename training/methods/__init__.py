@@ -1,4 +1,4 @@
-"""The methods: each folder here is one, found by its name, so that nobody lists them.
+"""The methods: each folder here is one and is found by its name, so that there is no list of them.
 
 ``NAME/config.py`` has ``RECIPE``, the class of its recipes, which needs no torch; ``NAME/method.py`` has ``METHOD``,
 the class that trains, see ``training.methods.method``.

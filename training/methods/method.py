@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Wraps an epoch's batches so that a person sees them pass."""
+    """Wraps an epoch's batches to show their progress."""
 
     def __call__(self, batches: Iterable[T], total: int) -> Iterable[T]:
-        """Return ``batches`` again, ``total`` of them."""
+        """Return ``batches``, of which there are ``total``."""
 
 
 class EpochLosses(NamedTuple):
@@ -26,7 +26,7 @@ class EpochLosses(NamedTuple):
         epoch: its number, from 1.
         stage: its name in the scores.
         loss: mean training loss, in nats.
-        figures: more that the method knows of the epoch, by the names of columns of the scores; the same in each epoch.
+        figures: further figures of the epoch, by column of the scores; the columns are the same in each epoch.
     """
 
     epoch: int
@@ -36,7 +36,7 @@ class EpochLosses(NamedTuple):
 
 
 class DivergedError(UserError):
-    """The training diverged; with other random numbers it might not."""
+    """The training diverged; with other random numbers it might not have."""
 
 
 class Method(Protocol[Network]):
@@ -48,7 +48,7 @@ class Method(Protocol[Network]):
 
     @property
     def epochs(self) -> int:
-        """All epochs of the method."""
+        """The number of epochs."""
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
         """Train from epoch ``start + 1`` to the last, or until there is nothing more to learn, and yield after each.
@@ -56,7 +56,7 @@ class Method(Protocol[Network]):
         A method may yield after every few epochs; only those are scored and kept, and the last is one of them.
 
         Raises:
-            UserError: data or a recipe that cannot be trained; a ``DivergedError`` if the weights overflow.
+            UserError: the data or the recipe cannot be trained; a ``DivergedError`` if the weights overflow.
         """
 
     def state(self) -> State:

@@ -27,7 +27,7 @@ NO_CLUSTER = -1
 Pixels = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Floats = NDArray[np.float64]
-# For each two labels, the first before the second, how separable their clusters are: float64 [clusters, clusters].
+# For each pair of labels, the first before the second, how separable their clusters are: float64 [clusters, clusters].
 Separability = dict[tuple[int, int], Floats]
 
 
@@ -62,7 +62,7 @@ def paired_clusters(
     """Return the images that have a cluster, label after label, and their experts, both int64 [M].
 
     Args:
-        pixels: returns those of images, float32 [n, pixels], by their indices, int64 [n].
+        pixels: takes the indices of images, int64 [n], and returns their pixels, float32 [n, pixels].
         clusters: int64 [N], the cluster of each image within its coarse label; ``NO_CLUSTER`` for none.
         coarse: int64 [N], coarse labels 0 to K - 1.
         labels: K, how many coarse labels there are.
@@ -86,11 +86,11 @@ def paired_clusters(
 def assigned(separability: Separability, counts: Sequence[int]) -> list[Labels]:
     """Return the expert of each cluster, for each of the K coarse labels int64 [clusters].
 
-    The clusters of a label have different experts, such that the sum over experts of the separability of each two of
-    an expert's clusters is large: the largest for two labels.
+    The clusters of a label have different experts, such that the clusters of each expert are easy to separate: the sum
+    that ``total`` returns is large, and for two labels the largest possible.
 
     Args:
-        separability: separability of the clusters of each two labels, 0 or more.
+        separability: separability of the clusters of each pair of labels, 0 or more.
         counts: how many clusters each label has.
     """
     labels, best = range(len(counts)), None
@@ -109,10 +109,10 @@ def assigned(separability: Separability, counts: Sequence[int]) -> list[Labels]:
 
 
 def total(separability: Separability, placed: Labels) -> float:
-    """Return the sum over experts of the separability of each two clusters that an expert has.
+    """Return the sum over experts of the separability of each pair of an expert's clusters.
 
     Args:
-        separability: separability of the clusters of each two labels.
+        separability: separability of the clusters of each pair of labels.
         placed: int64 [K, E], the cluster of each label at each expert, ``NO_CLUSTER`` for none.
     """
     return float(sum(_between(separability, placed, first, second).trace() for first, second in separability))
@@ -136,7 +136,7 @@ def _placed(separability: Separability, counts: Sequence[int], order: Sequence[i
 
 
 def _improved(separability: Separability, placed: Labels) -> Labels:
-    """Return clusters that no new match of one or two labels with all others would place better."""
+    """Return a placement that is not improved by matching one or two labels with all others again."""
     labels = range(len(placed))
     subsets = [subset for size in (1, 2) for subset in combinations(labels, size) if size < len(placed)]
     before = -np.inf
@@ -153,9 +153,9 @@ def _improved(separability: Separability, placed: Labels) -> Labels:
 
 
 def _between(separability: Separability, placed: Labels, first: int, second: int) -> Floats:
-    """Return the separability of the first label's cluster at each expert from the second's at each, [E, E]."""
+    """Return the separability of the first label's cluster at each expert from the second's at each, float64 [E, E]."""
     table = separability[first, second] if first < second else separability[second, first].T
-    # The last row and column are of no cluster.
+    # The last row and column stand for no cluster.
     found: Floats = np.pad(table, (0, 1))[np.ix_(placed[first], placed[second])]
     return found
 

@@ -15,7 +15,7 @@ from training.methods.clustnet.config import OWN_REPRESENTATIONS
 from training.methods.clustnet.pairing import paired
 from training.methods.clustnet.representations import Floats, coarse_error, reduced, represent
 
-# In each cluster.
+# Images that each cluster needs.
 LEAST_IMAGES = 10
 
 __all__ = ["Partition", "Trial", "partition"]
@@ -28,8 +28,8 @@ class Partition:
     """Images and the experts that should see them.
 
     Args:
-        indices: int64 [M], which training images.
-        experts: int64 [M], 0 to E - 1, one expert an image.
+        indices: indices of training images, int64 [M].
+        experts: expert of each of these images, int64 [M], 0 to E - 1.
     """
 
     indices: Labels
@@ -49,7 +49,7 @@ class Trial:
     candidates: tuple[list[Candidate], ...]
 
     def lines(self, labels: Sequence[str]) -> list[str]:
-        """Return what a person should see of it.
+        """Return the lines that are printed of it.
 
         Args:
             labels: the names of the coarse labels.
@@ -76,8 +76,8 @@ def partition(
 
     Args:
         data: images and coarse labels.
-        clusters: how many each of the K coarse labels has; the largest is E, or less than E.
-        images: the sample's size for each coarse label, or all if it has fewer.
+        clusters: number of clusters of each of the K coarse labels, each at most E.
+        images: size of the sample of each coarse label; all of its images if it has fewer.
         seed: seeds the sample and everything after it.
         representations: what the images are compared by.
 
@@ -118,7 +118,7 @@ def _of(representations: dict[str, Floats], members: NDArray[np.bool_]) -> dict[
 
 
 def _check_size(label: str, images: int, clusters: int) -> None:
-    """Raise where a coarse label has too few images for its clusters."""
+    """Raise if a coarse label has too few images for its clusters."""
     if images < LEAST_IMAGES * clusters:
         raise UserError(
             f"The coarse label {label!r} has {images} training images for the initial partition, too few for "

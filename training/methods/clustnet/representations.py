@@ -22,10 +22,10 @@ from clustnet.errors import UserError
 from training.methods.clustnet.config import OWN_REPRESENTATIONS
 
 PRINCIPAL_COMPONENTS = 50
-# Of the histograms of gradients.
+# The histograms of gradients: a cell's side in pixels, the number of directions, and the largest value.
 CELL, DIRECTIONS, LARGEST_EDGE = 4, 9, 0.2
 PATCH, STRIDE, PATCHES = 6, 2, 256
-# Patches are learnt from the fewer of these two.
+# Patches that are learnt from, in all and of each image; the smaller number counts.
 SAMPLED_PATCHES, PATCHES_AN_IMAGE = 40_000, 50
 # Added to a patch's variance, so that flat patches stay flat.
 FAINT = 10 / 255**2
@@ -44,12 +44,12 @@ Floats = NDArray[np.float32]
 def represent(images: Tensor, seed: int, names: Sequence[str] = OWN_REPRESENTATIONS) -> dict[str, Floats]:
     """Return the named representations of images as rows, float32 [N, features].
 
-    Images with a side over ``LARGEST_SIDE`` are reduced to it first, with their aspect kept, but for encoders.
+    Images with a side over ``LARGEST_SIDE`` are reduced to it first, with their aspect kept; encoders get them whole.
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
         seed: seeds the choice of the patches that are learnt from.
-        names: some of ``OWN_REPRESENTATIONS``, and encoders.
+        names: some of ``OWN_REPRESENTATIONS``, and names of encoders.
 
     Raises:
         UserError: a side of the images is under 8 pixels.
@@ -70,11 +70,11 @@ def represent(images: Tensor, seed: int, names: Sequence[str] = OWN_REPRESENTATI
 
 
 def embeddings(images: Tensor, encoder: str) -> Floats:
-    """Return what an encoder makes of images, each of length 1, float32 [N, D].
+    """Return an encoder's embeddings of images, each of length 1, float32 [N, D].
 
     Args:
-        images: uint8 [N, H, W] or [N, H, W, C], which are resized to what it reads.
-        encoder: its name.
+        images: uint8 [N, H, W] or [N, H, W, C]; they are resized to what the encoder reads.
+        encoder: name of the encoder.
     """
     embeds = open_encoder(encoder, threads=torch.get_num_threads())
     parts = [
@@ -103,7 +103,7 @@ def reduced(rows: Floats, seed: int) -> Floats:
 
 
 def coarse_error(rows: Floats, coarse: NDArray[np.int64], seed: int) -> float:
-    """Return how often most of the nearest images have another coarse label: the error of a vote of ten neighbours.
+    """Return how often a vote of an image's ten nearest neighbours misses its coarse label.
 
     Args:
         rows: float32 [N, features].
@@ -168,7 +168,8 @@ def patches(planes: Tensor, seed: int) -> Floats:
 class Patches:
     """Patches that are learnt from some images, and how much of each is in any image.
 
-    Whitened patches are clustered by k-means; a place's answer to a centre is how much nearer it is than the average.
+    Whitened patches are clustered by k-means. The response of a place in an image to a centre is how much smaller its
+    distance to that centre is than its mean distance to all centres, and 0 if it is larger.
     Coates, Lee, Ng, "An Analysis of Single-Layer Networks in Unsupervised Feature Learning", AISTATS 2011.
 
     Args:

@@ -11,7 +11,7 @@ from training.clustering.degree_linkage import degree_linkage
 from training.clustering.manifold import manifold
 from training.methods.deep_clustering.config import Clustering
 
-# Images that UMAP or the graph sees; each other one is clustered by a vote of its nearest among them.
+# Images that UMAP or the graph sees; all others are clustered by a vote of their nearest among these.
 MAX_SAMPLE_IMAGES = 10_000
 VOTERS = 10
 
@@ -24,21 +24,21 @@ def first_clusters(embeddings: Floats, clusters: int, how: Clustering, seed: int
 
     The manifold is UMAP's (McInnes, Healy, Melville, arXiv:1802.03426), as in McConville, Santos-Rodriguez, Piechocki,
     Craddock, "N2D: (Not Too) Deep Clustering via Clustering the Local Manifold of an Autoencoded Embedding", ICPR
-    2020, arXiv:1908.05968. One manifold may tear a cluster or join two; of several, each of a random sample of its own,
-    the consensus is taken.
+    2020, arXiv:1908.05968. One manifold may split a cluster or join two; of several, each of its own random sample, the
+    consensus is taken.
     The graph is that of ``training.clustering.degree_linkage``.
 
     Args:
         embeddings: float32 [N, D].
-        clusters: how many, at most N.
-        how: which of the three, with how many manifolds, starts of k-means and neighbours of each row.
+        clusters: number of clusters, at most N.
+        how: which of the three, and the numbers of manifolds, starts of k-means and neighbours of each row.
         seed: seeds every random choice.
 
     Returns:
         int64 [N], 0 to clusters - 1.
 
     Raises:
-        UserError: the graph has fewer clusters, as each row begins together with its nearest.
+        UserError: the graph has fewer clusters, as each row starts in the same cluster as its nearest neighbour.
     """
     if how.start == "kmeans":
         return _nearest_means(embeddings, clusters, how, seed)
@@ -63,7 +63,7 @@ def clustered_space(embeddings: Floats, how: Clustering, seed: int) -> Floats:
 
 
 def _on_a_manifold(embeddings: Floats, clusters: int, how: Clustering, generator: np.random.Generator) -> Clusters:
-    """Cluster by k-means on the manifold of a sample of its own."""
+    """Cluster by k-means on the manifold of a new random sample."""
     sample, seed = _sample(embeddings, generator), int(generator.integers(2**31))
     rows = manifold(embeddings[sample], how.neighbours, seed)
     return _extended(_nearest_means(rows, clusters, how, seed), sample, embeddings)

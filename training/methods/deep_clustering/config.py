@@ -11,7 +11,7 @@ from training.models.config import MAX_EXPERTS
 from training.recipe.parts import BelowOne, Count, Epochs, Part, Positive
 from training.recipe.recipe import Augmentation, BaseRecipe, Optimisation, Pretraining
 
-# The number of experts where it is estimated.
+# Stands for a number of experts that is to be estimated.
 AUTO = 0
 EXAMPLE = "configs/architectures/mnist.json:0"
 
@@ -34,9 +34,9 @@ class DeepClustersModel(Part):
 
     Args:
         architecture: the autoencoder, written out or named as ``FILE:ENTRY``.
-        experts: number of clusters; ``auto`` (in Python ``AUTO``) has it estimated after the pre-training.
-        clusters: of each coarse label, ``{label: number}``; together as many as ``experts``. By default they are shared
-            out by the number of fine classes that ``data.coarse`` groups, or evenly where it groups none.
+        experts: number of clusters; ``auto`` (in Python ``AUTO``) estimates it after the pre-training.
+        clusters: number of clusters of each coarse label, ``{label: number}``, ``experts`` in all. By default they are
+            shared out by the number of fine classes that ``data.coarse`` groups, or evenly if it groups none.
     """
 
     architecture: Annotated[Architecture, BeforeValidator(_architecture)] = Field(examples=[EXAMPLE])
@@ -58,10 +58,10 @@ class Clustering(Part):
         weight: weight of that loss; the reconstruction error has 1.
         start: how the first clusters are found: by ``kmeans``, on a ``manifold``, k-means after UMAP, or along a
             ``graph`` of neighbours, graph degree linkage.
-        space: where they are found: in the ``embedding``, or among the ``pixels`` themselves, which tell apart images
-            that are few and alike in all but a turn.
+        space: where they are found: in the ``embedding``, or in the ``pixels`` themselves, which tell apart a few
+            images that differ only by a rotation.
         neighbours: neighbours of each image that ``manifold`` and ``graph`` use; fewer than a class has images.
-        manifolds: how many of them vote on the clusters, each of a random sample of its own.
+        manifolds: how many manifolds vote on the clusters, each of its own random sample.
         starts: starts of k-means, of which the tightest is kept; a report's k-means has as many.
         imitation: how many of the first epochs keep the clusters of the start as their target.
         refresh: steps between two looks at all images, clean, which set the target again.
@@ -89,7 +89,7 @@ class DeepClusteringRecipe(BaseRecipe):
     Args:
         model: the autoencoder and its clusters.
         clustering: how clusters are found and sharpened.
-        optimisation: while clusters are sharpened.
+        optimisation: how the network is optimised while clusters are sharpened.
         pretraining: pre-training by reconstruction alone.
     """
 
@@ -101,7 +101,7 @@ class DeepClusteringRecipe(BaseRecipe):
 
     @property
     def uses_manifold(self) -> bool:
-        """Whether UMAP is needed, which is looked for before the training."""
+        """Whether UMAP is needed; it is looked for before the training."""
         return self.clustering.start == "manifold"
 
     @property
@@ -160,7 +160,7 @@ class DeepClusteringRecipe(BaseRecipe):
         )
 
     def unused(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys that other choices leave without use, each with the choice."""
+        """Yield the keys that have no effect with other choices, each with that choice."""
         yield from super().unused()
         how = self.clustering
         if how.start == "kmeans":
@@ -177,7 +177,7 @@ class DeepClusteringRecipe(BaseRecipe):
 
 RECIPE = DeepClusteringRecipe
 
-# Keys that only what follows the pre-training reads, None for all of a part; a pre-trained network serves any values.
+# Keys that are read only after the pre-training, None for all of a part; any values go with a pre-trained network.
 AFTER_PRETRAINING: Mapping[str, Sequence[str] | None] = {
     "restarts": None,
     "optimisation": ("epochs", "learning_rate"),

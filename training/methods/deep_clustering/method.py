@@ -3,8 +3,9 @@
 Aljalbout, Golkov, Siddiqui, Cremers, "Clustering with Deep Learning: Taxonomy and New Methods", arXiv:1801.07648.
 Clusters are found within each coarse label. Three stages:
 
-1. ``pretrain``: the autoencoder learns to rebuild images (of random views the view, or the image itself: Vincent,
-   Larochelle, Bengio, Manzagol, "Extracting and Composing Robust Features with Denoising Autoencoders", ICML 2008).
+1. ``pretrain``: the autoencoder learns to rebuild images; from a random view it rebuilds the view, or the image itself
+   (Vincent, Larochelle, Bengio, Manzagol, "Extracting and Composing Robust Features with Denoising Autoencoders", ICML
+   2008).
 2. Clusters are found in the embedding, see ``training.methods.deep_clustering.cluster_start``.
 3. ``cluster``: the embedding is trained towards them, jointly with reconstruction (Guo, Gao, Liu, Yin, "Improved Deep
    Embedded Clustering with Local Structure Preservation" (IDEC), IJCAI 2017): by the Kullback-Leibler divergence (DEC)
@@ -43,7 +44,7 @@ from training.models.spec import DeepClustersSpec
 
 PRETRAIN, CLUSTER = "pretrain", "cluster"
 LEARNING_RATES = {PRETRAIN: "pretraining.learning_rate", CLUSTER: "optimisation.learning_rate"}
-# For a number of clusters to be estimated.
+# Fewest images for which a number of clusters can be estimated.
 MIN_IMAGES = 3
 # Keeps the logarithm for the clusters of the other coarse labels finite.
 MIN_ASSIGNMENT = 1e-12
@@ -55,7 +56,7 @@ class DeepClusteringMethod:
     Args:
         data: images and coarse labels.
         recipe: the hyper-parameters.
-        accelerator: places the model and steps backwards.
+        accelerator: places the model and runs the backward pass.
 
     Raises:
         UserError: the architecture is for images of another shape, a coarse label has too few images, or there are
@@ -88,15 +89,15 @@ class DeepClusteringMethod:
             CLUSTER: self._cluster_optimizer(),
         }
         self.variance = sum(std**2 for std in data.std) / len(data.std)
-        # int64 [N], the clusters at the last look at all images.
+        # int64 [N], the clusters at the last refresh.
         self.assigned: Tensor | None = None
         self.settled = False
-        # float32 [N, E], kept from one look to the next.
+        # float32 [N, E], kept from one refresh to the next.
         self._target: Tensor
 
     @property
     def epochs(self) -> int:
-        """All epochs of the method, if it does not settle before."""
+        """The number of epochs, unless the clusters settle before."""
         return self.recipe.pretraining.epochs + self.recipe.optimisation.epochs
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
@@ -119,9 +120,9 @@ class DeepClusteringMethod:
         return state if self.assigned is None else state | {"assigned": self.assigned}
 
     def restore(self, state: State) -> None:
-        """Go on from what ``state`` returned, with the recipe's step sizes where another run is gone on from.
+        """Go on from what ``state`` returned, with the recipe's step sizes, as the state may be another run's.
 
-        At the end of the pre-training the optimizers may be missing: one has done its work, the other has none yet.
+        At the end of the pre-training the optimizers may be missing: one has done its work, and the other has no state.
         """
         clusters = tuple(state["network"]["clusters"])
         if clusters != self.spec.clusters:
@@ -136,7 +137,7 @@ class DeepClusteringMethod:
             self.assigned = state["assigned"].to(self.accelerator.device)
 
     def _check_images(self) -> None:
-        """Refuse, before anything is trained, fewer images than clusters to find among them."""
+        """Refuse fewer images than clusters before anything is trained."""
         if self.recipe.model.experts == AUTO and len(self.data.images) < MIN_IMAGES:
             few = f"model.experts is auto, but {len(self.data.images)} training images are too few"
             raise UserError(f"{few}; set a number.")
@@ -152,7 +153,7 @@ class DeepClusteringMethod:
         return Adam(parameters, self.recipe.optimisation.learning_rate, fused=True)
 
     def _set_clusters(self, clusters: int) -> None:
-        """Have so many clusters, now that their number is known."""
+        """Set the number of clusters, now that it is known."""
         self.spec = self.spec.model_copy(update={"clusters": (clusters,)})
         self.model.resize(clusters)
         self.optimizers[CLUSTER] = self._cluster_optimizer()
@@ -181,7 +182,7 @@ class DeepClusteringMethod:
         return EpochLosses(epoch, stage, float(total) / seen)
 
     def _step(self, stage: str, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Step on one batch and return the loss: the reconstruction error, and when clustering the weighted rest.
+        """Take a step on one batch and return the loss: the reconstruction error, and when clustering its weighted loss.
 
         Raises:
             DivergedError: the weights have diverged.
@@ -224,10 +225,10 @@ class DeepClusteringMethod:
 
     @torch.no_grad()
     def _look(self, imitate: bool) -> float:
-        """Set the target again, from all images as they are, and return the share of them that changed their cluster.
+        """Set the target again from all images, without augmentation; return the share whose cluster changed.
 
         Args:
-            imitate: whether the clusters that there are stay; the share is then 1.
+            imitate: whether the present clusters stay; the share is then 1.
         """
         old = self.assigned
         assert old is not None  # noqa: S101 - since the clusters were found
@@ -283,13 +284,13 @@ class DeepClusteringMethod:
                 self.model.centroids.data[cluster] = embeddings[own].mean(dim=0)
 
     def _embeddings(self) -> Tensor:
-        """Return the embeddings of all images as they are, float32 [N, D]."""
+        """Return the embeddings of all images, without augmentation, float32 [N, D]."""
         with evaluating(self.model):
             parts = torch.split(self.data.images, BATCH)
             return torch.cat([self.model.embed(part) for part in parts])
 
     def _schedule(self, stage: str, done: float) -> None:
-        """Set a stage's step size when a share of it is done."""
+        """Set a stage's step size; ``done`` is the share of the stage that is done."""
         if self.recipe.optimisation.schedule == "constant":
             return
         rate = self._rates()[stage] * (1 + math.cos(math.pi * done)) / 2

@@ -19,7 +19,7 @@ from training.methods.deepcluster.config import Assignment
 
 Floats = NDArray[np.float32]
 Clusters = NDArray[np.int64]
-# Of a principal component, as a share of the first one's.
+# Least variance of a principal component, as a share of the first one's.
 LEAST_VARIANCE = 1e-6
 
 
@@ -27,8 +27,8 @@ class Assigned(NamedTuple):
     """The cluster of each image.
 
     Args:
-        clusters: int64 [N], from 0 to E - 1.
-        split: how many clusters were empty, and got half of the largest one.
+        clusters: cluster of each image, int64 [N], 0 to E - 1.
+        split: number of empty clusters that were given half of the largest one.
     """
 
     clusters: Clusters
@@ -42,7 +42,7 @@ def whitened(features: Floats, components: int, seed: int) -> Floats:
 
     Args:
         features: float32 [N, D].
-        components: P, if there are as many.
+        components: largest number of components P.
         seed: seeds every random choice.
     """
     analysis = PCA(min(components, *features.shape), random_state=seed)
@@ -61,9 +61,9 @@ def assign(
     """Cluster the images of each coarse label among themselves.
 
     Args:
-        rows: returns what those images are clustered by that are True, bool [N]: float32 [M, D], of length 1.
+        rows: takes a mask of images, bool [N], and returns what they are clustered by, float32 [M, D] of length 1.
         coarse: int64 [N], coarse labels 0 to K - 1.
-        clusters: how many each of the K coarse labels has; those of the first are numbered first.
+        clusters: number of clusters of each of the K coarse labels; those of the first are numbered first.
         how: how k-means is run.
         seed: seeds every random choice.
     """
@@ -82,7 +82,7 @@ def kmeans(rows: Floats, clusters: int, how: Assignment, seed: int) -> Clusters:
 
     Args:
         rows: float32 [N, D], N at least ``clusters``.
-        clusters: how many.
+        clusters: number of clusters.
         how: iterations and starts.
         seed: seeds the starts.
     """
@@ -92,7 +92,7 @@ def kmeans(rows: Floats, clusters: int, how: Assignment, seed: int) -> Clusters:
         means = KMeans(clusters, init="random", n_init=how.starts, max_iter=how.iterations, random_state=seed)
         found: Clusters = means.fit_predict(rows).astype(np.int64)
         return found
-    # Without these limits it would cluster a sample, and complain of few rows.
+    # Without these limits faiss would cluster a sample, and warn of too few rows.
     limits = {"min_points_per_centroid": 1, "max_points_per_centroid": len(rows)}
     trained = faiss.Kmeans(rows.shape[1], clusters, niter=how.iterations, nredo=how.starts, seed=seed % 2**31, **limits)
     trained.train(np.ascontiguousarray(rows))
@@ -101,17 +101,17 @@ def kmeans(rows: Floats, clusters: int, how: Assignment, seed: int) -> Clusters:
 
 
 def filled(rows: Floats, found: Clusters, clusters: int) -> Assigned:
-    """Give each empty cluster half of the largest one, so that training has all of them.
+    """Give each empty cluster half of the largest one, so that none is missing from training.
 
     Args:
         rows: float32 [N, D], N at least ``clusters``.
-        found: int64 [N], the cluster of each.
-        clusters: how many there are.
+        found: cluster of each row, int64 [N].
+        clusters: number of clusters.
     """
     found, empty = found.copy(), np.flatnonzero(np.bincount(found, minlength=clusters) == 0)
     for cluster in empty:
         members = np.flatnonzero(found == np.bincount(found).argmax())
-        # Halved along the number that varies most; equal rows are halved as well.
+        # Halved along the feature that varies most; equal rows are halved as well.
         along = rows[members][:, rows[members].var(axis=0).argmax()]
         found[members[np.argsort(along, kind="stable")[len(members) // 2 :]]] = cluster
     return Assigned(found, len(empty))
@@ -121,13 +121,14 @@ def figures(before: Clusters | None, now: Assigned, clusters: int) -> dict[str, 
     """Return what changed since the last assignment, and how large the clusters are.
 
     Args:
-        before: int64 [N], the last clusters; before the first assignment all images are of one.
-        now: the new ones.
-        clusters: how many there are.
+        before: clusters of the last assignment, int64 [N]; None before the first, as if all images were in one.
+        now: the new assignment.
+        clusters: number of clusters.
 
     Returns:
-        ``assignment/nmi`` (arithmetic mean) of both; ``assignment/reassigned``, the share of images that are no longer
-        with most of their former cluster; the smallest and the largest cluster, and how many were split.
+        ``assignment/nmi``, the NMI (arithmetic mean) of both assignments; ``assignment/reassigned``, the share of
+        images that are no longer with most of their former cluster; the sizes of the smallest and the largest cluster;
+        and how many were split.
     """
     old = np.zeros_like(now.clusters) if before is None else before
     sizes = np.bincount(now.clusters, minlength=clusters)

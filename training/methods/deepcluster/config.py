@@ -19,7 +19,7 @@ class Assignment(Part):
 
     Args:
         every: epochs between two assignments.
-        components: of version 1, principal components of the features, whitened, that are clustered.
+        components: for version 1, number of whitened principal components of the features that are clustered.
         iterations: iterations of k-means.
         starts: starts of k-means, of which the tightest is kept.
     """
@@ -34,8 +34,8 @@ class Views(Part):
     """Random views of an image.
 
     Args:
-        sizes: height and width in pixels of each view; by default of the image's own size, one in version 1 and two in
-            version 2. Version 2 clusters by the views of the first size.
+        sizes: height and width in pixels of each view; by default the image's shorter side, once for version 1 and
+            twice for version 2. Version 2 clusters by the views of the first size.
     """
 
     sizes: Annotated[tuple[Side, ...], Field(min_length=1)] | None = None
@@ -46,8 +46,8 @@ class PseudoLabelOptimisation(Optimisation):
 
     Args:
         learning_rate: step size.
-        schedule: ``cosine`` lowers the step size to 0 over the epochs, after as many steps of ``warm_up``.
-        batch_size: images a step.
+        schedule: ``cosine`` lowers the step size to 0 over all epochs, including the steps of ``warm_up``.
+        batch_size: images per step.
         momentum: momentum of SGD.
         weight_decay: weight decay of all weights.
         warm_up: steps in which the step size rises from 0.
@@ -81,17 +81,17 @@ class DeepClusterRecipe(BaseRecipe):
     optimisation: PseudoLabelOptimisation = PseudoLabelOptimisation()
 
     def clusters(self, labels: Sequence[str], images: Sequence[int] = ()) -> tuple[int, ...]:
-        """Return how many clusters each coarse label has: in proportion to its images, and one at least."""
+        """Return how many clusters each coarse label has: in proportion to its images, and at least one."""
         shares = list(images) or [1] * len(labels)
         found = [1] * len(labels)
         for _ in range(self.model.experts - len(labels)):
-            # To the label with the most images a cluster.
+            # To the label with the most images per cluster.
             place = max(range(len(labels)), key=lambda label: shares[label] / found[label])
             found[place] += 1
         return tuple(found)
 
     def check(self, labels: Sequence[str] | None) -> None:
-        """Refuse fewer clusters than coarse labels, several views of version 1, and small views of large networks.
+        """Refuse fewer clusters than coarse labels, several views for version 1, and views that are too small.
 
         Raises:
             UserError: says which key is wrong.
@@ -113,7 +113,7 @@ class DeepClusterRecipe(BaseRecipe):
             )
 
     def unused(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys that other choices leave without use, each with the choice."""
+        """Yield the keys that have no effect with other choices, each with that choice."""
         yield from super().unused()
         if self.model.network != "alexnet_small":
             yield from ((f"model.{key}", f"model.network {self.model.network}") for key in ("channels", "embedding"))

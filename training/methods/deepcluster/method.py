@@ -1,4 +1,4 @@
-"""The method ``deepcluster``: features are clustered, the clusters are learnt as labels, and so on in turn.
+"""The method ``deepcluster``: in turn, features are clustered and the clusters are learnt as labels.
 
 Caron, Bojanowski, Joulin, Douze, "Deep Clustering for Unsupervised Learning of Visual Features" (DeepCluster), ECCV
 2018, arXiv:1807.05520; version 2 is DeepCluster-v2 of Caron, Misra, Mairal, Goyal, Bojanowski, Joulin, "Unsupervised
@@ -9,8 +9,8 @@ found within each coarse label.
 what           version 1                                   version 2
 =============  ==========================================  ======================================================
 is clustered   the features of all images, whitened        the projections that the last epoch saw: a memory bank
-is trained on  as many images of each cluster, one view    each image once, in several views
-learns them    a classifier, redrawn at every assignment   nothing: the centroids are the classifier
+is trained on  equally many images per cluster, one view   each image once, in several views
+learns them    a classifier, new at every assignment       nothing: the centroids are the classifier
 =============  ==========================================  ======================================================
 """
 
@@ -51,7 +51,7 @@ class DeepClusterMethod:
     Args:
         data: images and coarse labels.
         recipe: the hyper-parameters.
-        accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
+        accelerator: places the model and runs the backward pass; each process takes its share of every batch.
 
     Raises:
         UserError: the processes cannot share a batch evenly, or a coarse label has fewer images than clusters.
@@ -79,14 +79,14 @@ class DeepClusterMethod:
         # int64 [N], the clusters that are learnt now; None before the first assignment.
         self.assigned: Tensor | None = None
         self.figures: dict[str, float] = {}
-        # float32 [N, P], of version 2: the mean projection of each image's views, of length 1.
+        # float32 [N, P], for version 2: the mean projection of each image's views, of length 1.
         self.bank: Tensor | None = None
-        # Another one in each epoch.
+        # A new one in each epoch.
         self._generator: torch.Generator
 
     @property
     def epochs(self) -> int:
-        """All epochs of the method."""
+        """The number of epochs."""
         return self.recipe.optimisation.epochs
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
@@ -127,7 +127,7 @@ class DeepClusterMethod:
     # Clusters
 
     def _assign(self, epoch: int) -> None:
-        """Cluster all images, make the clusters what is learnt, and say what changed."""
+        """Cluster all images, make the clusters the labels to learn, and record what has changed."""
         seed = (self.recipe.seed + epoch) % SEEDS
         rows = (self._projections() if isinstance(self.model.head, Centroids) else self._features()).cpu().numpy()
         coarse, before = self.data.coarse.cpu().numpy(), self.assigned
@@ -150,7 +150,7 @@ class DeepClusterMethod:
 
     @torch.no_grad()
     def _set_head(self, rows: Tensor, seed: int) -> None:
-        """Make the head tell the new clusters apart: by their centroids, or by a classifier that has learnt nothing."""
+        """Make the head tell the new clusters apart: by their centroids, or by a newly initialised classifier."""
         head = self.model.head
         if isinstance(head, Classifier):
             with DrawingFrom(generator_of(seed)):
@@ -162,14 +162,14 @@ class DeepClusterMethod:
         head.centroids.copy_(normalize(sums, dim=1))
 
     def _features(self) -> Tensor:
-        """Return the features of all images as they are, float32 [N, D]."""
+        """Return the features of all images, without augmentation, float32 [N, D]."""
         with evaluating(self.model):
             parts = torch.split(self.data.images, BATCH)
             return in_shares(lambda part: self.model.encoder(self.model.normalise(part)), parts)
 
     @torch.no_grad()
     def _projections(self) -> Tensor:
-        """Return the memory bank, float32 [N, P]; before the first epoch it is filled with what the network is."""
+        """Return the memory bank, float32 [N, P]; before the first epoch, the untrained network fills it."""
         if self.bank is not None:
             return self.bank
         self._generator = epoch_generators(self.recipe.seed, 0)[1]
@@ -198,7 +198,7 @@ class DeepClusterMethod:
         return float(total) / seen
 
     def _step(self, chosen: Tensor) -> Tensor:
-        """Step on one batch and return the loss: the cross-entropy of its views with the images' clusters.
+        """Take a step on one batch and return the loss: the cross-entropy of its views with the images' clusters.
 
         Raises:
             DivergedError: the weights have diverged.
@@ -229,7 +229,7 @@ class DeepClusterMethod:
             sizes: sizes of the views in pixels.
 
         Returns:
-            float32 [V * N, E or P], the N images of one view after the other; those of the first size come first.
+            float32 [V * N, E or P], the N images view by view; views of the first size come first.
         """
         found, head = [], self.model.head
         for size in dict.fromkeys(sizes):
@@ -253,7 +253,7 @@ class DeepClusterMethod:
         return interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
 
     def _schedule(self, step: int, steps: int) -> None:
-        """Set the step size of a step, of so many in all."""
+        """Set the step size of one of ``steps`` steps."""
         how = self.recipe.optimisation
         rate = how.learning_rate * min(1.0, (step + 1) / (how.warm_up + 1))
         if how.schedule == "cosine":
@@ -263,7 +263,7 @@ class DeepClusterMethod:
 
 
 def _check_images(data: CoarseData, clusters: tuple[int, ...]) -> None:
-    """Refuse fewer images of a coarse label than clusters to find among them."""
+    """Refuse a coarse label that has fewer images than clusters."""
     for label, images, count in zip(data.labels, data.sizes, clusters, strict=True):
         if images < count:
             raise UserError(

@@ -1,6 +1,6 @@
-"""Which images are trained on in an epoch: as many of each cluster, so that large ones do not decide alone.
+"""Which images are trained on in an epoch: equally many of each cluster, so that large ones do not dominate.
 
-Caron et al., arXiv:1807.05520, section 3.3: without it, a network may learn a few large clusters and nothing else.
+Caron et al., arXiv:1807.05520, section 3.3: otherwise a network may learn a few large clusters and nothing else.
 """
 
 import torch
@@ -10,13 +10,13 @@ from training.data.sampling import balanced
 
 
 def balanced_epoch(assigned: Tensor, generator: torch.Generator) -> Tensor:
-    """Return as many images as there are, int64 [N], drawn so that each cluster in use has the same share.
+    """Return the N images of an epoch, int64 [N], drawn so that each cluster in use has the same share.
 
-    A cluster's images are taken in a random order, and again from the start where it has too few. What N leaves over
-    goes to clusters at random.
+    A cluster's images are taken in a random order, and again from the start if there are too few. What is left over of
+    N goes to clusters at random.
 
     Args:
-        assigned: int64 [N], the cluster of image 0, 1, ... N - 1, on the CPU.
+        assigned: cluster of each of the N images, int64 [N], on the CPU.
         generator: draws the order.
 
     Returns:

@@ -21,7 +21,7 @@ class GivenPartition(PartitionConfig):
 
 
 class DiscoveredRecipe(ClustNetRecipe):
-    """The recipe of ``clustnet``, but for the partition.
+    """The recipe of ``clustnet``, except for the partition.
 
     Args:
         partition: what the gate imitates first.
@@ -32,7 +32,7 @@ class DiscoveredRecipe(ClustNetRecipe):
 
     @property
     def uses_manifold(self) -> bool:
-        """Whether UMAP is needed, which was done before."""
+        """Whether UMAP is needed; it is not, as the partition is given."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""The method ``discovered``: that of ``clustnet`` on pixels, with a partition that was made before.
+"""The method ``discovered``: ``clustnet`` on pixels, with a partition that was made before.
 
 ``clustnet discover`` uses it where no encoder does better than pixels.
 """
@@ -17,14 +17,14 @@ from training.methods.discovered.config import DiscoveredRecipe
 
 
 class DiscoveredMethod(ClustNetMethod):
-    """Gate and experts in training; arguments as of ``ClustNetMethod``."""
+    """Gate and experts in training; the arguments are those of ``ClustNetMethod``."""
 
     def __init__(self, data: CoarseData, recipe: DiscoveredRecipe, accelerator: Accelerator) -> None:
         super().__init__(data, recipe, accelerator)
         self._given = recipe
 
     def _make_partition(self) -> dict[str, Tensor]:
-        """Return the partition of the file; clusters that a weak classifier separates well share an expert."""
+        """Return the partition in the file; clusters that a weak classifier separates well share an expert."""
         recipe = self._given
         assert recipe.data.path is not None  # noqa: S101 - the data were loaded from it
         files = training_files(recipe.data.path)[: len(self.data.images)]

@@ -15,11 +15,11 @@ class HeadsOptimisation(Optimisation):
     """How gate and experts are optimised.
 
     Args:
-        epochs: after those of the partition.
-        epoch_steps: steps of an epoch at least; it takes images again where they are few.
+        epochs: number of epochs after those of the partition.
+        epoch_steps: least number of steps per epoch; images are repeated if there are too few.
         learning_rate: step size of Adam.
         schedule: ``cosine`` lowers the step size to 0 over all epochs.
-        batch_size: images a step.
+        batch_size: images per step.
     """
 
     epochs: Count = 4
@@ -34,8 +34,8 @@ class EmbeddingPartition(Part):
 
     Args:
         epochs: epochs of imitation.
-        images: images of each coarse label that are partitioned, where there is no file.
-        clusters: of each coarse label, ``{label: number}``, at most E; E by default.
+        images: largest number of images of each coarse label that are partitioned, if there is no file.
+        clusters: number of clusters of each coarse label, ``{label: number}``, at most E; E by default.
         file: a partition that was made before: a table with the columns ``file``, relative to the folder of the data,
             and ``cluster``, numbered from 0 within each coarse label.
     """
@@ -64,7 +64,7 @@ class EmbeddingClustNetRecipe(MixtureRecipe):
 
     @property
     def uses_manifold(self) -> bool:
-        """Whether UMAP is needed, which is looked for before the training."""
+        """Whether UMAP is needed; it is looked for before the training."""
         return self.partition.file is None
 
     @property
@@ -77,7 +77,7 @@ class EmbeddingClustNetRecipe(MixtureRecipe):
         return tuple((self.partition.clusters or {}).get(label, self.model.experts) for label in labels)
 
     def check(self, labels: Sequence[str] | None) -> None:
-        """Refuse data that are no folder, and clusters that have no label or too few experts.
+        """Refuse data that are not a folder, and clusters of an unknown coarse label or more of them than experts.
 
         Raises:
             UserError: says which key is wrong.
@@ -90,7 +90,7 @@ class EmbeddingClustNetRecipe(MixtureRecipe):
         check_clusters(self.partition.clusters or {}, self.model.experts, labels)
 
     def unused(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys that other choices leave without use, each with the choice."""
+        """Yield the keys that have no effect with other choices, each with that choice."""
         yield from super().unused()
         yield from ((key, "an encoder, which decides it") for key in PREPARATION_KEYS)
         yield from (

@@ -1,6 +1,6 @@
 """The method ``embedding_clustnet``: gate and experts that read the embeddings of a frozen encoder.
 
-What is trained is small: a gate of two layers and one linear layer an expert. The gate imitates an initial partition,
+What is trained is small: a gate of two layers and one linear layer per expert. The gate imitates an initial partition,
 as in ``clustnet``, and is then trained with the experts; the mutual information of two views, which are embedded
 random crops, may be added. The imitation never ends: embeddings of a good encoder show the subtypes better than the
 coarse labels can, and a partition that a person has corrected is to be kept.
@@ -41,11 +41,11 @@ class EmbeddingClustNetMethod:
     """A mixture of experts on embeddings, in training.
 
     Args:
-        data: embeddings with those of random views, and coarse labels.
+        data: embeddings of the images and of random views, and coarse labels.
         recipe: the hyper-parameters.
-        accelerator: places the model and steps backwards; of several processes each takes its share of every batch.
-        clusters: int64 [N], the cluster of each image within its coarse label, where they were found before; by default
-            they are read from the recipe's file, or found.
+        accelerator: places the model and runs the backward pass; each process takes its share of every batch.
+        clusters: int64 [N], the cluster of each image within its coarse label, if found before; by default they are
+            read from the recipe's file, or found.
 
     Raises:
         UserError: the processes cannot share a batch evenly.
@@ -80,7 +80,7 @@ class EmbeddingClustNetMethod:
 
     @property
     def epochs(self) -> int:
-        """All epochs of the method."""
+        """The number of epochs, including those of the partition."""
         return self.recipe.partition.epochs + self.recipe.optimisation.epochs
 
     def run(self, start: int, progress: Progress) -> Iterator[EpochLosses]:
@@ -126,7 +126,7 @@ class EmbeddingClustNetMethod:
         return EpochLosses(epoch, "imitate" if imitates else "train", float(total) / seen)
 
     def _batch_loss(self, chosen: Tensor, weight: float) -> Tensor:
-        """Return the loss of a batch, in which the mutual information of two views has a weight, or none."""
+        """Return the loss of a batch; ``weight`` is that of the mutual information of two views, 0 for none."""
         coarse, count = self.data.coarse[chosen], 2 if weight else 1
         output = self._output([self._view(chosen) for _ in range(count)], len(chosen))
         loss = self._loss(output, coarse.repeat(count)) + self._imitation(output, chosen.repeat(count))
@@ -136,7 +136,7 @@ class EmbeddingClustNetMethod:
         return loss
 
     def _imitation(self, output: MixtureOutput, chosen: Tensor) -> Tensor:
-        """Return how far the routing is from the partition, the mean in nats; images outside it add nothing."""
+        """Return the mean cross-entropy of routing and partition, in nats; images outside the partition count as 0."""
         assert self.experts is not None  # noqa: S101 - the first epoch made it
         experts = self.experts[chosen]
         return nll_loss(output.log_routing, experts, ignore_index=NONE, reduction="sum") / len(experts)
@@ -154,7 +154,7 @@ class EmbeddingClustNetMethod:
         return torch.where((number == 0)[:, None], images, views)
 
     def _output(self, views: list[Tensor], images: int) -> MixtureOutput:
-        """Route the views of a batch of so many images, of which each process has its share.
+        """Route the views of a batch of ``images`` images, of which each process has its share.
 
         Raises:
             DivergedError: the weights have diverged.
@@ -163,11 +163,11 @@ class EmbeddingClustNetMethod:
         return check_finite(MixtureOutput(*(gathered(part, images, len(views)) for part in parts)))
 
     def _loss(self, output: MixtureOutput, coarse: Tensor) -> Tensor:
-        """Return the loss of outputs whose images have the coarse labels int64 [N], but for the mutual information."""
+        """Return the loss of N outputs, whose coarse labels are int64 [N], without the mutual information."""
         return coarse_loss(output, coarse, self.recipe.loss, self.recipe.hard, self._generator)
 
     def _step(self, loss: Tensor) -> Tensor:
-        """Step down the gradient of a loss and return it."""
+        """Take a step on a loss and return the loss."""
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         average_gradients(part for group in self.optimizer.param_groups for part in group["params"])
@@ -175,7 +175,7 @@ class EmbeddingClustNetMethod:
         return loss.detach()
 
     def _schedule(self, position: float) -> None:
-        """Set the step size at a position counted in epochs from the first."""
+        """Set the step size at a position, counted in epochs from the start."""
         if self.recipe.optimisation.schedule == "constant":
             return
         for group in self.optimizer.param_groups:
@@ -194,14 +194,14 @@ class EmbeddingClustNetMethod:
         return experts
 
     def _clusters_of_file(self) -> NDArray[np.int64]:
-        """Return the cluster of each image that the recipe's file gives it."""
+        """Return the cluster that the recipe's file gives each image."""
         recipe = self.recipe
         assert recipe.partition.file is not None  # noqa: S101 - the caller looked
         assert recipe.data.path is not None  # noqa: S101 - the images were read from it
         return read_partition(recipe.partition.file, training_files(recipe.data.path)[: len(self.data.images)])
 
     def _clusters_found(self) -> NDArray[np.int64]:
-        """Return the cluster of each image of a sample, which agrees best with other clusterings."""
+        """Return the cluster of each image of a sample, by the clustering that agrees best with the others."""
         recipe, labels = self.recipe, self.data.labels
         generator = np.random.default_rng(recipe.seed)
         coarse = self.data.coarse.cpu().numpy()
