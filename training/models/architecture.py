@@ -1,4 +1,4 @@
-"""Architectures as data: autoencoders described in JSON, of which only the encoder is written.
+"""Architectures as data: autoencoders described in JSON by their encoder alone.
 
 The format of "Clustering with Deep Learning: Taxonomy and New Methods" (Aljalbout, Golkov, Siddiqui, Cremers,
 arXiv:1801.07648). A file holds a list of architectures. Nothing here needs torch.
@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from clustnet.errors import UserError
 from training.recipe.parts import plain
 
-# Of each number; a larger one is a mistake.
+# The largest number allowed; a larger one is a mistake.
 MAX_NUMBER = 65_536
 Count = Annotated[int, Field(ge=1, le=MAX_NUMBER, strict=True)]
 Shape = tuple[Count, Count, Count]
@@ -117,13 +117,13 @@ class Step(NamedTuple):
 
     Args:
         kind: ``convolve``, ``deconvolve``, ``pool``, ``replicate``, ``unpool``, ``dense`` or ``reshape``.
-        before: (C, H, W) that comes in.
-        after: (C, H, W) that goes out.
+        before: shape of the input, (C, H, W).
+        after: shape of the output, (C, H, W).
         filter_size: size of the filters of convolutions and pooling.
         padding: how far the filter of a convolution goes over the border.
-        non_linearity: after the layer.
+        non_linearity: non-linearity after the layer.
         batch_norm: whether the layer is batch-normalised, before its non-linearity.
-        layer: the number of the described layer that the step is, or mirrors.
+        layer: number of the described layer that the step implements or mirrors.
     """
 
     kind: Kind
@@ -146,9 +146,9 @@ class Architecture(_Described):
 
     Args:
         name: identifies it.
-        batch_size: images a step of training.
+        batch_size: images per step of training.
         use_batch_norm: whether (de)convolutions are batch-normalised, all but the output.
-        network_type: ``convolutional`` or ``fully_connected``; by default as the layers are.
+        network_type: ``convolutional`` or ``fully_connected``; by default whichever the layers are.
         output_non_linearity: non-linearity of the decoder's output; by default that of the first layer with weights.
         layers: the encoder, an ``Input`` and what follows it.
     """
@@ -199,7 +199,7 @@ class Architecture(_Described):
         """Return the encoder's steps.
 
         Raises:
-            UserError: a layer that does not fit the one before it.
+            UserError: a layer does not fit the one before it.
         """
         steps: list[Step] = []
         shape = self.image_shape
@@ -211,8 +211,8 @@ class Architecture(_Described):
     def decoder(self) -> list[Step]:
         """Return the decoder's steps: the encoder's, mirrored.
 
-        A step has the non-linearity of the layer whose output it rebuilds, the output that of the first layer with
-        weights, unless ``output_non_linearity`` says otherwise. The output alone is not batch-normalised.
+        A step has the non-linearity of the layer whose output it rebuilds, and the output has that of the first layer
+        with weights, unless ``output_non_linearity`` says otherwise. Only the output is not batch-normalised.
         """
         encoder = self.encoder()
         trained = [step for step in encoder if step.trained]
@@ -284,8 +284,8 @@ def read_architectures(path: Path) -> list[Architecture]:
     """Return the architectures of a file.
 
     Raises:
-        UserError: no such file, no JSON, or an architecture that is wrong: says which entry, layer and field, and what
-            is allowed.
+        UserError: there is no such file, it is not JSON, or an architecture is wrong; the message names entry, layer
+            and field, and what is allowed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -299,7 +299,7 @@ def read_architectures(path: Path) -> list[Architecture]:
 
 
 def read_architecture(name: str) -> Architecture:
-    """Return one architecture, ``FILE:ENTRY``; entries are counted from 0, which is the default, or named.
+    """Return the architecture ``FILE:ENTRY``; an entry is a number from 0, which is the default, or a name.
 
     Raises:
         UserError: as ``read_architectures``, or there is no such entry.
@@ -316,14 +316,14 @@ def read_architecture(name: str) -> Architecture:
 
 
 def parse_architecture(content: Any, source: str) -> Architecture:
-    """Return one architecture as JSON gives it, checked.
+    """Return the architecture that JSON describes, checked.
 
     Args:
         content: a mapping of its fields.
         source: where it is from, for the error.
 
     Raises:
-        UserError: the first fault, with layer, field and what is allowed.
+        UserError: the architecture is wrong; the message names the first fault's layer and field, and what is allowed.
     """
     content = plain(content)
     if not isinstance(content, Mapping):

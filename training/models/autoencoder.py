@@ -1,6 +1,6 @@
-"""Networks of described architectures: the encoder, and the decoder that mirrors it.
+"""Networks built from described architectures: the encoder, and the decoder that mirrors it.
 
-The gate's own encoder, ``training.models.encoder``, is none of them: it pools before it normalises, and its decoder
+The gate's own encoder, ``training.models.encoder``, is not one of them: it pools before it normalises, and its decoder
 doubles sides by strides, which the format of architectures does not have.
 """
 
@@ -84,7 +84,7 @@ class Encoder(nn.Module):
         return values.flatten(1)
 
     def with_places(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return the embeddings, and for each pooling layer the places of its maxima, int64 like its output."""
+        """Return the embeddings and, for each pooling layer, the places of its maxima, int64 in the output's shape."""
         values, places = pixels.reshape(-1, *self.image_shape), []
         for step, layer in zip(self.steps, self.layers, strict=True):
             if step.kind == "pool":
@@ -123,11 +123,11 @@ class Decoder(nn.Module):
 
 
 def unpool(values: Tensor, places: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return values at the places of the maxima, among zeros, as ``max_unpool2d`` does, which is not deterministic.
+    """Return values put back to the places of the maxima, among zeros; ``max_unpool2d`` is not deterministic.
 
     Args:
         values: float32 [N, C, h, w].
-        places: int64 [N, C, h, w], of each value within its image.
+        places: place of each value within its image, int64 [N, C, h, w].
         shape: (C, H, W) of the images.
     """
     zeros = values.new_zeros(len(values), shape[0], shape[1] * shape[2])

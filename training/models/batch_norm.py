@@ -12,7 +12,7 @@ from training.engine.processes import processes
 
 
 class _AcrossProcesses(_BatchNorm):
-    # torch would also allow no momentum, and no running statistics.
+    # torch also allows None for these.
     momentum: float
     running_mean: Tensor
     running_var: Tensor
@@ -26,7 +26,7 @@ class _AcrossProcesses(_BatchNorm):
         return self._normalise(rows.float()).to(rows.dtype)
 
     def _normalise(self, rows: Tensor) -> Tensor:
-        """Normalise this process's rows, float32 [N, C, ...], perhaps none, by the statistics of those of all."""
+        """Normalise this process's rows, float32 [N, C, ...] with N >= 0, by the statistics over all processes."""
         others = [0, *range(2, rows.dim())]
         channel = (1, -1, *(1 for _ in range(2, rows.dim())))
         sums = total(torch.cat([rows.sum(others), rows.new_full((1,), rows[:, 0].numel())]))

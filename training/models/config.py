@@ -40,12 +40,12 @@ class EmbeddingModel(Part):
     Args:
         encoder: a name, a folder or FILE.onnx, see ``clustnet.encoders.open_encoder``; ``a,b`` for two side by side.
         size: height and width of the images that are embedded; what the encoder reads by default.
-        views: random crops of each training image that are embedded, too.
+        views: number of random crops of each training image that are embedded, too.
         experts: number of experts, E.
         expert: ``linear``: one linear layer on the components; ``projection``: one on a few random projections of
             them, which are not trained.
-        expert_inputs: how many random projections.
-        components: principal components of the embeddings that gate and experts read, at most.
+        expert_inputs: number of random projections.
+        components: largest number of principal components of the embeddings that gate and experts read.
         hidden: width of the gate's first layer.
     """
 
@@ -66,10 +66,10 @@ class ConvNetModel(Part):
         network: ``alexnet`` or ``vgg16``, with batch normalisation, or ``alexnet_small`` for images of 32 to 64 pixels.
         channels: channels of ``alexnet_small``'s five convolutions.
         embedding: number of ``alexnet_small``'s features.
-        sobel: whether fixed filters turn images into the gradients of their grey first.
+        sobel: whether fixed filters first turn images into the gradients of their grey values.
         experts: number of clusters in all, about ten times as many as there are classes.
-        version: 1 trains a classifier on the clusters (DeepCluster), 2 towards their centroids (DeepCluster-v2).
-        projection: length of what version 2 clusters.
+        version: 1 trains a classifier on the clusters (DeepCluster), 2 trains towards their centroids (DeepCluster-v2).
+        projection: length of the projected features that version 2 clusters.
         temperature: temperature of version 2 for the similarity to the centroids.
     """
 

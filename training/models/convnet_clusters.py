@@ -1,7 +1,7 @@
-"""Clusters of a convolutional network's features, as a gate over experts that are trivial.
+"""Clusters of a convolutional network's features, as a gate over trivial experts.
 
-The gate is the posterior over the clusters: that of a linear classifier which learnt them as labels (DeepCluster), or
-of the similarity to their centroids (DeepCluster-v2).
+The gate is the posterior over the clusters, given by a linear classifier that learnt them as labels (DeepCluster) or by
+the similarity to their centroids (DeepCluster-v2).
 """
 
 from collections.abc import Sequence
@@ -31,15 +31,15 @@ class Classifier(nn.Module):
 
 
 class Centroids(nn.Module):
-    """Features float32 [N, D] -> cosine similarity to the clusters' centroids over a temperature, float32 [N, E].
+    """Features float32 [N, D] -> cosine similarity to the centroids, divided by a temperature, float32 [N, E].
 
     Features are projected by two layers first, as in SwAV (Caron et al., arXiv:2006.09882, appendix D).
 
     Args:
-        features: D.
-        clusters: E, how many.
-        projection: P, length of a projected feature.
-        temperature: above 0; the lower, the surer.
+        features: D, number of features.
+        clusters: E, number of clusters.
+        projection: P, length of the projected features.
+        temperature: above 0; a lower one makes the posterior surer.
     """
 
     centroids: Tensor
@@ -57,7 +57,7 @@ class Centroids(nn.Module):
         return projected
 
     def logits(self, projected: Tensor) -> Tensor:
-        """Return the similarity of projected features over the temperature, float32 [N, E]."""
+        """Return the similarity of projected features divided by the temperature, float32 [N, E]."""
         return linear(projected, self.centroids) / self.temperature
 
     def forward(self, features: Tensor) -> Tensor:
@@ -70,10 +70,10 @@ class ConvNetClusters(ClusterExperts):
 
     Args:
         model: the recipe's model part.
-        clusters: how many each of the K coarse labels has, in order.
+        clusters: number of clusters of each of the K coarse labels, in order.
         channels: channels of the images, 1 or 3.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
     """
 
     encoder: ConvNet

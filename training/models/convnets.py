@@ -1,8 +1,8 @@
-"""Convolutional networks of the field, with batch normalisation: AlexNet, VGG16, and a small AlexNet for small images.
+"""Well-known convolutional networks with batch normalisation: AlexNet, VGG16, and a small AlexNet for small images.
 
 Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NeurIPS 2012;
 Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv:1409.1556. The layers
-are torchvision's. Dropout is left out, as batch normalisation stands in its place (Ioffe, Szegedy, arXiv:1502.03167).
+are torchvision's. Dropout is left out, as batch normalisation takes its place (Ioffe, Szegedy, arXiv:1502.03167).
 """
 
 import torch
@@ -14,16 +14,16 @@ from clustnet.errors import UserError
 from training.models.batch_norm import BatchNorm1d, BatchNorm2d
 from training.models.config import ConvNetModel
 
-# Of a side in pixels, under which nothing would be left after the last pooling.
+# Smallest side in pixels; with a smaller one nothing would be left after the last pooling.
 SMALLEST_SIDES = {"alexnet_small": 8, "alexnet": 63, "vgg16": 32}
-# Channels, kernel, stride and padding of torchvision's first convolutions, which are made for the images at hand.
+# Channels, kernel, stride and padding of torchvision's first convolutions, made anew for the images' channels.
 FIRST_LAYERS = {"alexnet": (64, 11, 4, 2), "vgg16": (64, 3, 1, 1)}
 # Pixels of a side after the last pooling of alexnet_small, whatever the image's size.
 SMALL_POOL = 2
 
 
 class Sobel(nn.Module):
-    """Fixed filters: images float32 [N, C, H, W] -> the gradients across and down of their grey, float32 [N, 2, H, W].
+    """Fixed filters: images float32 [N, C, H, W] -> horizontal and vertical gradients in grey, float32 [N, 2, H, W].
 
     Colour is what a network would cluster by first (Caron et al., arXiv:1807.05520, section 4).
     """
@@ -41,7 +41,7 @@ class Sobel(nn.Module):
 
 
 class ConvNet(nn.Module):
-    """Normalised images float32 [N, C, H, W] -> features float32 [N, D], as they are before the last ReLU.
+    """Normalised images float32 [N, C, H, W] -> features float32 [N, D] before the last ReLU.
 
     Args:
         model: the network's part of the recipe.
@@ -59,7 +59,7 @@ class ConvNet(nn.Module):
 
     @property
     def features(self) -> int:
-        """D, how many features there are."""
+        """D, the number of features."""
         return next(layer.out_features for layer in reversed(self.top) if isinstance(layer, nn.Linear))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def _alexnet_small(model: ConvNetModel, inputs: int) -> tuple[nn.Module, nn.Modu
 
 
 def _torchvision(name: str, inputs: int) -> tuple[nn.Module, nn.Module, nn.Sequential]:
-    """Return the convolutions, the pooling and the layers up to the second linear one of a network of torchvision's."""
+    """Return the convolutions, the pooling and the layers up to the second linear one of a torchvision network."""
     network = alexnet() if name == "alexnet" else vgg16_bn()
     layers = [layer for part in network.features for layer in _normalised(part, normalises=name == "alexnet")]
     layers[0] = nn.Conv2d(inputs, *FIRST_LAYERS[name])
@@ -101,7 +101,7 @@ def _torchvision(name: str, inputs: int) -> tuple[nn.Module, nn.Module, nn.Seque
 
 
 def _normalised(layer: nn.Module, normalises: bool) -> list[nn.Module]:
-    """Return a layer, with batch normalisation that processes share in the place of torch's or after a convolution."""
+    """Return a layer with batch normalisation across processes, in place of torch's or after a convolution."""
     if isinstance(layer, nn.BatchNorm2d):
         return [BatchNorm2d(layer.num_features)]
     if isinstance(layer, nn.Conv2d) and normalises:

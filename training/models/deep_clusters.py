@@ -1,4 +1,4 @@
-"""Clusters in an autoencoder's embedding, as a gate over experts that are trivial."""
+"""Clusters in an autoencoder's embedding, as a gate over trivial experts."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ class DeepClusters(ClusterExperts):
 
     Args:
         architecture: architecture of the encoder.
-        clusters: how many each of the K coarse labels has, in order.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        clusters: number of clusters of each of the K coarse labels, in order.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
     """
 
     normalise: Normalise
@@ -35,13 +35,13 @@ class DeepClusters(ClusterExperts):
         self.to(memory_format=torch.channels_last)
 
     def resize(self, clusters: int) -> None:
-        """Have another number of clusters, all of one coarse label, whose centroids are not set."""
+        """Change the number of clusters, all of one coarse label; their centroids are still to be set."""
         self.label_count = 1
         self.centroids = nn.Parameter(self.centroids.new_zeros(clusters, self.centroids.shape[1]))
         self.cluster_labels = self.cluster_labels.new_zeros(clusters)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Return the embeddings of images, [N, H, W] or [N, H, W, C] from 0 to 255, float32 [N, D]."""
+        """Return the embeddings, float32 [N, D], of images [N, H, W] or [N, H, W, C] from 0 to 255."""
         embeddings: Tensor = self.encoder(self.normalise(images))
         return embeddings
 

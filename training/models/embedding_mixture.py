@@ -7,20 +7,20 @@ from training.models.config import EmbeddingModel
 from training.models.experts import Silent, free_logits
 from training.models.mixture import GatedExperts, MixtureOutput, coarse_probability
 
-# Under which an embedding has no direction.
+# Length below which an embedding has no direction.
 SMALLEST_LENGTH = 1e-12
 # Embeddings whose moments are computed together.
 CHUNK = 4096
-# Parts of the embeddings, each of which is looked at by components that the others made.
+# Parts of the embeddings, each of which is projected on components that are fitted to the others.
 FOLDS = 5
 
 
 class Projection(nn.Module):
-    """Embeddings float32 [N, D] -> the principal components of their directions and what these leave out, [N, P + 1].
+    """Embeddings float32 [N, D] -> principal components of their directions and the length of the rest, [N, P + 1].
 
-    All components are scaled by one factor, such that their mean variance is 1 and the geometry stays. The last column
-    is the length of the rest, which tells images of another kind (Wang et al., "ViM: Out-Of-Distribution with
-    Virtual-logit Matching", arXiv:2203.10807).
+    All components are scaled by the same factor, which gives them a mean variance of 1 and keeps the geometry. The last
+    column is the length of what they leave out, which gives away images of another kind (Wang et al., "ViM:
+    Out-Of-Distribution with Virtual-logit Matching", arXiv:2203.10807).
     """
 
     mean: Tensor
@@ -75,7 +75,7 @@ class EmbeddingMixture(GatedExperts):
         return MixtureOutput(self.head(components_of(embeddings)).log_softmax(dim=1), logits)
 
     def gate_embedding(self, images: Tensor) -> Tensor:
-        """Return the outputs of the gate's first layer, float32 [N, D]; what it reads is the same all along."""
+        """Return the outputs of the gate's first layer, float32 [N, D], as its inputs never change in training."""
         hidden: Tensor = self.head[:-1](components_of(self.normalise(images)))
         return hidden
 
@@ -114,9 +114,9 @@ def fit_projection(projection: nn.Module, embeddings: Tensor) -> None:
 
 
 def held_out_rest(embeddings: Tensor, components: int) -> Tensor:
-    """Return the length of what components leave out of each embedding, by components that the others made, [N].
+    """Return the length of what components leave out of each embedding, by components fitted to others, float32 [N].
 
-    Components leave less out of the few embeddings that they were made of than out of any new one.
+    Components leave less out of the few embeddings that they were fitted to than out of new ones.
 
     Args:
         embeddings: float32 [N, D], N at least 2.
@@ -131,7 +131,7 @@ def held_out_rest(embeddings: Tensor, components: int) -> Tensor:
 
 
 def _moments(embeddings: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and covariance of the directions of embeddings, float64 [D] and [D, D]; few are held at a time."""
+    """Return mean and covariance of the directions of embeddings, float64 [D] and [D, D], computed in chunks."""
     parts = torch.split(embeddings, CHUNK)
     mean = sum((unit(part.double()).sum(dim=0) for part in parts), torch.zeros(())) / len(embeddings)
     covariance = torch.zeros(())

@@ -20,8 +20,8 @@ class Normalise(nn.Module):
     """Turns raw images into normalised channels-first floats, so that graphs read raw images.
 
     Args:
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
     """
 
     mean: Tensor
@@ -36,7 +36,7 @@ class Normalise(nn.Module):
         """Return normalised images float32 [N, C, H, W].
 
         Args:
-            images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8 or floats (rows of numbers that are scaled so).
+            images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or floats for rows of numbers scaled to this range.
         """
         pixels = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
         return (pixels.float() / 255 - self.mean) / self.std
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*(layer for layer in layers if batch_norm or not isinstance(layer, normalisations)))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Map float32 [N, C, H, W] to embeddings float32 [N, D], 0 or more."""
+        """Return the embeddings of images float32 [N, C, H, W], float32 [N, D], 0 or more."""
         embeddings: Tensor = self.layers(pixels)
         return embeddings
 
@@ -116,6 +116,6 @@ class Decoder(nn.Module):
         )
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Map embeddings float32 [N, D] to normalised images float32 [N, C, H, W]."""
+        """Return the normalised images, float32 [N, C, H, W], of embeddings float32 [N, D]."""
         pixels: Tensor = self.layers(embeddings)
         return pixels

@@ -8,7 +8,7 @@ Shape = tuple[int, int, int]
 
 
 def free_logits(label_count: int) -> int:
-    """Return L, how many logits a distribution over K coarse labels has: none for 1, one for 2, otherwise K."""
+    """Return L, the number of free logits of a distribution over K coarse labels: 0 for 1, 1 for 2, otherwise K."""
     return label_count if label_count > 2 else label_count - 1
 
 
@@ -18,7 +18,7 @@ def make_expert(model: MixtureModel, shape: Shape, outputs: int) -> nn.Module:
     Args:
         model: the recipe's model part.
         shape: (C, H, W) of the normalised images.
-        outputs: L, the free logits; an expert without any has no parameters.
+        outputs: L, the number of free logits; an expert without any has no parameters.
     """
     if outputs == 0:
         return Silent()
@@ -32,7 +32,7 @@ def make_expert(model: MixtureModel, shape: Shape, outputs: int) -> nn.Module:
 
 
 class Silent(nn.Module):
-    """An expert that has nothing to say, as there is one coarse label only: [N, ...] -> [N, 0]."""
+    """An expert without logits, for a single coarse label: [N, ...] -> [N, 0]."""
 
     def forward(self, evidence: Tensor) -> Tensor:
         """Return no logit for each image."""

@@ -18,7 +18,7 @@ from training.models.mixture import GatedExperts, MixtureOutput, coarse_probabil
 BATCH = 128
 
 
-# Of 0 to 255: uint8, or the scaled numbers of rows that are no images.
+# From 0 to 255: uint8, or the scaled numbers of rows that are not images.
 Images = NDArray[np.uint8] | NDArray[np.float32]
 
 
@@ -38,7 +38,7 @@ class Routed:
 
     @classmethod
     def of(cls, outputs: Sequence[MixtureOutput], hard: bool) -> "Routed":
-        """Join a model's outputs of several batches; ``hard`` if one expert alone decides."""
+        """Return a model's outputs for several batches as one; ``hard`` if one expert alone decides."""
         routing = torch.cat([output.log_routing.exp() for output in outputs]).cpu().numpy()
         probability = torch.cat([coarse_probability(output.expert_logit) for output in outputs]).cpu().numpy()
         return cls(routing, probability, routing_weights(routing, hard).astype(np.float32))
@@ -62,7 +62,7 @@ def evaluating(model: nn.Module) -> Iterator[torch.device]:
 
 
 def batches(images: Images) -> Iterator[Tensor]:
-    """Yield ``BATCH`` images at a time as tensors; they are copied, as torch takes no array that is read-only."""
+    """Yield ``BATCH`` images at a time as tensors; they are copied, as torch takes no read-only array."""
     for start in range(0, len(images), BATCH):
         yield _batch(images, start)
 

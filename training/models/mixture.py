@@ -60,15 +60,15 @@ def certain_logits(labels: Tensor, label_count: int) -> Tensor:
 class GatedExperts(nn.Module):
     """What every method trains: a gate that routes each image to one of E experts, which predict its coarse label.
 
-    A subclass sets the attributes and fills in ``route_embedded``, ``gate`` and ``expert``.
+    A subclass sets the attributes and implements ``route_embedded``, ``gate`` and ``expert``.
     """
 
     label_count: int  # K
     normalise: nn.Module  # uint8 [N, H, W] or [N, H, W, C] -> float32 [N, C, H, W]
     encoder: nn.Module  # float32 [N, C, H, W] -> embeddings float32 [N, D]
     experts_learn = True  # False for experts whose answer is the same for every image
-    rest_column: int | None = None  # of the embeddings, the length of what the others leave out of an image
-    cluster_labels: Tensor  # int64 [E], what each of those answers
+    rest_column: int | None = None  # column of the embeddings with the length of what the others leave out of an image
+    cluster_labels: Tensor  # int64 [E], the coarse label that each of those predicts
 
     def forward(self, images: Tensor) -> MixtureOutput:
         """Route images uint8 [N, H, W] or [N, H, W, C] and run every expert."""
@@ -83,7 +83,7 @@ class GatedExperts(nn.Module):
         raise NotImplementedError
 
     def gate_embedding(self, images: Tensor) -> Tensor:
-        """Return what the gate makes of images before it routes them, float32 [N, D]."""
+        """Return the gate's embeddings of images, from which it routes them, float32 [N, D]."""
         embeddings: Tensor = self.encoder(self.normalise(images))
         return embeddings
 
@@ -100,7 +100,7 @@ class ClusterExperts(GatedExperts):
     """Experts that stand for clusters: each predicts the coarse label of its cluster for every image.
 
     Args:
-        clusters: how many each of the K coarse labels has, in order.
+        clusters: number of clusters of each of the K coarse labels, in order.
     """
 
     experts_learn = False
@@ -112,7 +112,7 @@ class ClusterExperts(GatedExperts):
         self.register_buffer("cluster_labels", labels)
 
     def output(self, log_routing: Tensor) -> MixtureOutput:
-        """Return what the mixture computes for images that are routed so, float32 [N, E]."""
+        """Return the mixture's output for images with this logarithm of the routing, float32 [N, E]."""
         return MixtureOutput(log_routing, self._logits().expand(log_routing.shape[0], -1, -1))
 
     def expert(self, index: int, images: Tensor) -> Tensor:
@@ -130,8 +130,8 @@ class MixtureOfExperts(GatedExperts):
     Args:
         model: the recipe's model part.
         image_shape: shape of one raw image, (H, W) or (H, W, C).
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
         label_count: K, how many coarse labels there are.
     """
 
@@ -153,13 +153,13 @@ class MixtureOfExperts(GatedExperts):
         self.shared = model.expert == "shared"
         outputs = free_logits(label_count)
         self.experts = nn.ModuleList(make_expert(model, self.pixel_shape, outputs) for _ in range(model.experts))
-        # Convolutions are a third faster so, on CPU and GPU.
+        # Channels last makes convolutions a third faster, on CPU and GPU.
         self.to(memory_format=torch.channels_last)
 
     def route_embedded(self, pixels: Tensor, embeddings: Tensor) -> MixtureOutput:
         """Do as ``route`` with the encoder's embeddings of the images, float32 [N, D]."""
         evidence = embeddings if self.shared else pixels
-        # One reshape instead of a new axis for each expert, which the exported graph would have, too.
+        # One reshape, as the exported graph would otherwise add an axis for each expert.
         logits = torch.cat([expert(evidence) for expert in self.experts], dim=1)
         logits = logits.reshape(embeddings.shape[0], len(self.experts), free_logits(self.label_count))
         return MixtureOutput(self.head(embeddings).log_softmax(dim=1), logits)
@@ -179,7 +179,7 @@ class MixtureOfExperts(GatedExperts):
 
 
 def straight_through(log_routing: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Sample one expert an image, with the gradient of the distribution itself.
+    """Sample one expert per image, with the gradient of the distribution itself.
 
     The straight-through estimator of Bengio, Leonard, Courville, "Estimating or Propagating Gradients
     Through Stochastic Neurons", arXiv:1308.3432.

@@ -25,8 +25,8 @@ class ImageSpec(NetworkSpec):
 
     Args:
         image_shape: shape of one raw image, (H, W) or (H, W, C).
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, for pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
     """
 
     image_shape: tuple[Count, Count] | tuple[Count, Count, Count]
@@ -96,6 +96,6 @@ def read_spec(content: Mapping[str, Any]) -> NetworkSpec:
     """Return the spec that ``model_dump`` wrote as plain values.
 
     Raises:
-        ValidationError: it is none.
+        ValidationError: the content is not a spec.
     """
     return _SPECS.validate_python(content)

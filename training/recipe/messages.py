@@ -29,9 +29,9 @@ def explain(error: ValidationError, recipe: type[Part], method: str) -> str:
     """Return the first fault of a recipe as one sentence; an unknown key comes first, as others may follow from it.
 
     Args:
-        error: pydantic's.
-        recipe: the recipe's class, whose keys are valid.
-        method: its method.
+        error: pydantic's error.
+        recipe: the recipe's class, which has the valid keys.
+        method: name of the recipe's method.
     """
     faults = error.errors(include_url=False)
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
@@ -90,7 +90,7 @@ def _example(key: str, recipe: type[Part]) -> str:
 
 
 def shown_value(value: Any) -> str:
-    """Return a value as a recipe has it."""
+    """Return a value as it is written in a recipe."""
     return {"None": "null", "True": "true", "False": "false"}.get(repr(value), repr(value))
 
 

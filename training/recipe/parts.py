@@ -12,7 +12,7 @@ Epochs = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-# A share of less than everything.
+# A share below 1.
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -24,7 +24,7 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_written(cls, content: Any) -> Any:
-        """Take ``28,28`` for a list where one is expected, and true and false for texts where a number is."""
+        """Read ``28,28`` as a list where a list is expected, and true and false as texts where a number is expected."""
         if not isinstance(content, Mapping):
             return content
         types = {name: field.annotation for name, field in cls.model_fields.items()}
@@ -32,29 +32,29 @@ class Part(BaseModel):
 
 
 def is_list(annotation: Any) -> bool:
-    """Return whether a field holds a list, or nothing."""
+    """Return whether a field holds a list, or a list or None."""
     (first, *others) = choices(annotation)
     return not others and get_origin(first) in (tuple, list)
 
 
 def _as_expected(value: Any, annotation: Any) -> Any:
-    """Return a value that a field of a type should have, as ``Part`` describes it."""
+    """Return a value as a field of a type expects it, see ``Part._as_written``."""
     if isinstance(value, str) and is_list(annotation):
         return [item.strip() for item in value.split(",")]
     kinds = set(_kinds(annotation))
     if not kinds or not kinds <= {int, float}:
         return value
-    # Python's true is a 1, which is no number of epochs; a text is refused.
+    # Python's True equals 1, but must not pass for a number of epochs; a text is refused.
     if isinstance(value, list | tuple):
         return [str(item).lower() if isinstance(item, bool) else item for item in value]
     return str(value).lower() if isinstance(value, bool) else value
 
 
 def plain(value: Any) -> Any:
-    """Return a value whose numbers and lists of numpy's are Python's, inside mappings and lists as well.
+    """Return a value with numpy's numbers and arrays as Python's, also inside mappings and lists.
 
     Raises:
-        RecursionError: it holds itself.
+        RecursionError: the value contains itself.
     """
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
@@ -66,7 +66,7 @@ def plain(value: Any) -> Any:
 
 
 def choices(annotation: Any) -> list[Any]:
-    """Return the types of which a field has one, but for None."""
+    """Return the types that a field allows, without None."""
     if get_origin(annotation) is Annotated:
         return choices(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):

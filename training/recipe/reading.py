@@ -18,20 +18,20 @@ from training.recipe.recipe import FOLDER, GIVEN, BaseRecipe, Data
 from training.recipe.yaml_text import read_mapping, read_yaml
 
 DEFAULT_METHOD = "clustnet"
-# No method of a gate and experts: another command reads its recipes.
+# Not a method with a gate and experts: another command reads its recipes.
 GROW = "grow"
 # The keys that name files or folders.
 PATHS = (("data", "path"), ("model", "architecture"))
 
 
 def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> BaseRecipe:
-    """Return the recipe in a file with ``overrides``, ``{"optimisation.epochs": 3}``, laid over it.
+    """Return the recipe in a file, with ``overrides`` such as ``{"optimisation.epochs": 3}`` applied.
 
-    Files and folders that the recipe names are looked for beside it, then in the working directory; those of overrides
-    only there, as a shell has them.
+    Files and folders that the recipe names are looked for beside it, then in the working directory; those in overrides
+    only in the working directory, as in a shell.
 
     Raises:
-        UserError: the file is missing or no YAML mapping, or a key, type or value is wrong.
+        UserError: the file is missing or not a YAML mapping, or a key, type or value is wrong.
     """
     content = read_mapping(path, "those in configs/", "configs/")
     if not _is_run(path.parent):
@@ -49,7 +49,7 @@ def check_data(recipe: BaseRecipe, folder: Path | None) -> None:
         folder: the recipe's, in which relative paths were looked for; None where they were given elsewhere.
 
     Raises:
-        UserError: says where they were looked for.
+        UserError: the data are missing; the message says where they were looked for.
     """
     data = recipe.data.path
     if data is None or _exists(data):
@@ -59,7 +59,7 @@ def check_data(recipe: BaseRecipe, folder: Path | None) -> None:
 
 
 def _exists(path: Path | str) -> bool:
-    """Return whether there is a file or folder of a name, however long or odd it is."""
+    """Return whether a file or folder exists; False for a name that is too long or not valid."""
     try:
         return Path(path).exists()
     except (OSError, ValueError):
@@ -73,12 +73,12 @@ def _looked(folder: Path | None) -> str:
 
 
 def _is_run(folder: Path) -> bool:
-    """Return whether a folder is a run, whose recipe holds paths as they were found when it was begun."""
+    """Return whether a folder is a run, whose recipe has the paths that were found when the run began."""
     return any((folder / name).exists() for name in ("checkpoints", "tensorboard", "restarts.csv", "restart_0"))
 
 
 def _look_beside(content: Mapping[str, Any], folder: Path) -> None:
-    """Replace the relative paths of a recipe by those of files beside it.
+    """Replace each relative path in a recipe by that of the file beside the recipe, if there is one.
 
     Raises:
         UserError: an architecture's file is neither there nor in the working directory.
@@ -152,7 +152,7 @@ def _check_coarse(data: Data) -> None:
 
 
 def _check_unused(recipe: BaseRecipe) -> None:
-    """Refuse keys that are set, but have no use with the recipe's other choices."""
+    """Refuse keys that are set but have no effect with the recipe's other choices."""
     for key, choice in recipe.unused():
         if key in set_keys(recipe):
             raise UserError(f"{key} is set, but has no effect with {choice}; leave it out.")
@@ -172,11 +172,11 @@ def parse_overrides(words: Sequence[str], options: Iterable[str] = ()) -> dict[s
     """Return the keys and values of ``--key.sub value`` and ``--key.sub=value`` pairs; values are read as YAML.
 
     Args:
-        words: what the command did not know.
-        options: the names of its options, one of which may have been meant.
+        words: the arguments that the command does not know.
+        options: names of the command's options, any of which may be misspelt among the words.
 
     Raises:
-        UserError: a word that is no ``--key``, a misspelt option, or a key without a value or with one that is no YAML.
+        UserError: a word is not a ``--key``, an option is misspelt, or a key has no value or one that is not YAML.
     """
     overrides: dict[str, Any] = {}
     rest = list(words)
@@ -196,9 +196,9 @@ def parse_value(key: str, text: str) -> Any:
     """Return the value that a word of the command line gives a key; it is read as YAML without comments.
 
     Raises:
-        UserError: it is no YAML.
+        UserError: the value is not YAML.
     """
-    # Quotes and brackets end what they begin; anything else goes on to the end of the word.
+    # Quotes and brackets close what they open; any other value goes on to the end of the word.
     begun = text.lstrip()[:1]
     if begun and begun not in "'\"[{":
         if text.strip() not in ("null", "~") and any(field is Path for field in _annotations(key)):

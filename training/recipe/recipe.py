@@ -23,9 +23,9 @@ from training.recipe.yaml_text import write_yaml
 
 FOLDER = "folder"
 GIVEN: Final = "given"
-# Keys that say what a run keeps and shows; with any values of theirs it trains the same.
+# Keys that say what a run keeps and shows, without an effect on what it trains.
 KEEPING = ("keep", "vis", "tracking")
-# What only images of a folder are prepared by.
+# Keys for the preparation of images, which only those of a folder need.
 PREPARATION_KEYS = ("data.size", "data.colour", "data.preparation", "data.aspect")
 
 # As many as numpy and scikit-learn take.
@@ -58,7 +58,7 @@ def _coarse(value: Any) -> CoarseChoice:
 
 
 class Data(Part):
-    """Which images, and which coarse labels they have.
+    """Which images to use, and which coarse labels they have.
 
     Args:
         name: the data set.
@@ -68,14 +68,14 @@ class Data(Part):
         preparation: how a ``folder`` is prepared: ``fit`` keeps the aspect of an image, ``resize`` does not.
         aspect: whether ``fit`` crops or pads an image.
         coarse: ``given`` takes the coarse labels that come with the data: the sub-folders of a folder, 0-4 and 5-9 of
-            MNIST. ``{label: [fine class, ...]}`` groups fine classes, by name or number. null is one coarse label for
-            all images.
-        train_images: use only the first so many training images.
-        train_counts: of these, use only the first so many of each fine class, in the order of the classes; to measure
-            what unbalanced classes cost.
-        test_images: use only so many test images, evenly spaced over the test split.
-        validation_images: train without the last so many training images and measure the label-free figures on
-            them instead of on training images; to compare hyper-parameters.
+            MNIST. ``{label: [fine class, ...]}`` groups fine classes, by name or number. null gives all images one
+            coarse label.
+        train_images: number of training images to use, the first ones.
+        train_counts: number of these to use of each fine class, the first ones, in the order of the classes; for
+            measuring what unbalanced classes cost.
+        test_images: number of test images to use, evenly spaced over the test split.
+        validation_images: number of training images, the last ones, that are not trained on; the label-free figures
+            are measured on them instead of on training images, for comparing hyper-parameters.
     """
 
     name: Annotated[str, AfterValidator(_data_set)] = "mnist"
@@ -120,7 +120,7 @@ class Data(Part):
         """Return the names of the coarse labels as far as they are known without loading an image.
 
         Raises:
-            UserError: the data set has none of its own, or the folder is of another form.
+            UserError: the data set has none of its own, or the folder has another structure.
         """
         if self.coarse is None:
             return (ALL,)
@@ -180,7 +180,7 @@ class Optimisation(Part):
         epochs: passes over the training images.
         learning_rate: step size.
         schedule: ``cosine`` lowers the step size to 0 over the epochs.
-        precision: ``bfloat16`` computes the losses' networks in it, faster where the processor can.
+        precision: ``bfloat16`` computes the networks' outputs for the loss in it, faster if the processor supports it.
     """
 
     epochs: Count = 10
@@ -204,7 +204,7 @@ class Reference(Part):
 
 
 class EncoderChoice(NamedTuple):
-    """The encoder whose embeddings a method reads in the place of images.
+    """The encoder whose embeddings a method reads instead of images.
 
     Args:
         name: a name as for ``clustnet.encoders.open_encoder``.
@@ -218,18 +218,18 @@ class EncoderChoice(NamedTuple):
 
 
 class BaseRecipe(Part):
-    """Everything that decides a run, as far as all methods share it.
+    """The part of a recipe that all methods share.
 
     Args:
         method: how to train.
         seed: decides all random numbers.
-        restarts: train so many times with other random numbers and keep the best by the label-free score.
+        restarts: how many times to train, with other random numbers each; the best by the label-free score is kept.
         data: the images and their coarse labels.
         augmentation: the random views that methods train on and that the label-free figures are measured by.
         reference: the images that fit the class map at export.
-        tracking: where scores, pictures and histograms are shown, see ``training.runs.tracking``; it decides nothing.
-        keep: every n-th epoch's checkpoint is kept, beside the last one's and the best one's; 0 keeps these two alone.
-        vis: every n-th epoch is drawn into ``vis/``, and the last one; 0 draws nothing. By default ten epochs or so are
+        tracking: where scores, pictures and histograms are shown, see ``training.runs.tracking``; training is the same.
+        keep: keep the checkpoint of every n-th epoch, besides the last and the best; 0 keeps only these two.
+        vis: draw every n-th epoch and the last one into ``vis/``; 0 draws nothing. By default about ten epochs are
             drawn, evenly spaced.
     """
 
@@ -246,12 +246,12 @@ class BaseRecipe(Part):
 
     @property
     def hard(self) -> bool:
-        """Whether one expert alone decides about an image, instead of all by their routing."""
+        """Whether one expert alone decides on an image, instead of all, weighted by their routing."""
         return False
 
     @property
     def uses_manifold(self) -> bool:
-        """Whether UMAP is needed, which is looked for before the training."""
+        """Whether UMAP is needed; it is looked for before the training."""
         return False
 
     @property
@@ -269,7 +269,7 @@ class BaseRecipe(Part):
 
         Args:
             labels: the names of the K coarse labels.
-            images: how many training images each of them has; nothing while that is not known.
+            images: how many training images each of them has; empty while that is not known.
         """
         raise NotImplementedError
 
@@ -284,7 +284,7 @@ class BaseRecipe(Part):
         """
 
     def unused(self) -> Iterator[tuple[str, str]]:
-        """Yield the keys that other choices leave without use, each with the choice."""
+        """Yield the keys that have no effect with other choices, each with that choice."""
         if self.data.name != FOLDER:
             yield from ((key, f"the data set {self.data.name}") for key in PREPARATION_KEYS)
         elif self.data.preparation != "fit":

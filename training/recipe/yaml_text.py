@@ -1,7 +1,7 @@
-"""YAML 1.2 as recipes are written in: no yes that is true, no 010 that is 8, no 1:30 that is 90, and no key twice.
+"""YAML 1.2, in which recipes are written: yes is not true, 010 is not 8, 1:30 is not 90, and no key occurs twice.
 
-Numbers such as 1e-3 are texts, which a key of a number takes too, and 0o7 is no number, so that recipes that earlier
-versions wrote are read alike.
+1e-3 is read as a text, which numeric keys also take, and 0o7 is not a number, so that recipes written by earlier
+versions are read in the same way.
 Nothing here needs torch.
 """
 
@@ -44,7 +44,7 @@ class _Resolver(BaseResolver):
 
     @property
     def processing_version(self) -> tuple[int, int]:
-        """The version of YAML, of which 010 is 10."""
+        """The version of YAML, in which 010 is 10."""
         return (1, 2)
 
 
@@ -80,14 +80,14 @@ _Representer.add_representer(float, _Representer.represent_number)
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """Return what YAML holds.
+    """Return the content of a YAML document.
 
     Args:
         text: one document.
         source: where it is from, for the error.
 
     Raises:
-        UserError: no YAML, a key that is there twice, or a value that holds itself.
+        UserError: the text is not YAML, a key occurs twice, or a value contains itself.
     """
     try:
         content = _yaml().load(text)
@@ -110,22 +110,22 @@ def write_yaml(content: Any) -> str:
 
 
 def _yaml() -> Any:
-    """Return a reader and writer of its own, as they keep a state."""
+    """Return a new reader and writer, as these keep state."""
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.Resolver = _Resolver
     yaml.Representer = _Representer
     yaml.default_flow_style = None
-    # It breaks lines before values otherwise.
+    # Otherwise it breaks lines before values.
     yaml.width = MAX_LINE_CHARACTERS
     yaml.sort_base_mapping_type_on_output = False
     return yaml
 
 
 def _walk(content: Any) -> None:
-    """Look at everything that content holds.
+    """Visit everything in ``content``.
 
     Raises:
-        RecursionError: it holds itself.
+        RecursionError: it contains itself.
     """
     for inner in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
         _walk(inner)
@@ -136,8 +136,8 @@ def read_mapping(path: Path, example: str, folder: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        example: what may be named instead, for the error.
-        folder: where there are such files, for the error.
+        example: a file to name instead, for the error.
+        folder: the folder of such files, for the error.
 
     Raises:
         UserError: the file cannot be read, or holds no YAML mapping.

@@ -182,7 +182,7 @@ class DeepClusteringMethod:
         return EpochLosses(epoch, stage, float(total) / seen)
 
     def _step(self, stage: str, chosen: Tensor, generator: torch.Generator) -> Tensor:
-        """Take a step on one batch and return the loss: the reconstruction error, and when clustering its weighted loss.
+        """Take a step on one batch and return the loss: the reconstruction error and, if clustering, the weighted rest.
 
         Raises:
             DivergedError: the weights have diverged.
