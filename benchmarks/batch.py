@@ -25,7 +25,7 @@ from benchmarks.inference import processor
 from clustnet.datasets import load
 
 FILE_IMAGES = 102_400
-# A multiple of the batches, so that each is full.
+# A multiple of the batch size, so that each batch is full.
 ROW_GROUP = 10_240
 # Seconds between two looks.
 EVERY = 1.0
@@ -33,7 +33,7 @@ EVERY = 1.0
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: its images, seconds by the clock and of processors, and the most bytes in memory at once."""
+    """One run: its images, wall-clock and processor seconds, peak memory in bytes, and scores."""
 
     images: int
     seconds: float
@@ -97,7 +97,7 @@ def write_files(folder: Path, images: int) -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path, engine: str, out: Path) -> Measured:
-    """Run one engine and look at its processes while it works."""
+    """Run one engine, watch its processes and return what it took."""
     command = [sys.executable, "-m", "clustnet", "evaluate", "--bundle", str(options.bundle), "--engine", engine]
     command += ["--data", f"{folder}/*.parquet", "--limit", str(options.images), "--out", str(out)]
     command += ["--workers", str(options.workers)] if engine == "ray" else []
@@ -118,7 +118,7 @@ def measure(options: argparse.Namespace, folder: Path, engine: str, out: Path) -
 
 
 def _look(pid: int, spent: dict[int, float]) -> int:
-    """Note the processor seconds of a process and its descendants; return their memory in bytes."""
+    """Record in ``spent`` the processor seconds of a process and its descendants; return their memory in bytes."""
     memory = 0
     try:
         processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

@@ -44,7 +44,7 @@ COMPONENTS = 50
 CHANNELS, EMBEDDING = (16, 32), 64
 STEPS, BATCH, LEARNING_RATE = 600, 128, 2e-3
 
-# Of UMAP.
+# The settings of UMAP.
 NEIGHBOURS, UMAP_COMPONENTS = 20, 5
 
 Floats = NDArray[np.float32]
@@ -86,7 +86,7 @@ def _k_means(fitted: Floats, scored: Floats, clusters: int, seed: int) -> NDArra
 def _umap_mixture(fitted: Floats, scored: Floats, clusters: int, seed: int) -> NDArray[np.int64]:
     """Return the clusters of rows, int64 [M], by UMAP and a Gaussian mixture on others."""
     with warnings.catch_warnings():
-        # With a seed UMAP takes one thread, as is wanted.
+        # With a seed UMAP uses one thread, which is what is wanted.
         warnings.filterwarnings("ignore", "n_jobs value")
         umap = UMAP(NEIGHBOURS, n_components=UMAP_COMPONENTS, min_dist=0.0, random_state=seed).fit(fitted)
     mixture = GaussianMixture(clusters, n_init=5, random_state=seed).fit(umap.embedding_.astype(np.float64))
@@ -157,7 +157,7 @@ def _accuracies(
 
 
 def _autoencoder(train: LabelledImages, seed: int) -> Callable[[NDArray[np.uint8]], Floats]:
-    """Return the function that embeds images, after an autoencoder was trained to reconstruct ``train``."""
+    """Return a function that embeds images, by an autoencoder that is trained to reconstruct ``train``."""
     torch.manual_seed(seed)
     normalise, images = Normalise(train.mean, train.std), torch.from_numpy(train.images)
     shape = tuple(normalise(images[:1]).shape[1:])

@@ -37,9 +37,9 @@ from training.reports.clustering_report import over_seeds
 from training.runs.run_folder import RunFolder
 
 COMPONENTS = 50
-# Of k-means, as in the recipes.
+# Starts of k-means, as in the recipes.
 STARTS = 10
-# Times the recipes' epochs, which are for six times as many images.
+# Multiplies the recipes' epochs, which are for six times as many images.
 EPOCHS = 3
 RECIPES = {"kl": "configs/mnist_dec.yaml", "kmeans": "configs/mnist_dcn.yaml"}
 CLUSTPY = Path("benchmarks/peers/clustpy_methods.py")
@@ -109,14 +109,14 @@ def read_rows(file: Path) -> list[Row]:
 
 
 def measured(family: str, task: Task) -> list[Row]:
-    """Run one family of methods with one seed and return a row each."""
+    """Run one family of methods with one seed and return a row for each method."""
     task.folder.mkdir(parents=True, exist_ok=True)
     with threadpool_limits(1):
         return [scored(family, found, task) for found in FAMILIES[family](task)]
 
 
 def scored(family: str, found: Found, task: Task) -> Row:
-    """Score what a method found against the classes of the split that it says something of."""
+    """Return the row of a method: its clusters scored against the classes of their split."""
     truth = (task.test if found.split == "test" else task.train).fine
     row = {"family": family, "method": found.method, "seed": task.seed, "scored": found.split}
     return row | clustering_scores(found.clusters, truth) | {"seconds": found.seconds}
@@ -146,7 +146,7 @@ def k_means(task: Task) -> Iterator[Found]:
 
 
 def gaussian_mixture(task: Task) -> Iterator[Found]:
-    """Run scikit-learn's Gaussian mixture, with full covariances as it has them."""
+    """Run scikit-learn's Gaussian mixture with full covariances, its default."""
     for name, train, test, seconds in representations(task):
         began = time.process_time()
         found = GaussianMixture(task.clusters, random_state=task.seed).fit(train).predict(test)
@@ -225,7 +225,7 @@ FAMILIES: dict[str, Callable[[Task], Iterator[Found]]] = {
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows over all seeds: mean, and of several seeds standard deviation and worst."""
+    """Return the table over all seeds: the mean and, for several seeds, the standard deviation and the worst."""
     lines = ["| method | scored on | accuracy | NMI | ARI | CPU seconds | seeds |", "|---|---|---|---|---|---|---|"]
     for method in dict.fromkeys(row["method"] for row in rows):
         own = [row for row in rows if row["method"] == method]

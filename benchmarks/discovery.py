@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def keys_of(name: str, path: str, seed: int, variant: str = "recipe") -> tuple[Path, Mapping[str, Any]]:
-    """Return the recipe of a set, and the keys of the set and the variant to lay over it.
+    """Return the recipe of a set, and the keys of the set and the variant that override the recipe's.
 
     Raises:
         UserError: there is no such set.

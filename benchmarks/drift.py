@@ -22,9 +22,9 @@ Bins = NDArray[np.intp]  # [N, 4]
 # Draws the given number of images.
 Traffic = Callable[[np.random.Generator, int], Bins]
 
-# To wait for an alarm, or for its end.
+# How long to wait for an alarm, or for its end.
 MAX_IMAGES = 5000
-# Between two looks at traffic without drift.
+# How often alarms are looked for in traffic without drift.
 IMAGES_PER_LOOK = 100
 
 
@@ -47,7 +47,7 @@ def main() -> None:
 def answers_of(
     predictor: Predictor, reference: DriftReference, test: LabelledImages, letters: LabelledImages | None = None
 ) -> dict[str, Bins]:
-    """Return the bins of the test images as they are, inverted and turned, and of letters where there are some."""
+    """Return the bins of the test images as they are, inverted and turned, and of letters if there are any."""
     images = {"test": test.images, "inverted": 255 - test.images, "turned": np.rot90(test.images, axes=(1, 2))}
     if letters:
         images["letters"] = letters.images
@@ -62,7 +62,7 @@ def traffics(answers: Mapping[str, Bins], fine: NDArray[np.int64]) -> dict[str, 
     """Return each kind of traffic by its name.
 
     Args:
-        answers: as ``answers_of`` gives them.
+        answers: the bins that ``answers_of`` returns.
         fine: int64 [N], the digits of the test images.
     """
     made = {
@@ -81,11 +81,11 @@ def delays(reference: DriftReference, healthy: Bins, traffic: Traffic, window: i
     """Return the images of other traffic until an alarm, and those of healthy traffic until its end; inf for never.
 
     Args:
-        reference: what is compared with.
+        reference: what the traffic is compared with.
         healthy: the bins of images without drift, which come first and last.
-        traffic: draws what comes between; a window of it at least passes.
-        window: its length.
-        seed: decides what comes.
+        traffic: draws what comes between, up to a window more after the alarm.
+        window: number of images in the window.
+        seed: seeds all draws.
     """
     generator = np.random.default_rng(seed)
     watch = Window(reference, window)
@@ -153,7 +153,7 @@ def _parts(bins: Bins) -> Iterator[Bins]:
 
 
 def _until(watch: Window, bins: Bins, alarm: bool) -> float:
-    """Return after how many images an alarm stands, or none; inf for never."""
+    """Return after how many images there is an alarm or, if ``alarm`` is False, none; inf for never."""
     for index in range(len(bins)):
         watch.add(bins[index : index + 1])
         if any(shift.alarm for shift in watch.shifts().values()) == alarm:
@@ -166,7 +166,7 @@ def _drawn(bins: Bins) -> Traffic:
 
 
 def _mixed(generator: np.random.Generator, images: int, share: float, some: Bins, answers: Mapping[str, Bins]) -> Bins:
-    """Draw images of which a share is ``some``, and the rest test images."""
+    """Return drawn images, of which about a share is from ``some`` and the rest are test images."""
     usual, other = (_drawn(bins)(generator, images) for bins in (answers["test"], some))
     return np.where((generator.random(images) < share)[:, None], other, usual)
 

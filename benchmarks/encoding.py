@@ -2,7 +2,7 @@
 
     python -m benchmarks.encoding --encoder lite0 --threads 1
 
-Decoding is in neither. Both loops take turns, and the median of the ratios counts, as shared machines are noisy.
+Neither includes decoding. Both take turns, and the median of the ratios counts, as shared machines are noisy.
 """
 
 import argparse
@@ -21,7 +21,7 @@ IMAGES, ROUNDS = 128, 7
 
 
 def bare_loop(encoder: Encoder, threads: int, batch: int) -> Callable[[NDArray[np.uint8]], None]:
-    """Return a loop of onnxruntime alone over the encoder's graph, which reads images as they are."""
+    """Return a loop of bare onnxruntime over the encoder's graph, which must read images as they are."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = LOG_LEVEL
@@ -36,14 +36,14 @@ def bare_loop(encoder: Encoder, threads: int, batch: int) -> Callable[[NDArray[n
 
 
 def seconds(work: Callable[[NDArray[np.uint8]], object], images: NDArray[np.uint8]) -> float:
-    """Return how long some work on images takes."""
+    """Return how many seconds some work on images takes."""
     begin = time.perf_counter()
     work(images)
     return time.perf_counter() - begin
 
 
 def main() -> None:
-    """Measure and print images a second, and the ratio."""
+    """Measure and print images per second, and the ratio."""
     parser = argparse.ArgumentParser("benchmarks.encoding", description="Embedding beside a bare loop of onnxruntime.")
     parser.add_argument("--encoder", default="lite0", help="a name, a folder or FILE.onnx that reads uint8 images")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What each mode of ``clustnet grow`` forgets: the first node is learnt once a seed, and each mode goes on from there.
+"""What each mode of ``clustnet grow`` forgets: per seed, the first node is learnt once and each mode goes on from it.
 
 ::
 
@@ -23,7 +23,7 @@ from training.grow.modes import NAMES
 SCORES = ("accuracy", "sensitivity", "specificity")
 BEFORE, AT_SECOND, AT_END = "before", "after the second node", "after all nodes"
 
-# Of these the largest is the worst.
+# For these scores, the largest value is the worst.
 WORST = {"forgetting": max, "mistake_severity": max, "joint_mistake_severity": max}
 
 Rows = list[dict[str, str]]
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(recipe: GrowRecipe, mode: Mode, out: Path, baselines: bool) -> None:
-    """Learn the first node of a seed and go on in a mode, as far as that is not done yet."""
+    """Learn the first node with a recipe's seed and go on in a mode, unless that is done already."""
     assert recipe.steps is not None
     first, run = out / f"first_seed{recipe.seed}", out / f"{mode}_seed{recipe.seed}"
     if not (first / "overall.csv").is_file():
@@ -81,7 +81,7 @@ def _first_node(rows: Rows) -> Rows:
 
 
 def node_tables(runs: dict[str, list[Path]]) -> list[str]:
-    """Return the accuracy of each node when it was learnt and at the end, and what the runs say in all."""
+    """Return the tables of each node's accuracy when learnt and at the end, of whole runs, and of the baselines."""
     summaries = {mode: [read(folder / "summary.csv") for folder in folders] for mode, folders in runs.items()}
     overall = {mode: [read(folder / "overall.csv")[0] for folder in folders] for mode, folders in runs.items()}
     some = next(iter(summaries.values()))[0]
@@ -124,7 +124,7 @@ def _table(header: Sequence[str], rows: dict[str, list[str]]) -> str:
 
 
 def spread(values: Iterable[float], worst: Callable[[list[float]], float] | None = min) -> str:
-    """Return mean, standard deviation and worst of values; the mean alone of one value, or of counts."""
+    """Return mean, standard deviation and worst of values; only the mean of one value, or if all are 100 or more."""
     listed = list(values)
     if all(value >= 100 for value in listed):
         return f"{mean(listed):,.0f}"

@@ -24,7 +24,7 @@ from training.grow.growing import grow, kept
 from training.grow.hierarchy import name_of
 from training.grow.run import GrowRun
 
-# Compared to scikit-learn's default of 1, as there are more features than images of a class.
+# Scikit-learn's default is 1, but there are more features than images of a class.
 INVERSE_PENALTY = 0.01
 
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _share_embeddings(out: Path, run: Path) -> None:
-    """Let a run keep its embeddings where those of the other seeds are, which are the same."""
+    """Let a run share the embeddings of the other seeds, which are the same."""
     run.mkdir(parents=True, exist_ok=True)
     (out / EMBEDDINGS).mkdir(exist_ok=True)
     if not (run / EMBEDDINGS).exists():
@@ -59,7 +59,7 @@ def _share_embeddings(out: Path, run: Path) -> None:
 
 
 def _probe(images: GrowImages) -> dict[str, float]:
-    """Return the accuracy of a linear probe of each node on test images."""
+    """Return the accuracy on test images of a linear probe for each node."""
     found = {}
     for node in images.hierarchy.inner:
         (train, truth), (test, true) = images.members(node, TRAIN), images.members(node, TEST)

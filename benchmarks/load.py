@@ -1,4 +1,4 @@
-"""Load from clients that are not the bottleneck: as much as a server takes, or at a given rate."""
+"""Load from clients that are not the bottleneck: as much as a server can take, or at a given rate."""
 
 import asyncio
 import gc
@@ -26,9 +26,9 @@ ANSWER_SECONDS = 30
 
 
 def top_load(url: str, request: Request, clients: int, seconds: float, cores: Sequence[int]) -> float:
-    """Return the requests per second that ``clients`` get answered, each asking again at once, by nghttp2's h2load.
+    """Return how many requests per second are answered to ``clients`` that ask again at once, by nghttp2's h2load.
 
-    What is sent to gRPC goes over HTTP/2, and all else over HTTP/1.1.
+    gRPC requests go over HTTP/2, and all others over HTTP/1.1.
 
     Raises:
         RuntimeError: an answer was not 2xx, or h2load is not installed (Debian: nghttp2-client).
@@ -49,7 +49,7 @@ def top_load(url: str, request: Request, clients: int, seconds: float, cores: Se
 
 @dataclass
 class Answers:
-    """What came of requests at a given rate.
+    """The answers to requests at a given rate.
 
     Args:
         statuses: how often each HTTP status came; 0 stands for none.
@@ -64,7 +64,7 @@ class Answers:
     seconds: float = 0.0
 
     def add(self, more: "Answers") -> None:
-        """Take the answers of a later time."""
+        """Add the answers of another measurement."""
         self.statuses.update(more.statuses)
         self.meanwhile.update(more.meanwhile)
         for status, milliseconds in more.milliseconds.items():
@@ -72,16 +72,16 @@ class Answers:
         self.seconds += more.seconds
 
     def percentile(self, percent: float, status: int = 200) -> float:
-        """Return a percentile of the milliseconds of the answers with this status, NaN where there are none."""
+        """Return a percentile of the milliseconds of the answers with this status; NaN if there are none."""
         return float(np.percentile(self.milliseconds[status] or [np.nan], percent))
 
 
 def steady_load(url: str, request: Request, rate: float, seconds: float, seed: int = 0) -> Answers:
-    """Send ``rate`` requests a second, at random moments (a Poisson process), whether or not the server keeps up.
+    """Send ``rate`` requests per second at random moments (a Poisson process), whether or not the server keeps up.
 
-    The client sleeps in between where there is time, so that its core is free for the system's own threads.
+    The client sleeps in between if there is time, so that its core is free for the system's own threads.
     """
-    # A look through all imported objects would delay the client, and count as the server's time.
+    # Garbage collection over all imported objects would delay the client, which would count as the server's time.
     gc.freeze()
     return uvloop.run(_ask_steadily(url, request, rate, seconds, seed))
 
@@ -120,21 +120,21 @@ class Idle:
         self._open = 0
 
     async def open(self, url: str) -> None:
-        """Open all connections, so that none is opened while time is taken."""
+        """Open all connections, so that none is opened during the measurement."""
         address, loop = urlsplit(url), asyncio.get_running_loop()
         for _ in range(CONNECTIONS):
             await loop.create_connection(lambda: Connection(self), address.hostname, address.port)
             self._open += 1
 
     def send(self, due: float, answers: Answers) -> None:
-        """Send the request on a free connection; where there is none, it is not sent."""
+        """Send the request on a free connection; if there is none, count it as not answered."""
         if self._idle:
             self._idle.popleft().send(due, answers)
         else:
             answers.statuses[0] += 1
 
     def free(self, connection: "Connection") -> None:
-        """Take a connection that waits."""
+        """Take back a connection that waits for a request."""
         self._idle.append(connection)
 
     def lost(self, connection: "Connection") -> None:
@@ -144,7 +144,7 @@ class Idle:
             self._idle.remove(connection)
 
     async def close(self) -> None:
-        """Wait for the last answers, and close."""
+        """Wait for the last answers and close the connections."""
         deadline = time.monotonic() + ANSWER_SECONDS
         while len(self._idle) < self._open and time.monotonic() < deadline:
             await asyncio.sleep(0.01)

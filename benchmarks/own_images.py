@@ -46,7 +46,7 @@ from training.reports.clustering_report import over_seeds
 from training.runs.run_folder import RunFolder
 
 TRAIN, TEST = "train", "test"
-# Of UMAP; and starts of the clusterings.
+# Neighbours for UMAP, and starts of the clusterings.
 NEIGHBOURS, STARTS = 20, 10
 
 Labels = NDArray[np.int64]
@@ -57,8 +57,8 @@ class Pictures(NamedTuple):
 
     Args:
         content: the bytes of each image file, PNG or JPEG.
-        fine: int64 [N], its class.
-        train: bool [N].
+        fine: int64 [N], the class of each image.
+        train: bool [N], whether each is a training image.
         labels: the classes of each coarse label.
         scored: the coarse labels that are scored.
     """
@@ -92,7 +92,7 @@ def tiny_imagenet(path: Path) -> Pictures:
 
 
 def coil20(path: Path) -> Pictures:
-    """Return COIL-20; every fourth pose is tested."""
+    """Return COIL-20; every fourth pose is a test image."""
     with np.load(path) as arrays:
         images, fine, pose = arrays["X"], arrays["object_id"].astype(np.int64) - 1, arrays["pose"]
     labels = {"objects 1-10": range(10), "objects 11-20": range(10, 20)}
@@ -131,8 +131,8 @@ class Cost(NamedTuple):
 
     Args:
         minutes: minutes by the clock.
-        cpu: minutes of all processors.
-        memory: the most that it held at once, without files that are mapped into memory, in MB.
+        cpu: minutes of processor time.
+        memory: peak memory in MB, without files that are mapped into memory.
     """
 
     minutes: float
@@ -165,7 +165,7 @@ def main() -> None:
 
 
 def first(pictures: Pictures, images: int | None) -> Pictures:
-    """Return a set with its first training images alone, and all test images; the whole set for None."""
+    """Return a set with only its first training images, and all test images; the whole set for None."""
     if images is None:
         return pictures
     kept = np.sort(np.concatenate([np.flatnonzero(pictures.train)[:images], np.flatnonzero(~pictures.train)]))
@@ -190,7 +190,7 @@ def _row(name: str, pictures: Pictures, seeds: Sequence[int], encoder: str, fold
 
 
 def written(pictures: Pictures, folder: Path) -> Iterator[tuple[str, int]]:
-    """Write the files of a set, where they are not there yet; yield their names with their classes."""
+    """Write the files of a set unless they are there; yield their names with their classes."""
     label_of = {fine: label for label, classes in pictures.labels.items() for fine in classes}
     for number, (content, fine) in enumerate(zip(pictures.content, pictures.fine.tolist(), strict=True)):
         split, ending = TRAIN if pictures.train[number] else TEST, "png" if content[1:4] == b"PNG" else "jpg"
@@ -202,7 +202,7 @@ def written(pictures: Pictures, folder: Path) -> Iterator[tuple[str, int]]:
 
 
 def _discover(pictures: Pictures, folder: Path, run: Path, encoder: str, seed: int) -> Cost:
-    """Run the command, and return what it took; nothing where it was done before."""
+    """Run the command and return what it took, next to nothing if it was run before."""
     subtypes = ",".join(f"{label}={len(classes)}" for label, classes in pictures.labels.items())
     words = ["discover", str(folder / "images"), "--out", str(run), "--cache", str(folder / "embeddings")]
     words += ["--subtypes", subtypes, "--encoder", encoder, "--seed", str(seed)]
@@ -257,7 +257,7 @@ def accuracies(run: Path, fine: Mapping[str, int], pictures: Pictures, seed: int
 def experts_alone(run: Path, found: Collection) -> Labels:
     """Return for each image the expert that is surest of its coarse label, int64 [N], without the gate.
 
-    It takes the place of the routing. If the experts knew the subtypes by themselves, it would match them as well.
+    This replaces the routing. If the experts knew the subtypes by themselves, it would match them as well.
     """
     network = RunFolder.kept(run).load_network()
     encoder = RunFolder.kept(run).recipe().encoder
@@ -290,7 +290,7 @@ def _umap_mixture(rows: NDArray[np.float32], others: NDArray[np.float32], count:
 
 
 def compared_by(run: Path) -> str:
-    """Return the representations that count in a run."""
+    """Return the representations whose weight in a run is not 0."""
     lines = (run / "clusters" / "representations.csv").read_text().splitlines()[1:]
     return ", ".join(name for name, _, weight in (line.split(",") for line in lines) if float(weight) > 0)
 

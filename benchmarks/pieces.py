@@ -62,12 +62,12 @@ def variant(name: str) -> Server:
 
 
 def _measure(url: str, process: psutil.Process, kind: str, options: argparse.Namespace, turn: int) -> list[float]:
-    """Return the CPU milliseconds a request, the top load, and the share of it that is answered at three times it."""
+    """Return CPU milliseconds per request, the top load, and the share of it that is answered at three times it."""
     request = REQUESTS[kind]
     before = _computed(process)
     top = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
     between = _computed(process)
-    # The second of h2load's warm-up has as many requests a second.
+    # h2load first warms up for a second, with as many requests per second.
     cpu = (between - before) / (top * (options.seconds + 1))
     answers = steady_load(url, request, OVERLOAD * top, options.seconds, seed=turn)
     good = answers.statuses[200] / (_computed(process) - between)

@@ -19,9 +19,9 @@ class Request:
     """A POST request.
 
     Args:
-        path: where to.
-        body: its bytes.
-        headers: its fields, but the length.
+        path: path of the URL.
+        body: bytes of the body.
+        headers: the headers, without the content length.
     """
 
     path: str
@@ -30,7 +30,7 @@ class Request:
 
 
 def binary_v2(images: int) -> Request:
-    """The pixels as binary data of the Open Inference Protocol, and so the answer."""
+    """Return the pixels as binary data of the Open Inference Protocol, which also asks for a binary answer."""
     parameters = {"binary_data_size": images * 784}
     put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28], "parameters": parameters}
     header = json.dumps({"inputs": [put], "parameters": {"binary_data_output": True}}).encode()
@@ -39,29 +39,29 @@ def binary_v2(images: int) -> Request:
 
 
 def json_v2(images: int) -> Request:
-    """The pixels as numbers, in the protocol's JSON."""
+    """Return the pixels as numbers, in the protocol's JSON."""
     data = _pixels(images).ravel().tolist()
     put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28], "data": data}
     return _json(INFER, {"inputs": [put]})
 
 
 def json_images(images: int) -> Request:
-    """The pixels as nested lists, which ``/predict`` takes."""
+    """Return the pixels as nested lists, which ``/predict`` takes."""
     return _json("/predict", {"images": _pixels(images).tolist()})
 
 
 def base64_pixels(images: int) -> Request:
-    """The pixels as base64 in JSON."""
+    """Return the pixels as base64 in JSON."""
     return _json("/predict", {"pixels": base64.b64encode(_pixels(images).tobytes()).decode()})
 
 
 def raw_pixels(images: int) -> Request:
-    """The pixels and nothing else."""
+    """Return the pixels and nothing else."""
     return Request("/predict", _pixels(images).tobytes(), {"Content-Type": "application/octet-stream"})
 
 
 def rpc_message(images: int) -> Request:
-    """The pixels as raw contents of the protocol's message over gRPC, whose bodies have their length before them."""
+    """Return the pixels as raw contents of the protocol's gRPC message; gRPC puts the length before the message."""
     put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28]}
     message = service_pb2.ModelInferRequest(
         model_name="mnist", inputs=[put], raw_input_contents=[_pixels(images).tobytes()]

@@ -28,9 +28,9 @@ class Server:
     Args:
         name: its name in the table.
         environment: the folder under .venv that holds its packages.
-        command: what starts it, after ``python`` and before the port.
-        bytes_of: the request with so many images that costs the client and the server least.
-        json_of: the request with so many images in JSON.
+        command: arguments that start it, after ``python`` and before the port.
+        bytes_of: returns the cheapest request for client and server with a number of images.
+        json_of: returns the request with a number of images in JSON.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Server:
 
     @property
     def python(self) -> Path:
-        """Return the interpreter that has its packages."""
+        """The interpreter that has its packages."""
         own = REPOSITORY / ".venv" / self.environment / "bin" / "python"
         return Path(sys.executable) if self.environment == "all" else own
 
@@ -64,14 +64,14 @@ def running(
     """Start a server on some of the cores until the block ends; yield its URL and first process.
 
     Args:
-        server: which.
-        bundle: what it serves.
-        cores: where it runs.
-        settings: its environment beside what all have.
-        ready: the request that is repeated until it answers; by default a prediction.
+        server: the server to start.
+        bundle: the bundle to serve.
+        cores: the cores to run it on.
+        settings: environment variables besides those of all servers.
+        ready: the request that is repeated until the server answers; by default a prediction.
 
     Raises:
-        RuntimeError: it does not answer; the message holds its log.
+        RuntimeError: the server does not answer; the message holds its log.
     """
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="clustnet-bench-") as home, (Path(home) / "log").open("w+b") as log:
@@ -89,12 +89,12 @@ def running(
 
 
 def pinned(command: Sequence[str], cores: Sequence[int]) -> list[str]:
-    """Return a command that runs on these cores alone."""
+    """Return the command that runs ``command`` on these cores only."""
     return ["taskset", "--cpu-list", ",".join(map(str, cores)), *command]
 
 
 def environment(bundle: Path, home: str, settings: dict[str, str] | None = None) -> dict[str, str]:
-    """Return what all servers get: the bundle, one thread each, no telemetry."""
+    """Return the environment variables of all servers: the bundle, one thread each, no telemetry; and ``settings``."""
     own = {"CLUSTNET_BUNDLES": str(bundle.resolve()), "CLUSTNET_DEVICE": "cpu", "OMP_NUM_THREADS": "1"}
     quiet = {"BENTOML_DO_NOT_TRACK": "True", "ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     return os.environ | own | quiet | {"PYTHONPATH": str(REPOSITORY), "BENTOML_HOME": home} | (settings or {})
@@ -109,7 +109,7 @@ def free_port() -> int:
 
 
 def _answers(url: str, request: Request, process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether the server answers a prediction in time."""
+    """Return whether the server answers a request in time."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -122,13 +122,13 @@ def _answers(url: str, request: Request, process: subprocess.Popen[bytes]) -> bo
 
 
 def send(url: str, request: Request) -> httpx.Response:
-    """Send once, on a connection of its own; without a body by GET."""
+    """Send a request once on a new connection, by GET if it has no body, and return the response."""
     method = "POST" if request.body else "GET"
     return httpx.request(method, url + request.path, content=request.body, headers=request.headers, timeout=30)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it has started."""
+    """Stop the process and all processes that it started."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_SECONDS)

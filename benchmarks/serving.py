@@ -49,12 +49,12 @@ GPU_BATCHES = (1, 64, 1024)
 PART = 0.7
 OVERLOAD = 3
 LATENCY_OF = CLUSTNET, STARLETTE
-# The share by which the top load may change in a turn; above it the load was not 70 % of it.
+# The share by which the top load may change in a turn; if it changed more, the load was not 70 % of it.
 STEADY = 0.1
 # Starts whose first request is measured.
 STARTS = 3
 SAMPLE_SECONDS = 5
-# Of the soak, in which allocators still grow.
+# Minutes before the soak, in which allocators still grow.
 WARM_UP_MINUTES = 16
 
 
@@ -81,7 +81,7 @@ def _options() -> argparse.Namespace:
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Print what each server takes at most, from one core."""
+    """Print the top load of each server on one core."""
     servers = [server for server in (STARLETTE, CLUSTNET, LITSERVE, MLSERVER, RAY) if _is_there(server)]
     found: dict[str, list[list[float]]] = {server.name: [] for server in servers}
     found["onnxruntime, a loop"] = []
@@ -102,7 +102,7 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def workers(options: argparse.Namespace) -> None:
-    """Print what a second worker gives, beside a second loop of onnxruntime, on both cores with the client."""
+    """Print what a second worker gains, beside a second loop of onnxruntime, on both cores with the client."""
     request, turns = binary_v2(BATCH), []
     for _ in range(options.turns):
         loops = [sum(_raw_loops(options, count)) for count in (1, 2)]
@@ -119,7 +119,7 @@ def workers(options: argparse.Namespace) -> None:
 
 
 def latency(options: argparse.Namespace) -> None:
-    """Print the latency at 70 % of the top load, and of the very first request, beside the least server."""
+    """Print the latency at 70 % of the top load, and of the very first request, beside the minimal server."""
     print("| one image | | turns | top load, requests/s | busy | p50, ms | p99, ms | p99 / p50 | first / p50 alone |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, request in (("binary V2", binary_v2(1)), ("`/predict`", json_images(1))):
@@ -131,7 +131,7 @@ def latency(options: argparse.Namespace) -> None:
 def _by_turns(options: argparse.Namespace, request: Request) -> np.ndarray:
     """Return what ``_latency`` measures of each server in each turn, [servers, turns, 6].
 
-    The servers run at the same time and get requests by turns, as a shared machine changes its speed.
+    The servers run at the same time and get requests in turn, as a shared machine changes its speed.
     """
     with ExitStack() as stack:
         there = [stack.enter_context(running(server, options.bundle, SERVER_CORE)) for server in LATENCY_OF]
@@ -142,7 +142,7 @@ def _by_turns(options: argparse.Namespace, request: Request) -> np.ndarray:
 def _latency(
     options: argparse.Namespace, url: str, process: "subprocess.Popen[bytes]", request: Request, turn: int
 ) -> list[float]:
-    """Return the top load before and after, and of the time between the busy part, p50, p99 and their ratio."""
+    """Return the top load before and after, and for the time between the busy share, p50, p99 and p99 / p50."""
     before = top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE)
     computed = _computed(process)
     answers = steady_load(url, request, PART * before, options.seconds, seed=turn)
@@ -154,7 +154,7 @@ def _latency(
 
 
 def _latencies(turns: np.ndarray) -> str:
-    """Return the medians of those of turns [N, 6] in which the top load stayed, and the quartiles of the ratios."""
+    """Return the medians of the turns, [N, 6], in which the top load was steady, and the quartiles of their ratios."""
     steady = turns[np.abs(turns[:, 1] / turns[:, 0] - 1) <= STEADY]
     if not len(steady):
         return f"0 of {len(turns)} | - | - | - | - | -"
@@ -165,7 +165,7 @@ def _latencies(turns: np.ndarray) -> str:
 
 
 def _first_and_alone(options: argparse.Namespace, server: Server, request: Request) -> float:
-    """Return how much longer the first prediction of a server that is ready takes than the median of later ones."""
+    """Return how many times as long a ready server's first prediction takes as the median of later ones."""
     ratios = []
     for _ in range(STARTS):
         with running(server, options.bundle, SERVER_CORE, ready=Request("/readyz", b"", {})) as (url, _):
@@ -192,9 +192,10 @@ def overload(options: argparse.Namespace) -> None:
 
 
 def _overload(options: argparse.Namespace, request: Request, settings: dict[str, str]) -> tuple[float, float, Answers]:
-    """Return the mean top load, the requests sent a second, and their results by turns with the top load.
+    """Return the mean top load, the requests sent per second, and their results.
 
-    They take turns, as a shared machine is fast and slow by turns. Three times the top load is of as many turns before.
+    Overload and top load are measured in turn, as the speed of a shared machine changes. The overload is three times
+    the mean top load of as many turns before.
     """
     with running(CLUSTNET, options.bundle, SERVER_CORE, {"CLUSTNET_LOG_REQUESTS": "none"} | settings) as (url, _):
         tops, answers = [], Answers()
@@ -216,7 +217,7 @@ def _goodput(top: float, rate: float, answers: Answers) -> str:
 
 
 def soak(options: argparse.Namespace) -> None:
-    """Print how the memory of all processes goes at 70 % of the top load."""
+    """Print how the memory of all processes develops at 70 % of the top load."""
     request, statuses = json_images(1), Counter[int]()
     with running(CLUSTNET, options.bundle, SERVER_CORE) as (url, process):
         rate = PART * _least_top_load(url, request, options)
@@ -231,7 +232,7 @@ def soak(options: argparse.Namespace) -> None:
 
 
 def _least_top_load(url: str, request: Request, options: argparse.Namespace) -> float:
-    """Return the least top load of the warm-up's minutes, as a shared machine is fast and slow by turns."""
+    """Return the least top load of the warm-up's minutes, as the speed of a shared machine changes."""
     least = float("inf")
     for _ in range(WARM_UP_MINUTES):
         least = min(least, top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE))
@@ -240,7 +241,7 @@ def _least_top_load(url: str, request: Request, options: argparse.Namespace) -> 
 
 
 def gpu(options: argparse.Namespace) -> None:
-    """Print the speed on a GPU; nothing is printed of what fell back to the CPU."""
+    """Print the speed on a GPU, or exit if onnxruntime fell back to the CPU."""
     print("| batch | onnxruntime, images/s | IO binding | CUDA graph | ClustNet, images/s | ClustNet / onnxruntime |")
     print("|---|---|---|---|---|---|")
     settings = {"CLUSTNET_DEVICE": "cuda"}
@@ -257,7 +258,7 @@ def gpu(options: argparse.Namespace) -> None:
 
 
 def rpc(options: argparse.Namespace) -> None:
-    """Print what gRPC takes at most, of one image, beside HTTP and MLServer's gRPC."""
+    """Print the top load of gRPC with one image, beside HTTP and MLServer's gRPC."""
     servers = [server for server in (CLUSTNET, MLSERVER) if _is_there(server)]
     turns = [[load for server in servers for load in _rpc_and_http(server, options)] for _ in range(options.turns)]
     rates = np.array(turns)
@@ -271,7 +272,7 @@ def rpc(options: argparse.Namespace) -> None:
 
 
 def _rpc_and_http(server: Server, options: argparse.Namespace) -> tuple[float, float]:
-    """Return the requests of one image per second over gRPC and over HTTP."""
+    """Return the requests per second, with one image each, over gRPC and over HTTP."""
     port = free_port()
     with running(server, options.bundle, SERVER_CORE, {"CLUSTNET_GRPC_PORT": str(port)}) as (url, _):
         over_rpc = top_load(f"http://127.0.0.1:{port}", rpc_message(1), CLIENTS, options.seconds, CLIENT_CORE)
@@ -296,7 +297,7 @@ def _is_there(server: Server) -> bool:
 
 
 def _top_loads(server: Server, options: argparse.Namespace) -> list[float]:
-    """Return images per second in batches of 64, and requests per second of one image, in bytes and in JSON."""
+    """Return images per second in batches of 64, and requests per second with one image, in bytes and in JSON."""
     with running(server, options.bundle, SERVER_CORE) as (url, _):
         requests = ((BATCH, server.bytes_of(BATCH)), (1, server.bytes_of(1)), (1, server.json_of(1)))
         return [n * top_load(url, request, CLIENTS, options.seconds, CLIENT_CORE) for n, request in requests]
@@ -307,7 +308,7 @@ def _raw_loop(options: argparse.Namespace, batch: int, cores: Sequence[int], way
 
 
 def _raw_loops(options: argparse.Namespace, count: int) -> list[float]:
-    """Return the images per second of so many loops at the same time, each on a core of its own."""
+    """Return the images per second of each of ``count`` loops at the same time, each on its own core."""
     loops = [_start_loop(options, BATCH, [core]) for core in BOTH[:count]]
     return [_rate(options, loop) for loop in loops]
 
@@ -322,20 +323,20 @@ def _start_loop(
 
 
 def _wait_for_workers(url: str, count: int) -> None:
-    """Wait until all workers are there: the first would keep all connections that are opened before."""
+    """Wait until all workers are there, as the first would keep all connections that are opened before."""
     limit = f"clustnet_requests_in_flight_limit {float(count * Limits().requests)}"
     while limit not in send(url, Request("/metrics", b"", {})).text:
         time.sleep(0.1)
-    # Until the last one listens, too.
+    # The last one does not listen at once.
     time.sleep(1)
 
 
 def _rate(options: argparse.Namespace, loop: "subprocess.Popen[str]") -> float:
-    """Return what a loop has measured."""
+    """Return the images per second that a loop has measured."""
     output, _ = loop.communicate()
     if loop.returncode:
         raise SystemExit("The loop of onnxruntime failed; its error stands above.")
-    # onnxruntime may write warnings before it.
+    # onnxruntime may write warnings before the last line.
     provider, rate = output.splitlines()[-1].split()
     if options.device == "cuda":
         _check_provider(provider)
@@ -363,7 +364,7 @@ def _statuses(url: str, request: Request, rate: float, options: argparse.Namespa
 
 
 def _watched(process: "subprocess.Popen[bytes]", work: Callable[[], None]) -> tuple[list[float], list[float]]:
-    """Return the minutes and the process's megabytes while ``work`` is done."""
+    """Do ``work``, and return the minutes and the process's MiB at each sample."""
     minutes, megabytes = [], []
     thread, start = threading.Thread(target=work), time.monotonic()
     thread.start()

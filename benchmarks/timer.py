@@ -1,11 +1,11 @@
-"""A timer that wakes uvloop to within microseconds: its own count whole milliseconds, and would bunch requests."""
+"""A timer that wakes uvloop to within microseconds; uvloop's own count whole milliseconds and would bunch requests."""
 
 import asyncio
 import ctypes
 import os
 import time
 
-# Before the moment, since to wake up takes as long.
+# How long before the moment to wake, since waking up takes as long.
 AWAKE_SECONDS = 0.00005
 
 
@@ -21,7 +21,7 @@ class Timer:
     """Linux's timerfd, which Python itself has from 3.13 on; use it in the loop that is running when it is made.
 
     Raises:
-        OSError: there can be no more open files.
+        OSError: the timer cannot be made, as when too many files are open.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Timer:
         self._rung = asyncio.Event()
 
     async def until(self, moment: float) -> None:
-        """Wait until a moment of ``time.monotonic``; the loop has one round at least."""
+        """Wait until a moment of ``time.monotonic``; other tasks of the loop run at least once."""
         await asyncio.sleep(0)
         if moment - time.monotonic() > AWAKE_SECONDS:
             self._rung.clear()

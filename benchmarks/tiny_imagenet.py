@@ -17,7 +17,7 @@ import numpy as np
 
 from clustnet.files import replacing_folder
 
-# By the number of the group; other animals and what is no animal are classes themselves.
+# By the number of the group; other animals, and images without one, are classes themselves.
 GROUPS = ("not_animal", "animal/other", "animal/canine", "animal/feline")
 FINER = ("animal/canine", "animal/feline")
 

@@ -1,12 +1,12 @@
-"""ClustPy's DEC, IDEC and DCN on images that it is given, in ClustPy's own environment (benchmarks/peers/clustpy.txt).
+"""ClustPy's DEC, IDEC and DCN on given images, in ClustPy's own environment (benchmarks/peers/clustpy.txt).
 
 Everything is ClustPy's default: 784-500-500-2000-10, 100 epochs of pre-training, 150 of clustering, batches of 256. The
 pre-training, which has the same defaults in all three, is done once and its seconds are counted for each.
 
     python clustpy_methods.py IMAGES.npz OUT SEED [PRETRAINING_EPOCHS CLUSTERING_EPOCHS]
 
-IMAGES.npz holds ``train`` and ``test``, float32 [N, F], and ``clusters``; OUT gets a file a method with the clusters of
-the test images and CPU seconds.
+IMAGES.npz holds ``train`` and ``test``, float32 [N, F], and ``clusters``; OUT gets one file per method with the
+clusters of the test images and CPU seconds.
 """
 
 import sys
@@ -21,13 +21,13 @@ from clustpy.deep.neural_networks import FeedforwardAutoencoder
 from numpy.typing import NDArray
 
 EPOCHS = (100, 150)
-# ClustPy's own sizes.
+# ClustPy's default sizes.
 LAYERS, BATCH = (500, 500, 2000, 10), 256
 METHODS = {"DEC": DEC, "IDEC": IDEC, "DCN": DCN}
 
 
 def main() -> None:
-    """Pre-train once, then fit each method and write what it says of the test images."""
+    """Pre-train once, then fit each method and write its clusters of the test images."""
     images, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     pretraining, clustering = [int(word) for word in sys.argv[4:]] or EPOCHS
     torch.set_num_threads(1)

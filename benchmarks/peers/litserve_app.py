@@ -1,4 +1,4 @@
-"""The same model behind LitServe: JSON, or the pixels as base64 in JSON, as it takes no other bytes than files.
+"""The same model behind LitServe: JSON, or the pixels as base64 in JSON, as the only bytes it takes are files.
 
 ``python -m benchmarks.peers.litserve_app PORT``, in an environment that has litserve and onnxruntime.
 """
@@ -31,7 +31,7 @@ class Digits(litserve.LitAPI):  # type: ignore[misc]
         return self.session.run(OUTPUTS, {"image": images})
 
     def encode_response(self, arrays: Any) -> dict[str, Any]:
-        """Answer the outputs in JSON."""
+        """Return the outputs as lists, for JSON."""
         return {name: array.tolist() for name, array in zip(OUTPUTS, arrays, strict=True)}
 
 

@@ -36,11 +36,11 @@ class Digits(MLModel):  # type: ignore[misc]
 
 
 async def main(port: int) -> None:
-    """Serve without worker processes of its own, as one is faster without them."""
+    """Serve without MLServer's worker processes, as one process is faster without them."""
     rpc_port = int(os.environ.get("CLUSTNET_GRPC_PORT", port + 1))
     settings = Settings(host="127.0.0.1", http_port=port, grpc_port=rpc_port, metrics_endpoint=None, parallel_workers=0)
     settings.use_structured_logging = False
-    # It would write a line for each call.
+    # It would otherwise log a line for each call.
     logging.getLogger("mlserver.grpc").setLevel(logging.WARNING)
     await MLServer(settings).start([ModelSettings(name="mnist", implementation=Digits)])
 

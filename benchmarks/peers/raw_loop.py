@@ -61,7 +61,7 @@ def _binding(session: Any, images: NDArray[np.uint8]) -> Callable[[], object]:
 
 
 def _graph(session: Any, images: NDArray[np.uint8]) -> Callable[[], object]:
-    """Bind memory that stays where it is, as a CUDA graph must find it there again."""
+    """Return a step on memory that stays where it is, as a CUDA graph must find it there again."""
     binding, device = session.io_binding(), _device(session)
     put = onnxruntime.OrtValue.ortvalue_from_numpy(images, device, 0)
     binding.bind_ortvalue_input("image", put)

@@ -18,7 +18,7 @@ from benchmarks.peers.graph import OUTPUTS, open_session
 
 @serve.deployment(max_ongoing_requests=16)
 class Digits:
-    """Answers JSON by JSON and pixels by the outputs' bytes."""
+    """Answers JSON with JSON, and pixels with the outputs' bytes."""
 
     def __init__(self) -> None:
         self.session = open_session()

@@ -1,4 +1,4 @@
-"""The least that answers with Starlette and onnxruntime: nothing is checked, counted or limited.
+"""A minimal server of Starlette and onnxruntime: nothing is checked, counted or limited.
 
 ``python -m benchmarks.peers.starlette_app PORT``, in the service's own environment.
 """
@@ -21,7 +21,7 @@ session = open_session()
 
 
 async def infer(request: Request) -> Response:
-    """Answer a request with binary tensors by binary tensors."""
+    """Answer binary tensors with binary tensors."""
     body = await request.body()
     length = int(request.headers[HEADER_LENGTH])
     (described,) = json.loads(body[:length])["inputs"]
@@ -37,7 +37,7 @@ async def infer(request: Request) -> Response:
 
 
 async def predict(request: Request) -> Response:
-    """Answer images in JSON by the outputs in JSON."""
+    """Answer images in JSON with the outputs in JSON."""
     images = np.array((await request.json())["images"], np.uint8)
     arrays = session.run(OUTPUTS, {"image": images})
     return JSONResponse({name: array.tolist() for name, array in zip(OUTPUTS, arrays, strict=True)})

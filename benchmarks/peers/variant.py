@@ -9,7 +9,7 @@ import uvicorn
 
 from serving.settings import load_settings
 
-# What uvicorn is given; BentoML gives it the loop and the protocol "auto".
+# Options for uvicorn; BentoML sets its loop and protocol to "auto".
 HTTPTOOLS, H11 = "uvicorn.protocols.http.httptools_impl:HttpToolsProtocol", "h11"
 OWN = "serving.wire.http_protocol:BoundedProtocol"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -29,7 +29,7 @@ def main() -> None:
     name, port = sys.argv[1], int(sys.argv[2])
     if name == "metrics in files":
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp()
-    # Only now, as prometheus_client looks for its folder when it is imported.
+    # Imported only now, as prometheus_client looks for its folder on import.
     from serving.app import build_app
     from serving.metrics.metrics import DEFERRED
 

@@ -14,7 +14,7 @@ from training.pictures.figures import save
 
 Floats = NDArray[np.floating]
 
-# scikit-learn's own.
+# scikit-learn's default.
 PERPLEXITY = 30
 DPI = 120
 
@@ -58,10 +58,10 @@ def flattened(rows: Floats, seed: int) -> Floats:
 
 
 def plot_reconstructions(rows: Mapping[str, Floats], path: Path) -> None:
-    """Draw images and what becomes of them, one row each.
+    """Draw images and their reconstructions, one row each.
 
     Args:
-        rows: title -> images [N, H, W] or [N, H, W, C], 0 (black) to 1; what is beyond is cut.
+        rows: title -> images [N, H, W] or [N, H, W, C], 0 (black) to 1; values beyond are clipped.
         path: the PNG to write.
     """
     columns = len(next(iter(rows.values())))

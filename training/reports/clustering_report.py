@@ -1,10 +1,10 @@
 """What clustering in pixels, in the pre-trained embedding and after each loss finds, and what these spaces look like.
 
 As "Clustering with Deep Learning: Taxonomy and New Methods" reports it (Aljalbout, Golkov, Siddiqui, Cremers,
-arXiv:1801.07648). The only place besides scoring where fine classes are read, and those of the test split alone::
+arXiv:1801.07648). This is the only place besides scoring where fine classes are read, those of the test split alone::
 
     clustering.csv        accuracy, NMI and ARI of each space and seed
-    spaces.png            some test images in each space, by t-SNE, in the colours of their classes
+    spaces.png            some test images in each space, by t-SNE, coloured by class
     reconstructions.png   some test images as they are rebuilt
 """
 
@@ -37,7 +37,7 @@ LOSSES = {"kl": "Autoencoder + KL divergence", "kmeans": "Autoencoder + k-means 
 MAX_FITTED_IMAGES = 10_000
 # Test images in the picture of the spaces.
 MAX_SHOWN_IMAGES = 2_000
-# Test images in the picture of the reconstructions: of each class the same number, as far as that goes.
+# Test images in the picture of the reconstructions, equally many of each class as far as possible.
 REBUILT_IMAGES = 12
 
 Floats = NDArray[np.float32]
@@ -51,18 +51,19 @@ class Trained(NamedTuple):
 
 
 def report(runs: Sequence[Path], out: Path) -> list[Row]:
-    """Score and draw finished runs of ``deep_clustering``, of which those of one loss differ in their seeds.
+    """Score and draw finished runs of ``deep_clustering``; runs with the same loss have different seeds.
 
     Args:
-        runs: their folders; data and pre-training are the same in all but the seed. The first of each loss is drawn.
+        runs: folders of the runs, which share data and pre-training except for the seed. The first of each loss is
+            drawn.
         out: where the table and the pictures go.
 
     Returns:
         A row for each space and seed: ``space``, ``seed``, ``images``, ``accuracy``, ``nmi`` and ``ari``.
 
     Raises:
-        UserError: a folder is no such run, is not finished, or is not like the first one; or there are no test images
-            of known classes.
+        UserError: a folder holds no such run, or one that is not finished or does not match the first; or there are no
+            test images of known classes.
     """
     folders = [RunFolder.kept(path) for path in runs]
     recipes = _checked(folders)
@@ -83,7 +84,7 @@ def report(runs: Sequence[Path], out: Path) -> list[Row]:
 
 
 def describe(rows: Sequence[Row]) -> str:
-    """Return the table over all seeds: mean, and of several seeds standard deviation and worst."""
+    """Return the table over all seeds: the mean and, for several seeds, the standard deviation and the worst."""
     spaces = list(dict.fromkeys(row["space"] for row in rows))
     lines = [
         f"| clustering space, {rows[0]['images']:,} test images | accuracy | NMI | ARI | seeds |",
@@ -97,14 +98,14 @@ def describe(rows: Sequence[Row]) -> str:
 
 
 def over_seeds(values: Sequence[float]) -> str:
-    """Return the mean, and of several values standard deviation (of the sample, by n - 1) and worst."""
+    """Return the mean and, for several values, the sample standard deviation (by n - 1) and the worst."""
     if len(values) == 1:
         return f"{values[0]:.3f}"
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f} ({min(values):.3f})"
 
 
 def _checked(folders: Sequence[RunFolder]) -> list[DeepClusteringRecipe]:
-    """Return the recipes of runs, or raise where the runs cannot be in one table."""
+    """Return the recipes of runs, or raise if the runs cannot be in one table."""
     seen: dict[tuple[str, int], Path] = {}
     recipes: list[DeepClusteringRecipe] = []
     for folder in folders:
@@ -132,7 +133,7 @@ def is_staged(run: Path) -> bool:
 
 
 def _checked_run(folder: RunFolder) -> DeepClusteringRecipe:
-    """Return the recipe of a run, or raise where it is of another method or is not finished."""
+    """Return the recipe of a run, or raise if it is of another method or not finished."""
     recipe = folder.recipe()
     if not isinstance(recipe, DeepClusteringRecipe) or recipe.pretraining.epochs == 0:
         raise UserError(f"{folder.path} has no pre-trained autoencoder; name runs of the method deep_clustering.")
@@ -144,7 +145,7 @@ def _checked_run(folder: RunFolder) -> DeepClusteringRecipe:
 
 
 def _splits(recipe: DeepClusteringRecipe) -> tuple[LabelledImages, LabelledImages]:
-    """Return the training and the test split, or raise where there is nothing to score by."""
+    """Return the training and the test split, or raise if there is nothing to score by."""
     train, test = load_split(recipe.data, "train"), load_split(recipe.data, "test")
     if test is None or not test.labelled:
         raise UserError("There are no test images of known classes to score by; put some into test/CLASS/.")
@@ -177,7 +178,8 @@ def _scores(
 ) -> Row:
     """Return the row of one space and seed.
 
-    After a loss the clusters are the run's own; before, k-means is fitted on training images and predicts the others.
+    After training with a loss, the clusters are the run's own; in the other spaces, k-means is fitted on training
+    images and predicts those of the test images.
     """
     if network is not None and space != PRETRAINED:
         distances = torch.cdist(torch.from_numpy(embed(network, test.images)), network.model.centroids.detach())
@@ -192,11 +194,11 @@ def _scores(
 def of_every_class(fine: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """Return the places of ``count`` images, or of all: the first of each class, then the second of each, and so on.
 
-    Those of one class stand together; of more classes than ``count`` every so-manieth is there.
+    Images of one class stand together. If there are more classes than ``count``, they are picked at even distances.
 
     Args:
         fine: int64 [N], the class of each image.
-        count: how many.
+        count: number of images.
     """
     turn = np.zeros(len(fine), np.int64)
     for label in np.unique(fine):
@@ -212,7 +214,7 @@ def of_every_class(fine: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def embed(network: Trained | None, images: NDArray[np.uint8]) -> Floats:
-    """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network their pixels from 0 to 1."""
+    """Return embeddings float32 [N, D] of images uint8 [N, ...]; without a network, their pixels from 0 to 1."""
     if network is None:
         return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     with evaluating(network.model):

@@ -17,11 +17,11 @@ SCORES = ("coarse_accuracy", "class_accuracy", "cell_accuracy", "nmi", "ari", "l
 
 
 def report_run(run: Path, out: Path | None = None) -> tuple[Path, list[str]]:
-    """Draw the epochs of a run whose checkpoints are kept, and of its restarts; return the page and lines of scores.
+    """Draw the kept epochs of a run and of its restarts; return the page and lines of scores.
 
     Args:
-        run: its folder.
-        out: the folder of the pictures; that of the run by default, where each restart has its own.
+        run: folder of the run.
+        out: folder for the pictures; by default that of the run, where each restart has its own.
 
     Raises:
         UserError: there is no finished epoch, or the data cannot be read.
@@ -56,7 +56,7 @@ def _draw(folder: RunFolder, out: Path) -> list[Row]:
 
 
 def _shown_split(folder: RunFolder) -> LabelledImages:
-    """Return the test split, or the training split where there is no other."""
+    """Return the test split, or the training split if there is none."""
     recipe = folder.recipe()
     reader = EmbeddedFiles.reader(recipe.encoder, folder.embeddings)
     test = load_split(recipe.data, "test", reader)
@@ -64,7 +64,7 @@ def _shown_split(folder: RunFolder) -> LabelledImages:
 
 
 def _line(name: str, rows: Sequence[Row]) -> str:
-    """Return the last scores of a run in a line."""
+    """Return the last scores of a run as one line."""
     last = rows[-1]
     scores = [f"{key.replace('_', ' ')} {last[key]:.4f}" for key in SCORES if key in last]
     return f"{name}, epoch {last['epoch']}, {last['split']} split: {', '.join(scores)}"

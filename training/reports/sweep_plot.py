@@ -1,4 +1,4 @@
-"""The plots of a sweep: how accuracy evolves, and whether the label-free score ranks the runs as it does."""
+"""The plots of a sweep: how accuracy evolves, and whether the label-free score ranks the runs as accuracy does."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ COMPARED = ("class_accuracy", "cell_accuracy")
 
 
 def plot_evolution(runs: Runs, path: Path) -> bool:
-    """Draw accuracy against epoch: one line a run, one colour a setting.
+    """Draw accuracy against epoch: one line per run, one colour per setting.
 
     Args:
         runs: name of the setting, seed and score rows of each run; the last split is drawn.
@@ -56,7 +56,7 @@ def plot_evolution(runs: Runs, path: Path) -> bool:
             )
         axes.set(title=title, xlabel="Epoch", ylabel="Accuracy", ylim=(0, 1.02))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    # One line a setting.
+    # One entry per setting.
     lines = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     title = f"{len(runs)} runs, {_split(runs)} split"
     figure.legend(lines.values(), lines.keys(), title=title, loc="outside right upper", frameon=False)
@@ -67,7 +67,7 @@ def plot_evolution(runs: Runs, path: Path) -> bool:
 def plot_label_free(runs: Runs, path: Path) -> bool:
     """Draw each run's final class accuracy against its label-free score, with their rank correlation.
 
-    Without reference images it is the accuracy over cells.
+    Without reference images, cell accuracy is drawn instead.
 
     Args:
         runs: name of the setting, seed and score rows of each run; the last split is drawn.
@@ -99,7 +99,7 @@ def _split(runs: Runs) -> str:
 
 
 def _ranks(runs: Runs, score: str) -> str:
-    """Return a title with the rank correlation, from three runs on."""
+    """Return a title, with the rank correlation if there are three runs or more."""
     finals = [rows[-1] for _, _, rows in runs]
     pairs = np.array([[row["label_free/score"], row[score]] for row in finals])
     if len(pairs) < 3 or (pairs == pairs[0]).all(axis=0).any():
@@ -108,7 +108,7 @@ def _ranks(runs: Runs, score: str) -> str:
 
 
 def _figure(size: tuple[float, float], panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure of so many inches with panels side by side."""
+    """Return a figure of a size in inches, with panels side by side."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     found = [figure.add_subplot(1, panels, index + 1) for index in range(panels)]

@@ -11,7 +11,7 @@ import torch
 from clustnet.errors import UserError
 from clustnet.files import replacing, shown
 
-# What an optimizer of torch dumps.
+# The keys of a torch optimizer's state.
 OPTIMIZER = {"state", "param_groups"}
 
 
@@ -23,7 +23,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def packed_size(state: Mapping[str, Any]) -> int:
-    """Return how many bytes a checkpoint has as a file."""
+    """Return the size of a checkpoint as a file, in bytes."""
     return len(_packed(state))
 
 
@@ -42,17 +42,17 @@ def _is_optimizer(part: Any) -> bool:
 
 
 def _packed(state: Mapping[str, Any]) -> memoryview:
-    """Return a checkpoint as bytes, as torch's own writer says of a full disk that a position is wrong."""
+    """Return a checkpoint as bytes; on a full disk, torch's own writer would report a wrong position."""
     content = io.BytesIO()
     torch.save(dict(state), content)
     return content.getbuffer()
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Return a checkpoint that is there, tensors and plain values only, on the CPU.
+    """Return a checkpoint that exists, tensors and plain values only, on the CPU.
 
     Raises:
-        UserError: it is damaged.
+        UserError: the checkpoint is damaged.
     """
     try:
         _check_crc(path)
@@ -63,7 +63,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def _check_crc(path: Path) -> None:
-    """Raise where an entry does not have its CRC-32, which ``torch.load`` does not look at."""
+    """Raise if the CRC-32 of an entry is wrong, which ``torch.load`` does not check."""
     with zipfile.ZipFile(path) as archive:
         damaged = archive.testzip()
     if damaged:

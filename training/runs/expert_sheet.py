@@ -1,4 +1,4 @@
-"""A picture for trackers: the images that each expert is surest of, a row an expert."""
+"""A picture for trackers: the images that each expert is surest of, one row per expert."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from clustnet.datasets.folder import folder_input, read_file
 
 # Experts and images of each, at most.
 ROWS, COLUMNS = 20, 8
-# Of an image that was embedded.
+# Side in pixels of an image that was embedded.
 SIDE = 64
 
 
 def expert_sheet(split: LabelledImages, folder: Path | None, routing: NDArray[np.float32]) -> NDArray[np.uint8] | None:
-    """Return the sheet, uint8 [rows of images, columns of images, 3]; None of embeddings without image files.
+    """Return the sheet in pixels, uint8 [H, W, 3]; None for embeddings without image files.
 
     Args:
         split: the N images, or embeddings.

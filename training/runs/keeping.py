@@ -1,7 +1,7 @@
-"""Which checkpoints a run keeps, what of them, and what can be removed from it.
+"""Which checkpoints a run keeps, which parts of them, and what can be removed from a run.
 
-Kept are the last, the best by the label-free score, every n-th where the recipe says so, and those after which other
-runs may begin. The last alone has the states of the optimizers, which are twice as large as the network.
+Kept are the last, the best by the label-free score, every n-th if the recipe says so, and those after which other runs
+may begin. Only the last has the states of the optimizers, which are twice as large as the network.
 """
 
 import math
@@ -19,7 +19,7 @@ from training.runs.run_folder import Row, RunFolder
 
 PRETRAIN, SCORE = "pretrain", "label_free/score"
 TABLE = re.compile(r"epoch_(\d+)_\w+\.csv")
-# Seconds after which a file that was never finished belongs to no process any more.
+# Seconds after which an unfinished file no longer belongs to a running process.
 ABANDONED = 3600
 
 
@@ -40,10 +40,10 @@ class Waste(NamedTuple):
 
 
 def best_epoch(rows: Sequence[Row]) -> int | None:
-    """Return the epoch of the highest label-free score, the earliest of equals; None before the first.
+    """Return the epoch of the highest label-free score, the earliest if several have it; None before the first.
 
     Args:
-        rows: the scores of a run. Epochs of a pre-training count where there are no others.
+        rows: the scores of a run. Epochs of a pre-training count only if there are no others.
     """
     trained = [row for row in rows if row["stage"] != PRETRAIN] or list(rows)
     return max(trained, key=lambda row: row.get(SCORE, -math.inf))["epoch"] if trained else None
@@ -98,7 +98,7 @@ def resumable(folder: RunFolder, recipe: BaseRecipe, epoch: int) -> dict[str, An
     """Return the checkpoint of an epoch that training goes on from.
 
     Raises:
-        UserError: it is missing or damaged, or has no states of optimizers and is not the end of a stage.
+        UserError: the checkpoint is missing or damaged, or has no states of optimizers and is not the end of a stage.
     """
     state = folder.load_checkpoint(epoch)
     if epoch not in recipe.stage_ends and not has_optimizers(state):

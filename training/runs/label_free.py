@@ -1,4 +1,4 @@
-"""Figures that need no fine class: what chooses between restarts, and what hyper-parameters are compared by.
+"""Figures that need no fine classes, for choosing between restarts and for comparing hyper-parameters.
 
 Accuracy against coarse labels measures whether the experts do their work; the mutual information within each group,
 the images of one coarse label, measures whether the routing finds classes there: it is high only for clusters that are
@@ -27,15 +27,15 @@ from training.recipe.recipe import Augmentation
 # Images, enough for three digits.
 MAX_IMAGES = 10_000
 SMALLEST_PROBABILITY = 1e-7
-# Of the cells that a coarse label should have. Its images are spread over fewer where most experts stand idle.
+# Share of a coarse label's cells over which its images should be spread; they cover fewer if most experts are idle.
 LEAST_SPREAD = 0.5
-# Of the images of a coarse label, those that are at one expert with their view.
+# Share of a coarse label's images that should be at the same expert as their view.
 LEAST_AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
 class LabelFree:
-    """What can be measured of a model without fine classes.
+    """What can be measured on a model without fine classes.
 
     Args:
         images: how many it was measured on.
@@ -43,8 +43,8 @@ class LabelFree:
         log_likelihood: mean log-likelihood of the coarse labels, in nats, 0 at best.
         mutual_information: for each of the K coarse labels, between the experts of an image and of a random view of
             it, in nats, 0 to ln E.
-        joint: float32 [K, E, E], for each coarse label the share of images whose most probable expert is the one and
-            whose view's is the other.
+        joint: float32 [K, E, E], for each coarse label the share of images whose most probable expert is the first and
+            whose view's is the second.
     """
 
     images: int
@@ -57,18 +57,18 @@ class LabelFree:
     def score(self) -> float:
         """Return the label-free score: log-likelihood plus mutual information, K ln E at best; higher is better.
 
-        It compares runs with the same augmentation and as many experts: wider views lower it by themselves.
+        It compares runs with the same augmentation and equally many experts: wider views alone lower it.
         """
         return self.log_likelihood + sum(self.mutual_information)
 
     def collapsed(self, labels: Sequence[str], clusters: Sequence[int]) -> list[str]:
-        """Return what has collapsed as sentences: coarse labels whose images are all at a few of many cells.
+        """Return sentences that say what has collapsed: coarse labels whose images are all at a few of many cells.
 
-        Of ten cells or more some may stand idle without harm, so the square root of their number is few.
+        Of many cells some may stand idle without harm, so that few also means at most the square root of their number.
 
         Args:
             labels: the names of the coarse labels.
-            clusters: how many each should have.
+            clusters: how many clusters each of them should have.
         """
         return [
             f"{self._place(label, labels)}the images are spread as over {spread:.1f} of {count} cells, so classes are "
@@ -78,7 +78,7 @@ class LabelFree:
         ]
 
     def unstable(self, labels: Sequence[str]) -> list[str]:
-        """Return as sentences the coarse labels whose images are often at another expert than their random views.
+        """Return sentences on the coarse labels whose images are often at another expert than their random views.
 
         Args:
             labels: the names of the coarse labels.
@@ -107,7 +107,7 @@ def _decided(routing: Tensor) -> Tensor:
 
 
 def _spread(shares: NDArray[np.float32]) -> float:
-    """Return how many even cells have the entropy of the shares of cells, 0 where there are no images."""
+    """Return how many equally large cells have the same entropy as ``shares``, 0 without images."""
     present = shares[shares > 0]
     return float(np.exp(-(present * np.log(present)).sum())) if len(present) else 0.0
 
@@ -147,7 +147,7 @@ def describe(found: LabelFree, labels: Sequence[str], clusters: Sequence[int], h
     Args:
         found: the figures.
         labels: the names of the coarse labels.
-        clusters: how many each should have.
+        clusters: how many clusters each of them should have.
         held_out: whether the images were held out from training.
     """
     most = len(labels) * math.log(found.joint.shape[1])

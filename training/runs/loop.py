@@ -32,9 +32,9 @@ from training.runs.run_folder import Row, RunFolder
 from training.runs.tracking import Tracking, check_trackers, tracking
 
 T = TypeVar("T")
-# Experts whose loads are printed one by one; among more of them, few images say nothing of an expert.
+# Up to this many experts, each load is printed; with more of them, few images say nothing about an expert.
 MOST_LOADS = 20
-# What a line of scores shows of an assignment to clusters.
+# The figures of an assignment to clusters that a line of scores shows.
 ASSIGNMENT = ("assignment/nmi", "assignment/reassigned")
 
 
@@ -48,8 +48,8 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
         last: stop after this epoch; by default after the method's last.
 
     Raises:
-        UserError: data that cannot be read, a folder that holds another run, or a recipe that cannot be trained;
-            where no epoch was finished, nothing is left behind.
+        UserError: the data cannot be read, the folder holds another run, or the recipe cannot be trained; if no epoch
+            was finished, nothing is left behind.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     check_trackers(recipe.tracking)
@@ -63,7 +63,7 @@ def train(recipe: BaseRecipe, out: Path, resume: bool = False, last: int | None 
     method: Method[Any] | None = None
     with folder.begun(recipe, resume):
         try:
-            # No mixed precision of the accelerator's own, as the recipe decides.
+            # The recipe decides on mixed precision, not the accelerator.
             method = methods.method_class(recipe.method)(seen, recipe, Accelerator(mixed_precision="no"))
             start = on_first(folder.last_epoch)
             if start:
@@ -86,7 +86,7 @@ def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], Labelled
     """Return the splits, the reference images, and what a method may see of the training split.
 
     Raises:
-        UserError: data or an encoder that cannot be read.
+        UserError: the data or the encoder cannot be read.
     """
     if recipe.encoder is None:
         splits, named = agreed(lambda: _load_splits(recipe))
@@ -101,7 +101,7 @@ def _load(recipe: BaseRecipe, out: Path) -> tuple[list[LabelledImages], Labelled
         return splits, named, replace(hide_fine_labels(splits[0]), views=seen, encoder_sha256=sha256)
 
     if processes() > 1:
-        # The others then find all that the first has embedded.
+        # The other processes then find everything embedded.
         on_first(lambda: bool(load()))
     return agreed(load)
 
@@ -117,7 +117,7 @@ def _load_splits(
 
 
 def left_out(splits: Sequence[LabelledImages]) -> list[str]:
-    """Return in sentences what is left out without a test split or without fine classes."""
+    """Return sentences that say what is left out for lack of a test split or of fine classes."""
     sentences = []
     if len(splits) == 1:
         sentences.append("There is no test split, so all scores are of training images.")
@@ -187,9 +187,9 @@ def _score(
     losses: EpochLosses,
     figures: Row,
 ) -> tuple[list[Row], list[Routed]]:
-    """Score the splits after an epoch, beside figures of all; return the scores and the model's answers.
+    """Score the splits after an epoch; return the scores, with ``figures`` in each row, and the model's answers.
 
-    It is the only place in training where fine classes are read, beside the pictures of test images.
+    This is the only place in training where fine classes are read, besides the pictures of test images.
     """
     answers = [route(method.model, split.images, recipe.hard) for split in splits]
     rows = []
@@ -242,11 +242,11 @@ def _report(row: Row, epochs: int) -> None:
 
 
 class EpochProgress:
-    """Shows a bar for each epoch on a terminal, with the time that is left of it, and nothing elsewhere.
+    """Shows a bar with the remaining time for each epoch on a terminal, and nothing elsewhere.
 
     Args:
         start: the last epoch that was finished before.
-        epochs: all epochs.
+        epochs: number of epochs in all.
     """
 
     def __init__(self, start: int, epochs: int) -> None:

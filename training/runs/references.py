@@ -14,7 +14,7 @@ from training.recipe.recipe import BaseRecipe
 
 
 def references(recipe: BaseRecipe, train: LabelledImages, reader: Reader | None = None) -> LabelledImages | None:
-    """Return the images that fit the class map, None where there are none or too few of a class.
+    """Return the images that fit the class map; None if there are none or too few of a class.
 
     Args:
         recipe: what to train.
@@ -22,7 +22,7 @@ def references(recipe: BaseRecipe, train: LabelledImages, reader: Reader | None 
         reader: reader of a folder, as for ``training.data.data.load_split``.
 
     Raises:
-        UserError: images of ``reference/`` that cannot be read.
+        UserError: images of ``reference/`` cannot be read.
     """
     named = load_reference(recipe.data, train, reader)
     if named is None or named.split == REFERENCE:
@@ -37,7 +37,7 @@ def references(recipe: BaseRecipe, train: LabelledImages, reader: Reader | None 
 def class_accuracy(
     model: GatedExperts, hard: bool, named: LabelledImages, train: Routed, routed: Routed, split: LabelledImages
 ) -> float:
-    """Return the share of a split's images whose guess is their class.
+    """Return the share of a split's images whose class is guessed right.
 
     Args:
         model: the model in training.

@@ -18,7 +18,7 @@ from training.recipe.recipe import SEEDS, BaseRecipe
 from training.runs.loop import train
 from training.runs.run_folder import RESTARTS, Row, RunFolder
 
-# Between the seeds of restarts, so that the seeds of a sweep do not meet them.
+# Distance between the seeds of restarts, so that the seeds of a sweep do not meet them.
 SEED_STEP = 100_000
 
 
@@ -31,7 +31,7 @@ def train_restarts(recipe: BaseRecipe, out: Path, resume: bool = False) -> list[
         resume: go on where training was stopped.
 
     Raises:
-        UserError: as ``training.runs.loop.train``; one restart that diverges is left out, and refused are all together.
+        UserError: as ``training.runs.loop.train``; a restart that diverges is left out, unless all of them do.
         KeyboardInterrupt: stopped by the user; its message says what is safe.
     """
     if recipe.restarts == 1:
@@ -71,14 +71,14 @@ def _train_one(recipe: BaseRecipe, out: Path, number: int) -> list[Row]:
 
 
 def train_seconds(run: Path) -> float:
-    """Return how long the finished epochs of a run were trained, in seconds: those of all its restarts together."""
+    """Return how long the finished epochs of a run, including those of all its restarts, were trained, in seconds."""
     folders = [RunFolder(path) for path in (run, *sorted(run.glob("restart_*")))]
     rows = [row for folder in folders for row in folder.read_scores(folder.last_epoch())]
     return sum(float(row["train_seconds"]) for row in rows if row["split"] == "train")
 
 
 def restart_recipe(recipe: BaseRecipe, number: int) -> BaseRecipe:
-    """Return the recipe of one restart; the first is the recipe's own single run."""
+    """Return the recipe of one restart; the first equals a single run of the recipe."""
     return recipe.model_copy(update={"seed": (recipe.seed + SEED_STEP * number) % SEEDS, "restarts": 1})
 
 

@@ -4,18 +4,18 @@
 
     recipe.yaml                   every key, as it was resolved
     scores.csv                    one row per epoch and split
-    checkpoints/epoch_001.pt      network, its spec and, of the last one, all that training goes on from
+    checkpoints/epoch_001.pt      network, its spec and, in the last one, everything that training goes on from
     images/epoch_001_train.csv    file, fine class, coarse label, log-probability of each coarse label, routing
     images/epoch_001_test.csv     the same for the test split, where there is one
     tensorboard/                  and mlflow/, wandb/, tracking.json, of the trackers that the recipe names
     embeddings/                   of an encoder, where the method reads them
     vis/                          pictures, see ``training.pictures.gallery``
 
-Which checkpoints stay is said in ``training.runs.keeping``.
+``training.runs.keeping`` says which checkpoints stay.
 
-``file`` is there where images came from files; ``class`` is empty where it is not known.
+There is a column ``file`` if the images came from files; ``class`` is empty if it is not known.
 
-With restarts each is such a run in a folder of its own, beside recipe.yaml and restarts.csv.
+With restarts, each of them is such a run in its own folder, beside recipe.yaml and restarts.csv.
 """
 
 import csv
@@ -60,7 +60,7 @@ class RunFolder:
 
     @classmethod
     def kept(cls, path: Path) -> "RunFolder":
-        """Return the run that a folder of restarts kept, or the run that the folder is."""
+        """Return the run that was kept of a folder of restarts, or else the run in the folder itself."""
         if not (path / RESTARTS).is_file():
             return cls(path)
         with (path / RESTARTS).open(newline="", encoding="utf-8") as file:
@@ -91,7 +91,8 @@ class RunFolder:
         """Write the recipe, or check that the run to be resumed has the same.
 
         Raises:
-            UserError: there is a run and no wish to resume, the reverse, another recipe, or no folder can be made.
+            UserError: there is a run and ``resume`` is not set, or the reverse; the run has another recipe; or the
+                folder cannot be made.
         """
         exists = self.exists()
         if exists and not resume:
@@ -105,9 +106,9 @@ class RunFolder:
 
     @contextmanager
     def begun(self, recipe: BaseRecipe, resume: bool) -> Iterator[None]:
-        """Do as ``begin``, and take back all that was written if the block is refused before an epoch is finished.
+        """Do as ``begin``, and remove what was written if the block raises a ``UserError`` before the first epoch.
 
-        So a run whose recipe cannot be trained does not stand in the way of the one with a corrected recipe.
+        A recipe that cannot be trained thus leaves no run in the way of the corrected recipe.
 
         Raises:
             UserError: as for ``begin``, and what the block raises.
@@ -145,10 +146,10 @@ class RunFolder:
         return sorted(int(path.stem.removeprefix("epoch_")) for path in self.path.glob(CHECKPOINTS))
 
     def load_checkpoint(self, epoch: int) -> dict[str, Any]:
-        """Read the checkpoint of an epoch, tensors and plain values only.
+        """Return the checkpoint of an epoch, tensors and plain values only.
 
         Raises:
-            UserError: it is missing or damaged.
+            UserError: the checkpoint is missing or damaged.
         """
         path = self.checkpoint(epoch)
         if not path.is_file():
@@ -175,11 +176,11 @@ class RunFolder:
         return network.eval()
 
     def write_scores(self, rows: Sequence[Row]) -> None:
-        """Write all epochs' scores."""
+        """Write the scores of all epochs."""
         write_table(self.path / "scores.csv", rows)
 
     def read_scores(self, up_to: int) -> list[Row]:
-        """Read the scores of the epochs up to one, empty before the first.
+        """Return the scores of the epochs up to ``up_to``; none before the first.
 
         Raises:
             UserError: the file is missing.
@@ -216,12 +217,12 @@ class RunFolder:
             raise UserError(f"{self.path} cannot be written ({error.strerror}); choose another --out.") from None
 
     def checkpoint(self, epoch: int) -> Path:
-        """Return the path of an epoch's checkpoint, whether there is one or not."""
+        """Return the path of an epoch's checkpoint, whether it exists or not."""
         return self.path / "checkpoints" / f"epoch_{epoch:03}.pt"
 
 
 def _known(label: int) -> int | str:
-    """Return a label as a cell of a table, which is empty where it is not known."""
+    """Return a label as a cell of a table, which is empty if the label is not known."""
     return "" if label == UNKNOWN else label
 
 
@@ -234,7 +235,7 @@ def _spec_in(state: Mapping[str, Any], run: Path) -> NetworkSpec:
 
 
 def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
-    """Remove files and folders, then those of ``folders``, innermost first, that are empty."""
+    """Remove files and folders, then those of ``folders`` that are empty, innermost first."""
     for entry in entries:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     # Another run may be in one of them by now.
@@ -244,7 +245,7 @@ def _remove(entries: Iterable[Path], folders: Iterable[Path]) -> None:
 
 
 def _number(text: str) -> Any:
-    """Return a cell of a table as a number where it is one."""
+    """Return a cell of a table, as a number if it is one."""
     try:
         return float(text) if not text.isdigit() else int(text)
     except ValueError:

@@ -16,7 +16,7 @@ StageChoice = Literal["pretrain", "cluster"]
 def train_stage(
     recipe: BaseRecipe, out: Path, stage: StageChoice, pretrained: Path | None = None, resume: bool = False
 ) -> None:
-    """Train one stage of a run; what of it is finished is not trained again.
+    """Train one stage of a run; its finished epochs are not trained again.
 
     Args:
         recipe: what to train.
@@ -41,7 +41,7 @@ def train_stage(
 
 
 def _staged(recipe: BaseRecipe) -> DeepClusteringRecipe:
-    """Return the recipe, or refuse it where it cannot be trained by stages."""
+    """Return the recipe, or refuse it if it cannot be trained in stages."""
     if not isinstance(recipe, DeepClusteringRecipe):
         raise UserError(
             f"--stage is for the method deep_clustering, but the recipe's is {recipe.method}; leave it out."
@@ -76,8 +76,8 @@ def adopt(pretrained: Path, out: Path, recipe: DeepClusteringRecipe) -> None:
         recipe: the new run's recipe.
 
     Raises:
-        UserError: the other run is none, is several restarts, is not pre-trained, or was pre-trained otherwise; or
-            ``out`` holds a run.
+        UserError: ``pretrained`` holds no run or several restarts, is not pre-trained, or was pre-trained by another
+            recipe; or ``out`` holds a run.
     """
     if (pretrained / RESTARTS).is_file():
         raise UserError(f"{pretrained} holds several runs; name one of them, as in {pretrained / 'restart_0'}.")
@@ -96,7 +96,7 @@ def adopt(pretrained: Path, out: Path, recipe: DeepClusteringRecipe) -> None:
 
 
 def pretraining_of(recipe: BaseRecipe) -> BaseRecipe:
-    """Return a recipe whose later keys have their defaults, so that equal ones have the same pre-training."""
+    """Return a recipe with defaults for all keys read after the pre-training; equal results share the pre-training."""
     changes = {}
     for name, keys in AFTER_PRETRAINING.items():
         if name not in type(recipe).model_fields:

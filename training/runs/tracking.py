@@ -1,6 +1,6 @@
 """Where a run's scores, pictures and histograms are shown while it trains: accelerate's trackers.
 
-https://huggingface.co/docs/accelerate/usage_guides/tracking. All of them keep what they are told in the run's folder,
+https://huggingface.co/docs/accelerate/usage_guides/tracking. All of them keep what they record in the run's folder,
 ``tensorboard/``, ``mlflow/`` and ``wandb/``, and send nothing anywhere unless the environment names a server.
 """
 
@@ -26,11 +26,11 @@ Pictures = Mapping[str, NDArray[np.uint8]]
 Histograms = Mapping[str, NDArray[np.floating]]
 
 PROJECT = "clustnet"
-# The numbers of a run in MLflow and in Weights & Biases, by which a resumed run goes on with the same.
+# The ids of a run in MLflow and in Weights & Biases, with which a resumed run continues the same records.
 IDS = "tracking.json"
 # What a name in MLflow may not hold.
 NOT_IN_MLFLOW = re.compile(r"[^\w\-. :/]")
-# Nothing is said to the makers of these packages, and nothing is sent to a server that nobody named.
+# Nothing is reported to the makers of these packages, and nothing is sent to a server that nobody named.
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -85,7 +85,7 @@ class TensorBoard(TensorBoardTracker):  # type: ignore[misc]
 
 
 class MLflow(MLflowTracker):  # type: ignore[misc]
-    """An MLflow run in ``RUN/mlflow``, or on the server that ``MLFLOW_TRACKING_URI`` names; it knows no histogram."""
+    """An MLflow run in ``RUN/mlflow``, or on the server that ``MLFLOW_TRACKING_URI`` names; it has no histograms."""
 
     @classmethod
     def of(cls, folder: RunFolder, done: int) -> "MLflow":  # noqa: ARG003 - MLflow hides nothing
@@ -99,7 +99,7 @@ class MLflow(MLflowTracker):  # type: ignore[misc]
         import mlflow
 
         if "MLFLOW_TRACKING_URI" not in os.environ:
-            # Files are what can lie in the run's folder without a database.
+            # Files can lie in the run's folder without a database.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
             mlflow.set_tracking_uri((self.folder.path / "mlflow").resolve().as_uri())
         super().start()
@@ -181,10 +181,10 @@ class Tracking:
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Look for the packages of trackers.
+    """Check that the packages of trackers are installed.
 
     Raises:
-        UserError: one is not installed.
+        UserError: one is not.
     """
     for name in names:
         if find_spec(name) is None:
