@@ -28,9 +28,9 @@ def learn(recipe: GrowRecipe, run: Path, images: GrowImages, steps: Sequence[Ste
 
     Args:
         recipe: recipe of the run.
-        run: its folder.
-        images: its images.
-        steps: all nodes, with those that an earlier run has learnt.
+        run: folder of the run.
+        images: images of the run.
+        steps: all nodes, including those that an earlier run has learnt.
     """
     rows = read(run)
     for step in steps:

@@ -47,8 +47,8 @@ class NodeBatches:
     Args:
         images: images of the run.
         node: the node that is learnt.
-        recipe: sizes, and how many images are kept.
-        earlier: nodes of which a few kept images are added, as many as the batch has in all.
+        recipe: gives the sizes, and how many images are kept.
+        earlier: nodes whose kept images are added to each batch, in all about as many as it has of ``node``.
     """
 
     def __init__(self, images: GrowImages, node: Labels, recipe: GrowRecipe, earlier: Sequence[Labels] = ()) -> None:
@@ -96,7 +96,7 @@ class JointBatches:
     Args:
         images: images of the run.
         nodes: all nodes.
-        recipe: sizes.
+        recipe: gives the batch size.
         steps: steps in an epoch.
     """
 

@@ -42,10 +42,10 @@ class GrowData(Part):
     """Where the images are, and how they are prepared.
 
     Args:
-        path: a folder of nested class folders, or ``train/`` and ``test/`` of such; a CSV or Parquet file; or a run of
-            ``clustnet discover``, whose names of subtypes are the classes below the coarse labels.
+        path: a folder of nested class folders, or one with ``train/`` and ``test/`` that hold these; a CSV or Parquet
+            file; or a run of ``clustnet discover``, whose subtypes are the classes below the coarse labels.
         columns: columns of a table.
-        size: height and width that images are brought to; an encoder has its own default.
+        size: height and width of the prepared images; an encoder has its own default.
         colour: whether images keep their colour.
         preparation: ``fit`` keeps the aspect of an image, ``resize`` does not.
         aspect: whether ``fit`` crops or pads an image.
@@ -92,8 +92,8 @@ class StepRecipe(Part):
 
     Args:
         node: name of the node, as in ``animal/canine``; ``all`` is the root.
-        epochs: replaces the optimisation's number.
-        positive: of a node with two children, the one whose recognition sensitivity is about; by default one that has
+        epochs: number of epochs, in place of ``optimisation.epochs``.
+        positive: for a node with two children, the child that sensitivity refers to; by default the first that has
             finer labels, or else the first.
     """
 
@@ -106,8 +106,8 @@ class Forgetting(Part):
     """How the modes counter forgetting.
 
     Args:
-        multipliers: of ``lr_multipliers``: of the step sizes of the new module, of its parent, and so on; the last one
-            is for all that lies above.
+        multipliers: for ``lr_multipliers``: factors of the step sizes of the new module, its parent, and so on; the
+            last one applies to everything above.
         kept: images of each child of earlier nodes that ``replay`` keeps.
         weight: weight that ``replay`` and ``lwf`` give the loss on earlier nodes.
         temperature: temperature of the distributions that ``lwf`` compares.

@@ -31,8 +31,8 @@ class GrowImages:
     Args:
         hierarchy: hierarchy of their labels.
         images: uint8 [N, H, W] or [N, H, W, C], or embeddings float32 [N, D].
-        leaf: int64 [N], the class of each.
-        split: str [N].
+        leaf: class of each image, int64 [N].
+        split: split of each image, str [N].
         spec: spec of a network without modules that reads them.
     """
 

@@ -108,9 +108,9 @@ class Growing:
 
     Args:
         recipe: recipe of the run.
-        run: its folder.
-        images: its images.
-        steps: the nodes that it learns.
+        run: folder of the run.
+        images: images of the run.
+        steps: the nodes to learn.
     """
 
     def __init__(self, recipe: GrowRecipe, run: GrowRun, images: GrowImages, steps: list[StepRecipe]) -> None:

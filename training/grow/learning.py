@@ -44,8 +44,8 @@ class Learner:
         batches: draws the batches.
         optimiser: steps what may change, with the largest step size of each group under ``peak``.
         recipe: recipe of the run.
-        epochs: how many.
-        teacher: the network before, whose answers are kept; None for none.
+        epochs: number of epochs.
+        teacher: the network before the node was added, whose answers are to be kept; None for none.
     """
 
     network: GrownNetwork

@@ -39,7 +39,7 @@ def step_multipliers(mode: Mode, multipliers: Sequence[float], modules: int) -> 
     Args:
         mode: how the modules above are treated.
         multipliers: multipliers of ``lr_multipliers``, from the new module up; the last is for all above.
-        modules: on the path with the stem; at least 2.
+        modules: number of parts of the path, the stem included; at least 2.
     """
     if mode == "frozen":
         up = [1.0] + [0.0] * (modules - 1)
@@ -58,7 +58,8 @@ def optimiser_of(network: GrownNetwork, node: Labels, recipe: GrowRecipe) -> SGD
     Args:
         network: a network that has the node's module already.
         node: the node that is learnt.
-        recipe: mode, step size and momentum. The root, before which there is nothing, is always trained whole.
+        recipe: gives mode, step size and momentum. The root's path, before which nothing was learnt, is always trained
+            whole.
     """
     # Only the blocks of the modules above are trained, as their heads belong to nodes that were learnt before.
     *above, own = network.path(node)

@@ -32,9 +32,9 @@ def write(run: Path, images: GrowImages, network: GrownNetwork, matrix: Sequence
     Args:
         run: the folder.
         images: images of the run.
-        network: after the last step.
-        matrix: a row for each step and learnt node.
-        curves: a row an epoch.
+        network: the network after the last step.
+        matrix: one row per step and learnt node.
+        curves: one row per epoch.
     """
     write_rows(run / "matrix.csv", matrix)
     write_rows(run / "curves.csv", curves)

@@ -48,9 +48,9 @@ def scores_of(found: Ints, truth: Ints, children: int, positive: int) -> NodeSco
     """Return the scores of N answers.
 
     Args:
-        found: int64 [N], 0 to children - 1.
-        truth: int64 [N], with each child at least once.
-        children: how many there are.
+        found: the answers, int64 [N], 0 to children - 1.
+        truth: the right answers, int64 [N], with each child at least once.
+        children: number of children.
         positive: the one of two children that sensitivity is about.
     """
     confusion = np.zeros((children, children))

@@ -31,7 +31,7 @@ class Item(NamedTuple):
         name: its name for people and in ``splits.csv``.
         file: its file.
         labels: labels from the highest level down.
-        test: whether the data have it in their test split.
+        test: whether it belongs to the test split of the data.
     """
 
     name: str

@@ -24,7 +24,7 @@ def split_of(items: Sequence[Item], splits: Splits, file: Path | None, seed: int
     Args:
         items: the images; those in the data's test split stay there.
         splits: shares, and whether a file's training and validation images are drawn again.
-        file: a ``splits.csv``; None for none.
+        file: a ``splits.csv``, or None.
         seed: seeds the draw.
 
     Raises:

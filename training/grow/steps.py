@@ -11,7 +11,7 @@ def steps_of(recipe: GrowRecipe, hierarchy: Hierarchy, learnt: tuple[Labels, ...
     """Return the nodes to learn, in order.
 
     Args:
-        recipe: may name them; by default they are all that are left, from the root down.
+        recipe: may name the nodes; by default all that are left are learnt, from the root down.
         hierarchy: hierarchy of the labels.
         learnt: nodes that are learnt already.
 

@@ -13,9 +13,9 @@ def stream(seed: int, node: Labels, use: str, number: int = 0) -> torch.Generato
     """Return the generator of one use.
 
     Args:
-        seed: the run's.
+        seed: seed of the run.
         node: the node that is learnt.
-        use: a word, such as ``weights``.
+        use: what the numbers are for, such as ``weights``.
         number: number of the epoch.
     """
     words = [zlib.crc32(text.encode("utf-8", "surrogatepass")) for text in (name_of(node), use)]

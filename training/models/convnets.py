@@ -45,7 +45,7 @@ class ConvNet(nn.Module):
 
     Args:
         model: the network's part of the recipe.
-        channels: C, of the images.
+        channels: C, the channels of the images.
     """
 
     def __init__(self, model: ConvNetModel, channels: int) -> None:

@@ -46,7 +46,7 @@ def check_data(recipe: BaseRecipe, folder: Path | None) -> None:
 
     Args:
         recipe: the recipe as it was read.
-        folder: the recipe's, in which relative paths were looked for; None where they were given elsewhere.
+        folder: the recipe's folder, in which relative paths were looked for; None if they were given elsewhere.
 
     Raises:
         UserError: the data are missing; the message says where they were looked for.

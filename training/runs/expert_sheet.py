@@ -21,7 +21,7 @@ def expert_sheet(split: LabelledImages, folder: Path | None, routing: NDArray[np
     Args:
         split: the N images, or embeddings.
         folder: folder of the data, from which the images of embeddings are read.
-        routing: float32 [N, E].
+        routing: routing distribution, float32 [N, E].
     """
     if split.images.ndim == 2 and (folder is None or split.files is None):
         return None

@@ -70,7 +70,7 @@ def kept_epochs(recipe: BaseRecipe, rows: Sequence[Row], last: int) -> set[int]:
 
     Args:
         recipe: recipe of the run.
-        rows: its scores so far.
+        rows: scores of the run so far.
         last: the last finished epoch.
     """
     nth = range(recipe.keep, last, recipe.keep) if recipe.keep else ()

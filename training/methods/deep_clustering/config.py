@@ -64,8 +64,8 @@ class Clustering(Part):
         manifolds: how many manifolds vote on the clusters, each of its own random sample.
         starts: starts of k-means, of which the tightest is kept; a report's k-means has as many.
         imitation: how many of the first epochs keep the clusters of the start as their target.
-        refresh: steps between two looks at all images, clean, which set the target again.
-        tolerance: training stops when a smaller share of the images has changed its cluster between two looks;
+        refresh: number of steps after which the target is set again from all images, without augmentation.
+        tolerance: training stops when a smaller share of the images has changed its cluster since the last refresh;
             0 never stops it.
         rebuild: what a random view is decoded to: the ``view`` itself, or the clean ``image``.
     """
