@@ -93,7 +93,7 @@ def write_files(folder: Path, images: int) -> None:
         chosen = np.arange(first, min(first + FILE_IMAGES, images)) % len(data)
         if not path.exists():
             pixels = pa.array([image.tobytes() for image in data.images[chosen]], pa.binary())
-            pq.write_table(pa.table({"image": pixels, "label": data.labels[chosen]}), path, row_group_size=ROW_GROUP)
+            pq.write_table(pa.table({"image": pixels, "label": data.fine[chosen]}), path, row_group_size=ROW_GROUP)
 
 
 def measure(options: argparse.Namespace, folder: Path, engine: str, out: Path) -> Measured:

@@ -80,7 +80,7 @@ def main() -> None:
 
 def _k_means(fitted: Floats, scored: Floats, clusters: int, seed: int) -> NDArray[np.int64]:
     """Return the clusters of rows, int64 [M], by k-means on others."""
-    return KMeans(clusters, n_init=10, random_state=seed).fit(fitted).predict(scored).astype(np.int64)
+    return np.asarray(KMeans(clusters, n_init=10, random_state=seed).fit(fitted).predict(scored), np.int64)
 
 
 def _umap_mixture(fitted: Floats, scored: Floats, clusters: int, seed: int) -> NDArray[np.int64]:
@@ -90,7 +90,7 @@ def _umap_mixture(fitted: Floats, scored: Floats, clusters: int, seed: int) -> N
         warnings.filterwarnings("ignore", "n_jobs value")
         umap = UMAP(NEIGHBOURS, n_components=UMAP_COMPONENTS, min_dist=0.0, random_state=seed).fit(fitted)
     mixture = GaussianMixture(clusters, n_init=5, random_state=seed).fit(umap.embedding_.astype(np.float64))
-    return mixture.predict(umap.transform(scored).astype(np.float64)).astype(np.int64)
+    return np.asarray(mixture.predict(umap.transform(scored).astype(np.float64)), np.int64)
 
 
 # The clusterings of each representation. UMAP reads principal components, as it does in the method's own partition.
@@ -167,12 +167,12 @@ def _autoencoder(train: LabelledImages, seed: int) -> Callable[[NDArray[np.uint8
         pixels = normalise(images[torch.randint(len(images), (BATCH,))])
         loss = mse_loss(decoder(encoder(pixels)), pixels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     @torch.no_grad()
     def embed(images: NDArray[np.uint8]) -> Floats:
-        parts: list[Tensor] = [encoder(normalise(part)) for part in torch.from_numpy(images).split(256)]
+        parts: list[Tensor] = [encoder(normalise(part)) for part in torch.split(torch.from_numpy(images), 256)]
         return torch.cat(parts).numpy()
 
     return embed

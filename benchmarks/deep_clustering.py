@@ -199,7 +199,8 @@ def last_clusters(out: Path) -> Integers:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = [name for name in rows[0] if name.startswith("routing_")]
-    return np.array([[float(row[name]) for name in columns] for row in rows]).argmax(axis=1)
+    routing = np.array([[float(row[name]) for name in columns] for row in rows])
+    return np.asarray(routing.argmax(axis=1))
 
 
 def run(command: Sequence[str]) -> float:

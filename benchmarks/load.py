@@ -121,9 +121,10 @@ class Idle:
 
     async def open(self, url: str) -> None:
         """Open all connections, so that none is opened during the measurement."""
-        address, loop = urlsplit(url), asyncio.get_running_loop()
+        host, _, port = urlsplit(url).netloc.rpartition(":")
+        loop = asyncio.get_running_loop()
         for _ in range(CONNECTIONS):
-            await loop.create_connection(lambda: Connection(self), address.hostname, address.port)
+            await loop.create_connection(lambda: Connection(self), host, int(port))
             self._open += 1
 
     def send(self, due: float, answers: Answers) -> None:

@@ -76,7 +76,7 @@ def _measure(url: str, process: psutil.Process, kind: str, options: argparse.Nam
 
 def _computed(process: psutil.Process) -> float:
     """Return the CPU seconds of a process."""
-    return sum(process.cpu_times()[:2])
+    return float(sum(process.cpu_times()[:2]))
 
 
 if __name__ == "__main__":

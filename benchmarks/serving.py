@@ -378,7 +378,7 @@ def _watched(process: "subprocess.Popen[bytes]", work: Callable[[], None]) -> tu
 def _computed(process: "subprocess.Popen[bytes]") -> float:
     """Return the seconds of a core that a process and all its children have used."""
     times = [each.cpu_times() for each in _family(process)]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
 
 
 def _memory(process: "subprocess.Popen[bytes]") -> int:
@@ -399,7 +399,7 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def _median(turns: np.ndarray) -> np.ndarray:
-    return np.median(turns, axis=0)
+    return np.asarray(np.median(turns, axis=0))
 
 
 if __name__ == "__main__":

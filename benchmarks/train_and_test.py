@@ -27,7 +27,7 @@ from training.models.inference import route
 from training.recipe.reading import read_recipe
 from training.recipe.recipe import Data
 from training.reports.clustering_report import over_seeds
-from training.runs.loop import show_progress
+from training.runs.loop import EpochProgress
 from training.runs.run_folder import Row
 
 
@@ -58,7 +58,7 @@ def measured(recipe: Path, seed: int) -> Row:
         raise UserError(f"{recipe} is not a recipe of deep_clustering; name one that is.")
     everything = together(settings.data)
     method = DeepClusteringMethod(hide_fine_labels(everything), settings, Accelerator())
-    for losses in method.run(0, show_progress):
+    for losses in method.run(0, EpochProgress(0, method.epochs)):
         print(losses, flush=True)
     clusters = route(method.model, everything.images, hard=False).routing.argmax(axis=1)
     return {"seed": seed, "images": len(everything)} | clustering_scores(clusters, everything.fine)

@@ -16,7 +16,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from clustnet.encoders.spec import EncoderSpec

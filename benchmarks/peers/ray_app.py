@@ -40,4 +40,4 @@ if __name__ == "__main__":
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Digits.bind(), route_prefix="/predict")  # type: ignore[attr-defined]
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
-    serve.shutdown()
+    serve.shutdown()  # type: ignore[no-untyped-call]
