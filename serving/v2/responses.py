@@ -30,7 +30,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(predictor: Predictor, versions: list[str]) -> dict[str, Any]:
-    """Return the answer of ``/v2/models/NAME``, which has these versions; -1 stands for the number of images."""
+    """Return the answer of ``/v2/models/NAME`` for a model with these versions; -1 stands for the number of images."""
     manifest = predictor.manifest
     return {
         "name": manifest.name,
@@ -60,7 +60,7 @@ def model_config(predictor: Predictor, max_images: int) -> dict[str, Any]:
 
 
 def statistics_of(manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """Return what was answered since the start by each version, in Triton's form; times are those in onnxruntime."""
+    """Return what each version has answered since the start, in Triton's form; times are those in onnxruntime."""
     rows, served = [], list(manifests)
     for manifest, (inferences, images, seconds) in zip(served, counted(served), strict=True):
         total = {"count": inferences, "ns": round(1e9 * seconds)}
@@ -99,12 +99,12 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
 
 
 def datatype_of(values: NDArray[Any]) -> str:
-    """Return the protocol's name of the type of an output's values: of texts where they are a classification."""
+    """Return the protocol's name of the type of an output's values: FP32, or BYTES if they are a classification."""
     return "FP32" if values.dtype == FP32 else "BYTES"
 
 
 def content_of(values: NDArray[Any]) -> bytes:
-    """Return an output's values as binary data; the length of each text is before it."""
+    """Return an output's values as binary data; each text follows its length."""
     if values.dtype == FP32:
         return values.tobytes()
     texts = [text.encode() for text in values.ravel().tolist()]
@@ -121,7 +121,7 @@ def tensors_of(request: InferRequest, outputs: Predictions, manifest: Manifest) 
 
 
 def _largest(values: NDArray[np.float32], classes: int, labels: Sequence[str]) -> NDArray[np.object_]:
-    """Return the ``classes`` largest of each row of [N, C] as Triton writes them, ``VALUE:INDEX`` and ``:LABEL``."""
+    """Return the ``classes`` largest of each row of [N, C] as Triton writes them, ``VALUE:INDEX`` and any ``:LABEL``."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :classes]
     tails = [f"{index}:{labels[index]}" if labels else str(index) for index in range(values.shape[1])]
     rows = [[f"{row[i]:f}:{tails[i]}" for i in some] for row, some in zip(values.tolist(), order.tolist(), strict=True)]
