@@ -12,7 +12,7 @@ from serving.headers import CONTENT_ENCODING, CONTENT_LENGTH, header
 from serving.metrics.metrics import IN_FLIGHT, LIMIT
 from serving.refusals import Refusal, overloaded, too_large
 
-# The keys in the lifespan's state of the gate, and of the origins whose pages may use the service; ``serving.wire``
+# In the lifespan's state, the keys of the gate and of the origins whose pages may use the service; ``serving.wire``
 # looks them up there.
 GATE, ORIGINS = "gate", "origins"
 

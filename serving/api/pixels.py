@@ -59,7 +59,7 @@ def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
     """Return the values of lists that are nested as ``shape`` says, in row-major order.
 
     Raises:
-        ShapeError: the lists are not nested so.
+        ShapeError: the lists are nested otherwise.
     """
     level = [nested]
     for depth, length in enumerate(shape):

@@ -68,7 +68,7 @@ def _key(keys: KeyFile, fields: Fields) -> Key:
 
 
 def _secret(fields: Fields) -> str:
-    """Return the key that a request brings, empty without one; ``X-API-Key`` wins, as a proxy may set Authorization."""
+    """Return the key that a request brings, empty without one; ``X-API-Key`` wins, as a proxy may use Authorization."""
     scheme, _, token = (header(fields, AUTHORIZATION) or "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     return (header(fields, API_KEY) or "").strip() or bearer

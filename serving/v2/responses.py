@@ -121,7 +121,7 @@ def tensors_of(request: InferRequest, outputs: Predictions, manifest: Manifest) 
 
 
 def _largest(values: NDArray[np.float32], classes: int, labels: Sequence[str]) -> NDArray[np.object_]:
-    """Return the ``classes`` largest of each row of [N, C] as Triton writes them, ``VALUE:INDEX`` and any ``:LABEL``."""
+    """Return the ``classes`` largest of each row of [N, C] as Triton writes them, ``VALUE:INDEX`` and ``:LABEL``."""
     order = np.argsort(-values, axis=1, kind="stable")[:, :classes]
     tails = [f"{index}:{labels[index]}" if labels else str(index) for index in range(values.shape[1])]
     rows = [[f"{row[i]:f}:{tails[i]}" for i in some] for row, some in zip(values.tolist(), order.tolist(), strict=True)]

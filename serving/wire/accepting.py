@@ -17,7 +17,7 @@ from typing import Any
 import uvloop
 from uvicorn.config import LOOP_FACTORIES
 
-# For each so many connections that waited in the queue, a worker accepts one more at a time.
+# How many connections in the queue make a worker accept one more at a time.
 QUEUE_PER_EXTRA_ACCEPT = 8
 # The pause before a worker accepts again: if all cores are busy, the others need some of it to wake up.
 PAUSE_SECONDS = 0.005
