@@ -1,1 +1,1 @@
-"""The serving room: a bundle becomes an HTTP service, by ``app.build_app`` or by BentoML with ``bento.service``."""
+"""A bundle as an HTTP service, by ``app.build_app`` or by BentoML with ``bento.service``."""

@@ -38,7 +38,7 @@ from serving.settings import Settings
 from serving.v2 import handlers as v2
 
 DEADLINE_SECONDS = 30.0
-# Of a request beside its body.
+# The most bytes of a request's path and headers together.
 MAX_HEADER_BYTES = 64 * 1024
 # nginx's status for a client that went away; nobody receives it.
 CLIENT_GONE = 499
@@ -87,16 +87,16 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
 
     Args:
         settings: the bundles, the device and the limits.
-        more: handlers of further endpoints, such as those of a server that runs the application.
+        more: handlers of further endpoints, such as those of the server that runs the application.
 
     Raises:
-        UserError: a bundle, the feedback file or a variable of tracing cannot be used.
+        UserError: a bundle, the feedback file or a variable that configures tracing cannot be used.
     """
     app = Starlette(middleware=_middleware(settings), lifespan=_running)
-    # Exact paths, the same that access and metrics see; Starlette's own routes also match a line feed at the end.
+    # Exact paths, as access control and metrics match them; Starlette's own routes also match a trailing line feed.
     handlers = HANDLERS | dict(more or {})
     if settings.grpc_port:
-        # Imported only where it is used, as gRPC takes memory.
+        # Imported only if it is used, because gRPC takes memory.
         from serving.rpc.handlers import HANDLERS as CALLS
 
         handlers |= CALLS
@@ -106,13 +106,13 @@ def build_app(settings: Settings, more: Mapping[Endpoint, Handler] | None = None
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """Return the middleware that a request passes, from the outermost to the innermost."""
+    """Return the middleware that a request passes through, from the outermost to the innermost."""
     keys = KeyFile(settings.api_keys_file) if settings.api_keys_file else None
     needs = partial(needed_scope, metrics_open=settings.metrics_open)
     return [
         *([Middleware(Tracing)] if exporter_names() else []),
         Middleware(RequestLog, which=settings.log_requests),
-        # Outside all that refuses, so that a page can read the reason.
+        # Outside everything that refuses requests, so that a page can read the reason.
         *([Middleware(CORSMiddleware, **cors_options(settings.cors_origins))] if settings.cors_origins else []),
         Middleware(Deadline, seconds=DEADLINE_SECONDS),
         *([Middleware(Access, keys=keys, needs=needs)] if keys else []),
@@ -120,10 +120,10 @@ def _middleware(settings: Settings) -> list[Middleware]:
 
 
 class Answers:
-    """The innermost application: answers each request by the handler of its path, and each refusal with its reason.
+    """The innermost application: answers each request with the handler of its path, and each refusal with its reason.
 
     Args:
-        handlers: the endpoints' handlers.
+        handlers: the handler of each endpoint.
     """
 
     def __init__(self, handlers: Mapping[Endpoint, Handler]) -> None:
@@ -173,7 +173,7 @@ def _new_state(settings: Settings, answered: Collection[Endpoint]) -> State:
     document: dict[str, Any] = {}
 
     def show(catalogue: Catalogue) -> None:
-        """Show new models in the metrics and the OpenAPI document; without any model the document stays."""
+        """Show new models in the metrics and the OpenAPI document; without any model the document stays as it was."""
         models = catalogue.all()
         for fault in {model.fault for model in models if model.fault}:
             logger.error(fault)

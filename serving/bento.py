@@ -33,15 +33,15 @@ from serving.wire.address import check_address, check_free, say_address
 from serving.wire.process import ignore_hangup, raise_descriptor_limit
 from serving.wire.telemetry import stop_reports
 
-# The exit code of wrong usage or input.
+# The exit code for wrong usage or input.
 WRONG_INPUT = 2
-# New objects before Python looks for cycles. Its default of 700 is a look every few requests, while those that wait
-# are all new.
+# The number of new objects after which Python looks for cycles. Its default of 700 would mean a look every few
+# requests, when the objects of waiting requests are all new.
 COLLECT_AFTER_OBJECTS = 50_000
 
 
 def stop(error: UserError) -> NoReturn:
-    """End the start of the server with one sentence instead of a traceback."""
+    """Exit while the server starts, with one sentence instead of a traceback."""
     print(f"clustnet: {error}", file=sys.stderr)
     raise SystemExit(WRONG_INPUT)
 
@@ -55,21 +55,21 @@ def _settings() -> Settings:
 
 stop_reports()
 SETTINGS = _settings()
-# What is described here is answered over HTTP alone.
+# The error of the methods below, which only describe endpoints that are answered over HTTP.
 OVER_HTTP = "Serve this service with 'bentoml serve', and send requests with bentoml.SyncHTTPClient."
 
 
 class Served(bentoml.Service):  # type: ignore[misc] # BentoML loads it lazily, so untyped
-    """A BentoML service that is answered by this project's application instead of BentoML's own.
+    """A BentoML service whose requests are answered by this project's application instead of BentoML's.
 
-    BentoML's costs a request of one image 18 % more (benchmarks/README.md), and reshapes, coerces and fetches
-    what clients send.
+    BentoML's makes a request of one image 18 % more expensive (benchmarks/README.md), and reshapes, coerces and
+    fetches what clients send.
     """
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:  # noqa: ARG002 - BentoML's
-        """Return the application; a worker calls it before it listens."""
+        """Return the application; a worker calls this before it listens."""
         _prepare_worker()
-        # Only now, as it imports prometheus_client, which looks for its folder then.
+        # Only now, because it imports prometheus_client, which looks for its folder when imported.
         from serving.app import build_app
 
         try:
@@ -78,7 +78,7 @@ class Served(bentoml.Service):  # type: ignore[misc] # BentoML loads it lazily, 
             stop(error)
         gc.set_threshold(COLLECT_AFTER_OBJECTS)
         gc.collect()
-        # The objects of this moment stay; to look through them again would delay requests by a tenth of a second.
+        # The objects that exist now stay; looking through them again would delay requests by a tenth of a second.
         gc.freeze()
         return app
 
@@ -116,10 +116,11 @@ class ClustNet:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check_bundles() -> None:
-        """Check the address, the keys and the bundles once, before any worker fails again and again, and agree on them.
+        """Check the address, the keys and the bundles once, so that no worker fails on them again and again.
 
-        BentoML calls this just before it sets up the workers. In a container that it has built it would not replace
-        a worker that dies, which leaves a service that answers nothing.
+        BentoML calls this just before it sets up the workers. Loading the bundles also writes what all workers are to
+        serve. In a container that BentoML has built, it would not replace a worker that dies, which leaves a service
+        that answers nothing.
         """
         os.environ.pop("BENTOML_CONTAINERIZED", None)
         ignore_hangup()
@@ -141,7 +142,7 @@ class ClustNet:
 
 
 def _check_models() -> None:
-    """Load every model once, on the CPU; where CUDA is required, in a process that gives the GPU back."""
+    """Load every model once: on the CPU or, if CUDA is required, in a process that frees the GPU when it ends."""
     if SETTINGS.device != "cuda":
         Models(SETTINGS.model_copy(update={"device": "cpu"}))
         return
@@ -155,6 +156,6 @@ service = bentoml.service(
     name="clustnet",
     service_class=Served,
     workers=SETTINGS.workers,
-    # Without them BentoML prepares its own, which label each request with its raw path.
+    # BentoML's own metrics would label each request with its raw path.
     metrics={"enabled": False},
 )(ClustNet)

@@ -12,8 +12,8 @@ from serving.headers import CONTENT_ENCODING, CONTENT_LENGTH, header
 from serving.metrics.metrics import IN_FLIGHT, LIMIT
 from serving.refusals import Refusal, overloaded, too_large
 
-# The names of the gate and of the origins whose pages may use the service, in the lifespan's state: ``serving.wire``
-# looks for them there.
+# In the lifespan's state, the keys of the gate and of the origins whose pages may use the service; ``serving.wire``
+# looks them up there.
 GATE, ORIGINS = "gate", "origins"
 
 
@@ -23,14 +23,14 @@ class Limits:
 
     Args:
         running: requests that compute; two, so that one computes while another waits for its thread.
-        per_round: turns in a round of the event loop; connections are read and written only between rounds.
+        per_round: turns per round of the event loop; connections are read and written only between rounds.
         waiting: requests that wait; in a full queue a single image waits a quarter of a second.
         waiting_bytes: bytes of the bodies of waiting requests; a single waiting request may have any size.
         compressed_bytes: the fewest bytes that a compressed body counts as, since it may unpack to far more.
         reading_bytes: bytes of the bodies that are being read; a single body may have any size.
-        address_bytes: the part of these that clients of one address may take, so that none can shut out the others.
+        address_bytes: the part of ``reading_bytes`` that one address may take, so that none can shut out the others.
         body_seconds: time for a body to arrive; shorter than the deadline, so that a slow client gets 408.
-        gone_seconds: time of waiting after which a client may have disconnected.
+        gone_seconds: waiting time after which a client may have disconnected, which is then checked.
     """
 
     running: int = 2
@@ -45,7 +45,7 @@ class Limits:
 
     @property
     def requests(self) -> int:
-        """Return how many requests are in the gate at most."""
+        """Return how many requests can be in the gate at most."""
         return self.running + self.waiting
 
 
@@ -61,7 +61,7 @@ class Gate:
         self._running = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._waiting_bytes = 0
-        # Of this round of the loop: requests that were let past, turns that ended, and those to give in the next.
+        # Counts for this round of the loop: expected requests, turns that ended, and turns to give in the next round.
         self._arriving = self._ended = self._late = 0
         self._in_round = False
         self._reading = 0
@@ -88,8 +88,8 @@ class Gate:
         """Return a request's whole body.
 
         Raises:
-            Refusal: 408 for one that takes too long, 413 for one over ``max_bytes``, as soon as that is known, 503
-                where all bodies together are too large.
+            Refusal: 408 for a body that takes too long, 413 for one over ``max_bytes``, as soon as that is known, 503
+                if all bodies together are too large.
             ClientDisconnect: the client has disconnected.
         """
         length = header(request.scope["headers"], CONTENT_LENGTH) or ""
@@ -107,7 +107,7 @@ class Gate:
     async def room(self, address: str, size: int) -> AsyncIterator[None]:
         """Wait until ``size`` more bytes may be read from a client, and let the block read them.
 
-        It is for a transport that hands over a body whole, so that its bytes cannot be counted while they come.
+        This is for a transport that hands over a body whole, so that its bytes cannot be counted as they arrive.
         """
         while self._excess(address, size, size):
             self._freed.clear()
@@ -163,7 +163,7 @@ class Gate:
             self._waiting_bytes -= size
 
     def _end(self) -> None:
-        """End a turn; the next begins now, or in the next round if this one has had its turns."""
+        """End a turn; the next begins now, or in the next round if this one has had all its turns."""
         self._ended += 1
         self._begin_round()
         if self._ended < self.limits.per_round:
@@ -220,8 +220,8 @@ class Gate:
             self._freed.set()
 
     def _excess(self, address: str, size: int, more: int = 0) -> str:
-        """Return which limit ``more`` bytes of a body of ``size`` bytes would exceed; empty where none."""
-        # A look does not make an entry.
+        """Return which limit ``more`` bytes of a body of ``size`` bytes would exceed; empty if none."""
+        # ``get`` makes no entry.
         mine = self._by_address.get(address, 0) + more
         if mine > max(self.limits.address_bytes, size):
             return f"{mine} bytes of requests from your address"

@@ -16,7 +16,7 @@ CONNECTION = "Connection"
 CONTENT_ENCODING = "Content-Encoding"
 CONTENT_LENGTH = "Content-Length"
 CONTENT_TYPE = "Content-Type"
-# The bytes of the JSON in a body where binary data follow it, in the Open Inference Protocol.
+# In the Open Inference Protocol, the length in bytes of the JSON in a body in which binary data follow it.
 HEADER_LENGTH = "Inference-Header-Content-Length"
 HOST = "Host"
 ORIGIN = "Origin"
@@ -27,16 +27,16 @@ UPGRADE = "Upgrade"
 VARY = "Vary"
 WWW_AUTHENTICATE = "WWW-Authenticate"
 
-# The ASGI scope's own keys: the name of the request's API key, and the request's id.
+# What the service adds to the ASGI scope: the name of the request's API key, and the request's id.
 KEY_NAME = "clustnet.key"
 ID_NAME = "clustnet.request_id"
 
-# The ids of clients that answers repeat.
+# The ids from clients that answers can repeat.
 REQUEST_ID_PATTERN = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 # A new id is the worker's own prefix and random bytes, so that no id can be guessed from another.
 WORKER = secrets.token_hex(8)
 RANDOM_BYTES = 8
-# Drawn together: to draw one at a time costs three times as much.
+# Drawn together, because drawing one at a time costs three times as much.
 IDS_PER_BLOCK = 256
 
 Fields = Iterable[tuple[bytes, bytes]]
@@ -60,7 +60,7 @@ def header(fields: Fields, name: str) -> str | None:
 
 
 def choose_id(sent: str) -> str:
-    """Return the id that a request brings, if an answer can repeat it, or a new one."""
+    """Return the id that a request brings, or a new one if an answer cannot repeat it."""
     return sent if REQUEST_ID_PATTERN.fullmatch(sent) else next(NEW_IDS)
 
 

@@ -5,12 +5,12 @@ import os
 import signal
 import sys
 
-# Of Linux' prctl: the signal that a process gets when its parent ends.
+# The option of Linux' prctl that sets the signal that a process gets when its parent ends.
 SET_SIGNAL_OF_PARENTS_END = 1
 
 
 def end_with_parent() -> None:
-    """Make this process end, as by SIGTERM, when its parent ends in any way; only Linux supports this.
+    """Have this process receive SIGTERM when its parent ends in any way; only Linux supports this.
 
     Otherwise the worker of a parent that is killed would keep the port, and a trial might go on for ever.
     """

@@ -10,11 +10,11 @@ from clustnet.bundles.preparation import Reason as ImageReason
 from clustnet.errors import UserError
 from serving.headers import ALLOW, RETRY_AFTER
 
-# After which a client may repeat a request that was refused under overload.
+# How long a client should wait before it repeats a request that was refused under overload.
 RETRY_SECONDS = 1
-# Of a client's own text that an answer repeats.
+# How much of a client's own text an answer repeats.
 MAX_QUOTE_CHARACTERS = 40
-# Of a client's method that an answer repeats.
+# How much of a client's method an answer repeats.
 MAX_METHOD_CHARACTERS = 20
 
 ERRORS = {
@@ -75,7 +75,7 @@ class Refusal(UserError):  # noqa: N818 - not a fault of this program
         status: the HTTP status.
         reason: a short word for the metrics, one of a closed set.
         message: a sentence for the client: what was wrong, what was expected, how to fix it.
-        headers: what the status needs, such as ``Retry-After``.
+        headers: the headers that the status needs, such as ``Retry-After``.
     """
 
     def __init__(self, status: int, reason: Reason, message: str, headers: dict[str, str] | None = None) -> None:

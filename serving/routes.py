@@ -9,7 +9,7 @@ GET = ("GET", "HEAD")
 POST = ("POST",)
 # The label of every path that the service does not have, or that metrics do not distinguish.
 OTHER = "other"
-# The paths whose endpoint is remembered: to find one costs 1 % of a request of one image.
+# How many paths' endpoints are remembered; finding one costs 1 % of a request of one image.
 MAX_REMEMBERED_PATHS = 64
 
 KeyScope = Literal["predict", "admin"]
@@ -20,7 +20,7 @@ class Endpoint:
     """One path of the service.
 
     Args:
-        path: ``{name}`` stands for one segment.
+        path: the path, in which ``{name}`` stands for one segment.
         methods: the HTTP methods that the path takes.
         scope: the scope that an API key needs for it, None where no key is needed.
         metric: the label of its requests in the metrics.
@@ -36,12 +36,12 @@ class Endpoint:
     rpc: bool = False
 
     def parameters(self, path: str) -> dict[str, str]:
-        """Return the path parameters of a path that is this endpoint's."""
+        """Return the path parameters of a path that matches this endpoint, none for another path."""
         found = self._expression.fullmatch(path)
         return found.groupdict() if found else {}
 
     def matches(self, path: str) -> bool:
-        """Return whether a path is this endpoint's."""
+        """Return whether a path matches this endpoint."""
         return self._expression.fullmatch(path) is not None
 
     @cached_property
@@ -123,12 +123,12 @@ def endpoint_of(path: str) -> Endpoint | None:
 
 
 def route_of(path: str) -> str:
-    """Return the declared path that a request's path is of, ``other`` for none; logs and traces name it so."""
+    """Return the declared path that a request's path matches, ``other`` if none; logs and traces show it."""
     endpoint = endpoint_of(path)
     return endpoint.path if endpoint else OTHER
 
 
 def metric_of(path: str) -> str:
-    """Return the label of a request's path in the metrics, ``other`` for all that are not counted by themselves."""
+    """Return the label of a request's path in the metrics, ``other`` for all that are not counted separately."""
     endpoint = endpoint_of(path)
     return endpoint.metric if endpoint else OTHER

@@ -13,9 +13,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clustnet.errors import UserError
 
 PREFIX = "CLUSTNET_"
-# What other parts read from the environment.
+# The variables that other parts of the project read.
 OTHER_NAMES = ("API_KEY", "CACHE", "SHARED_FOLDER", "TEST_DATA")
-# Of 1 for the same name; Kubernetes sets names such as CLUSTNET_PORT_3000_TCP, which are like none.
+# The similarity from which a name counts as a misspelt setting, 1 being the same name. Kubernetes sets names such as
+# CLUSTNET_PORT_3000_TCP, which are less similar to all settings.
 LEAST_LIKENESS = 0.75
 # As browsers send it: no path, and no slash at the end.
 ORIGIN = re.compile(r"\*|https?://[a-z0-9.:\[\]-]+")
@@ -23,7 +24,7 @@ SHIPPED_BUNDLE = Path(__file__).resolve().parents[1] / "models" / "mnist"
 
 
 def _split(folders: Any) -> Any:
-    """Return the folders of a search path such as ``a:b``; another value than text stays as it is."""
+    """Return the folders of a search path such as ``a:b``; a value that is not text stays as it is."""
     return [part for part in folders.split(os.pathsep) if part] if isinstance(folders, str) else folders
 
 
@@ -31,7 +32,7 @@ Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split), Field(m
 
 
 def _origins(value: object) -> object:
-    """Return the origins of an environment variable; another value than text stays as it is."""
+    """Return the origins in an environment variable; a value that is not text stays as it is."""
     if not isinstance(value, str):
         return value
     origins = tuple(part.strip() for part in value.split(","))
@@ -45,25 +46,26 @@ class Settings(BaseSettings):
     """What an operator sets, each as ``CLUSTNET_NAME`` in the environment; an empty value counts as unset.
 
     Args:
-        bundles: the bundle folders, and folders of them, that are served; in the environment one text with
-            ``os.pathsep`` between them; by default the bundle beside this code.
+        bundles: the bundle folders, and folders of them, that are served, separated by ``os.pathsep`` in the
+            environment; by default the bundle beside this code.
         device: ``auto`` takes CUDA where it works; with ``cuda`` the service does not start without it.
         workers: server processes.
-        grpc_port: the port of the Open Inference Protocol over gRPC; without one there is none.
-        grpc_host: the address that gRPC listens on; other machines reach it only if told so, as with 0.0.0.0.
-        threads: onnxruntime threads a worker; 1 is fastest on a few cores.
-        experts: ``chosen`` runs for each image only the expert that decides, which needs bundles of hard routing.
+        grpc_port: the port of the Open Inference Protocol over gRPC; without one, gRPC is off.
+        grpc_host: the address that gRPC listens on; other machines reach it only if it is set, for example to 0.0.0.0.
+        threads: onnxruntime threads per worker; 1 is fastest on a few cores.
+        experts: ``chosen`` runs only the expert that decides for each image, which needs bundles with hard routing.
         max_body_bytes: the largest request body that is read, and the largest size of a compressed one when unpacked.
         max_images: the most images in one request.
         api_keys_file: the file of API keys; without one the service needs none.
-        verify_key: the public key in PEM with which each bundle must be signed; without one, none is checked.
-        metrics_open: whether ``/metrics`` needs no key, where there are keys.
+        verify_key: the PEM file of the public key that each bundle's signature must match; without one, no signature
+            is checked.
+        metrics_open: whether ``/metrics`` needs no key even if there are keys.
         cors_origins: the origins whose pages may use this service, separated by commas; ``*`` for all.
         log_requests: which requests get a line in the log: ``errors`` are those with a status of 400 or more.
         feedback: the file to which feedback is added; without one the service takes none.
-        feedback_rows: the most feedback that the file may hold.
-        feedback_answers: the last images on which feedback is taken.
-        drift_window: the last images of each model that are compared with its reference.
+        feedback_rows: the most rows of feedback that the file may hold.
+        feedback_answers: number of last images on which feedback is taken.
+        drift_window: number of last images of each model that are compared with its reference.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
@@ -92,7 +94,7 @@ def load_settings() -> Settings:
     """Return the settings from the environment.
 
     Raises:
-        UserError: a value that cannot be used, by the name of its variable, or a variable whose name is misspelt.
+        UserError: a variable's value cannot be used, or its name is misspelt; the message names the variable.
     """
     _check_names()
     try:
@@ -105,7 +107,7 @@ def load_settings() -> Settings:
 
 
 def _check_names() -> None:
-    """Refuse variables that are nearly the name of a setting, which would stay unset in silence."""
+    """Refuse variables with nearly the name of a setting, which would silently stay unset."""
     known = [*(name.upper() for name in Settings.model_fields), *OTHER_NAMES]
     for variable in sorted(os.environ):
         name = variable.upper().removeprefix(PREFIX)

@@ -18,7 +18,7 @@ def decompress(content: bytes, encoding: str, max_bytes: int) -> bytes:
 
     Args:
         content: the request body.
-        encoding: the header, empty without one.
+        encoding: the Content-Encoding header, empty without one.
         max_bytes: the largest body that is unpacked.
 
     Raises:

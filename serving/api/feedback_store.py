@@ -23,7 +23,7 @@ from serving.refusals import Refusal, quote
 from serving.settings import Settings
 
 MAX_LISTED_CLASSES = 100
-# Of SQLite.
+# The largest integer that SQLite stores.
 LARGEST_INTEGER = 2**63 - 1
 
 GIVEN = Counter(
@@ -60,18 +60,18 @@ class FeedbackResponse(BaseModel):
 
 
 class FeedbackStore:
-    """The feedback of a service and the answers on which feedback can be given; it exists only where a path is set.
+    """The feedback of a service and the answers on which feedback can be given; it exists only if a path is set.
 
     Args:
-        path: the feedback file; the answers are beside it.
-        settings: the bounds, and the number of workers.
+        path: the feedback file; the file of the answers is beside it.
+        settings: hold the limits on feedback and answers, and the number of workers.
 
     Raises:
         UserError: a file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, settings: Settings) -> None:
-        # First, so that a file of another kind gets no second file beside it.
+        # Opened first, so that a file of another kind gets no second file beside it.
         self.file = FeedbackFile(path, settings.feedback_rows)
         self.answers = RecentAnswers(path.with_name(f"{path.name}.answers"), settings.feedback_answers)
         self._alone = settings.workers == 1
@@ -88,7 +88,7 @@ class FeedbackStore:
         self.answers.keep(name, outputs, manifest)
 
     async def run(self) -> None:
-        """Write what is kept to the disk several times a second, as long as the event loop runs."""
+        """Write the kept answers to the disk several times a second, as long as the event loop runs."""
         while True:
             await asyncio.sleep(WAIT_SECONDS)
             await to_thread.run_sync(self.answers.write, limiter=self._thread)
@@ -101,7 +101,7 @@ class FeedbackStore:
     async def give(self, given: FeedbackRequest, name: str) -> FeedbackResponse:
         """Keep feedback permanently and return what is kept.
 
-        The same label once more gets the same answer, so that a client may repeat a request that got no answer.
+        Giving the same label again gets the same answer, so that a client may repeat a request that got none.
 
         Args:
             given: the feedback.
@@ -128,7 +128,7 @@ class FeedbackStore:
         """Keep feedback; return None where the request is unknown."""
         answered = self.answers.find(given.request_id)
         if answered is None:
-            # The answer is forgotten since; the feedback on it is not.
+            # The answer has been forgotten; the feedback on it has not.
             before = self.file.find(given.request_id, given.index or 0)
             return before and _as_before(*before, given.label)
         labels, answers = answered
@@ -152,7 +152,7 @@ class FeedbackStore:
         return _response(labels, row)
 
     async def _in_thread(self, function: Callable[[Unpack[A]], R], *args: *A) -> R:
-        """Return the result of a function that waits for the disk; refuse for now where the disk fails."""
+        """Return the result of a function that waits for the disk; refuse with 503 if the disk fails."""
         try:
             return await to_thread.run_sync(function, *args, limiter=self._thread)
         except Refusal:

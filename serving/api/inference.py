@@ -34,19 +34,19 @@ async def compute(
 ) -> Response:
     """Run a computing function when it is the request's turn, and return its answer.
 
-    It runs in a thread, so that no other request waits, or here if its body is small: to pass a request of one image to
-    a thread costs half as much as to answer it.
+    It runs in a thread, so that no other request waits, or in the event loop if the body is small: passing a request of
+    one image to a thread costs half as much as answering it.
 
     Args:
         request: the request, whose body is not read yet.
-        function: returns the answer to the request with this body, which is not unpacked.
+        function: returns the answer to a request and its body, which is not unpacked yet.
         args: further arguments of the function.
-        small_bytes: the largest body that is small.
+        small_bytes: the largest body that counts as small.
     """
     state = state_of(request)
     body = await state.gate.body(request, state.settings.max_body_bytes)
     async with state.gate.turn(request, body):
-        # A small encoded body may be a large one.
+        # A small compressed body may be large once unpacked.
         if len(body) <= small_bytes and header(request.scope["headers"], CONTENT_ENCODING) is None:
             return function(request, body, *args)
         return await to_thread.run_sync(function, request, body, *args, limiter=state.thread)
@@ -56,17 +56,17 @@ def unpacked(request: Request, body: bytes) -> bytes:
     """Return a body without its Content-Encoding.
 
     Raises:
-        Refusal: it cannot be unpacked, or is too large then.
+        Refusal: the body cannot be unpacked, or is too large once unpacked.
     """
     encoding = header(request.scope["headers"], CONTENT_ENCODING)
     return decompress(body, encoding, state_of(request).settings.max_body_bytes) if encoding else body
 
 
 def predict_counted(predictor: Predictor, images: NDArray[np.uint8], watch: Watch) -> Predictions:
-    """Return the predictions for uint8 ``[N, *input shape]``, counted with their time.
+    """Return the predictions for images, uint8 ``[N, *input shape]``, and count them with their time.
 
     Raises:
-        Refusal: 500, they are not finite numbers, which JSON has no words for.
+        Refusal: 500, the predictions are not finite numbers, which JSON cannot express.
     """
     start = time.perf_counter()
     with step("infer") as span:
@@ -95,7 +95,7 @@ def _predict(predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
 
 
 def predict_kept(request: Request, predictor: Predictor, images: NDArray[np.uint8]) -> Predictions:
-    """Return the predictions for a request, and keep the answer where feedback may follow."""
+    """Return the predictions for a request, and keep the answer if the service takes feedback."""
     state: State = state_of(request)
     outputs = predict_counted(predictor, images, state.watch)
     if state.feedback:

@@ -11,12 +11,12 @@ from pydantic_core import from_json
 from serving.api.pixels import PixelError, ScaleError, ShapeError, flat_values, pixels_of, rounded
 from serving.refusals import Refusal, quote
 
-# Values of a request that are no pixels: names, parameters, outputs.
+# The most values of a request that are not pixels: names, parameters, outputs.
 MAX_OTHER_VALUES = 1000
 
 
 def read_images(content: bytes, shape: tuple[int, ...], most: int) -> NDArray[np.uint8]:
-    """Return the images of ``{"images": [...]}``: numbers 0 to 255, rounded to the nearest whole one.
+    """Return the images of ``{"images": [...]}``: numbers from 0 to 255, rounded to the nearest whole number.
 
     Args:
         content: the request body, JSON in UTF-8.
@@ -27,8 +27,8 @@ def read_images(content: bytes, shape: tuple[int, ...], most: int) -> NDArray[np
         uint8 [N, *shape], N from 1 to ``most``.
 
     Raises:
-        Refusal: 400 for what is not JSON, 413 for more values than the images have, 422 for JSON that is not such
-            images; the refusal names the place.
+        Refusal: 400 for what is not JSON, 413 for more values than the images can have, 422 for JSON that does not
+            hold such images; the refusal names the place.
     """
     check_values(content, shape, most)
     try:
@@ -53,7 +53,7 @@ def without_mark(content: bytes) -> bytes:
 
 
 def check_values(content: bytes, shape: tuple[int, ...], most: int) -> None:
-    """Refuse JSON with more values than the images have: to parse it would delay all other requests by seconds.
+    """Refuse JSON with more values than the images can have: parsing it would delay all other requests by seconds.
 
     Args:
         content: the JSON, not parsed yet.
@@ -106,7 +106,7 @@ def _only_images(document: Any) -> Any:
 
 
 def _read_image(name: str, image: Any, shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Return one image of ``shape``, numbers from 0 to 255; the refusal mentions its name.
+    """Return one image of ``shape``, numbers from 0 to 255; the refusal mentions ``name``.
 
     Raises:
         Refusal: 422, naming the place.

@@ -24,22 +24,22 @@ SAFE = PAGE_HEADERS | {
 
 
 async def show_page(request: Request) -> Response:
-    """Answer the page."""
+    """Answer with the page."""
     return await _file(request, "index.html")
 
 
 async def show_file(request: Request) -> Response:
-    """Answer a file of the page."""
+    """Answer with a file of the page."""
     return await _file(request, request.path_params["file"])
 
 
 async def show_model(request: Request) -> Response:
-    """Answer a model's card: the one that the query names, or else the default model's."""
+    """Answer with the card of the model that the query names, or else of the default model."""
     return JSONResponse(asked_model(request).card | {"feedback": state_of(request).feedback is not None}, headers=SAFE)
 
 
 async def show_example(request: Request) -> Response:
-    """Answer a typical training image of a subtype; both are counted from 0."""
+    """Answer with a typical training image of a subtype; subtypes and their images are counted from 0."""
     model = asked_model(request)
     image = model.examples.get(request.scope["path"].removeprefix("/"))
     if image is None:
@@ -49,7 +49,7 @@ async def show_example(request: Request) -> Response:
 
 
 async def show_metrics(request: Request) -> Response:
-    """Answer the metrics of all workers."""
+    """Answer with the metrics of all workers."""
     state = state_of(request)
     DEFERRED.flush()
     state.watch.show()
@@ -58,7 +58,7 @@ async def show_metrics(request: Request) -> Response:
 
 
 async def show_document(request: Request) -> Response:
-    """Answer the OpenAPI document."""
+    """Answer with the OpenAPI document."""
     return JSONResponse(state_of(request).document, headers=SAFE)
 
 
@@ -76,7 +76,7 @@ async def show_readiness(request: Request) -> Response:
 
 
 async def _file(request: Request, name: str) -> Response:
-    # Files are too small to be sent in ranges, and Starlette refuses wrong ranges without a sentence.
+    # Files are too small to be sent in ranges, and Starlette refuses wrong ranges without saying why.
     request.scope["headers"] = [field for field in request.scope["headers"] if field[0] != field_name(RANGE)]
     try:
         answer = await FILES.get_response(name, request.scope)

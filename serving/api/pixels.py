@@ -1,4 +1,4 @@
-"""Pixels: from nested lists or numbers of a client to whole numbers from 0 to 255, naming the first fault's place.
+"""Pixels: from a client's nested lists or numbers to whole numbers from 0 to 255, naming the place of the first fault.
 
 Every protocol reads them here and words its own refusal.
 """
@@ -19,7 +19,7 @@ class ShapeError(Exception):
     """Raised for lists that are not nested as the shape says.
 
     Args:
-        place: the indices of the first value that is not such a list, () for the whole.
+        place: the indices of the first value that is not such a list, () for the outermost.
         found: that value.
         length: the length that the list should have.
     """
@@ -33,7 +33,7 @@ class PixelError(Exception):
     """Raised for a value that is not a pixel.
 
     Args:
-        place: its indices.
+        place: the value's indices.
         found: the value.
     """
 
@@ -56,10 +56,10 @@ class ScaleError(Exception):
 
 
 def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
-    """Return the values of lists that are nested as ``shape``, in row-major order.
+    """Return the values of lists that are nested as ``shape`` says, in row-major order.
 
     Raises:
-        ShapeError: they are not.
+        ShapeError: the lists are nested otherwise.
     """
     level = [nested]
     for depth, length in enumerate(shape):
@@ -71,15 +71,15 @@ def flat_values(nested: Any, shape: tuple[int, ...]) -> list[Any]:
 
 
 def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]) -> NDArray[np.floating]:
-    """Return parsed numbers from 0 to 255, float64 of ``shape``.
+    """Return parsed numbers from 0 to 255 as float64 of ``shape``.
 
     Args:
         values: as many values as the shape has.
         types: the exact types that are allowed, because a bool is an int to isinstance and to numpy.
-        shape: places a fault.
+        shape: the shape of the result.
 
     Raises:
-        PixelError: a value of another type, or not from 0 to 255.
+        PixelError: a value is of another type, or not from 0 to 255.
     """
     try:
         # An integer may be too large for a float.
@@ -95,10 +95,10 @@ def pixels_of(values: list[Any], types: Collection[type], shape: tuple[int, ...]
 
 
 def check_range(numbers: NDArray[Any]) -> None:
-    """Raise where a number is not from 0 to 255.
+    """Check that all numbers are from 0 to 255.
 
     Raises:
-        PixelError: a number outside, or NaN.
+        PixelError: a number is outside, or NaN.
     """
     # NaN compares false.
     if not (numbers.min() >= 0 and numbers.max() <= MAX_PIXEL):
@@ -109,7 +109,7 @@ def check_range(numbers: NDArray[Any]) -> None:
 
 
 def rounded(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return images as the nearest whole numbers, uint8 of the same shape.
+    """Return images rounded to the nearest whole numbers, uint8 of the same shape.
 
     Args:
         images: numbers from 0 to 255 [N, ...], N >= 1.

@@ -19,7 +19,7 @@ from serving.middleware.tracing import step
 from serving.models.catalogue import ServedModel
 from serving.refusals import Refusal
 
-# Pillow warns of each damaged entry of a camera's data; a small file has tens of thousands.
+# Pillow warns of each damaged entry in a camera's data; even a small file can have tens of thousands.
 warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 
@@ -31,7 +31,7 @@ async def predict(request: Request) -> Response:
 
 async def predict_image(request: Request) -> Response:
     """Prepare an image file as the model's training images were, and predict it."""
-    # Never at once, as a small file may hold a large image.
+    # Never in the event loop, because a small file may hold a large image.
     return await compute(request, _answer_image, small_bytes=0)
 
 
@@ -57,7 +57,7 @@ def _answer_image(request: Request, body: bytes) -> Response:
 
 
 def _prepared(request: Request, body: bytes, spec: InputSpec) -> NDArray[np.uint8]:
-    """Return a model's input from the file of a form."""
+    """Return the image file of a form, prepared as a model's input."""
     try:
         with step("decode"):
             decoded = decode(read_upload(_content_type(request), unpacked(request, body)))

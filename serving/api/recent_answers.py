@@ -1,4 +1,4 @@
-"""The answers of the last requests, by their request ids, so that feedback can name one of them.
+"""The answers to the last requests, by their request ids, so that feedback can name one of them.
 
 They are in a file of their own that the workers share, beside the feedback: it is written all the time, may lose its
 last second when a worker is killed or power fails, and can be removed while the service is down.
@@ -23,7 +23,7 @@ from clustnet.sqlite_file import SqliteFile
 
 # SQLite's application id: "CNAN".
 ANSWERS_FILE_ID = 0x434E414E
-# Requests whose answers wait for the disk: more than come in a second.
+# The most requests whose answers wait for the disk: more than arrive in a second.
 MAX_WAITING_REQUESTS = 4000
 # Earlier releases kept answers of two coarse labels in the table ``answers``.
 ANSWERS = """
@@ -61,7 +61,7 @@ class RecentAnswers:
 
     Args:
         path: the file.
-        max_images: how many images; older answers are forgotten.
+        max_images: the most images whose answers are kept; older answers are forgotten.
 
     Raises:
         UserError: the file is of another kind, or cannot be written.
@@ -74,13 +74,13 @@ class RecentAnswers:
         self._reported = ""
 
     def keep(self, request_id: str, outputs: Predictions, manifest: Manifest) -> None:
-        """Keep the answer of a request, at the next ``write``; this does not wait for the disk."""
+        """Keep the answer to a request, which the next ``write`` writes; this does not wait for the disk."""
         self._waiting.append((request_id, time.time(), outputs, manifest))
 
     def write(self) -> None:
         """Write all waiting answers in one transaction.
 
-        It waits for the disk, as ``find`` does, so call them in a thread, one at a time.
+        This waits for the disk, as ``find`` does, so call both in a thread, one at a time.
         """
         notes = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not notes:
@@ -90,13 +90,13 @@ class RecentAnswers:
                 self._insert(connection, notes)
             self._reported = ""
         except (sqlite3.Error, OSError, UserError) as error:
-            # Once, and not five times a second.
+            # Logged once, and not five times a second.
             if str(error) != self._reported:
                 self._reported = str(error)
                 logger.error("Answers cannot be kept for feedback: %s", error)
 
     def find(self, request_id: str) -> tuple[Labels, list[Answer]] | None:
-        """Return a request's model and its answer to each image, None where it is unknown or no longer kept."""
+        """Return a request's model and the answer for each image, None if they are unknown or no longer kept."""
         self.write()
         row = self._file.connection().execute(FIND, (request_id,)).fetchone()
         if row is None:
@@ -127,7 +127,7 @@ class RecentAnswers:
 
 
 def _packed(outputs: Predictions, manifest: Manifest) -> NDArray[np.void]:
-    """Return what is kept of N answers, [N] of ``IMAGE``."""
+    """Return what is kept of the answers for N images, an array [N] of dtype ``IMAGE``."""
     images = np.empty(len(outputs.routing), IMAGE)
     guess = guessed(outputs, manifest)
     images["guess"] = guess

@@ -87,10 +87,10 @@ def model_of(manifest: Manifest) -> AnsweringModel:
 
 
 def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]:
-    """Return the N predictions of a model's outputs for N images.
+    """Return the predictions for N images from a model's outputs.
 
     Args:
-        outputs: float32 arrays of N images.
+        outputs: float32 arrays for N images.
         manifest: names the labels and holds the threshold of the confidence.
     """
     guess = guessed(outputs, manifest)
@@ -125,7 +125,7 @@ def predictions_of(outputs: Predictions, manifest: Manifest) -> list[Prediction]
 
 
 def _paths(outputs: Predictions, manifest: Manifest) -> list[list[Choice]]:
-    """Return the way of each image through the tree, empty without a tree."""
+    """Return the path of each image through the tree, empty without a tree."""
     if manifest.tree is None:
         return [[] for _ in outputs.routing]
     names = [label.name for label in manifest.tree]
@@ -136,7 +136,7 @@ def _paths(outputs: Predictions, manifest: Manifest) -> list[list[Choice]]:
 
 
 def _choices(probability: NDArray[np.float32], chosen: NDArray[np.integer], labels: tuple[str, ...]) -> list[Choice]:
-    """Return the label that was chosen in each row of [N, len(labels)]."""
+    """Return the chosen label of each row and its probability; ``probability`` is [N, len(labels)], ``chosen`` [N]."""
     of_chosen = probability[np.arange(len(chosen)), chosen]
     pairs = zip(chosen.tolist(), of_chosen.tolist(), strict=True)
     return [Choice(label=labels[index], probability=value) for index, value in pairs]

@@ -22,10 +22,10 @@ class State:
         settings: what the operator has set.
         gate: bounds the resources that requests take.
         watch: compares the traffic with the models' references.
-        feedback: keeps feedback, None where none is taken.
+        feedback: keeps feedback; None if none is taken.
         models: the models that are served.
-        document: the OpenAPI document, for the models of this moment.
-        thread: computes; one, since more would only share the core.
+        document: the OpenAPI document for the models that are served now.
+        thread: limits computing to one thread, since more would only share the core.
     """
 
     settings: Settings
@@ -49,6 +49,6 @@ def asked_model(request: Request) -> ServedModel:
     Raises:
         Refusal: 404, there is no such model or version.
     """
-    # To parse an empty query costs as much as the look-up.
+    # Parsing an empty query costs as much as the look-up.
     query = request.query_params if request.scope["query_string"] else {}
     return state_of(request).models.now.find(query.get("model") or None, query.get("version") or None)

@@ -7,7 +7,7 @@ from python_multipart.multipart import Field, File, FormParser, parse_options_he
 
 from serving.refusals import Refusal, quote
 
-# Beside the file none is wanted, and each costs time to read.
+# Only the file is wanted, and each further part costs time to read.
 MAX_PARTS = 100
 HOW = "send multipart/form-data with one file in the field 'image'"
 
@@ -21,7 +21,7 @@ def read_upload(content_type: str, content: bytes) -> bytes:
 
     Raises:
         Refusal: 400 for a form that cannot be parsed, 415 for another content type, 422 for a form
-            without the file, with more than it, or with text in its place.
+            without the file, with more than the file, or with text in its place.
     """
     parts = _parts(content_type, content)
     if not parts:
@@ -40,7 +40,7 @@ def read_upload(content_type: str, content: bytes) -> bytes:
 
 
 def _parts(content_type: str, content: bytes) -> list[tuple[str, bytes | None]]:
-    """Return the form's fields by name; the content of a file, None for text.
+    """Return the name of each field of the form, with the content of a file or None for text.
 
     A field without a file name is a file as well, unless it is text: some clients send ``filename*`` alone, which RFC
     7578 forbids and the parser passes over.
@@ -102,7 +102,7 @@ def _content(part: File | Field) -> bytes | None:
 
 
 def _is_text(value: bytes) -> bool:
-    """Return whether bytes are text, as no image file is."""
+    """Return whether bytes are text, which no image file is."""
     try:
         return "\0" not in value.decode()
     except UnicodeDecodeError:

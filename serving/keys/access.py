@@ -1,4 +1,4 @@
-"""Access control: which requests an API key lets in, where the service has keys."""
+"""Access control: which requests an API key lets in, if the service has keys."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from serving.refusals import Refusal
 from serving.routes import METRICS, KeyScope, endpoint_of
 
 HOW = f"send '{AUTHORIZATION}: Bearer KEY' or '{API_KEY}: KEY'"
-# Of a path that the service does not have: nobody without a key can find out which there are.
+# Unknown paths need a key too, so that nobody without one can find out which paths there are.
 SCOPE_OF_UNKNOWN_PATHS: KeyScope = "predict"
 FAULTS = {401: "The API key is missing or unknown.", 403: "The API key lacks the scope."}
 
@@ -30,8 +30,8 @@ class Access:
 
     Args:
         app: the application.
-        keys: the keys.
-        needs: returns the scope that a path needs, None for none.
+        keys: the valid keys.
+        needs: returns the scope that a path needs, None if it needs no key.
     """
 
     def __init__(self, app: ASGIApp, keys: KeyFile, needs: Callable[[str], KeyScope | None]) -> None:
@@ -56,7 +56,7 @@ class Access:
 
 
 def _key(keys: KeyFile, fields: Fields) -> Key:
-    """Return the key that a request brings; refuse one without, or with an unknown one."""
+    """Return the key that a request brings; refuse a request without a key or with an unknown one."""
     secret = _secret(fields)
     if not secret:
         raise Refusal(401, "no_key", f"This request needs an API key; {HOW}.", _challenge())
@@ -68,7 +68,7 @@ def _key(keys: KeyFile, fields: Fields) -> Key:
 
 
 def _secret(fields: Fields) -> str:
-    """Return the key that a request brings, empty without one; a proxy may use Authorization for itself."""
+    """Return the key that a request brings, empty without one; ``X-API-Key`` wins, as a proxy may use Authorization."""
     scheme, _, token = (header(fields, AUTHORIZATION) or "").partition(" ")
     bearer = token.strip() if scheme.lower() == "bearer" else ""
     return (header(fields, API_KEY) or "").strip() or bearer

@@ -1,4 +1,4 @@
-"""The file of API keys while the service runs: read again when it changes."""
+"""The file of API keys, which is read again when it changes while the service runs."""
 
 import logging
 import math
@@ -16,8 +16,8 @@ logger = logging.getLogger("bentoml.clustnet")
 class KeyFile:
     """The keys of a file, read again at most ``look_seconds`` after it changed.
 
-    A wrong line makes its own key invalid, and without a right line no key is valid; the log says what is wrong. A
-    worker that is replaced meanwhile starts all the same.
+    A wrong line makes only its own key invalid, and without a right line no key is valid; the log says what is wrong.
+    A worker that replaces another meanwhile starts all the same.
 
     Args:
         path: the file.
@@ -27,26 +27,26 @@ class KeyFile:
     def __init__(self, path: Path, look_seconds: float = LOOK_SECONDS) -> None:
         self.path = path
         self.look_seconds = look_seconds
-        # Of no file, so that the first look reads it.
+        # The stamp of no file, so that the first look reads it.
         self._stamp: tuple[int, ...] | None = ()
         self._keys: tuple[Key, ...] = ()
         self._looked = -math.inf
 
     def find(self, secret: str) -> Key | None:
-        """Return the key of a header's value, None where it is unknown."""
+        """Return the key whose secret is in a header, None if it is unknown."""
         self._look()
-        # As HTTP decodes headers.
+        # The bytes that the client sent: headers are decoded as latin-1.
         return find_key(self._keys, secret.encode("latin-1"))
 
     def _look(self) -> None:
         if time.monotonic() - self._looked < self.look_seconds:
             return
         self._looked = time.monotonic()
-        # Before the file is read, so that a change in between is noticed.
+        # Taken before the file is read, so that a change in between is noticed.
         stamp = stamp_of(self.path)
         if stamp == self._stamp:
             return
-        # Also of a wrong file, so that it is reported once.
+        # Kept for a wrong file too, so that it is reported only once.
         self._stamp = stamp
         self._keys, faults = usable_keys(self.path)
         for fault in faults:

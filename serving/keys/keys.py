@@ -51,8 +51,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
     """Return the keys of a file; empty lines and what follows a ``#`` are skipped.
 
     Raises:
-        UserError: the file cannot be read, has no key, a wrong line or the same name twice. It never repeats a
-            line, which may hold a key by mistake.
+        UserError: the file cannot be read, has no key, a wrong line or the same name twice. The message never repeats
+            a line, which may hold a key by mistake.
     """
     keys, faults = usable_keys(path)
     if faults:
@@ -61,7 +61,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
 
 
 def usable_keys(path: Path) -> tuple[tuple[Key, ...], list[UserError]]:
-    """Return the keys of a file's right lines, and what ``read_keys`` would raise; without right lines no key."""
+    """Return the keys of a file's right lines, and its faults, the first of which ``read_keys`` raises."""
     try:
         lines = _lines(path)
     except UserError as fault:
@@ -80,10 +80,10 @@ def usable_keys(path: Path) -> tuple[tuple[Key, ...], list[UserError]]:
 
 
 def find_key(keys: Sequence[Key], secret: bytes) -> Key | None:
-    """Return the key of a secret, None where it is unknown; the time it takes reveals nothing of the keys."""
+    """Return the key of a secret, None if it is unknown; the time it takes reveals nothing about the keys."""
     digest = _digest(secret)
     found = None
-    # All of them, also after a match.
+    # All keys are compared, even after a match.
     for key in keys:
         if hmac.compare_digest(key.digest, digest):
             found = key

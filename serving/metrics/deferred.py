@@ -1,4 +1,4 @@
-"""Metrics counted in batches: counting each event at once costs a request of one image 20 % more."""
+"""Metrics counted in batches: counting each event at once would make a request of one image 20 % more expensive."""
 
 import asyncio
 import logging
@@ -6,13 +6,13 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
-# From a note until it is counted.
+# How long notes wait until they are counted.
 WAIT_SECONDS = 0.2
-# Notes counted without a pause; of requests of one image they take half a millisecond.
+# Notes counted without a pause; for requests of one image this takes half a millisecond.
 BATCH_NOTES = 128
-# A batch is at least this fraction of the waiting notes, or a worker at its top load might never have counted all.
+# A batch is at least the waiting notes divided by this, or a worker at its top load might never count them all.
 BATCH_DIVISOR = 8
-# In which requests that waited catch up.
+# The pause after a batch, in which waiting requests catch up.
 PAUSE_SECONDS = 0.002
 
 Count = Callable[[list[Any]], None]
@@ -21,7 +21,7 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 class DeferredCounts:
-    """Takes notes from any thread at once, and counts them together shortly afterwards, between requests."""
+    """Takes notes from any thread without delay, and counts them together shortly afterwards, between requests."""
 
     def __init__(self) -> None:
         self._notes: deque[tuple[Count, Any]] = deque()
@@ -36,11 +36,11 @@ class DeferredCounts:
             self._count_some(len(self._notes))
 
     async def run(self) -> None:
-        """Count in the event loop, as long as it runs: of two threads that compute, each waits for the other."""
+        """Count in the event loop, as long as it runs; a thread and the one that computes would wait for each other."""
         while True:
             await asyncio.sleep(WAIT_SECONDS)
-            # Notes that come meanwhile wait for the next time: under load each batch would else hold a few of them, and
-            # cost nearly as much as a full one.
+            # Notes that come meanwhile wait for the next time: under load, each batch would otherwise hold only a few
+            # of them, and cost nearly as much as a full one.
             waiting = len(self._notes)
             size = max(BATCH_NOTES, waiting // BATCH_DIVISOR)
             for _ in range(0, waiting, size):
@@ -56,5 +56,5 @@ class DeferredCounts:
             try:
                 count(notes)
             except Exception:
-                # Without the others all notes would stay in memory.
+                # An error must not end the counting, or all later notes would stay in memory.
                 logger.exception("Some events could not be counted.")

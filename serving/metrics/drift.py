@@ -1,7 +1,7 @@
-"""Drift as metrics: each model's last images beside the reference in its manifest.
+"""Drift as metrics: each model's last images compared with the reference in its manifest.
 
-Each worker has a window of its own, of the images that it received. ``PSI`` and ``ALARM`` are those of the worker where
-they are largest, so that the drift of a client that always reaches the same worker is not averaged out; images are
+Each worker has a window of its own, of the images that it received. ``PSI`` and ``ALARM`` show the largest value of any
+worker, so that the drift of a client that always reaches the same worker is not averaged out; numbers of images are
 added up.
 """
 
@@ -49,11 +49,11 @@ class Watch:
     def __init__(self) -> None:
         # By the manifest's id; a manifest lives as long as its entry.
         self._windows: dict[int, tuple[Manifest, Window]] = {}
-        # Those that have changed since they were shown.
+        # The windows that have changed since they were last shown.
         self._changed: set[int] = set()
 
     def serve(self, manifests: Iterable[Manifest], images: int) -> None:
-        """Watch these models from now on, in windows of ``images``; windows that exist go on."""
+        """Watch these models from now on, in windows of ``images`` images; existing windows are kept."""
         before, now = self._windows, {}
         for manifest in manifests:
             if manifest.drift:
@@ -64,17 +64,17 @@ class Watch:
     def note(self, outputs: Predictions, images: NDArray[np.uint8], manifest: Manifest) -> None:
         """Note a model's outputs for images, uint8 [N, ...]; they reach the window a moment later."""
         if manifest.drift:
-            # The images themselves may keep a whole request in memory.
+            # A copy, because the images themselves may keep a whole request in memory.
             DEFERRED.add(self._add, (manifest, outputs, images.copy()))
 
     def show(self) -> None:
-        """Show the windows that have changed; for one it costs as much as to count three hundred predictions."""
+        """Show the windows that have changed; showing one costs as much as counting three hundred predictions."""
         changed, self._changed = self._changed, set()
         for key in changed & self._windows.keys():
             _show(*self._windows[key])
 
     async def run(self) -> None:
-        """Show them every second, as long as the event loop runs."""
+        """Show changed windows every second, as long as the event loop runs."""
         while True:
             await asyncio.sleep(SHOW_SECONDS)
             self.show()

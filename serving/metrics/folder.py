@@ -8,9 +8,9 @@ import os
 from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-# The files of a process: one for each type of metric, and for each mode of gauges.
+# The files of a process: one for each type of metric and, for gauges, for each mode.
 KINDS = ("counter", "histogram", "gauge_livesum", "gauge_livemax")
-# Of a file, as prometheus_client makes it: some 5,000 series.
+# The size of a file as prometheus_client makes it, enough for some 5,000 series.
 FILE_BYTES = 2**20
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -19,11 +19,11 @@ logger = logging.getLogger("bentoml.clustnet")
 def choose_folder(folder: str | None) -> None:
     """Let this process share its metrics with other workers in a folder, or keep them to itself.
 
-    Call it before prometheus_client is imported, which looks for the folder then. A worker for whose files there is no
-    space serves without metrics of the others, and says so.
+    Call this before prometheus_client is imported, which looks for the folder then. Without space for its files, a
+    worker serves without the others' metrics and logs an error.
 
     Args:
-        folder: the server's own, as BentoML has one for all servers of a user; None for a worker that is alone.
+        folder: a folder of the server's own, as BentoML's is for all servers of a user; None for a single worker.
     """
     os.environ.pop(VARIABLE, None)
     if folder is None:

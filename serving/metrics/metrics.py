@@ -1,6 +1,6 @@
 """The metrics that Prometheus reads; every label takes its values from a closed set, so that no client can add series.
 
-prometheus_client adds up several workers by itself, as ``choose_folder`` has set up.
+prometheus_client itself adds up the metrics of several workers, in the folder that ``choose_folder`` has set.
 """
 
 import os
@@ -96,7 +96,7 @@ def announce(manifest: Manifest) -> None:
 
 
 def count_predictions(outputs: Predictions, manifest: Manifest, seconds: float) -> None:
-    """Count the outputs of one inference that took ``seconds``, a moment later."""
+    """Count, a moment later, the outputs of one inference that took ``seconds``."""
     DEFERRED.add(_count_predictions, (outputs, manifest, seconds))
 
 
@@ -107,17 +107,17 @@ def refused(refusal: Refusal) -> Response:
 
 
 def count_request(path: str, status: int, seconds: float) -> None:
-    """Count an answer that took ``seconds``, a moment later; ``path`` is as the metrics name it."""
+    """Count, a moment later, an answer that took ``seconds``; ``path`` is the label of the path in the metrics."""
     DEFERRED.add(_count_requests, (path, status, seconds))
 
 
 def count_unread(path: str) -> None:
-    """Count a request that was refused under overload before it was read; ``path`` is as the metrics name it."""
+    """Count a request that was refused under overload before it was read; ``path`` is as in ``count_request``."""
     DEFERRED.add(_count_unread, path)
 
 
 def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
-    """Return the metrics of all workers in Prometheus' text format, and the models as ``ModelInfo`` takes them."""
+    """Return the metrics of all workers in Prometheus' text format, with ``ModelInfo``'s metrics of these models."""
     DEFERRED.flush()
     served = list(models)
     registry = CollectorRegistry()
@@ -127,7 +127,7 @@ def exposition(models: Iterable[tuple[Manifest, str, bool]]) -> bytes:
 
 
 def counted(manifests: Iterable[Manifest]) -> list[tuple[int, int, float]]:
-    """Return what all workers have counted of each version: its inferences, their images and their seconds."""
+    """Return what all workers have counted for each version: inferences, images, and seconds of inference."""
     DEFERRED.flush()
     values = {
         (sample.name, *map(sample.labels.get, VERSION)): sample.value
@@ -165,7 +165,7 @@ def _count_unread(paths: list[str]) -> None:
 
 
 def _count_predictions(notes: list[tuple[Predictions, Manifest, float]]) -> None:
-    """Count inferences: their outputs, the model's manifest and their seconds."""
+    """Count inferences; a note holds the outputs, the model's manifest and the seconds of one."""
     for manifest in {id(manifest): manifest for _, manifest, _ in notes}.values():
         parts, seconds = zip(*[(outputs, time) for outputs, other, time in notes if other is manifest], strict=True)
         version = manifest.name, manifest.version
@@ -189,7 +189,7 @@ def _count_outputs(outputs: Predictions, manifest: Manifest) -> None:
 
 
 def observe_all(histogram: Histogram, values: NDArray[np.floating]) -> None:
-    """Observe N values at once; prometheus_client itself writes to its file twice for each value.
+    """Observe N values at once; prometheus_client itself would write to its file twice for each value.
 
     Args:
         histogram: the metric, with its labels.

@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from clustnet.bundles.bundle import Manifest
 from serving.processes import lives
 
-# The manifest's scores of this kind, one for each expert.
+# How the manifest names the scores of expert load, one for each expert.
 LOAD = "expert_load/"
 VERSIONED_LABELS = {"model", "version"}
 
@@ -19,7 +19,7 @@ class ModelInfo(Collector):
     """Gauges of the models that are served now; a stored gauge would go on showing models that are unloaded.
 
     Args:
-        models: the manifest and the execution provider of each, and whether it is ready.
+        models: the manifest and the execution provider of each model, and whether it is ready.
     """
 
     def __init__(self, models: Iterable[tuple[Manifest, str, bool]]) -> None:
@@ -46,11 +46,11 @@ class ModelInfo(Collector):
 class OfServed(Collector):
     """The metrics of a collector, without those of models and versions that are not served now.
 
-    prometheus_client keeps in the workers' files what was written once.
+    prometheus_client keeps in the workers' files whatever was once written there.
 
     Args:
         collector: yields the metrics.
-        served: the names and versions.
+        served: the name and version of each model that is served.
     """
 
     def __init__(self, collector: Collector, served: Collection[tuple[str, str]]) -> None:
@@ -58,7 +58,7 @@ class OfServed(Collector):
         self.served = served
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics; what has no version stays as it is."""
+        """Yield the metrics; samples without a version stay."""
         for metric in self.collector.collect():
             metric.samples = [
                 sample
@@ -82,7 +82,7 @@ def _gauge(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
 
 
 def _load(manifest: Manifest) -> dict[str, float]:
-    """Return each expert's share of the images of the manifest's reference of drift, or else of those of its scores."""
+    """Return each expert's share of images in the manifest's drift reference or, without one, in its scores."""
     if manifest.drift:
         counts = manifest.drift.expert_load
         return {str(expert): count / sum(counts) for expert, count in enumerate(counts)}

@@ -31,10 +31,10 @@ def cors_options(origins: tuple[str, ...]) -> dict[str, Any]:
 
 
 def cors_fields(origins: tuple[str, ...], fields: Fields) -> str:
-    """Return what CORSMiddleware would add to an answer that does not pass it, in lines that each end with CRLF.
+    """Return the header lines, each ending in CRLF, that CORSMiddleware would add to an answer that bypasses it.
 
     Args:
-        origins: those whose pages may use the service; without any it adds nothing.
+        origins: the origins whose pages may use the service; without any, nothing is added.
         fields: the request's headers.
     """
     if not origins:

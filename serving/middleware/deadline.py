@@ -1,4 +1,4 @@
-"""The deadline of answers, and the answer where the service itself has failed."""
+"""The deadline for answers, and the answer if the service itself has failed."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 class Deadline:
-    """ASGI middleware that answers each request, and in time.
+    """ASGI middleware that makes sure that each request is answered, and in time.
 
     Args:
         app: the application.
-        seconds: the longest time until an answer begins; past it 504.
+        seconds: the longest time until an answer begins; after it, the answer is 504.
     """
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:

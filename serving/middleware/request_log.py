@@ -13,7 +13,7 @@ from serving.headers import ID_NAME, KEY_NAME, REQUEST_ID, choose_id, field_name
 from serving.metrics.metrics import announce_requests, count_request
 from serving.routes import metric_of, route_of
 
-# Of errors; clients could otherwise fill the disk with them.
+# The limit on lines for errors; clients could otherwise fill the disk with them.
 MAX_LINES_PER_SECOND = 100
 
 Which = Literal["errors", "all", "none"]
@@ -22,14 +22,15 @@ logger = logging.getLogger("clustnet.requests")
 
 
 class RequestLog:
-    """ASGI middleware that gives each request an id, which its answer repeats, counts and times it, and logs it.
+    """ASGI middleware that gives each request an id, which the answer repeats, and counts, times and logs the request.
 
     The id is the client's own ``X-Request-Id``, if it is up to 128 letters, digits and ``._:+/=-``, or else a new one.
     A line names the path as the service declares it, so that the log has as many names as the service has paths.
 
     Args:
         app: the application.
-        which: the requests that get a line: with a status of 400 or more, all, or none; 499 are clients that went away.
+        which: the requests that get a line: those with a status of 400 or more, all, or none. A status of 499 means
+            that the client went away.
     """
 
     def __init__(self, app: ASGIApp, which: Which) -> None:
@@ -68,7 +69,7 @@ class RequestLog:
                 self._write(scope, request_id, status, 1000 * (time.perf_counter() - start), size)
 
     def _has_room(self) -> bool:
-        """Return whether this second may have another line; say once that the others are left out."""
+        """Return whether another line may be written this second; log once that further ones are left out."""
         second = int(time.monotonic())
         if second != self._second:
             self._second, self._lines = second, 0
@@ -92,7 +93,7 @@ class RequestLog:
 
 
 class Stderr(logging.Handler):
-    """Writes each message as one line to the stderr of that moment."""
+    """Logging handler that writes each message as one line to what ``sys.stderr`` is at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a message."""

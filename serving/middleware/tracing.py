@@ -1,6 +1,6 @@
 """OpenTelemetry traces, off unless one of its standard variables turns them on.
 
-They cost nothing where they are off, as the middleware is left out then.
+They cost nothing when they are off, because the middleware is then left out.
 """
 
 import os
@@ -28,16 +28,16 @@ PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"
 PROTOCOL = "http/protobuf"
 OFF = "OTEL_SDK_DISABLED"
 METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
-# What probes and scrapers request every few seconds, and the page.
+# Paths that are not traced: what probes and scrapers request every few seconds, and the page.
 UNTRACED = {METRICS.path, *(endpoint.path for endpoint in ENDPOINTS if endpoint.scope is None)} - {STATIC_FILE.path}
 NO_SPAN = nullcontext()
 
 
 def exporter_names() -> list[str]:
-    """Return where the environment says that traces go: any of ``otlp`` and ``console``, nowhere by default.
+    """Return the exporters that the environment asks for, any of ``otlp`` and ``console``; none by default.
 
     Raises:
-        UserError: another exporter, or another protocol than OTLP over HTTP.
+        UserError: the environment names another exporter, or a protocol other than OTLP over HTTP.
     """
     chosen = os.environ.get(EXPORTERS, "").strip() or ("otlp" if any(map(os.environ.get, COLLECTORS)) else "none")
     names = [name.strip() for name in chosen.split(",")]
@@ -52,7 +52,7 @@ def exporter_names() -> list[str]:
 
 
 def new_provider() -> TracerProvider:
-    """Return the provider of spans that exports them in a thread of its own, as the environment says."""
+    """Return a provider that exports spans in a thread of its own, to where the environment says."""
     named = Resource.create({SERVICE_NAME: "clustnet", SERVICE_VERSION: clustnet.__version__})
     provider = TracerProvider(resource=named.merge(OTELResourceDetector().detect()))
     for name in exporter_names():
@@ -61,16 +61,16 @@ def new_provider() -> TracerProvider:
 
 
 class Tracing:
-    """ASGI middleware that traces each request, under the span that its ``traceparent`` names.
+    """ASGI middleware that traces each request, as a child of the span that its ``traceparent`` names.
 
-    A span holds no path as it was sent, as a client can write anything into it, but the pattern that it matches.
+    A span holds the pattern that the path matches and not the path itself, because a client can write anything into it.
 
     Args:
         app: the application.
-        provider: returns the provider of the spans, here and in ``step``.
+        provider: returns the provider of all spans, those of ``step`` included.
     """
 
-    # The process' tracer; None where nothing is traced.
+    # The process' tracer; None if nothing is traced.
     now: ClassVar[Tracer | None] = None
     # Exports what is left; no span can follow.
     finish: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
@@ -97,7 +97,7 @@ class Tracing:
 
 
 def step(name: str) -> AbstractContextManager[Span | None]:
-    """Return a block that is a span of its own under that of the request, None where nothing is traced."""
+    """Return a context manager for a child of the request's span; it yields None if nothing is traced."""
     # A request that the sampler leaves out records nothing.
     if Tracing.now is None or not get_current_span().is_recording():
         return NO_SPAN
@@ -129,7 +129,7 @@ def _check_protocol() -> None:
 def _exporter(name: str) -> SpanExporter:
     if name == "console":
         return ConsoleSpanExporter()
-    # Imported only where it is used, as it is slow.
+    # Imported only if it is used, because the import is slow.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()

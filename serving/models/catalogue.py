@@ -16,7 +16,7 @@ MAX_LISTED_NAMES = 10
 UNLOADED = "unloaded"
 # The data set that the page's strip of test digits is from.
 DIGITS = "mnist"
-# Of all example images of a model, as they stay in memory.
+# The limit on all example images of a model, because they stay in memory.
 MAX_EXAMPLE_BYTES = 64 * 2**20
 
 
@@ -25,9 +25,9 @@ class ServedModel:
     """One version of a model, ready to answer.
 
     Args:
-        predictor: answers; its manifest names the model.
-        fault: why the model is not ready, None where it is.
-        card: the answer of ``/model.json``, but for what depends on the service.
+        predictor: computes the answers; its manifest names the model.
+        fault: why the model is not ready, None if it is.
+        card: the answer of ``/model.json``, except for what depends on the service.
         examples: the content of each example image, by its name in the bundle.
     """
 
@@ -56,7 +56,7 @@ class Catalogue:
     """The models at one moment; a request that holds a model keeps it, whatever is loaded meanwhile.
 
     Args:
-        default: the name of the model that answers where a request names none.
+        default: the name of the model that answers if a request names none.
         models: the versions of each model, newest first.
         unloaded: the versions that each unloaded model had.
         generation: the generation of the agreement that this catalogue follows.
@@ -91,7 +91,7 @@ class Catalogue:
         """Return one version of a model, by default the newest one.
 
         Raises:
-            Refusal: 404, as ``versions``, or there is no such version.
+            Refusal: 404, as for ``versions``, or there is no such version.
         """
         versions = self.versions(name)
         for model in versions:
@@ -102,11 +102,11 @@ class Catalogue:
         raise Refusal(404, "unknown_model", message)
 
     def fault(self) -> str | None:
-        """Return why the service is not ready, None where it is."""
+        """Return why the service is not ready, None if it is."""
         return next((model.fault for model in self.all() if model.fault), None)
 
     def index(self) -> list[dict[str, str]]:
-        """Return a row for each version of each model, as the protocol's index has them."""
+        """Return a row for each version of each model, as in the protocol's index."""
         loaded = [
             _row(model.manifest.name, model.manifest.version, "UNAVAILABLE" if model.fault else "READY", model.fault)
             for model in self.all()
@@ -149,7 +149,7 @@ def read_examples(bundle: Bundle) -> dict[str, bytes]:
 
 
 def reads_digits(manifest: Manifest) -> bool:
-    """Return whether the model reads MNIST's digits, so that the page offers it some."""
+    """Return whether the model reads MNIST's digits, in which case the page offers some."""
     name, _, _ = manifest.class_map.data.partition(":")
     return name == DIGITS and manifest.input.preparation == "mnist"
 

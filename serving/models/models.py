@@ -18,7 +18,7 @@ from serving.models.shared import Agreement, Served, SharedFile, shared_folder
 from serving.models.trial import try_in_process
 from serving.settings import Settings
 
-# Between looks whether another worker has loaded or unloaded a model.
+# How often a worker checks whether another has loaded or unloaded a model.
 LOOK_SECONDS = 1.0
 
 logger = logging.getLogger("bentoml.clustnet")
@@ -45,22 +45,22 @@ class Models:
         # Whether a model of the agreement could not be loaded.
         self._late = False
         self._reported = ""
-        # One change at a time, and the others wait.
+        # Held during a change, so that others wait.
         self._changing = threading.Lock()
         self.now = Catalogue("", {})
         agreement = self._file.read()
-        # The server's first process makes it; a worker may also replace one that died.
+        # The server's first process makes the agreement; workers find it, including those that replace one that died.
         if agreement:
             self._take(agreement)
         else:
             self._start()
 
     def load(self, name: str) -> None:
-        """Read a model's folders again and serve what they hold now, in place of its versions until then.
+        """Read a model's folders again and serve what they hold now, in place of its versions so far.
 
         Raises:
             Refusal: 404, there is no such model.
-            UserError: a bundle cannot be used; all is served as before.
+            UserError: a bundle cannot be used; everything is served as before.
         """
         with self._changing, self._file.locked():
             versions = self._read(name, tried=True)
@@ -86,11 +86,14 @@ class Models:
             self._agree(before, models, before.unloaded | {name: gone}, {})
 
     def behind(self) -> bool:
-        """Return whether another worker has changed what is served, so that this one must ``follow``; it is quick."""
+        """Return whether this worker must ``follow``, which is quick to find out.
+
+        It must if another worker has changed what is served, or if it could not load a model of the agreement.
+        """
         return self._file.changed() or self._late
 
     def follow(self) -> None:
-        """Serve what the workers agree on; what cannot be loaded stays as it was, with a sentence in the log."""
+        """Serve what the workers agree on; what cannot be loaded stays as it was, and the log says why."""
         try:
             with self._changing:
                 self._follow()
@@ -128,7 +131,7 @@ class Models:
         unloaded: dict[str, tuple[str, ...]],
         opened: Mapping[str, tuple[ServedModel, ...]],
     ) -> None:
-        """Write what all workers are to serve, and serve it; ``opened`` are the models that are loaded for it."""
+        """Write what all workers are to serve, and serve it; ``opened`` holds the models that are loaded already."""
         update = {"generation": before.generation + 1, "models": models, "unloaded": unloaded}
         agreement = before.model_copy(update=update)
         self._file.write(agreement)
@@ -145,7 +148,10 @@ class Models:
         self.now = catalogue
 
     def _agreed(self, name: str, versions: Iterable[Served]) -> tuple[ServedModel, ...]:
-        """Return the versions that the workers agree on, or those still available where the folders have changed."""
+        """Return the versions that the workers agree on.
+
+        If one cannot be loaded, return those that this worker serves now, or else those that the folders hold now.
+        """
         try:
             return tuple(self._known(served) or self._same(served) for served in versions)
         except (UserError, OSError) as error:
@@ -165,7 +171,10 @@ class Models:
         return model
 
     def _read(self, name: str, tried: bool = False) -> tuple[ServedModel, ...]:
-        """Open all versions of a model that its folders hold now, newest first; if ``tried``, in a process before."""
+        """Return all versions of a model that its folders hold now, newest first.
+
+        If ``tried``, each is first tried out in a process of its own.
+        """
         with _readable(name):
             models = [self._open(place, tried) for place in self._repository.places(name)]
         if not models and name not in (*self.now.models, *self.now.unloaded):
@@ -176,7 +185,7 @@ class Models:
         return tuple(sorted(models, key=lambda model: newness(model.manifest.version), reverse=True))
 
     def _open(self, place: Place, tried: bool = False) -> ServedModel:
-        """Return the model of a bundle that was opened and is warm."""
+        """Return the model of a bundle, opened and warmed up."""
         if self._settings.verify_key:
             check_signature(place.folder, self._settings.verify_key)
         bundle = place.open()
@@ -216,7 +225,7 @@ def _check_different(models: Iterable[ServedModel]) -> None:
 
 
 def first_fault(settings: Settings) -> str | None:
-    """Load all models and return why the service would not be ready, None where it would be.
+    """Load all models and return why the service would not be ready, None if it would be.
 
     Raises:
         UserError: a folder or a bundle cannot be used.
@@ -225,7 +234,7 @@ def first_fault(settings: Settings) -> str | None:
 
 
 def _device_fault(settings: Settings, provider: str) -> str | None:
-    """Return why the service does not run as its operator configured it, None where it does."""
+    """Return why the service does not run as its operator configured it, None if it does."""
     if settings.device != "cuda" or provider == CUDA:
         return None
     return (
@@ -236,7 +245,7 @@ def _device_fault(settings: Settings, provider: str) -> str | None:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Turn a file that cannot be read, or is removed meanwhile, into a sentence."""
+    """Raise ``UserError`` for a file that cannot be read, or is removed meanwhile."""
     try:
         yield
     except OSError as error:

@@ -11,7 +11,7 @@ from clustnet.bundles.bundle import MANIFEST, Bundle, Name, read_manifest
 from clustnet.errors import UserError
 
 PARTS = re.compile(r"\d+|[A-Za-z]+")
-# Above a word, so that 1.0-rc1 is older than 1.0, and below a number, so that 1.0 is older than 1.0.1.
+# Sorts above a word, so that 1.0-rc1 is older than 1.0, and below a number, so that 1.0 is older than 1.0.1.
 END = (1, -1)
 WORD, NUMBER = 0, 1
 NAMES = TypeAdapter(Name)
@@ -30,7 +30,7 @@ class Place:
         """Return the checked bundle.
 
         Raises:
-            UserError: it cannot be used, or its manifest names another model or version than the path.
+            UserError: the bundle cannot be used, or its manifest names another model or version than the path.
         """
         bundle = Bundle(self.folder)
         found = bundle.manifest
@@ -44,33 +44,33 @@ class Place:
 class Repository:
     """The bundles of several folders, each a bundle itself or a folder of ``NAME/`` or ``NAME/VERSION/`` bundles.
 
-    What has no name that a model can have, such as ``.hidden`` or ``lost+found``, is skipped in such a folder.
+    In a folder of bundles, names that no model can have, such as ``.hidden`` or ``lost+found``, are skipped.
 
     Args:
         folders: bundles, and folders of them.
 
     Raises:
-        UserError: a folder that is neither.
+        UserError: a folder is neither.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = [folder.absolute() for folder in folders]
-        # The last known name of each folder that is a bundle itself: one that is broken now is still that model's.
+        # The last known name of each folder that is a bundle itself; a bundle that breaks still belongs to its model.
         self._named = {folder: read_name(folder) for folder in self._folders if _is_bundle(folder)}
         for folder in self._folders:
             if folder not in self._named:
                 _check_repository(folder)
 
     def names(self) -> list[str]:
-        """Return the names of all models, in the order of the folders; within one by the alphabet."""
+        """Return the names of all models, in the order of the folders and alphabetically within each."""
         names = (self._names_in(folder) for folder in self._folders)
         return list(dict.fromkeys(name for some in names for name in some))
 
     def places(self, name: str) -> list[Place]:
-        """Return where the versions of a model are now, empty where there are none.
+        """Return where the versions of a model are now, empty if there are none.
 
         Raises:
-            UserError: one of its folders is no bundle.
+            UserError: a bundle of the model that ``CLUSTNET_BUNDLES`` names directly is broken.
         """
         # Such as "..".
         if not _is_name(name):
@@ -88,7 +88,7 @@ class Repository:
             yield Place(folder)
 
     def _name_now(self, folder: Path, wanted: str) -> str:
-        """Return the name of a folder that is a bundle itself; a broken one matters only where its model is wanted."""
+        """Return the name of a folder that is a bundle itself; a broken one is an error only if its model is wanted."""
         try:
             self._named[folder] = read_name(folder)
         except UserError:
@@ -103,7 +103,7 @@ def read_name(folder: Path) -> str:
 
 
 def newness(version: str) -> tuple[list[tuple[int, int | str]], str]:
-    """Return what sorts versions from old to new.
+    """Return the key that sorts versions from old to new.
 
     Runs of digits compare as numbers and runs of letters as words, whatever is between them: 9 < 10, 1.0 < 1.0.1. A
     word is older than nothing and than a number: 1.0-rc1 < 1.0.
@@ -131,7 +131,7 @@ def _check_repository(folder: Path) -> None:
 
 
 def _versions(model: Path) -> list[Place]:
-    """Return the bundles of a model's folder in a repository: itself, or all in it if one is a bundle."""
+    """Return the places in a model's folder of a repository: the folder itself, or all in it if any is a bundle."""
     if _is_bundle(model):
         return [Place(model, model.name)]
     folders = _named_folders(model)
@@ -139,7 +139,7 @@ def _versions(model: Path) -> list[Place]:
 
 
 def _named_folders(folder: Path) -> list[Path]:
-    """Return the folders in ``folder`` that a model or a version can be named like."""
+    """Return the folders in ``folder`` whose names a model or a version can have."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _is_name(path.name) and path.is_dir())

@@ -19,16 +19,16 @@ from clustnet.files import stamp_of, write_text
 from serving.processes import lives
 from serving.refusals import Refusal
 
-# No setting: the server's first process sets it for its workers.
+# Not a setting: the server's first process sets it for its workers.
 FOLDER = "CLUSTNET_SHARED_FOLDER"
 FILE = "served.json"
 LOCK = "lock"
-# Of a folder's name, before the number of the process that made it.
+# What stands in a folder's name before the number of the process that made it.
 PREFIX = "clustnet-"
 
 
 class Served(BaseModel):
-    """One version of a model: its folder, and the digest of its manifest, which has those of all its files."""
+    """One version of a model: its folder, and the digest of its manifest, which holds those of all its files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,7 +42,7 @@ class Agreement(BaseModel):
 
     Args:
         generation: grows by one with each change.
-        default: the model that answers where a request names none.
+        default: the model that answers if a request names none.
         models: the versions of each model, newest first.
         unloaded: the versions that each unloaded model had.
     """
@@ -78,7 +78,7 @@ class SharedFile:
         """Replace the agreement, whole or not at all.
 
         Raises:
-            Refusal: 503, it cannot be written.
+            Refusal: 503, the file cannot be written.
         """
         with _written(self.path):
             write_text(self.path, agreement.model_dump_json())
@@ -90,10 +90,10 @@ class SharedFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Wait until no other worker is in this block; a worker that dies in the block releases it.
+        """Wait for the workers' lock and hold it in the block; a worker that dies in the block releases it.
 
         Raises:
-            Refusal: 503, the lock's file cannot be written.
+            Refusal: 503, the lock file cannot be written.
         """
         with _written(self._lock):
             file = self._lock.open("w")
@@ -108,7 +108,7 @@ def share_folder() -> None:
 
 
 def shared_folder() -> Path:
-    """Return the folder that the server's first process made, or a new one where this process is alone."""
+    """Return the folder that the server's first process made, or a new one if this process is alone."""
     return Path(os.environ[FOLDER]) if FOLDER in os.environ else _new_folder()
 
 
@@ -124,7 +124,7 @@ def _remove_left_overs() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}[0-9]*-*"):
         owner = folder.name.removeprefix(PREFIX).partition("-")[0]
         if owner.isdecimal() and not lives(int(owner)):
-            # Another user's stay.
+            # Folders of other users cannot be removed, and stay.
             shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""A bundle is tried out in a process of its own: ``python -m serving.models.trial FOLDER EXPERTS``.
+"""Try out a bundle in a process of its own: ``python -m serving.models.trial FOLDER EXPERTS``.
 
 onnxruntime cannot be stopped while it opens a graph, and folds constants of any size into memory. A process can be
 killed, and its memory is bounded, so that a graph that never ends or is far too large harms no worker.
@@ -15,13 +15,13 @@ from clustnet.bundles.predictor import Experts, Predictor
 from clustnet.errors import UserError
 from serving.processes import end_with_parent
 
-# For a process to start, open the graph and run it on two images.
+# Time for a process to start, open the graph and run it on two images.
 MAX_SECONDS = 20.0
-# Of memory, beside the bundle's own files: for Python, onnxruntime and the run.
+# Memory for Python, onnxruntime and the run, besides the bundle's own files.
 MAX_BYTES = 2**30
 # Copies of the bundle's files that onnxruntime makes while it opens them.
 COPIES = 4
-# The exit codes of an input that cannot be used, and of a process without memory.
+# The exit codes for an input that cannot be used, and for a process that runs out of memory.
 WRONG_INPUT, NO_MEMORY = 2, 3
 
 
@@ -29,7 +29,7 @@ def try_in_process(folder: Path, experts: Experts) -> None:
     """Open a bundle on the CPU in another process, and run it once.
 
     Raises:
-        UserError: it does not run, or takes too long or too much memory.
+        UserError: the bundle does not run, or takes too long or too much memory.
     """
     command = [sys.executable, "-m", "serving.models.trial", str(folder), experts]
     own = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}

@@ -8,23 +8,23 @@ from contextlib import contextmanager
 
 import onnxruntime
 
-# For the images of a request: some, and more for each, but less than the service's deadline.
+# Time for an inference: some, and more for each image, but in all less than the service's deadline.
 SECONDS, SECONDS_PER_IMAGE, MAX_SECONDS = 2.0, 0.5, 25.0
 LOOK_SECONDS = 0.25
 
 
 class Watchdog:
-    """Watches the inferences of this process from a thread of its own; a timer for each would cost as much as a run."""
+    """Watches this process' inferences from its own thread; a timer for each would cost as much as an inference."""
 
     def __init__(self) -> None:
-        # When each must have ended.
+        # By number: when each inference must have ended, and its options.
         self._running: dict[int, tuple[float, onnxruntime.RunOptions]] = {}
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
 
     @contextmanager
     def watched(self, images: int) -> Iterator[onnxruntime.RunOptions]:
-        """Yield options for the inference of so many images, whose ``terminate`` is set where it takes too long."""
+        """Yield options for an inference on so many images; their ``terminate`` is set if it takes too long."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
             self._thread.start()

@@ -93,7 +93,7 @@ def _in_path(name: str, values: Iterable[str]) -> Schema:
 
 
 def shapes_of(manifests: Iterable[Manifest]) -> list[tuple[int, ...]]:
-    """Return the shapes of image that these models read, each once."""
+    """Return the image shapes that these models read, each once."""
     return list(dict.fromkeys(manifest.input.shape for manifest in manifests))
 
 
@@ -105,7 +105,7 @@ def _operation(summary: str, answer: Schema, faults: dict[int, str] | None = Non
 
 
 def _computing(summary: str, answer: Schema, faults: dict[int, str]) -> Schema:
-    """Describe an operation that takes turns with others."""
+    """Describe an operation that waits for its turn."""
     operation = _operation(summary, answer, faults)
     operation["responses"]["503"]["headers"] = RETRY_HEADER.copy()
     return operation
@@ -194,7 +194,7 @@ def _blank(shape: tuple[int, ...]) -> Schema:
 
 
 def _response() -> Schema:
-    """Describe an answer; tensors that are requested as binary data have parameters in the place of data."""
+    """Describe an answer; tensors that are requested as binary data have parameters instead of data."""
     tensor = {
         "name": {"enum": [*OUTPUTS, TREE_OUTPUT]},
         "datatype": {"enum": ["FP32", "BYTES"], "description": "BYTES for classes, such as 0.9:7:seven."},

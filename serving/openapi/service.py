@@ -100,7 +100,7 @@ def _predictions(manifests: Sequence[Manifest], settings: Settings) -> Schema:
 
 
 def _feedback() -> Schema:
-    # Inline, as it is used once; it is the schema of the request, not of the answer.
+    # Inline, because it is used only once; it is the schema of the request, not of the answer.
     body = {"required": True, "content": {JSON: {"schema": FeedbackRequest.model_json_schema()}}}
     responses = {"200": _answer("The feedback is kept.", JSON, "FeedbackResponse")}
     responses |= {str(status): _answer(text, JSON, "Error") for status, text in (ERRORS | FEEDBACK_FAULTS).items()}
@@ -156,7 +156,7 @@ def _complete(operation: Schema, faults: Iterable[int], needed: str | None) -> N
 
 
 def _head(operation: Schema) -> Schema:
-    """Describe the same request by HEAD, which is answered without a body."""
+    """Describe the same request with HEAD, which is answered without a body."""
     responses = {
         status: {key: value for key, value in response.items() if key != "content"}
         for status, response in operation["responses"].items()
@@ -165,7 +165,7 @@ def _head(operation: Schema) -> Schema:
 
 
 def _images(shapes: Sequence[tuple[int, ...]], most: int) -> Schema:
-    """Describe images of the one shape that the models read, or of any of theirs."""
+    """Describe images of the shape that the models read, or of any of their shapes if they differ."""
     closed = {"additionalProperties": False}
     schemas = [object_of({"images": _images_of(shape, most)}) | closed for shape in shapes]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
@@ -187,7 +187,7 @@ def _post(summary: str, content: Schema, limit: str, answer: str) -> Schema:
 
 
 def _of_a_model(path: Schema) -> Schema:
-    """Add the query's choice of a model to a path."""
+    """Add the query parameters that choose a model to a path."""
     parameters = {"model": "The model's name; by default the first one.", "version": "By default the newest one."}
     schema = {"type": "string"}
     query = [{"name": name, "in": "query", "description": text, "schema": schema} for name, text in parameters.items()]

@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over gRPC: each call passes the same application as a request over HTTP."""
+"""The Open Inference Protocol over gRPC: each call passes through the same application as a request over HTTP."""

@@ -37,7 +37,7 @@ async def show_model_ready(request: Request) -> Response:
 
 
 def told(document: Handler, asked: type[Message], answer: type[Message], key: str | None = None) -> Handler:
-    """Return what answers a call with the document of a handler of HTTP, which is the answer, or stands at ``key``."""
+    """Return a handler that answers a call with an HTTP handler's document, as the answer or as its field ``key``."""
 
     async def handle(request: Request) -> Response:
         message = await _read(request, asked)
@@ -67,14 +67,14 @@ def _infer(request: Request, body: bytes) -> Response:
 
 
 async def show_index(request: Request) -> Response:
-    """Answer the models of the repository, or only those that are ready."""
+    """Answer with the models of the repository, or only those that are ready."""
     message = await _read(request, messages.RepositoryIndexRequest)
     rows = [row for row in state_of(request).models.now.index() if row["state"] == "READY" or not message.ready]
     return _answer(ParseDict({"models": rows}, messages.RepositoryIndexResponse()))
 
 
 def changing(change: str, asked: type[Message], answer: type[Message]) -> Handler:
-    """Return what answers a call that changes what is served, by this method of the models."""
+    """Return a handler for calls that change what is served, with the method of ``Models`` named ``change``."""
 
     async def handle(request: Request) -> Response:
         check_key(request)

@@ -1,4 +1,4 @@
-"""From the protocol's messages to what its JSON would say, and from outputs to messages."""
+"""From the protocol's messages to what their JSON would say, and from outputs to messages."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +16,7 @@ CONTENTS = {"UINT8": "uint_contents", "FP32": "fp32_contents"}
 
 
 def read_message(asked: Any, image_shape: tuple[int, ...], most: int, known: Collection[str]) -> InferRequest:
-    """Return what the ``ModelInferRequest`` ``asked`` says, as ``serving.v2.requests.read_request`` does of a body.
+    """Return what the ``ModelInferRequest`` ``asked`` says, as ``serving.v2.requests.read_request`` does for a body.
 
     Raises:
         Refusal: 400, naming the fault.
@@ -40,7 +40,7 @@ def read_message(asked: Any, image_shape: tuple[int, ...], most: int, known: Col
 
 
 def parameters(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a message's parameters as values."""
+    """Return the values of a message's parameters by name."""
     return {name: getattr(value, value.WhichOneof("parameter_choice") or "", None) for name, value in given.items()}
 
 
@@ -59,7 +59,7 @@ def write_message(request: InferRequest, outputs: Predictions, manifest: Manifes
 
 
 def _described(tensor: Any, raw: bytes | None, most_values: int) -> dict[str, Any]:
-    """Return a tensor as JSON would have it; of its values at most one more than a request may have."""
+    """Return a tensor as its JSON would be, with at most one value more than a request may have."""
     content: Iterable[Any] = getattr(tensor.contents, CONTENTS.get(tensor.datatype, "uint_contents"))
     given = {name: value for name, value in parameters(tensor.parameters).items() if name != BINARY_SIZE}
     described = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape), "parameters": given}

@@ -1,7 +1,7 @@
 """The protocol's messages, as ``protocol.binpb`` describes them.
 
 The file holds what NVIDIA's tritonclient 2.73 ships of ``grpc_service.proto`` and ``model_config.proto`` (BSD-3-Clause,
-https://github.com/triton-inference-server/common), which have the protocol's messages and Triton's extensions;
+https://github.com/triton-inference-server/common), which define the protocol's messages and Triton's extensions;
 ``python -m tools.protocol`` writes it. The client itself would add 32 MB to the image. The messages have a pool of
 their own, so that they and the client's can be in one process.
 """
@@ -18,7 +18,7 @@ FILE = Path(__file__).with_name("protocol.binpb")
 
 
 def _read() -> tuple[DescriptorPool, Any]:
-    """Return the pool, and the classes of the messages by their names."""
+    """Return the pool, and the message classes by name."""
     files = FileDescriptorSet.FromString(FILE.read_bytes()).file
     pool = DescriptorPool()
     for file in files:

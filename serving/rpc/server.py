@@ -1,7 +1,7 @@
-"""The server of gRPC: it turns each call into a request to the application, and the answer into gRPC's.
+"""The gRPC server: it turns each call into a request to the application, and the answer into gRPC's.
 
-So a call passes the same keys, gate, deadline, metrics and log as a request over HTTP. With several workers each
-listens on the same port, by SO_REUSEPORT, and the system spreads the connections over them.
+So a call passes through the same keys, gate, deadline, metrics and log as a request over HTTP. Several workers all
+listen on the same port, by SO_REUSEPORT, and the system spreads the connections over them.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ from serving.routes import RPC_SERVICE, RPCS, Endpoint
 from serving.rpc.protocol import POOL
 from serving.settings import Settings
 
-# Between looks whether the service is ready, for the health service.
+# How often the health service checks whether the service is ready.
 LOOK_SECONDS = 0.5
-# Calls that are open at the same time, of a connection and of all; the gate refuses before what computes is as many.
+# The most calls open at the same time, per connection and in all; the gate refuses calls that compute before that.
 MAX_STREAMS, MAX_CALLS = 512, 1024
-# That answers have when the service stops; the service's own deadline.
+# How long answers may take when the service stops: as long as the service's own deadline.
 GRACE_SECONDS = 30.0
 CODES = {
     HTTPStatus.BAD_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
@@ -43,7 +43,7 @@ CODES = {
 
 @asynccontextmanager
 async def serving_rpc(app: ASGIApp, state: State) -> AsyncIterator[None]:
-    """Serve an application, which answers the paths of ``RPCS``, over gRPC in the block.
+    """Serve an application that answers the paths of ``RPCS`` over gRPC, as long as the block runs.
 
     Raises:
         RuntimeError: nothing can listen on the settings' address.
@@ -80,13 +80,13 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", int(settings.workers > 1)),
         ("grpc.max_receive_message_length", settings.max_body_bytes),
         ("grpc.max_concurrent_streams", MAX_STREAMS),
-        # None but identity, as gRPC unpacks messages of any size.
+        # Only identity is allowed, because gRPC unpacks messages of any size.
         ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
 
 
 async def _call(app: ASGIApp, state: State, endpoint: Endpoint, _: AsyncIterator[bytes], context: Any) -> bytes:
-    """Return the message that answers a call, or end it with the status of a refusal."""
+    """Return the message that answers a call, or end the call with the status of a refusal."""
     status, fields, body = 0, [], bytearray()
 
     async def send(message: Message) -> None:
@@ -106,7 +106,7 @@ async def _call(app: ASGIApp, state: State, endpoint: Endpoint, _: AsyncIterator
 
 
 def _scope(endpoint: Endpoint, context: Any) -> Scope:
-    """Return the ASGI scope of a call; its metadata are the headers."""
+    """Return the ASGI scope of a call; the call's metadata are the headers."""
     metadata = [(key, value) for key, value in context.invocation_metadata() if isinstance(value, str)]
     # Such as ipv4:127.0.0.1:5000.
     host, _, port = context.peer().partition(":")[2].rpartition(":")
@@ -135,7 +135,7 @@ def _receiving(context: Any, room: AbstractAsyncContextManager[None]) -> Receive
             async with room:
                 message = await context.read()
             return {"type": "http.request", "body": message or b"", "more_body": False}
-        # A call that is cancelled cancels all that waits here.
+        # Cancelling the call cancels what waits here.
         await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 

@@ -21,14 +21,14 @@ from serving.v2.requests import read_object, read_request
 from serving.v2.responses import model_config, model_metadata, server_metadata, statistics_of, write_response
 from serving.v2.tensors import parameters_of, refusal
 
-# That a load may take before its answer; with its small body less than the service's deadline.
+# How long a load or an unload may take; with the time for its small body, less than the service's deadline.
 CHANGE_SECONDS = 25.0
-# Parameters of Triton's that would replace the contents of a bundle's folder.
+# Triton's parameters that would replace the contents of a bundle's folder.
 TRITON_OVERRIDES = ("config", "file:")
 
 
 async def show_server(_: Request) -> Response:
-    """Answer the server's name, version and extensions."""
+    """Answer with the server's name, version and extensions."""
     return JSONResponse(server_metadata())
 
 
@@ -45,7 +45,7 @@ async def show_ready(request: Request) -> Response:
 
 
 async def show_model(request: Request) -> Response:
-    """Answer a model's inputs and outputs."""
+    """Answer with a model's inputs and outputs."""
     model = _model(request)
     versions = [other.manifest.version for other in reversed(_now(request).versions(model.manifest.name))]
     return JSONResponse(model_metadata(model.predictor, versions))
@@ -59,12 +59,12 @@ async def show_model_ready(request: Request) -> Response:
 
 
 async def show_config(request: Request) -> Response:
-    """Answer a model's configuration."""
+    """Answer with a model's configuration."""
     return JSONResponse(model_config(_model(request).predictor, state_of(request).settings.max_images))
 
 
 async def show_statistics(request: Request) -> Response:
-    """Return the statistics of a model since the start, or all of them where the path names none."""
+    """Answer with the statistics of a model since the start, or of all models if the path names none."""
     models = [_model(request)] if request.path_params else _now(request).all()
     return JSONResponse(statistics_of(model.manifest for model in models))
 
@@ -93,7 +93,7 @@ def _answer(request: Request, body: bytes, model: ServedModel) -> Response:
 
 
 async def show_index(request: Request) -> Response:
-    """Answer the models of the repository; with ``{"ready": true}`` only those that are ready."""
+    """Answer with the models of the repository; for ``{"ready": true}`` only with those that are ready."""
     return await compute(request, _index, small_bytes=0)
 
 
@@ -125,7 +125,7 @@ async def _change(request: Request, change: Callable[[str], None]) -> Response:
 
 
 def check_key(request: Request) -> None:
-    """Refuse a change of what is served where the service has no keys."""
+    """Refuse to change what is served if the service has no keys."""
     # Access, which checks the key's scope, is part of the service only with a file of keys.
     if KEY_NAME not in request.scope:
         message = (
@@ -135,7 +135,7 @@ def check_key(request: Request) -> None:
 
 
 async def change_models(change: Callable[[str], None], name: str, parameters: dict[str, Any]) -> None:
-    """Change what is served of a model, in a thread; one change at a time, and the others wait."""
+    """Load or unload a model in a thread; other changes wait meanwhile."""
     _check_change(parameters)
     try:
         async with asyncio.timeout(CHANGE_SECONDS):
@@ -165,10 +165,10 @@ def _document(request: Request, body: bytes) -> dict[str, Any]:
 
 
 def _now(request: Request) -> Catalogue:
-    """Return the models as they are at this moment."""
+    """Return the models that are served now."""
     return state_of(request).models.now
 
 
 def _model(request: Request) -> ServedModel:
-    """Return the model that the path names, in the version that it names or else the newest."""
+    """Return the model that the path names, in the version that the path names or else the newest."""
     return _now(request).find(request.path_params["name"], request.path_params.get("version"))

@@ -22,8 +22,8 @@ class Form:
     """The form in which an output is returned.
 
     Args:
-        binary: whether it is binary data, where the transport has a choice.
-        classes: return this many labels with the largest values instead of the values; 0 for the values.
+        binary: whether the output is binary data, if the transport has a choice.
+        classes: how many labels with the largest values to return instead of the values; 0 for the values.
     """
 
     binary: bool = False
@@ -36,7 +36,7 @@ class InferRequest:
 
     Args:
         images: uint8 ``[N, *input shape]``.
-        outputs: the names of the outputs to answer, in order, and the form of each.
+        outputs: the names of the outputs to return, in order, and the form of each.
         id: the client's own name for the request, which the answer repeats; None without one.
     """
 
@@ -52,17 +52,17 @@ def read_request(
     most: int,
     known: Collection[str] = tuple(OUTPUTS),
 ) -> InferRequest:
-    """Return what the body of an inference request says; keys and parameters unknown to the protocol are ignored.
+    """Return what the body of an inference request says, ignoring keys and parameters unknown to the protocol.
 
     Args:
         content: the body, unpacked.
-        header_length: the header ``HEADER_LENGTH``, None if the whole body is JSON.
+        header_length: the value of the header ``HEADER_LENGTH``, None if the whole body is JSON.
         image_shape: the shape of one image.
         most: the most images allowed.
         known: the names of the outputs that the model has.
 
     Raises:
-        Refusal: 400, naming the fault, or 413 for JSON with more values than the images have.
+        Refusal: 400, naming the fault, or 413 for JSON with more values than the images can have.
     """
     header, binary = _split(content, header_length)
     check_values(header, image_shape, most)
@@ -86,7 +86,7 @@ def read_object(content: bytes) -> dict[str, Any]:
     """Return a parsed JSON object; the parser limits its depth.
 
     Raises:
-        Refusal: 400 for what is not JSON, or another kind of it.
+        Refusal: 400 for what is not JSON, or not an object.
     """
     try:
         document = parse_json(content)

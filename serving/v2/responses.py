@@ -30,7 +30,7 @@ def server_metadata() -> dict[str, Any]:
 
 
 def model_metadata(predictor: Predictor, versions: list[str]) -> dict[str, Any]:
-    """Return the answer of ``/v2/models/NAME``, which has these versions; -1 stands for the number of images."""
+    """Return the answer of ``/v2/models/NAME`` for a model with these versions; -1 stands for the number of images."""
     manifest = predictor.manifest
     return {
         "name": manifest.name,
@@ -60,7 +60,7 @@ def model_config(predictor: Predictor, max_images: int) -> dict[str, Any]:
 
 
 def statistics_of(manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """Return what was answered since the start by each version, in Triton's form; times are those in onnxruntime."""
+    """Return what each version has answered since the start, in Triton's form; times are those in onnxruntime."""
     rows, served = [], list(manifests)
     for manifest, (inferences, images, seconds) in zip(served, counted(served), strict=True):
         total = {"count": inferences, "ns": round(1e9 * seconds)}
@@ -99,12 +99,12 @@ def write_response(request: InferRequest, outputs: Predictions, manifest: Manife
 
 
 def datatype_of(values: NDArray[Any]) -> str:
-    """Return the protocol's name of the type of an output's values: of texts where they are a classification."""
+    """Return the protocol's name of the type of an output's values: FP32, or BYTES if they are a classification."""
     return "FP32" if values.dtype == FP32 else "BYTES"
 
 
 def content_of(values: NDArray[Any]) -> bytes:
-    """Return an output's values as binary data; the length of each text is before it."""
+    """Return an output's values as binary data; each text follows its length."""
     if values.dtype == FP32:
         return values.tobytes()
     texts = [text.encode() for text in values.ravel().tolist()]

@@ -24,7 +24,7 @@ def read_tensor(tensor: Any, binary: memoryview, image_shape: tuple[int, ...], m
     """Return the images of the input ``image``: UINT8, or FP32, whose fractions are rounded as ``/predict`` does.
 
     Args:
-        tensor: its description, parsed from JSON: name, datatype, shape, and ``data``, flat or nested, or the
+        tensor: the input's description, parsed from JSON: name, datatype, shape, and ``data``, flat or nested, or the
             parameter ``binary_data_size``.
         binary: all that follows the JSON in the body, which must be this tensor alone.
         image_shape: the shape of one image, for example (28, 28).
@@ -61,7 +61,7 @@ def parameters_of(described: dict[str, Any], subject: str) -> dict[str, Any]:
     """Return the parameters of a request, an input or an output, empty without any; unknown ones are tolerated.
 
     Raises:
-        Refusal: they are no object, or name shared memory, whose data the service would miss.
+        Refusal: they are not an object, or name shared memory, whose data the service cannot read.
     """
     parameters = described.get("parameters")
     if parameters is None:
@@ -114,7 +114,7 @@ def _from_json(tensor: dict[str, Any], binary: memoryview, datatype: str, shape:
         message = f"{len(binary)} bytes follow the JSON, but no input has the parameter {BINARY_SIZE}."
         raise refusal("wrong_bytes", message)
     data = tensor["data"]
-    # Values are flat in row-major order, or nested as the shape.
+    # Values are flat in row-major order, or nested as the shape says.
     flat = isinstance(data, list) and len(data) == math.prod(shape) and not isinstance(data[0], list)
     try:
         return pixels_of(data if flat else flat_values(data, shape), JSON_TYPES[datatype], shape)

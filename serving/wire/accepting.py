@@ -1,10 +1,10 @@
-"""Sharing connections between workers, where there are several.
+"""Share connections between several workers.
 
-uvloop accepts one connection in each round of its loop, and the rounds of an idle worker are short. Of 32 clients that
+uvloop accepts one connection in each round of its loop, and the rounds of an idle worker are short. When 32 clients
 connected together, one of two workers got all 32 in 7 of 12 trials, so that half of the machine idled; with this loop
 it got 24 in the median (benchmarks/README.md).
 
-SO_REUSEPORT would need a socket of each worker's own, but BentoML makes one. BentoML's worker chooses ``loop="auto"``,
+SO_REUSEPORT would need a socket for each worker, but BentoML makes only one. BentoML's worker chooses ``loop="auto"``,
 so ``share_connections`` puts this loop under that name into uvicorn's table of loops; there is no option for it.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 import uvloop
 from uvicorn.config import LOOP_FACTORIES
 
-# Connections in the queue for which a worker accepts one more at a time.
+# How many connections in the queue make a worker accept one more at a time.
 QUEUE_PER_EXTRA_ACCEPT = 8
-# Between two times: where all cores are busy, the others need some of it to wake up.
+# The pause before a worker accepts again: if all cores are busy, the others need some of it to wake up.
 PAUSE_SECONDS = 0.005
-# After there were no more file descriptors.
+# The pause after file descriptors ran out.
 REST_SECONDS = 1.0
 TLS_HANDSHAKE_SECONDS = 10.0
 
@@ -31,7 +31,7 @@ logger = logging.getLogger("bentoml.clustnet")
 
 
 def share_connections() -> None:
-    """Have uvicorn take ``SharingLoop`` where its caller leaves the choice to it, as BentoML does."""
+    """Have uvicorn use ``SharingLoop`` if its caller leaves the choice to it, as BentoML does."""
     LOOP_FACTORIES["auto"] = f"{__name__}:{loop_factory.__name__}"
 
 
@@ -54,16 +54,16 @@ class Acceptor:
     """Accepts a few clients at a time, more from a longer queue, and pauses for the other workers.
 
     Args:
-        loop: runs it.
-        listening: the socket.
+        loop: the event loop.
+        listening: the socket that clients connect to.
         factory: makes the protocol of a connection.
-        ssl: a context for TLS, None without.
+        ssl: a context for TLS; None without TLS.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listening: socket.socket, factory: Factory, ssl: Any) -> None:
         self.sockets = (listening,)
         self._loop, self._listening, self._factory, self._ssl = loop, listening, factory, ssl
-        # Connections accepted since none waited.
+        # Connections accepted since the queue was last empty.
         self._burst = 0
         self._beginning: set[asyncio.Task[Any]] = set()
         listening.setblocking(False)
@@ -88,7 +88,7 @@ class Acceptor:
                 self._begin(self._listening.accept()[0])
                 self._burst += 1
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-            # None waits, or it is gone.
+            # No client waits, or the client is gone.
             self._burst = 0
         except OSError as error:
             logger.error("No connection can be accepted: %s.", error.strerror)

@@ -13,17 +13,17 @@ HOST, PORT = "0.0.0.0", 3000  # noqa: S104 - it is only tried
 
 
 def check_address() -> None:
-    """Check that ``bentoml serve``, where it is what runs, can listen on the address of its options.
+    """Check that ``bentoml serve``, if that is what runs, can listen on the address in its options.
 
     Raises:
-        UserError: the port is taken, or the address is none of this machine's.
+        UserError: the port is taken, or the address is not one of this machine's.
     """
     if address := _address():
         check_free(*address)
 
 
 def say_address() -> None:
-    """Say on stderr which page to open, where ``bentoml serve`` is what runs."""
+    """Say on stderr which page to open, if ``bentoml serve`` is what runs."""
     if address := _address():
         print(f"clustnet: open {page(*address)} in a browser; ctrl-C stops the service.", file=sys.stderr)
 
@@ -36,9 +36,9 @@ def page(host: str, port: int) -> str:
 
 
 def _address() -> tuple[str, int] | None:
-    """Return host and port of the options of ``bentoml serve``, or None where they are not known."""
+    """Return the host and port in the options of ``bentoml serve``, or None if they are not known."""
     command = click.get_current_context(silent=True)
-    # A configuration file may name others.
+    # A configuration file may name another host and port.
     if not command or "BENTOML_CONFIG" in os.environ:
         return None
     return command.params.get("host") or HOST, command.params.get("port") or PORT
@@ -48,11 +48,11 @@ def check_free(host: str, port: int) -> None:
     """Check that this machine can listen on a port of one of its addresses.
 
     Raises:
-        UserError: it cannot.
+        UserError: this machine cannot listen there.
     """
     try:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            # As the service's own socket.
+            # As for the service's own socket.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
     except (OSError, OverflowError) as error:

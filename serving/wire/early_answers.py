@@ -1,4 +1,4 @@
-"""Answers in bytes, to requests that are refused before an application could answer them."""
+"""Answers as bytes to requests that are refused before an application could answer them."""
 
 from http import HTTPStatus
 

@@ -7,11 +7,11 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 
 class Flow(FlowControl):
-    """Reads on only when what was read has its answer, and the client takes the answers.
+    """Reads on only when everything read so far has its answer and the client takes the answers.
 
     Args:
         transport: the connection.
-        line: the requests that wait for the answers to earlier ones.
+        line: the requests that wait until earlier ones are answered.
     """
 
     def __init__(self, transport: asyncio.Transport, line: Collection[object]) -> None:

@@ -1,11 +1,11 @@
 """uvicorn's HTTP protocol on httptools, with the limits that it lacks, and refusals under overload that cost little.
 
-At three times the top load 0.74 of it is answered so, and 0.46 with uvicorn's own protocol, where each refusal passes
-the application. h11, uvicorn's other parser, has most of these limits, but costs 14 % more of a request of one image;
-``limit_concurrency`` gives nothing (benchmarks/README.md).
+At three times the top load, 0.74 of the top load is answered this way, and 0.46 with uvicorn's own protocol, where each
+refusal passes through the application. h11, uvicorn's other parser, has most of these limits, but makes a request of
+one image 14 % more expensive; ``limit_concurrency`` gains nothing (benchmarks/README.md).
 
-uvicorn offers no option for any of it. BentoML's worker chooses ``http="auto"``, so ``use_bounded_protocol`` puts this
-class under that name into uvicorn's table of protocols.
+uvicorn offers no option for any of this. BentoML's worker chooses ``http="auto"``, so ``use_bounded_protocol`` puts
+``BoundedProtocol`` under that name into uvicorn's table of protocols.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from serving.routes import Endpoint, endpoint_of
 from serving.wire.early_answers import CLOSE_FIELD, RETRY_FIELD, early_answer
 from serving.wire.flow import Flow
 
-# Of a request beside its body; h11, uvicorn's other parser, has the same limit.
+# The most bytes of a request besides its body; h11, uvicorn's other parser, has the same limit.
 MAX_OVERHEAD_BYTES = 64 * 1024
-# For a request to be whole; more than a body may take, so that a slow body is answered with 408 first.
+# Time for a request to arrive; more than a body may take, so that a slow body is answered with 408 first.
 PATIENCE_SECONDS = 30.0
-# Of a connection, beside the one that is being answered.
+# The most requests of a connection that wait behind the one that is being answered.
 MAX_REQUESTS_IN_LINE = 16
-# That a client may leave an answer unread without taking any of it.
+# How long a client may leave an answer without taking any of it.
 UNREAD_SECONDS = 60.0
 TOO_MUCH = "The request's headers are over 64 KiB; send fewer or shorter headers."
 TOO_SLOW = f"The request's headers took over {PATIENCE_SECONDS:g} seconds to arrive; send them faster."
@@ -39,7 +39,7 @@ NOT_HTTP = "The request is not HTTP, or its headers are malformed; use an HTTP l
 
 
 def use_bounded_protocol() -> None:
-    """Have uvicorn take ``BoundedProtocol`` where its caller leaves the choice to it, as BentoML does."""
+    """Have uvicorn use ``BoundedProtocol`` if its caller leaves the choice to it, as BentoML does."""
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
 
 
@@ -50,7 +50,7 @@ class EnoughError(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """Refuses endless headers, trailers and chunk sizes, many requests in line, and what the gate has no room for.
 
-    It closes connections that send no request, or not all of one, or that take no answer.
+    It closes connections whose clients send no request, or not all of one, or do not take an answer.
     """
 
     flow: Flow
@@ -61,9 +61,9 @@ class BoundedProtocol(HttpToolsProtocol):
         # Set when the application starts.
         self.gate: Gate | None = self.app_state.get(GATE)
         self.origins: tuple[str, ...] = self.app_state.get(ORIGINS, ())
-        # There are no web sockets, and uvicorn's protocol would take the connection over.
+        # The service has no web sockets, and uvicorn's protocol for them would take over the connection.
         self.ws_protocol_class = None
-        # Bytes since the packet in which the request began, which is not counted, and those of its body.
+        # Bytes received after the packet in which the request began, and bytes of its body.
         self._received = self._body = 0
         self._in_head = self._in_body = self._upgrades = self._refused = self._closes = False
         # Since when the rest of a request is missing; None once it is whole.
@@ -75,7 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.flow = Flow(transport, self.pipeline)
         connection = transport.get_extra_info("socket")
-        # Linux alone has it.
+        # Only Linux has this option.
         if connection and connection.family != getattr(socket, "AF_UNIX", None) and hasattr(socket, "TCP_USER_TIMEOUT"):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREAD_SECONDS))
         self._wait_for_rest()
@@ -100,11 +100,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request, or refuse further ones."""
         if len(self.pipeline) >= MAX_REQUESTS_IN_LINE:
-            # The last in line, whose answer closes the connection.
+            # The answer to the last request in line closes the connection.
             self.cycle.keep_alive = False
             self.flow.ended = True
             raise EnoughError
-        # Of an earlier request in the same packet.
+        # The keep-alive timer of an earlier request in the same packet.
         self._unset_keepalive_if_required()
         self._wait_for_rest()
         self._received = self._body = 0
@@ -161,7 +161,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self._endpoint is not None and self._endpoint.computes
 
     def _refuse_unread(self, gate: Gate) -> None:
-        """Refuse a request; its body is read and not kept."""
+        """Refuse a request; its body is read but not kept."""
         self._refused = self._in_body = True
         self._closes = not self.parser.should_keep_alive() or self.parser.get_http_version() == "1.0"
         fields = RETRY_FIELD + cors_fields(self.origins, self.headers) + CLOSE_FIELD * self._closes
@@ -188,7 +188,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _as_any_other(self, rest: bytes) -> bytes:
         """Return a request without its upgrade to another protocol, which a server may ignore (RFC 9110, 7.8).
 
-        Java's client offers HTTP/2 so with every request; httptools would skip the body. A new parser reads it again.
+        Java's client offers HTTP/2 this way with every request, and httptools would skip the body, so a new parser
+        reads the request again.
 
         Args:
             rest: the bytes after the headers.
@@ -196,7 +197,7 @@ class BoundedProtocol(HttpToolsProtocol):
         line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
         fields = (b"%b: %b" % field for field in self.headers if field[0] != field_name(UPGRADE))
         self.parser = httptools.HttpRequestParser(self)
-        # As uvicorn's own parser.
+        # As for uvicorn's own parser.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return b"\r\n".join([line, *fields, b"", rest])
 
@@ -205,7 +206,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._waits_since = self.loop.time()
 
     def _look(self) -> None:
-        """Close the connection if the client has kept it waiting for too long; else look again when it may have."""
+        """Close the connection if the client has kept it waiting for too long; else look again when that may be."""
         left = PATIENCE_SECONDS
         if self._waits_since is not None and self._answered():
             left -= self.loop.time() - self._waits_since

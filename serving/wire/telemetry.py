@@ -1,7 +1,7 @@
 """BentoML's reports to its makers, which this service does not send.
 
-BentoML's command has read ``BENTOML_DO_NOT_TRACK`` and remembers the answer when it loads the service, and there is no
-public way to have it read again; so this module alone imports a private one.
+When BentoML's command loads the service, it has already read ``BENTOML_DO_NOT_TRACK`` and remembers its value. There is
+no public way to have it read again, so this module, and no other, imports a private one.
 """
 
 import os
