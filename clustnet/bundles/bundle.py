@@ -127,7 +127,7 @@ class Calibration(Strict):
 class Abstention(Strict):
     """The threshold of confidence below which the model abstains.
 
-    ``share`` is how many of the ``images`` of ``data`` are below it, as a share; their labels were not used.
+    ``share`` is the fraction of the ``images`` of ``data`` that lie below it; their labels were not used.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
@@ -266,7 +266,7 @@ class Manifest(Strict):
         return self
 
     def _check_subtypes(self) -> None:
-        """Raise unless names are distinct, every coarse label has a subtype, and no subtype has another coarse label."""
+        """Raise unless names are distinct and the subtypes have exactly the coarse labels of the manifest."""
         for kind, names in (("coarse_labels", self.coarse_labels), ("subtypes", self.class_names)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{kind} lists a name twice")
