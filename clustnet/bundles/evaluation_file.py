@@ -25,7 +25,7 @@ class BudgetPoint(Strict):
 
 
 class BudgetCurve(Strict):
-    """Class accuracy by the number of labelled images; each point refits the class map on ``draws`` draws of ``data``."""
+    """Class accuracy by number of labelled images; each point refits the class map on ``draws`` draws of ``data``."""
 
     data: str
     draws: Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 
 def unit_scale_fault(images: NDArray[Any]) -> tuple[int, str] | None:
-    """Return the index of the first image with pixels scaled from 0 to 1, and a sentence about it; None if there is none.
+    """Return the index of the first image with pixels scaled from 0 to 1, and a sentence about it; None without one.
 
     These are images whose largest value is above 0 and at most 1. On a scale from 0 to 255 they would be almost black,
     and the model would still answer them with confidence.
