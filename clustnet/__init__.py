@@ -1,6 +1,6 @@
-"""What the rooms share, free of torch: bundles, class maps, scores, image preparation, inference.
+"""What the other packages share, without torch: bundles, class maps, scores, image preparation, inference.
 
-The estimators ``ClustNet`` and ``DeepClustering`` are found here, too, and loaded when they are first used.
+The estimators ``ClustNet`` and ``DeepClustering`` can be imported from here as well; they load on first use.
 """
 
 import importlib
@@ -19,7 +19,7 @@ ESTIMATORS = ("ClustNet", "DeepClustering")
 
 
 def __getattr__(name: str) -> Any:
-    """Return an estimator; it needs torch, which nothing else here does."""
+    """Return an estimator. Nothing else here needs torch."""
     if name not in ESTIMATORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""The ``clustnet`` command: finds the room that does the work and turns failures into exit codes."""
+"""The ``clustnet`` command: finds the package that does the work and turns failures into exit codes."""
 
 import errno
 import importlib
@@ -13,7 +13,7 @@ from clustnet.files import shown
 from clustnet.foreign import foreign
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
-# What stops long work and is no fault of the program.
+# Errors that stop long work and are not the fault of the program.
 UNWRITABLE = {
     errno.ENOSPC: "The disk is full; make room.",
     errno.EDQUOT: "The disk is full; make room.",
@@ -23,7 +23,7 @@ UNWRITABLE = {
     errno.EACCES: "This account may not access {}; change its permissions.",
 }
 
-# By name, not by import, because this room imports no other and 'clustnet --help' must not load torch.
+# By name, not by import, because this package imports no other and 'clustnet --help' must not load torch.
 COMMANDS = {
     "discover": ("training.commands.discover", "find the subtypes in your own images, in one command"),
     "review": ("review.command", "view, name and correct the subtypes of a run"),
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _start(list(sys.argv[1:] if arguments is None else arguments))
         finally:
-            # Now, while it can be caught, also after argparse's help, which ends by SystemExit.
+            # Flush while a failure can still be caught, also after argparse's help, which ends with SystemExit.
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of the output has gone, as 'head' does; Python would complain again when it ends.
+        # The reader of the output has gone, as with 'head'. Without this, Python would complain again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 
@@ -71,12 +71,12 @@ def _start(words: list[str]) -> int:
 
 def _run(command: str, arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
-        # A terminal without UTF-8 shows the other characters escaped.
+        # A terminal without UTF-8 shows characters that it lacks as escapes.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         importlib.import_module(COMMANDS[command][0]).main(arguments)
-        # Now, while a full disk can be caught.
+        # Flush while the error of a full disk can still be caught.
         sys.stdout.flush()
     except UserError as error:
         return _fail(str(error))
@@ -101,7 +101,7 @@ def _not_installed(command: str, error: ModuleNotFoundError) -> str:
 
 
 def _unwritable(error: OSError) -> str | None:
-    """Return in a sentence why long work cannot go on, None for a failure that is a fault of the program."""
+    """Return a sentence that says why long work cannot go on, or None if the program is at fault."""
     sentence = UNWRITABLE.get(error.errno or 0)
     if sentence is None or ("{}" in sentence and not error.filename):
         return None
@@ -109,14 +109,14 @@ def _unwritable(error: OSError) -> str | None:
 
 
 def _fail(message: str, code: int = WRONG_INPUT) -> int:
-    # The first process of each machine reports, because what is wrong may be wrong on one machine alone.
+    # The first process of each machine reports, because the fault may exist on one machine alone.
     if _is_first("LOCAL_RANK"):
         print(f"clustnet: {shown(message)}", file=sys.stderr)
     return code
 
 
 def _is_first(variable: str) -> bool:
-    """Return whether this is the first of the processes that torchrun or accelerate number by a variable."""
+    """Return whether this is the first of the processes that torchrun or accelerate numbers by a variable."""
     return os.environ.get(variable, "0") == "0"
 
 

@@ -1,4 +1,4 @@
-"""The one exception that means: the user's input is wrong."""
+"""The exception for wrong user input."""
 
 
 class UserError(ValueError):

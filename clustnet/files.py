@@ -15,9 +15,9 @@ from typing import Any
 
 from clustnet.errors import UserError
 
-# Of Linux: "relative to the working folder", and "let the two change places".
+# Linux's "relative to the working folder", and "exchange the two".
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
-# The end of a temporary name; before it are a dot, the target's name and some letters.
+# The suffix of temporary names, after a dot, the target's name and some random characters.
 UNFINISHED = ".unfinished"
 
 
@@ -28,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with a file's content, None without the file; its content is not read."""
+    """Return a stamp that changes with a file's content, without reading it; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -37,14 +37,14 @@ def stamp_of(path: Path) -> tuple[int, ...] | None:
 
 
 def check_writable(folder: Path, option: str = "--out") -> None:
-    """Check, before long work, that files can be written into a folder; one that is missing stays missing.
+    """Check, before long work, that files can be written into a folder; a missing folder is not created.
 
     Args:
         folder: where the work will write.
-        option: what names another folder, for the error.
+        option: the option that names another folder, for the error message.
 
     Raises:
-        UserError: it cannot be written, or made.
+        UserError: the folder cannot be written or created.
     """
     there = next((place for place in (folder, *folder.absolute().parents) if os.path.lexists(place)), folder)
     try:
@@ -58,16 +58,16 @@ def check_writable(folder: Path, option: str = "--out") -> None:
 
 
 def expanded(path: str | Path) -> Path:
-    """Return a path with the user's home in the place of ~, which a shell leaves in quotes."""
+    """Return a path with ~ replaced by the user's home, as a shell does not do inside quotes."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path's own fails where there is no home
 
 
 def shown(name: str | Path) -> str:
-    r"""Return a file's name as it is shown: bytes that are no UTF-8 are escaped, as in ``caf\xe9.png``."""
+    r"""Return a file's name as it is shown: bytes that are not UTF-8 are escaped, as in ``caf\xe9.png``."""
     try:
         return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
-        # No bytes of a name, but a text that no encoding has.
+        # The text has lone surrogates that do not stand for the bytes of a name.
         return str(name).encode("utf-8", "backslashreplace").decode()
 
 
@@ -84,7 +84,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         _hold(handle)
         yield temporary
-        # A file of mkstemp is private to its owner; results are not.
+        # mkstemp makes files private to their owner, but results are for everybody.
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:
@@ -101,8 +101,8 @@ def write_text(path: Path, text: str) -> None:
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV to ``path``, whole or not at all.
 
-    The columns are those of all rows, in the order in which they first occur; what a row lacks stays empty. Texts are
-    written as ``shown`` returns them.
+    The columns are the keys of all rows, in the order in which they first occur; a missing value stays empty. Texts
+    are written as ``shown`` returns them.
     """
     columns = dict.fromkeys(key for row in rows for key in row)
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -116,7 +116,7 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside ``path`` and put it in ``path``'s place on success."""
+    """Yield an empty folder beside ``path`` and put it in the place of ``path`` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_left_overs(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED))
@@ -132,7 +132,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def _hold(handle: int) -> bool:
-    """Lock an open file or folder as long as it stays open; return False where another process has it, or none can."""
+    """Lock a file or folder while it is open; return False if another process has locked it, or locks do not work."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -142,13 +142,13 @@ def _hold(handle: int) -> bool:
 
 @lru_cache
 def _remove_left_overs(folder: Path) -> None:
-    """Remove what writers left in a folder that were killed, once in this process; what is held is being written."""
-    # mkstemp's names have eight letters.
+    """Remove what killed writers left in a folder, once per process; whatever is locked is still being written."""
+    # mkstemp's names have eight random characters.
     for entry in folder.glob(f".*.????????{UNFINISHED}"):
         try:
             handle = os.open(entry, os.O_RDONLY)
         except OSError:
-            # Its writer has finished, or it is another user's.
+            # Its writer has finished, or it belongs to another user.
             continue
         if _hold(handle):
             if entry.is_dir():
@@ -159,14 +159,15 @@ def _remove_left_overs(folder: Path) -> None:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``; a folder that is there changes places with it, or else steps aside.
+    """Rename ``new`` to ``path``, exchanging it with a folder that is already there.
 
-    Where it steps aside, a kill between the two steps leaves it under another name, and nothing at ``path``.
+    If they cannot be exchanged, the old folder is renamed first; a kill between the two steps then leaves it under
+    another name, and nothing at ``path``.
     """
     if not path.exists():
         new.rename(path)
         return
-    # The caller removes folders, not links.
+    # A link is not exchanged, because the caller removes folders only.
     if not path.is_symlink() and _exchanged(new, path):
         return
     old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old.")) / "old"
@@ -181,7 +182,7 @@ def _swap(new: Path, path: Path) -> None:
 
 
 def _exchanged(first: Path, second: Path) -> bool:
-    """Let two folders change places in one step; return False where the system or the disk cannot."""
+    """Exchange two folders in one step; return False if the system or the disk cannot."""
     try:
         renameat2 = ctypes.CDLL(None).renameat2
     except AttributeError:

@@ -1,4 +1,4 @@
-"""Another package on Python's path that has the name of a room, such as a folder ``training`` with ``__init__.py``."""
+"""Packages on Python's path that hide one of ClustNet's own, such as another ``training`` with ``__init__.py``."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,7 +8,7 @@ OURS = Path(__file__).resolve().parents[1]
 
 
 def foreign(error: ModuleNotFoundError) -> str | None:
-    """Return in a sentence which package of another project hides a room; None where none does."""
+    """Return a sentence about the package of another project that hides one of ClustNet's, or None if none does."""
     room = (error.name or "").partition(".")[0]
     spec = find_spec(room) if room in ROOMS else None
     if spec is None:

@@ -8,10 +8,10 @@ LOCAL, RAY = "local", "ray"
 
 
 def at_least_one(text: str) -> int:
-    """Return a whole number of at least 1, as a type of argparse.
+    """Return a whole number of at least 1; meant as a ``type`` for argparse.
 
     Raises:
-        argparse.ArgumentTypeError: it is something else.
+        argparse.ArgumentTypeError: the text is something else.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
@@ -22,7 +22,7 @@ def add_engine(parser: argparse.ArgumentParser, work: str) -> None:
     """Add ``--engine`` and ``--workers``.
 
     Args:
-        parser: parser of the command.
+        parser: the command's parser.
         work: what the engine does, as in ``scores files``.
     """
     parser.add_argument(
@@ -40,6 +40,6 @@ def add_engine(parser: argparse.ArgumentParser, work: str) -> None:
 
 
 def check_workers(options: argparse.Namespace) -> None:
-    """Raise a ``UserError`` where ``--workers`` is given to an engine that has none."""
+    """Raise a ``UserError`` if ``--workers`` is given for an engine without workers."""
     if options.workers is not None and options.engine != RAY:
         raise UserError("--workers goes with --engine ray; the local engine is one process.")

@@ -1,6 +1,6 @@
-"""Work on Ray Data, on all cores of this machine or of a cluster.
+"""Parallel work with Ray Data, on all cores of this machine or of a cluster.
 
-Items go through Ray, and what a worker makes of them; the worker reads everything else itself. When a worker is killed,
+Only the items and their results pass through Ray; each worker reads everything else itself. When a worker is killed,
 Ray starts another, which works on the same item again.
 """
 
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
-# Both are read when Ray is imported: it reports nothing to its makers, and an actor's start is no error.
+# Ray reads both when it is imported: no usage statistics are sent, and the start of an actor is not shown as an error.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-# Ray Data sets options of its own that it has deprecated.
+# Ray Data itself sets options that it has deprecated.
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import ray
@@ -29,7 +29,7 @@ with warnings.catch_warnings():
 
     ray.data.DataContext.get_current()
 
-# Ray would set 30 % of the memory aside.
+# By default Ray would reserve 30 % of the memory.
 OBJECT_STORE_BYTES = 128 * 2**20
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ Result = TypeVar("Result")
 
 
 class _Actor:
-    """A worker of Ray's; ``map_batches`` gives and takes arrays by name."""
+    """A Ray worker; ``map_batches`` passes and expects arrays by name."""
 
     def __init__(self, make: Callable[[], Callable[[Any], Any]]) -> None:
         self._work = make()
@@ -51,21 +51,21 @@ class _Actor:
 def on_ray(
     make: Callable[[], Callable[[Item], Result]], items: Sequence[Item], workers: int | None = None
 ) -> Iterator[tuple[int, Result]]:
-    """Yield the number of each item with what a worker makes of it, as they are done.
+    """Yield the number of each item and its result, in the order in which they are done.
 
-    With ``RAY_ADDRESS`` that cluster is used, otherwise one is started here and stopped at the end.
+    The cluster at ``RAY_ADDRESS`` is used if that is set; otherwise one is started here and stopped at the end.
 
     Args:
-        make: returns what works on an item; each worker calls it once.
-        items: what to work on.
-        workers: how many processes; by default one for each of the cluster's CPUs.
+        make: returns the function that is applied to each item; each worker calls ``make`` once.
+        items: the items to work on.
+        workers: the number of processes; by default one for each of the cluster's CPUs.
 
     Raises:
-        UserError: Ray cannot be started or joined, or it gave up; or the work raised it.
+        UserError: Ray cannot be started or joined, or gave up, or the work itself raised this error.
     """
     if not items:
         return
-    # What Ray prints of killed workers is no result.
+    # What Ray prints about killed workers must not mix with the results.
     with redirect_stdout(sys.stderr), cluster_of(workers):
         size = workers or int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         rows = [{"number": number, "item": item} for number, item in enumerate(items)]
@@ -85,13 +85,15 @@ def on_ray(
 
 @contextmanager
 def cluster_of(workers: int | None) -> Iterator[None]:
-    """Start or join a cluster, without dashboard, progress bars or chatter; one that is joined already stays.
+    """Start or join a cluster, without dashboard, progress bars or log messages, and leave it at the end.
+
+    If Ray is already connected to a cluster, that one is used and stays connected.
 
     Args:
-        workers: CPUs of a cluster that is started here; by default this machine's.
+        workers: the number of CPUs of a cluster that is started here; by default those of this machine.
 
     Raises:
-        UserError: it cannot be started within Ray's 30 seconds, or joined.
+        UserError: the cluster cannot be joined, or started within Ray's 30 seconds.
     """
     if ray.is_initialized():
         yield
@@ -111,7 +113,7 @@ def cluster_of(workers: int | None) -> Iterator[None]:
 
 
 def _sentence(error: BaseException) -> UserError:
-    """Return what the work said to the user, or else that Ray gave up."""
+    """Return the ``UserError`` that the work raised, or else one that says that Ray gave up."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
@@ -121,5 +123,5 @@ def _sentence(error: BaseException) -> UserError:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the last line of what Ray says, where the exception itself is."""
+    """Return the last line of Ray's message, which names the exception itself."""
     return (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -1,4 +1,4 @@
-"""SQLite files that several processes write, in WAL mode: what is committed outlives a killed process."""
+"""SQLite files that several processes write, in WAL mode: what is committed survives a killed process."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -8,24 +8,24 @@ from typing import Literal
 
 from clustnet.errors import UserError
 
-# To wait for another process that writes.
+# How long to wait while another process writes.
 BUSY_SECONDS = 5.0
 
 
 class SqliteFile:
-    """One SQLite file of a known kind; it is made where it does not exist, also after someone has removed it.
+    """A SQLite file of a known kind. It is created if it does not exist, and again if someone removes it.
 
     Its methods may wait for the disk and for other processes, so call them in a thread, one at a time.
 
     Args:
-        path: the file; two more, with ``-wal`` and ``-shm`` after its name, are beside it while it is open.
-        kind: SQLite's application id, which distinguishes this file from others.
-        schema: the statements that make its tables.
-        durable: ``FULL`` waits for the disk at each commit; ``NORMAL`` may lose the last ones when power fails, but
-            never what it holds before.
+        path: the file; while it is open, two more with ``-wal`` and ``-shm`` after its name are beside it.
+        kind: SQLite's application id, which distinguishes this kind of file from others.
+        schema: the statements that create its tables.
+        durable: ``FULL`` waits for the disk at each commit; ``NORMAL`` may lose the last commits in a power failure,
+            but never earlier content.
 
     Raises:
-        UserError: the file is another one, or cannot be written.
+        UserError: the file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, kind: int, schema: Sequence[str], durable: Literal["FULL", "NORMAL"]) -> None:
@@ -36,7 +36,7 @@ class SqliteFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection in a transaction, which is kept whole if the block ends well, or else not at all."""
+        """Yield the connection in a transaction, which is committed if the block succeeds and rolled back otherwise."""
         connection = self.connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -49,7 +49,7 @@ class SqliteFile:
 
     def connection(self) -> sqlite3.Connection:
         """Return the connection to the file that is at the path now."""
-        # What is written to a file that was removed would be lost.
+        # Anything written to a file that was removed would be lost.
         if self._found() != self._place:
             self._connection.close()
             self._connection = self._open()
@@ -94,10 +94,10 @@ class SqliteFile:
 
 @contextmanager
 def reading(path: Path, kind: int) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that only reads; whoever writes goes on.
+    """Yield a read-only connection, which does not block writers.
 
     Raises:
-        UserError: there is no such file, or it is another one, or it cannot be read.
+        UserError: the file is missing, is of another kind or cannot be read.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}; name the one that the service writes.")
@@ -110,10 +110,10 @@ def reading(path: Path, kind: int) -> Iterator[sqlite3.Connection]:
 
 
 def check_kind(connection: sqlite3.Connection, path: Path, kind: int, new: bool = False) -> None:
-    """Check that a file is of a kind, or, where it may be ``new``, empty.
+    """Check that a file is of a kind; with ``new``, an empty one is fine, too.
 
     Raises:
-        UserError: it is another one.
+        UserError: the file is of another kind.
     """
     (found,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

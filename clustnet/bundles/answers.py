@@ -1,4 +1,4 @@
-"""What a bundle or a running service answers for images, in one form for both."""
+"""The answers of a bundle or a running service to images, in one form for both."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -16,17 +16,17 @@ class ModelName(NamedTuple):
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers for N images.
+    """The answers to N images.
 
     Args:
-        model: name and version of the model that answered.
+        model: the model that answered.
         coarse_labels: the K coarse labels; ``("all",)`` where there are none.
         coarse_probability: float32 [N, K] probability of each coarse label.
         routing: float32 [N, E] routing distribution.
         class_probability: float32 [N, C] probability of each class.
-        guess: int64 [N] the class that was guessed, see ``clustnet.bundles.class_map.guesses``.
-        confidence: float32 [N] how similar an image is to the training images, above 0 to 1.
-        abstain: bool [N] whether the confidence is under the model's threshold.
+        guess: int64 [N] the guessed class, see ``clustnet.bundles.class_map.guesses``.
+        confidence: float32 [N] similarity of each image to the training images, above 0 and up to 1.
+        abstain: bool [N] whether the confidence is below the model's threshold.
     """
 
     model: ModelName

@@ -1,4 +1,4 @@
-"""The bundle: a folder with a manifest and ONNX graphs, which is all that serving needs of a model."""
+"""The bundle: a folder with a manifest and ONNX graphs, all that is needed to serve a model."""
 
 import posixpath
 import re
@@ -21,13 +21,14 @@ MANIFEST = "manifest.json"
 GATE = "gate.onnx"
 MIXTURE = "mixture.onnx"
 CONDITIONAL = "conditional.onnx"
-# What graphs with an encoder share; beside the experts, as a graph reads what is beside or below it.
+# The weights that graphs with an encoder share. They lie beside the experts, as a graph reads only files beside or
+# below it.
 SHARED_WEIGHTS = "experts/weights.bin"
 MAX_MANIFEST_BYTES = 16 * 2**20
 MAX_NAME_CHARACTERS = 200
-# How a graph names a file that holds some of its weights: a key and a value, each after its length.
+# How a graph names a file that holds some of its weights: a key and a value, each preceded by its length.
 LOCATION = re.compile(rb"\n\x08location(?:\x12([\x80-\xff]*[\x00-\x7f]))?")
-# What the preparation mnist makes of any drawing.
+# The shape that the preparation mnist gives any drawing.
 DIGIT_SHAPE = (28, 28)
 
 RelativePath = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")]
@@ -39,7 +40,7 @@ Side = Annotated[int, Field(ge=1)]
 
 
 class Strict(BaseModel):
-    """Base of the manifest's parts: unknown keys are errors, numbers are finite and values do not change."""
+    """Base of the manifest's parts: unknown keys are errors, numbers are finite, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -48,8 +49,8 @@ class InputSpec(Strict):
     """What the graphs read.
 
     ``preparation`` says how an image file becomes such an input: ``mnist`` (grey, ink bright, cropped, fitted to
-    20x20, centred by mass), ``fit`` (resized with its aspect kept) or ``resize`` (each side resized by itself).
-    ``aspect`` says what ``fit`` does with an image of other proportions: ``crop`` its middle or ``pad`` it with black.
+    20x20, centred by mass), ``fit`` (resized, keeping its proportions) or ``resize`` (stretched to the shape).
+    ``aspect`` says what ``fit`` does with an image of other proportions: ``crop`` to its middle, or ``pad`` with black.
     """
 
     shape: tuple[Side, Side] | tuple[Side, Side, Literal[3]]
@@ -71,9 +72,9 @@ class InputSpec(Strict):
 
 
 class Subtype(Strict):
-    """A class that the model tells apart inside one coarse label.
+    """A class that the model distinguishes inside one coarse label.
 
-    ``named`` says whether a person named it: by reference images, or in the review.
+    ``named`` says whether a person named it, by reference images or in the review.
     """
 
     name: Label
@@ -82,10 +83,10 @@ class Subtype(Strict):
 
 
 class ClassMap(Strict):
-    """``values[expert][coarse][subtype]``, rows summing to 1, and where it comes from.
+    """The class map, ``values[expert][coarse][subtype]`` with rows summing to 1, and its origin.
 
-    ``kind`` is ``references`` for a map fitted on the reference images, or ``cells`` where each cell in use is a
-    subtype of its own, and then there are no reference images.
+    ``kind`` is ``references`` for a map fitted on reference images, or ``cells`` for one in which each cell in use is a
+    subtype of its own; the latter has no reference images.
     """
 
     values: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
@@ -113,9 +114,9 @@ class ClassMap(Strict):
 
 
 class Calibration(Strict):
-    """The temperature of the class probabilities, and the images whose coarse labels fitted it.
+    """The temperature of the class probabilities, and the images on whose coarse labels it was fitted.
 
-    With a single coarse label these are none, and the temperature is 1.
+    With a single coarse label there are no such images, and the temperature is 1.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -124,9 +125,9 @@ class Calibration(Strict):
 
 
 class Abstention(Strict):
-    """The confidence under which an image is not one that the model was made for.
+    """The threshold of confidence below which the model abstains.
 
-    ``share`` of the ``images`` of ``data`` are under it; their labels were not used.
+    ``share`` is the fraction of the ``images`` of ``data`` that lie below it; their labels were not used.
     """
 
     threshold: Annotated[float, Field(ge=0, le=1)]
@@ -135,12 +136,12 @@ class Abstention(Strict):
     images: Annotated[int, Field(ge=1)]
 
     def refuses(self, confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Return whether each confidence, float32 [N], is under the threshold, bool [N]."""
+        """Return whether each confidence, float32 [N], is below the threshold, bool [N]."""
         return confidence < np.float32(self.threshold)
 
 
 class Binned(Strict):
-    """How many values of a number fall into each bin: bin i holds those from ``edges[i - 1]`` to below ``edges[i]``."""
+    """A histogram: bin i counts the values from ``edges[i - 1]`` up to, but excluding, ``edges[i]``."""
 
     edges: Annotated[list[float], Field(min_length=1)]
     counts: list[Count]
@@ -155,9 +156,9 @@ class Binned(Strict):
 
 
 class DriftReference(Strict):
-    """What live traffic is compared with: how often each expert, guess, confidence and brightness came up.
+    """The distributions of expert, guess, confidence and brightness with which live traffic is compared.
 
-    All are counts over the ``images`` of ``data``, whose labels were not used: the most probable expert, the guessed
+    All are counts over the ``images`` of ``data``, whose labels were not used: of the most probable expert, the guessed
     subtype, the confidence, and the mean pixel, 0 to 1. ``held_out`` says whether the model was trained without them.
     """
 
@@ -187,9 +188,9 @@ class DriftReference(Strict):
 
 
 class EncoderSource(Strict):
-    """The encoder that is composed into the graphs.
+    """The encoder that is part of the graphs.
 
-    ``sha256`` is that of its own graph, before it was composed; ``trained_on`` the data and labels that it has seen.
+    ``sha256`` is that of the encoder's own graph; ``trained_on`` names the data and labels that it was trained on.
     """
 
     name: Label
@@ -199,7 +200,7 @@ class EncoderSource(Strict):
 
 
 class Score(Strict):
-    """One measured figure, with all that is needed to know what it means."""
+    """One measured value, with everything needed to interpret it."""
 
     name: str
     value: float
@@ -210,9 +211,9 @@ class Score(Strict):
 
 
 class TreeLabel(Strict):
-    """A label of a tree: its name with those above it, as in ``animal/canine``, and the place of its parent.
+    """A label of a tree: its name, which includes its ancestors as in ``animal/canine``, and the index of its parent.
 
-    The parent stands before it; that of a label of the highest level is -1.
+    A parent precedes its children; the parent of a top-level label is -1.
     """
 
     name: Label
@@ -223,10 +224,10 @@ class Manifest(Strict):
     """The contents of ``manifest.json``.
 
     ``routing`` says how the experts are combined: ``soft`` by the routing distribution, ``hard`` by the most probable
-    expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``encoder`` is there where gate
-    and experts read embeddings. ``tree`` is there where an answer walks a tree of labels: the coarse labels are its
-    highest, the subtypes its leaves, and the leaves stand in the place of experts. ``files`` maps every other file of
-    the bundle to its SHA-256.
+    expert alone. ``coarse_labels`` has one entry where images have no coarse labels. ``encoder`` is set where gate and
+    experts read embeddings. ``tree`` is set where an answer walks a tree of labels: the coarse labels are its top
+    level, the subtypes its leaves, and the leaves take the place of experts. ``files`` maps every other file of the
+    bundle to its SHA-256.
     """
 
     schema_version: Literal[3]
@@ -265,7 +266,7 @@ class Manifest(Strict):
         return self
 
     def _check_subtypes(self) -> None:
-        """Raise unless names are distinct and every coarse label has a subtype."""
+        """Raise unless names are distinct and the subtypes have exactly the coarse labels of the manifest."""
         for kind, names in (("coarse_labels", self.coarse_labels), ("subtypes", self.class_names)):
             if len(set(names)) != len(names):
                 raise ValueError(f"{kind} lists a name twice")
@@ -273,7 +274,7 @@ class Manifest(Strict):
             raise ValueError("every subtype needs one of the coarse_labels, and every coarse label a subtype")
 
     def _check_class_map(self) -> None:
-        """Raise unless the class map has its shape, and one of cells keeps to the cells' coarse labels."""
+        """Raise on a wrong shape, or if a map of kind ``cells`` leads from a cell to another coarse label's subtype."""
         expected = [self.experts, len(self.coarse_labels), len(self.subtypes)]
         rows = self.class_map.values
         if len(rows) != expected[0] or any(
@@ -284,7 +285,7 @@ class Manifest(Strict):
             raise ValueError("the class map has a cell that stands for a subtype of another coarse label")
 
     def _check_tree(self) -> None:
-        """Raise unless the highest labels of a tree are the coarse labels, and its leaves the subtypes."""
+        """Raise unless the top-level labels of a tree are the coarse labels, and its leaves the subtypes."""
         if self.tree is None:
             return
         if any(label.parent >= place for place, label in enumerate(self.tree)):
@@ -303,7 +304,7 @@ class Manifest(Strict):
         return tuple(subtype.name for subtype in self.subtypes)
 
     def graphs(self) -> list[str]:
-        """Return the graphs that a bundle must have, relative to its folder; a tree has no gate and no experts."""
+        """Return the paths of the graphs that the bundle must have; with a tree there is no gate and no expert."""
         if self.tree is not None:
             return [MIXTURE, CONDITIONAL]
         return [GATE, *(expert_graph(i) for i in range(self.experts)), MIXTURE]
@@ -326,7 +327,7 @@ class Manifest(Strict):
 
     def membership(self) -> NDArray[np.bool_]:
         """Return whether each subtype belongs to each coarse label, bool [K, C]."""
-        # Ten times faster than by way of the grouping, as the service calls it for each request.
+        # Not by way of the grouping, which is ten times slower: the service calls this for each request.
         return np.array([[subtype.coarse_label == label for subtype in self.subtypes] for label in self.coarse_labels])
 
 
@@ -337,7 +338,7 @@ class Bundle:
         folder: the bundle's folder.
 
     Raises:
-        UserError: the folder, manifest or a file is missing, damaged or of another version.
+        UserError: the folder, the manifest or a file is missing, damaged or of another version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -355,17 +356,17 @@ class Bundle:
 
 
 def expert_graph(index: int) -> str:
-    """Return the name of one expert's graph inside the bundle."""
+    """Return the path of one expert's graph inside the bundle."""
     return f"experts/expert_{index}.onnx"
 
 
 def example_file(subtype: int, number: int) -> str:
-    """Return the name of an example image of a subtype inside the bundle; both count from 0."""
+    """Return the path inside the bundle of an example image of a subtype; both are numbered from 0."""
     return f"examples/{subtype}/{number}.jpg"
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Return the manifest in a ``manifest.json``; no other file of the bundle is read.
+    """Return the manifest in a ``manifest.json`` without reading any other file of the bundle.
 
     Raises:
         UserError: it is missing, or not a valid manifest of this release.
@@ -390,7 +391,7 @@ class _Schema(BaseModel):
 
 
 def _check_schema(path: Path, content: bytes) -> None:
-    """Raise where the manifest is of another release."""
+    """Raise if the manifest has the schema of another release."""
     try:
         found = _Schema.model_validate_json(content).schema_version
     except ValidationError:
@@ -404,7 +405,7 @@ def _check_schema(path: Path, content: bytes) -> None:
 
 
 def first_fault(error: ValidationError) -> str:
-    """Return the first fault that pydantic found, with its place."""
+    """Return the first fault that pydantic found, preceded by its location."""
     fault = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in fault["loc"])
     message = fault["msg"].removeprefix("Value error, ")
@@ -420,7 +421,7 @@ def _check_hash(folder: Path, name: str, expected: str) -> None:
 
 
 def _check_weights(folder: Path, graph: str, files: Container[str]) -> None:
-    """Raise where a graph reads weights from a file that the manifest does not list, as no hash would protect them."""
+    """Raise if a graph reads weights from a file that the manifest does not list, which no hash would protect."""
     for location in _locations((folder / graph).read_bytes()):
         if posixpath.normpath(posixpath.join(posixpath.dirname(graph), location)) not in files:
             raise UserError(
@@ -430,8 +431,8 @@ def _check_weights(folder: Path, graph: str, files: Container[str]) -> None:
 
 
 def _locations(content: bytes) -> Iterator[str]:
-    """Yield the files that a graph reads weights from, as it names them; "" for one that is named in another way."""
+    """Yield the files that a graph reads weights from, as it names them; "" for a name that cannot be parsed."""
     for found in LOCATION.finditer(content):
-        # Seven bits a byte, the lowest first.
+        # A varint: seven bits a byte, the lowest first.
         length = sum((byte & 127) << 7 * place for place, byte in enumerate(found[1] or b""))
         yield content[found.end() : found.end() + length].decode("utf-8", "replace")

@@ -17,10 +17,11 @@ TEMPERATURES = (0.1, 10.0)
 def tempered(probability: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
     """Return class probabilities at a temperature, ``softmax(ln P / temperature)``, float64 [N, C].
 
-    The order of the classes stays. A temperature under 1 sharpens the probabilities, one above 1 flattens them.
+    The order of the classes does not change. A temperature below 1 sharpens the probabilities, one above 1 flattens
+    them.
 
     Args:
-        probability: [N, C] probability of each class; what is under ``MIN_PROBABILITY`` counts as that.
+        probability: [N, C] probability of each class, at least ``MIN_PROBABILITY`` after clipping.
         temperature: above 0.
     """
     logits = np.log(np.clip(probability.astype(np.float64), MIN_PROBABILITY, None)) / temperature
@@ -34,9 +35,9 @@ def fit_temperature(
 ) -> float:
     """Return the temperature that makes the images' coarse labels most likely; no fine label is used.
 
-    A coarse label has the probability of all its classes together. So the confusions between coarse labels, which the
-    labels show, set the probability of the confusions within them, which they do not. A model that confuses the classes
-    of one coarse label far more often than it confuses the coarse labels gives probabilities that are too high.
+    The probability of a coarse label is the sum over its classes. So the confusions between coarse labels, which the
+    labels reveal, determine the probability of confusions within them, which the labels do not reveal. For a model that
+    confuses classes within a coarse label far more often than coarse labels, the probabilities remain too high.
 
     Args:
         probability: [N, C] probability of each class, before calibration.
@@ -44,7 +45,7 @@ def fit_temperature(
         coarse: [N] coarse labels, 0 to K - 1.
 
     Returns:
-        Within ``TEMPERATURES``; 1 for a single coarse label, which shows nothing.
+        A temperature within ``TEMPERATURES``; 1 for a single coarse label, from which nothing can be learnt.
     """
     if len(membership) == 1:
         return 1.0

@@ -7,22 +7,21 @@ from numpy.typing import NDArray
 
 from clustnet.bundles.routing import Floats, cell_probability
 
-# The classes of overlapping cells are worth that many reference images in a cell. It was compared by the log-likelihood
-# of held-out reference images, see docs/methods/clustnet.md.
+# The weight of the prior from overlapping cells, in reference images per cell. It was chosen by the log-likelihood of
+# held-out reference images, see docs/methods/clustnet.md.
 PRIOR_IMAGES = 3.0
-# The share of a cell's spread counts that comes from overlapping cells, compared in the same way.
+# The share of a cell's spread counts that comes from overlapping cells, chosen in the same way.
 NEIGHBOUR_SHARE = 0.9
 # A cell that hardly any reference image or neighbour reaches stays near uniform instead of claiming a class.
 UNIFORM_IMAGES = 0.02
-# A cluster is named after a class only if that class leads the mean by this much.
+# A cluster is named after a class only if the class's share exceeds 1 / C by at least this much.
 MIN_LEAD = 0.05
 
 
 def cell_overlap(weights: Floats, expert_probability: Floats) -> NDArray[np.float64]:
-    """Return how far the cells of each coarse label share their images, without any class.
+    """Return how much the cells of each coarse label overlap, which needs no classes.
 
-    Two cells of one class share the images between them, which lie in both with some probability; under hard routing
-    none does.
+    Two cells of one class share the images that lie in both with some probability; with hard routing there are none.
 
     Args:
         weights: [N, E] the experts' weights of many images, such as the training split.
@@ -30,7 +29,7 @@ def cell_overlap(weights: Floats, expert_probability: Floats) -> NDArray[np.floa
 
     Returns:
         float64 [K, E, E], rows summing to 1: the share of a cell's images that each cell of its coarse label holds. A
-        cell without images overlaps with itself alone.
+        cell without images overlaps only with itself.
     """
     mass = cell_probability(weights, expert_probability).astype(np.float64)
     shared: NDArray[np.float64] = np.einsum("nek,nfk->kef", mass, mass, optimize=True)
@@ -46,18 +45,18 @@ def fit_class_map(
     classes: int,
     overlap: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the class map fitted on labelled reference images: the expected class counts of each cell.
+    """Return the class map fitted on labelled reference images: the expected share of each class in each cell.
 
-    Each image counts in each cell by the cell's probability. The Dirichlet prior of a cell is worth ``PRIOR_IMAGES``
-    and has the classes of overlapping cells, over which the counts spread (Zhou et al., "Learning with Local and Global
-    Consistency", 2004): so a cell without reference images has the class of its neighbours.
+    Each image is counted in each cell, weighted by the probability of the cell. The Dirichlet prior of a cell is worth
+    ``PRIOR_IMAGES`` images and comes from counts that spread over overlapping cells (Zhou et al., "Learning with Local
+    and Global Consistency", 2004), so a cell without reference images takes the class of its neighbours.
 
     Args:
         weights: [N, E] the experts' weights.
         expert_probability: [N, E, K] each expert's distribution over the coarse labels.
         labels: [N] classes of the reference images, 0 to C - 1.
-        classes: C, how many there are.
-        overlap: [K, E, E] of the cells, from images that need no class.
+        classes: C, the number of classes.
+        overlap: [K, E, E] overlap of the cells, see ``cell_overlap``.
 
     Returns:
         float64 [E, K, C], rows summing to 1.
@@ -74,14 +73,14 @@ def fit_class_map(
 def identity_class_map(used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], list[tuple[int, int]]]:
     """Return the class map in which each cell in use is a subtype of its own.
 
-    A cell out of use stands for all subtypes of its coarse label alike.
+    A cell that is not in use stands for all subtypes of its coarse label equally.
 
     Args:
         used: bool [E, K] whether each cell is in use; each coarse label has at least one such cell.
 
     Returns:
         The map, float64 [E, K, C], rows summing to 1; and the cell (expert, coarse label) of each of the C subtypes,
-        by coarse label and then by expert.
+        sorted by coarse label and then by expert.
     """
     subtypes = [(expert, coarse) for coarse, expert in np.argwhere(used.T).tolist()]
     labels = np.array([coarse for _, coarse in subtypes])
@@ -108,11 +107,11 @@ def class_probability(weights: Floats, expert_probability: Floats, class_map: Fl
 def guesses(coarse_probability: Floats, class_probability: Floats, membership: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return the guess for each image, int64 [N]: the most probable class of the most probable coarse label.
 
-    So a guess never contradicts its coarse label, which the most probable class of all might.
+    So a guess never contradicts its coarse label, as the most probable class overall might.
 
     Args:
-        coarse_probability: [N, K].
-        class_probability: [N, C].
+        coarse_probability: [N, K] probability of each coarse label.
+        class_probability: [N, C] probability of each class.
         membership: bool [K, C] whether each class belongs to each coarse label.
     """
     allowed = membership[coarse_probability.argmax(axis=1)]
@@ -121,10 +120,10 @@ def guesses(coarse_probability: Floats, class_probability: Floats, membership: N
 
 
 def class_mapping(class_map: Floats, classes: Sequence[str]) -> dict[str, str | None]:
-    """Return the most probable class of each cluster by its number, None where hardly any reference image is in it.
+    """Return the most probable class of each cluster, keyed by its number; None if it holds hardly any reference image.
 
     Args:
-        class_map: [E, C], of one coarse label, rows summing to 1.
+        class_map: [E, C] the part of the class map for one coarse label, rows summing to 1.
         classes: the names of the C classes.
     """
     best, uniform = class_map.argmax(axis=1).tolist(), 1 / len(classes)
@@ -136,8 +135,8 @@ def draw_reference(labels: NDArray[np.integer], per_class: int, seed: int) -> ND
     """Return the sorted indices of ``per_class`` images of each class, drawn without replacement, int64.
 
     Args:
-        labels: [N] classes of the training split, at least one of them known; ``UNKNOWN`` ones are never drawn.
-        per_class: images of each class, at least 1.
+        labels: [N] classes of the training split, at least one of them known; ``UNKNOWN`` images are never drawn.
+        per_class: number of images of each class, at least 1.
         seed: seed of the draw.
 
     Raises:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to its pixels, in bounded memory and without surprises."""
+"""Decoding of image files from untrusted sources, in bounded memory."""
 
 import io
 from collections.abc import Callable
@@ -11,17 +11,17 @@ from clustnet.bundles.image_parts import CHUNK_BYTES, CHUNK_HEADER_BYTES, PNG_SI
 from clustnet.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
-# A camera's picture fits, a decompression bomb does not.
+# Enough for a camera's picture, too little for a decompression bomb.
 MAX_SIDE_PIXELS = 4096
-# Between the channels of a grey pixel; lossy WebP makes a difference of one level.
+# The most that the channels of a grey pixel may differ; lossy WebP makes them differ by one level.
 MAX_GREY_DIFFERENCE_LEVELS = 3
-# Pillow's modes of grey files, whose pixels need no look.
+# Pillow's modes of grey files, whose pixels need not be examined.
 GREY_MODES = {"1", "L", "LA", "I", "I;16"}
-# Bits of grey values that are stored in 16: cameras and scanners measure 8, 10 or 12.
+# The usual bit depths of grey values that are stored in 16 bits: cameras and scanners measure 8, 10 or 12.
 GREY_BITS = (8, 10, 12, 16)
-# Of the frames of an animation that are looked at for one that is not blank, together.
+# How many frames of an animation, and how many of their pixels, are searched for a frame that is not blank.
 MAX_FRAMES, MAX_FRAME_PIXELS = 8, 2**22
-# The chunks of a PNG that its pixels need, and the camera's orientation.
+# The chunks of a PNG that hold its pixels and the camera's orientation.
 PIXEL_CHUNKS = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf"}
 
 Reason = Literal["not_an_image", "truncated_image", "image_too_large", "blank_image", "several_digits"]
@@ -39,17 +39,18 @@ class ImageError(UserError):
 def decode(content: bytes) -> Image.Image:
     """Return the image in a file as RGB, upright and without transparency.
 
-    Transparent pixels become white, or black if the image would be blank on white. Its dimensions are checked before
-    any pixel is decoded. Of an animation it is the first frame, or if that is blank the first one that is not.
+    Transparent pixels become white, or black if the image would be blank on white. The dimensions are checked before
+    any pixel is decoded. An animation is represented by its first frame, or if that is blank by the first that is not.
 
     Raises:
-        ImageError: not a PNG, JPEG, WebP or BMP file, cut short, over ``MAX_SIDE_PIXELS`` a side, or of too many parts.
+        ImageError: the file is not a PNG, JPEG, WebP or BMP, is cut short, has over ``MAX_SIDE_PIXELS`` on a side or
+            has too many parts.
     """
     return _opened(content, _pixels)
 
 
 def has_colour(content: bytes) -> bool:
-    """Return whether an image file shows any colour, which a file with three channels need not.
+    """Return whether an image file shows any colour; one with three channels may still be grey.
 
     Raises:
         ImageError: as for ``decode``.
@@ -58,7 +59,9 @@ def has_colour(content: bytes) -> bool:
 
 
 def _opened(content: bytes, use: Callable[[Image.Image], T]) -> T:
-    """Return what ``use`` makes of the image in a file, a PNG without its texts and profiles where these are at fault.
+    """Return what ``use`` makes of the image in a file.
+
+    A PNG that cannot be read is tried again without its texts and profiles.
 
     Raises:
         ImageError: as for ``decode``.
@@ -96,7 +99,7 @@ def _used(content: bytes, use: Callable[[Image.Image], T]) -> T:
 
 
 def _without_metadata(content: bytes) -> bytes:
-    """Return a PNG with the chunks of ``PIXEL_CHUNKS`` alone; what is no PNG as it is."""
+    """Return a PNG reduced to the chunks in ``PIXEL_CHUNKS``; other files are returned as they are."""
     if not content.startswith(PNG_SIGNATURE):
         return content
     kept = [PNG_SIGNATURE]
@@ -119,9 +122,9 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """Return the first frame that is not blank, upright in RGB; the first one where there is none."""
+    """Return the first frame that is not blank, or else the first one, upright in RGB."""
     first = _frame(image)
-    # The other pictures of an MPO have sizes and scans of their own, and are no frames of an animation.
+    # The other pictures of an MPO have sizes and scans of their own; they are not frames of an animation.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     frames = min(frames, MAX_FRAMES, 1 + MAX_FRAME_PIXELS // (image.width * image.height))
     if frames == 1 or not _is_flat(first):
@@ -149,20 +152,20 @@ def _has_colour(image: Image.Image) -> bool:
 
 
 def _is_flat(image: Image.Image) -> bool:
-    """Return whether an RGB image is of one colour."""
-    # One entry, or None for more.
+    """Return whether an RGB image has a single colour."""
+    # getcolors(1) returns None for more than one.
     return image.getcolors(1) is not None
 
 
 def _over_white(image: Image.Image, format: str | None) -> Image.Image:
     """Return the image as RGB on white, or on black if it would be blank on white."""
-    # 16-bit grey, which Pillow would clip rather than scale.
+    # Pillow would clip 16-bit grey rather than scale it.
     if image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(np.asarray(image)))
     if not image.has_transparency_data:
         return image.convert("RGB")
     layers = image.convert("RGBA")
-    # Programs that know no alpha leave 0 in the fourth byte of a BMP's pixels.
+    # Programs that do not support alpha leave 0 in the fourth byte of a BMP's pixels.
     if format == "BMP" and layers.getchannel("A").getextrema() == (0, 0):
         return layers.convert("RGB")
     white, black = (
@@ -173,6 +176,6 @@ def _over_white(image: Image.Image, format: str | None) -> Image.Image:
 
 
 def _eight_bits(grey: np.ndarray) -> np.ndarray:
-    """Return grey values of up to 16 bits as uint8, with the fewest usual bits that hold the largest of them."""
+    """Return grey values of up to 16 bits as uint8, scaled from the smallest usual bit depth that holds them all."""
     bits = next(bits for bits in GREY_BITS if bits == GREY_BITS[-1] or grey.max() < 2**bits)
     return (grey >> (bits - 8)).astype(np.uint8)

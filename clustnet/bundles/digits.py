@@ -1,4 +1,4 @@
-"""From a drawing or a photograph of a digit to the form of MNIST's digits."""
+"""Preparation of a drawn or photographed digit in the form of MNIST's digits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,29 +9,29 @@ from clustnet.bundles.decoding import ImageError
 from clustnet.bundles.paper import is_even, photographed_ink
 
 DIGIT_BOX_PIXELS = 20
-# A share of the range between paper and the darkest ink; what is fainter is noise.
+# A share of the range from paper to the strongest ink; fainter pixels are noise.
 MIN_INK = 0.05
-# Width by height. Two digits side by side are wider than one, two in a column narrower, and from WIDE on no digit is as
-# wide, so that one of the two may be a 1. Of MNIST's digits with a gap between strokes one in 70,000 is so, a 1.
+# Width / height. Two digits side by side are wider than one, two in a column narrower. From WIDE on hardly any single
+# digit is as wide, so one of the two may be a 1. One of MNIST's 70,000 digits, a 1, is taken for two.
 MIN_PAIR_ASPECT, WIDE_ASPECT, MAX_COLUMN_ASPECT = 0.9, 1.3, 0.45
-# The least height and width of each of two digits, as a share of both.
+# The least height and width of each of two digits, as a share of the height and width of both together.
 MIN_BESIDE_HEIGHT, MIN_BESIDE_WIDTH = 0.5, 0.25
 MIN_COLUMN_HEIGHT, MIN_COLUMN_WIDTH = 0.3, 0.3
-# The least share of the ink in each of two digits, which a 1 has beside an 8; less is a speck.
+# The least share of the ink in each of two digits. A 1 beside an 8 reaches it; less is a speck.
 MIN_INK_SHARE = 0.1
 
 
 def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a drawing prepared as MNIST's digits were, uint8 [28, 28], 0 paper and 255 ink.
 
-    Ink is made bright, cropped, fitted into 20x20 with its proportions and centred by its mass in 28x28
-    (LeCun et al. 1998). Before that, uneven light, noise and ruled lines are taken from a photograph.
+    Ink is made bright, cropped, fitted into 20x20 with its proportions kept, and centred by mass in 28x28
+    (LeCun et al. 1998). Before that, uneven light, noise and ruled lines are removed from a photograph.
 
     Args:
         grey: uint8 [H, W], dark ink on light paper or the other way round.
 
     Raises:
-        ImageError: one flat colour, paper without ink, or several digits.
+        ImageError: the image is one flat colour, is paper without ink, or shows several digits.
     """
     ink = _ink(grey)
     drawn = ink > MIN_INK * 255
@@ -43,9 +43,9 @@ def prepare_digit(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return 0 for paper up to 255 for the strongest ink, of a photograph at its reduced size.
+    """Return the ink from 0 for paper to 255 for the strongest ink; a photograph is reduced in size.
 
-    The border shows the paper, and ink is what differs from it most: either the darker or the brighter.
+    The border shows the paper. Ink is darker or brighter than it, whichever differs more.
     """
     border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     paper = float(np.median(border))
@@ -65,7 +65,7 @@ def _ink(grey: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _holds_several(drawn: NDArray[np.bool_]) -> bool:
-    """Return whether two digits lie side by side or in a column, with paper between them; ``drawn`` has no margin."""
+    """Return whether two digits lie side by side or in a column with paper between them; ``drawn`` has no margin."""
     height, width = drawn.shape
     if width >= MIN_PAIR_ASPECT * height:
         least = MIN_BESIDE_HEIGHT * height, 0.0 if width >= WIDE_ASPECT * height else MIN_BESIDE_WIDTH * width
@@ -82,13 +82,13 @@ def _holds_several(drawn: NDArray[np.bool_]) -> bool:
 
 
 def _is_digit(half: NDArray[np.bool_], across: float, along: float, ink: float) -> bool:
-    """Return whether what lies on one side of a gap is large enough for a digit of its own.
+    """Return whether one side of a gap is large enough to be a digit of its own.
 
     Args:
-        half: bool [H, W], beside columns without ink.
-        across: the least extent of its rows with ink.
-        along: the least number of its columns.
-        ink: the least number of its pixels with ink.
+        half: bool [H, W] whether each pixel on this side has ink.
+        across: the least extent of the rows with ink.
+        along: the least number of columns.
+        ink: the least number of pixels with ink.
     """
     return bool(half.shape[1] >= along and np.ptp(np.flatnonzero(half.any(axis=1))) + 1 >= across and half.sum() >= ink)
 
@@ -105,7 +105,7 @@ def _fitted(ink: NDArray[np.float64], side: int) -> NDArray[np.float64]:
 
 
 def _centre_by_mass(ink: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """Return a ``side`` x ``side`` field with ``ink`` laid into it, its mass centred by whole pixels."""
+    """Return a ``side`` x ``side`` field that holds ``ink``, centred by mass to whole pixels."""
     field = np.zeros((side, side), np.uint8)
     corner = []
     for axis, length in enumerate(ink.shape):

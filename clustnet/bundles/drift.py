@@ -1,20 +1,20 @@
-"""Drift: whether live traffic still looks like the images that a model was made for, from its answers alone.
+"""Drift: whether live traffic still resembles the images a model was made for, judged by its answers alone.
 
 Four distributions are compared with the reference in the bundle's manifest: the load of the experts, the guess,
-the confidence and the brightness. Two figures describe each:
+the confidence and the brightness. Each gets two measures:
 
-- the *population stability index*, how large the shift is. It is Jeffreys' divergence between the two histograms; by
-  custom under 0.1 is little, and above 0.25 is much. Yurdakul and Naranjo, "Statistical properties of the population
-  stability index", Journal of Risk Model Validation 14(4), 2020, give the chi-squared distribution that it has without
-  any shift, whose mean is taken off here, so that a short window does not look like drift.
-- an *alarm*, whether the evidence is strong that the shift is more than little. It is an e-detector: Shin, Ramdas,
-  Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", arXiv:2203.03532, a sum of
-  e-processes that begin every so many images. Each of them is the likelihood of the images since its beginning under
-  a learnt distribution, divided by the largest likelihood that any distribution within the tolerance gives them
+- the *population stability index*, the size of the shift. It is Jeffreys' divergence between the two histograms; by
+  convention, below 0.1 is small and above 0.25 is large. Without any shift it follows a chi-squared distribution
+  (Yurdakul and Naranjo, "Statistical properties of the population stability index", Journal of Risk Model Validation
+  14(4), 2020), whose mean is subtracted here so that a short window does not look like drift.
+- an *alarm*, whether there is strong evidence that the shift exceeds a small tolerance. It is an e-detector (Shin,
+  Ramdas, Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", arXiv:2203.03532): a sum
+  of e-processes that start at regular intervals of images. Each e-process is the likelihood of the images since its
+  start under a learnt distribution, divided by their largest likelihood under any distribution within the tolerance
   (Wasserman, Ramdas, Balakrishnan, "Universal inference", PNAS 117(29), 2020).
 
-For independent images from any one distribution within the tolerance, the mean number of images to the first false
-alarm is at least ``FALSE_ALARM_IMAGES``, over the four distributions together.
+For independent images from any one distribution within the tolerance, the mean number of images before the first false
+alarm is at least ``FALSE_ALARM_IMAGES``, for the four distributions together.
 """
 
 import math
@@ -28,18 +28,18 @@ from clustnet.bundles.bundle import Binned, DriftReference
 from clustnet.bundles.class_map import guesses
 from clustnet.bundles.predictor import Predictions
 
-# Of confidence and brightness, equally full in the reference.
+# Bins of confidence and of brightness, equally full in the reference.
 BINS = 10
-# Of a window, which slides by a block.
+# Blocks of a window, which slides by one block at a time.
 BLOCKS = 10
-# From the reference to the live distribution; about 0.1 of the population stability index.
+# The tolerated divergence KL(reference || live), which is about 0.1 of the population stability index.
 TOLERANCE_NATS = 0.05
-# Probability that the reference's own sampling error is larger than allowed for.
+# The probability that the reference's own sampling error is larger than allowed for.
 REFERENCE_FAULT_PROBABILITY = 0.001
 FALSE_ALARM_IMAGES = 1_000_000
-# What a learnt distribution begins with in each bin: Krichevsky and Trofimov, 1981.
+# The count with which a learnt distribution starts in each bin: Krichevsky and Trofimov, 1981.
 PRIOR_IMAGES = 0.5
-# On the way to the nearest distribution within the tolerance.
+# Bisection steps in the search for the likeliest distribution within the tolerance.
 HALVINGS = 16
 
 Counts = NDArray[np.int64]
@@ -47,12 +47,12 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Observed:
-    """What is compared, of N images.
+    """The values that are compared, for N images.
 
     Args:
         expert: int [N], the most probable expert.
         guess: int [N], the guessed subtype.
-        confidence: float [N], above 0 to 1.
+        confidence: float [N], above 0 and up to 1.
         brightness: float64 [N], the mean pixel, 0 to 1.
     """
 
@@ -65,11 +65,11 @@ class Observed:
     def of(
         cls, outputs: Iterable[Predictions], images: Iterable[NDArray[np.uint8]], membership: NDArray[np.bool_]
     ) -> "Observed":
-        """Return what is compared of a model's outputs for images.
+        """Return the compared values of images and of a model's outputs for them.
 
         Args:
-            outputs: outputs for one batch of images or more.
-            images: uint8 [N, ...] of the same images, in batches of any size.
+            outputs: the outputs for one or more batches.
+            images: uint8 [N, ...] the same images, in batches of any size.
             membership: bool [K, C] whether each subtype belongs to each coarse label.
         """
         parts = list(outputs)
@@ -88,7 +88,7 @@ class Observed:
 
 
 def _brightness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the mean pixel of images uint8 [N, ...], float64 [N], 0 to 1."""
+    """Return the mean pixel of each image, float64 [N], 0 to 1, for images uint8 [N, ...]."""
     pixels = images.reshape(len(images), -1)
     brightness: NDArray[np.float64] = pixels.sum(axis=1, dtype=np.uint64) / (255 * pixels.shape[1])
     return brightness
@@ -98,10 +98,10 @@ def reference_of(observed: Observed, experts: int, classes: int, data: str, held
     """Return the reference that a manifest keeps.
 
     Args:
-        observed: the model's answers for the reference images, at least one.
-        experts: how many there are.
-        classes: how many subtypes there are.
-        data: where the images are from, for example ``mnist:train``.
+        observed: the compared values for the reference images, at least one image.
+        experts: the number of experts.
+        classes: the number of subtypes.
+        data: the source of the images, for example ``mnist:train``.
         held_out: whether the model was trained without them.
     """
     return DriftReference(
@@ -120,9 +120,9 @@ class Shift:
     """How one live distribution compares with its reference.
 
     Args:
-        counts: int64 [bins], images of the window in each bin.
+        counts: int64 [bins], the window's images in each bin.
         psi: the population stability index, 0 or more.
-        alarm: whether more than a little shift is certain.
+        alarm: whether there is strong evidence that the shift exceeds the tolerance.
     """
 
     counts: Counts
@@ -131,18 +131,18 @@ class Shift:
 
 
 class Window:
-    """The last images of a model's traffic; its memory does not grow.
+    """The last images of a model's traffic, in constant memory.
 
-    It slides by a tenth: full, it holds the last ``images``, or up to a tenth less.
+    The window slides by a tenth of its length: once full, it holds the last ``images`` images, or up to a tenth fewer.
 
     Args:
         reference: what the traffic is compared with.
-        images: the length, ``BLOCKS`` or more.
+        images: the length of the window, ``BLOCKS`` or more.
     """
 
     def __init__(self, reference: DriftReference, images: int) -> None:
         self.reference = reference
-        # In the window now.
+        # How many images are in the window now.
         self.images = 0
         counts = list(reference.counts().values())
         self._kinds = [len(some) for some in counts]
@@ -153,13 +153,13 @@ class Window:
         self._block = images // BLOCKS
         # [blocks, 4, bins], the newest first.
         self._blocks = np.zeros((1, *self._reference.shape), np.int64)
-        # Images that the newest block still takes.
+        # How many more images the newest block takes.
         self._room = self._block
         self._rising = np.array([_log_rising(PRIOR_IMAGES, count) for count in range(BLOCKS * self._block + 1)])
         self._enough = math.log(len(counts) * (FALSE_ALARM_IMAGES / self._block + 1))
 
     def add(self, bins: NDArray[np.intp]) -> None:
-        """Move the window on by N images in their order.
+        """Move the window on by N images, in their order.
 
         Args:
             bins: int [N, 4], as ``Observed.bins`` gives them.
@@ -177,7 +177,7 @@ class Window:
 
     def shifts(self) -> dict[str, Shift]:
         """Return how each distribution compares with the reference."""
-        # [blocks, 4, bins], of the newest block, the two newest, ...
+        # [blocks, 4, bins]: the counts of the newest block, of the two newest, ...
         counts = self._blocks.cumsum(axis=0)
         alarms = np.logaddexp.reduce(self._log_evidence(counts), axis=0) >= self._enough
         return {
@@ -188,7 +188,7 @@ class Window:
         }
 
     def _log_evidence(self, counts: Counts) -> NDArray[np.float64]:
-        """Return the logarithm of each e-process, float64 [B, 4], of int64 [B, 4, bins]."""
+        """Return the logarithm of each e-process, float64 [B, 4], from counts int64 [B, 4, bins]."""
         images = counts[:, 0].sum(axis=1).tolist()
         totals = np.array([[_log_rising(PRIOR_IMAGES * kinds, n) for kinds in self._kinds] for n in images])
         learnt: NDArray[np.float64] = self._rising[counts].sum(axis=2) - totals
@@ -196,13 +196,13 @@ class Window:
 
 
 def psi(reference: Counts, live: Counts) -> float:
-    """Return the population stability index of two histograms, less its mean without any shift, 0 or more.
+    """Return the population stability index of two histograms, minus its mean without any shift; 0 or more.
 
-    Half an image is added to every bin, so that an empty one gives no infinity.
+    Half an image is added to every bin, so that an empty bin does not make the index infinite.
 
     Args:
         reference: int [bins], counts of M images, at least one.
-        live: int [bins], counts of N images; without any the index is 0.
+        live: int [bins], counts of N images; the index is 0 if there are none.
     """
     if not live.sum():
         return 0.0
@@ -214,25 +214,25 @@ def psi(reference: Counts, live: Counts) -> float:
 def best_log_likelihood(
     counts: Counts, reference: NDArray[np.float64], radius: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the largest log-likelihood that a distribution near the reference gives counts, or very little more.
+    """Return the largest log-likelihood of counts under a distribution near the reference, or very slightly more.
 
-    Near are all distributions p with a divergence KL(reference || p) of ``radius`` at most. By Lagrange, the likeliest
-    of them is a mixture of the counts' own shares and the reference.
+    A distribution p is near if the divergence KL(reference || p) is at most ``radius``. By Lagrange multipliers, the
+    likeliest of them is a mixture of the counts' own shares and the reference.
 
     Args:
         counts: int64 [..., bins].
-        reference: float64 [..., bins], which broadcasts to them.
-        radius: float64 [...], likewise; in nats.
+        reference: float64 [..., bins] probabilities, broadcast to the counts.
+        radius: float64 [...] in nats, likewise.
     """
     shares = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
     entropy = _dot_log(reference, reference)
-    # Bounds of the weight that the shares have in the mixture.
+    # Bounds of the weight of the shares in the mixture.
     low, high = np.zeros(counts.shape[:-1]), np.ones(counts.shape[:-1])
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         near = entropy - _dot_log(reference, _mixed(shares, reference, middle)) <= radius
         low, high = np.where(near, middle, low), np.where(near, high, middle)
-    # Just outside the tolerance, so that it is never too small.
+    # The upper bound is just outside the tolerance, so the likelihood is never too small.
     return _dot_log(counts, _mixed(shares, reference, high))
 
 
@@ -250,22 +250,22 @@ def _dot_log(weights: NDArray[np.floating] | Counts, probability: NDArray[np.flo
 
 
 def _radius(kinds: int, images: int) -> float:
-    """Return the tolerance, and what the sampling error of a reference of ``images`` in ``kinds`` bins adds to it.
+    """Return the tolerance plus the sampling error of a reference of ``images`` in ``kinds`` bins, in nats.
 
-    Twice the images times the divergence is chi-squared (Wilks, 1938); its tail is bounded as by Laurent and Massart,
-    "Adaptive estimation of a quadratic functional by model selection", 2000, lemma 1.
+    Twice the images times the divergence is chi-squared (Wilks, 1938). Its tail is bounded by lemma 1 of Laurent and
+    Massart, "Adaptive estimation of a quadratic functional by model selection", 2000.
     """
     degrees, rare = kinds - 1, -math.log(REFERENCE_FAULT_PROBABILITY)
     return TOLERANCE_NATS + (degrees + 2 * math.sqrt(degrees * rare) + 2 * rare) / (2 * images)
 
 
 def _log_rising(start: float, factors: int) -> float:
-    """Return the logarithm of start (start + 1) (start + 2) ..."""
+    """Return the logarithm of start (start + 1) (start + 2) ..., a product of ``factors`` factors."""
     return math.lgamma(start + factors) - math.lgamma(start)
 
 
 def _binned(values: NDArray[np.floating]) -> Binned:
-    """Return bins of a number that are equally full, or fewer where many values are the same."""
+    """Return ``BINS`` equally full bins of the values, or fewer if many values are equal."""
     edges = np.unique(np.quantile(values.astype(np.float64), np.arange(1, BINS) / BINS))
     counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
     return Binned(edges=edges.tolist(), counts=counts.tolist())

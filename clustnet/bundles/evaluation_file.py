@@ -1,6 +1,6 @@
-"""``evaluation.json`` of a bundle: the tables behind its scores, which a page or a report can draw.
+"""The ``evaluation.json`` of a bundle: the tables behind its scores, for pages and reports to draw.
 
-Only bundles whose test images have fine classes carry one.
+Only bundles whose test images have fine classes contain one.
 """
 
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class BudgetPoint(Strict):
-    """Class accuracy over the draws of one budget, ``per_class`` labelled images of each class."""
+    """Class accuracy over the draws of one budget: ``per_class`` labelled images of each class."""
 
     per_class: Annotated[int, Field(ge=1)]
     mean: Share
@@ -25,7 +25,7 @@ class BudgetPoint(Strict):
 
 
 class BudgetCurve(Strict):
-    """What labelled images are worth: the class map refitted on ``draws`` draws of ``data`` for each point."""
+    """Class accuracy by number of labelled images; each point refits the class map on ``draws`` draws of ``data``."""
 
     data: str
     draws: Annotated[int, Field(ge=1)]
@@ -48,10 +48,10 @@ class BundleEvaluation(Strict):
 
 
 def read_evaluation(bundle: Bundle) -> BundleEvaluation | None:
-    """Return the evaluation that a bundle carries, None for a bundle without one.
+    """Return the evaluation in a bundle, or None for a bundle without one.
 
     Raises:
-        UserError: the file is not such an evaluation, or not of this bundle.
+        UserError: the file is not an evaluation, or does not fit this bundle.
     """
     if EVALUATION not in bundle.manifest.files:
         return None

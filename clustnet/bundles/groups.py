@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from clustnet.errors import UserError
 
-# The one coarse label of data that have none of their own.
+# The single coarse label of data that have none of their own.
 ALL = "all"
 # The class or coarse label of an image for which it is not known.
 UNKNOWN = -1
@@ -16,11 +16,11 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class CoarseGrouping:
-    """K named groups that together hold each class once.
+    """K named groups that together contain each class exactly once.
 
     Args:
         labels: the K coarse labels, for example ``("0-4", "5-9")``; ``("all",)`` for data without coarse labels.
-        groups: the indices of each coarse label's classes.
+        groups: the indices of the classes of each coarse label.
     """
 
     labels: tuple[str, ...]
@@ -28,7 +28,7 @@ class CoarseGrouping:
 
     @classmethod
     def whole(cls, classes: int) -> "CoarseGrouping":
-        """Return the one group of all classes, 0 to classes - 1, for data without coarse labels."""
+        """Return a single group of all classes, 0 to classes - 1, for data without coarse labels."""
         return cls((ALL,), (tuple(range(classes)),))
 
     @classmethod
@@ -36,11 +36,11 @@ class CoarseGrouping:
         """Return the grouping that ``{label: [class, ...]}`` describes.
 
         Args:
-            mapping: one or more coarse labels; each class is given by its name or by its number from 0.
+            mapping: one or more coarse labels, each with its classes by name or by number from 0.
             classes: the names of all classes.
 
         Raises:
-            UserError: no label, a label without classes, or a class that is unknown, repeated or missing.
+            UserError: there is no label, a label has no classes, or a class is unknown, repeated or missing.
         """
         if not mapping:
             raise UserError("coarse names no label; name at least one, as in {low: [0, 1], high: [2, 3]}.")
@@ -75,7 +75,7 @@ class CoarseGrouping:
 
 
 def _class_index(named: int | str, classes: Sequence[str]) -> int:
-    """Return the index of a class that is given by name or number."""
+    """Return the index of a class given by name or number."""
     if isinstance(named, str) and named in classes:
         return list(classes).index(named)
     if isinstance(named, int) and 0 <= named < len(classes):
@@ -91,7 +91,7 @@ def _class_index(named: int | str, classes: Sequence[str]) -> int:
 
 
 def _check_each_once(indices: Sequence[int], classes: Sequence[str]) -> None:
-    """Raise where a class stands in no group or in several."""
+    """Raise if a class is in no group or in several."""
     for index, name in enumerate(classes):
         if indices.count(index) != 1:
             how = "twice" if indices.count(index) else "under no label"

@@ -1,32 +1,32 @@
-"""How many parts an image file has; each costs time to read, however few bytes and pixels the file has."""
+"""Limits on the number of parts in an image file; each takes time to read, however few bytes and pixels there are."""
 
 import re
 from collections.abc import Iterator
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_START, BMP_START = b"\xff\xd8\xff", b"BM"
-# A length and a name before the content of a chunk, a checksum after it.
+# A chunk's length and name precede its content, and a checksum follows it.
 CHUNK_HEADER_BYTES, CHUNK_BYTES = 8, 12
-# Beside one for each KiB of the file, as encoders store pixels in chunks of a few KiB.
+# The chunks that a PNG may have, besides one for each KiB of the file: encoders store pixels in chunks of a few KiB.
 MAX_CHUNKS, CHUNK_SHARE_BYTES = 1000, 1024
 # A progressive JPEG has about ten scans; each may take 20 ms, as it passes over all pixels.
 MAX_SCANS = 50
 # A colour profile or long metadata may take 255 segments.
 MAX_SEGMENTS = 1000
-# Between the segments before the first scan, which Pillow reads byte by byte.
+# The bytes between the segments before the first scan, which Pillow reads one by one.
 MAX_FILL_BYTES = 2**16
-# Of a BMP of run lengths, which Pillow reads byte by byte.
+# The size of a run-length encoded BMP, which Pillow reads byte by byte.
 MAX_RUN_BYTES = 2**20
-# A JPEG's marker with a segment; the others stand inside a scan.
+# A JPEG marker that starts a segment; the others occur inside a scan.
 MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd7]")
 SCAN, END = b"\xff\xda", b"\xff\xd9"
-# Where a BMP says how it is compressed, and its words for run lengths.
+# Where a BMP states its compression, and the values for run-length encoding.
 COMPRESSION = slice(30, 34)
 RUN_LENGTHS = (b"\x01\0\0\0", b"\x02\0\0\0")
 
 
 def excess_of(content: bytes) -> str | None:
-    """Return what an image file has too much of, as a sentence; None for a file that is read in a second or two."""
+    """Return a sentence about what an image file has too much of; None if it can be read in a second or two."""
     if content.startswith(PNG_SIGNATURE):
         return _png_excess(content)
     if content.startswith(JPEG_START):
@@ -60,7 +60,7 @@ def _jpeg_excess(content: bytes) -> str | None:
 
 
 def _segments(content: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the marker of each segment of a JPEG, and how many bytes stand between it and the segment before."""
+    """Yield the marker of each segment of a JPEG, and the number of bytes between it and the previous segment."""
     place = 2
     while found := MARKER.search(content, place):
         yield found[0], found.start() - place

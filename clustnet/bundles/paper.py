@@ -1,6 +1,6 @@
-"""The ink on photographed paper: uneven light, camera noise and ruled lines are taken away.
+"""Extraction of the ink from photographed paper: uneven light, camera noise and ruled lines are removed.
 
-The steps are plain numpy on a reduced image, because OpenCV and SciPy would each be larger than the whole service.
+The steps use plain numpy on a reduced image, because OpenCV or SciPy alone would be larger than the whole service.
 """
 
 import math
@@ -11,41 +11,41 @@ from PIL import Image
 
 Floats = NDArray[np.float32]
 
-# A digit is reduced to 20 pixels a side, so that a photograph needs no more.
+# A digit is reduced to 20 pixels a side, so a photograph needs no more than this.
 WORK_PIXELS = 256
 # The side of the reduced page to which the light is fitted.
 LIGHT_PIXELS = 48
-# Of the strongest ink: the core of a stroke, and the faintest ink beside a core.
+# Shares of the strongest ink: for the core of a stroke, and for the faintest ink beside a core.
 STRONG_INK, WEAK_INK = 0.5, 0.2
 # From the core of a stroke to its edge; fainter ink farther away is dirt or noise.
 EDGE_PIXELS = 3
 # The least contrast of ink: in standard deviations of the noise, and in grey levels.
 MIN_DEVIATIONS, MIN_CONTRAST_LEVELS = 8, 24
-# The slopes of ruled lines that are looked for: up to about six degrees.
+# The slopes at which ruled lines are looked for: up to about six degrees.
 LINE_SLOPES = np.linspace(-0.1, 0.1, 27)
 MIN_LINE_LEVELS = 2.0
-# The sides of images that are too small for a photograph's lines and noise, such as MNIST's.
+# Images up to this size, such as MNIST's, are too small for a photograph's lines and noise.
 MAX_THUMBNAIL_PIXELS = 32
 # Shadows, noise and lines on a page without ink differ less from it than this.
 MIN_STROKE_LEVELS = 64
 # The side of the blocks in which JPEG leaves ringing.
 BLOCK_PIXELS = 8
-# Of the longer side: how far a blurred stroke fades out.
+# How far a blurred stroke fades out, as a share of the longer side.
 SOFT_EDGE = 0.1
-# Of the faintest ink: what differs so much from the paper at the border may be ink elsewhere.
+# A share of the faintest ink: if paper at the border varies by more than this, paper elsewhere may look like ink.
 UNEVEN_PAPER = 0.6
 # A single pixel may be a speck.
 MIN_UNEVEN_PIXELS = 2
-# The highest of many noisy pixels, in multiples of the difference that three quarters of them stay below.
+# The maximum of many noisy pixels, as a multiple of their upper quartile.
 NOISE_PEAK = 4
-# The standard deviation of normal noise, of which the median of its absolute value is one.
+# The standard deviation of normal noise whose median absolute value is 1.
 DEVIATION_OF_MEDIAN = 1.4826
-# Of neighbouring pixels, after smoothing by 1-2-1 along both axes, of independent noise.
+# What smoothing by 1-2-1 along both axes leaves of the standard deviation of independent noise.
 SMOOTHED_NOISE = 0.375
 
 
 def is_even(grey: NDArray[np.uint8], paper: float, faintest: float, strongest: float) -> bool:
-    """Return whether the border of an image is even paper, with nothing on it but ink that reaches it.
+    """Return whether the border of an image is even paper with nothing on it but ink that extends to it.
 
     Args:
         grey: uint8 [H, W].
@@ -56,16 +56,16 @@ def is_even(grey: NDArray[np.uint8], paper: float, faintest: float, strongest: f
     if max(grey.shape) <= MAX_THUMBNAIL_PIXELS:
         return True
     reach = max(BLOCK_PIXELS, round(SOFT_EDGE * max(grey.shape)))
-    # Less may be the light or noise alone.
+    # A smaller difference may be light or noise alone.
     threshold = STRONG_INK * strongest if strongest >= MIN_STROKE_LEVELS else math.inf
     stroke = [((band < paper - threshold) | (band > paper + threshold)).any(axis=0) for band in _bands(grey, reach)]
-    # A stroke that ends at or beside the border has its soft edge on it.
+    # The soft edge of a stroke that ends near the border lies on the border.
     near = _within(np.concatenate(stroke), reach)
     rest = np.abs(np.concatenate([band[0] for band in _bands(grey, 1)])[~near] - np.float32(paper))
     if len(rest) < len(near) / 4:
         return True
     uneven = int((rest > UNEVEN_PAPER * faintest).sum())
-    # Noise reaches farther where there are more pixels than on the border.
+    # Inside the image there are more pixels than on the border, so noise reaches higher there.
     return uneven < MIN_UNEVEN_PIXELS and float(np.quantile(rest, 0.75)) * NOISE_PEAK <= faintest
 
 
@@ -75,16 +75,16 @@ def _bands(grey: NDArray[np.uint8], depth: int) -> list[NDArray[np.uint8]]:
 
 
 def _within(marked: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
-    """Return which places on a ring are within ``reach`` of a marked one."""
+    """Return which positions on a ring are within ``reach`` of a marked one."""
     counts = np.cumsum(np.pad(marked, (reach + 1, reach), mode="wrap"), dtype=np.int64)
     return counts[2 * reach + 1 :] > counts[: -2 * reach - 1]
 
 
 def photographed_ink(grey: NDArray[np.uint8]) -> Floats:
-    """Return the ink on a photographed page: 0 for paper up to 255 for strokes; all 0 where nothing stands out.
+    """Return the ink on a photographed page, from 0 for paper to 255 for strokes; all 0 if nothing stands out.
 
     Args:
-        grey: uint8 [H, W]; the result may be smaller, at most ``WORK_PIXELS`` a side.
+        grey: uint8 [H, W]. The result is reduced to at most ``WORK_PIXELS`` a side.
     """
     page = _reduced(grey, WORK_PIXELS)
     light = _light(page)
@@ -119,7 +119,7 @@ def _reduced(grey: NDArray[np.uint8], side: int) -> Floats:
 
 
 def _light(page: Floats) -> Floats:
-    """Return how bright the paper would be without ink: a curved surface, and what differs from it slowly."""
+    """Return how bright the paper would be without ink: a quadratic surface plus slow deviations from it."""
     height, width = page.shape
     scale = min(1.0, LIGHT_PIXELS / max(page.shape))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -134,7 +134,7 @@ def _light(page: Floats) -> Floats:
         paper = rest <= max(2.5 * DEVIATION_OF_MEDIAN * float(np.median(rest)), 1.5)
     rest = (values - surface).reshape(small.shape)
     clear = ~_grown(~paper.reshape(small.shape), 1)
-    # The slow rest is a mean over paper around, which counts for nothing where there is too little of it.
+    # The slow deviations are local means over paper, which shrink to 0 where there is little paper nearby.
     reach = max(1, max(small.shape) // 8)
     slow = _box(np.where(clear, rest, 0), reach) / (_box(clear.astype(np.float64), reach) + 0.1)
     light = (surface.reshape(small.shape) + slow).astype(np.float32)
@@ -142,7 +142,7 @@ def _light(page: Floats) -> Floats:
 
 
 def _without_lines(ink: Floats, axis: int) -> Floats:
-    """Return the ink without straight lines from border to border, along rows (0) or columns (1)."""
+    """Return the ink without straight lines that run from border to border, along rows (0) or columns (1)."""
     across = ink if axis == 0 else ink.T
     height, width = across.shape
     if height < 8 or width < 24:
@@ -169,7 +169,7 @@ def _without_lines(ink: Floats, axis: int) -> Floats:
 
 
 def _line_profile(sheared: Floats) -> Floats:
-    """Return how dark the line in each row is, 0 where it does not reach over the whole width."""
+    """Return how dark the line in each row is, 0 where no line spans the whole width."""
     thirds = [np.median(third, axis=1) for third in np.array_split(sheared, 3, axis=1)]
     least = np.min(thirds, axis=0)
     least -= np.median(least)
@@ -185,7 +185,7 @@ def _smoothed(values: Floats) -> Floats:
 
 
 def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
-    """Return the mask and all within ``by`` pixels of it."""
+    """Return the mask grown by ``by`` pixels, diagonals included."""
     for _ in range(by):
         wide = np.pad(mask, 1)
         tall = wide[:-2] | wide[1:-1] | wide[2:]
@@ -194,7 +194,7 @@ def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
 
 
 def _box(values: NDArray[np.float64], reach: int) -> NDArray[np.float64]:
-    """Return the mean over a square of ``reach`` pixels around each pixel, 0 outside the image."""
+    """Return the mean over the square that extends ``reach`` pixels from each pixel, taking 0 outside the image."""
     for axis in (0, 1):
         sums = np.cumsum(np.pad(values, [(reach + 1, reach) if axis == a else (0, 0) for a in (0, 1)]), axis=axis)
         length = values.shape[axis]

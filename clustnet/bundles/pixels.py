@@ -1,4 +1,4 @@
-"""The scale of pixels that were handed over as numbers."""
+"""The scale of pixels that are passed as numbers."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 
 def unit_scale_fault(images: NDArray[Any]) -> tuple[int, str] | None:
-    """Return the first image whose pixels are scaled from 0 to 1: its index and a sentence; None without such an image.
+    """Return the index of the first image with pixels scaled from 0 to 1, and a sentence about it; None without one.
 
-    An image counts as scaled so if its largest value is at most 1 and not 0: on a scale from 0 to 255 it would be
-    almost black, and be answered with confidence.
+    These are images whose largest value is above 0 and at most 1. On a scale from 0 to 255 they would be almost black,
+    and the model would still answer them with confidence.
 
     Args:
         images: numbers from 0 to 255 [N, ...], N >= 1.

@@ -20,19 +20,19 @@ Device = Literal["auto", "cpu", "cuda"]
 Experts = Literal["all", "chosen"]
 CUDA = "CUDAExecutionProvider"
 CPU = "CPUExecutionProvider"
-# In one inference, which bounds its memory.
+# Images in one inference, which bounds its memory.
 BATCH_IMAGES = {CPU: 256, CUDA: 1024}
-# On a GPU float32 products stay float32, as TensorFloat-32 moves probabilities by a thousandth; and cuDNN chooses its
-# convolutions by rule, as trying them all takes 0.14 s for each number of images that has not been seen before.
+# On a GPU, float32 products stay float32, as TensorFloat-32 changes probabilities by a thousandth. cuDNN chooses its
+# convolutions by a heuristic, as trying them all takes 0.14 s for each new number of images.
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
     CPU: {},
     CUDA: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
 }
-# For the first two images of a model, which take the longest.
+# The limit for the first two images of a model, which take the longest.
 TRIAL_SECONDS = 20.0
-# Of the runs that only make later ones fast.
+# The limit for the runs that only make later ones fast.
 WARM_UP_SECONDS = 3.0
-# onnxruntime's number for the level "error", which hides its warnings.
+# onnxruntime's log level "error", which hides its warnings.
 LOG_LEVEL = 3
 
 
@@ -46,8 +46,9 @@ class Predictions:
         expert_probability: [N, E, K] each expert's distribution over the coarse labels; [N, 0, K] from
             ``conditional.onnx``, which does not run every expert.
         class_probability: [N, C] probability of each subtype, calibrated.
-        confidence: [N] how similar an image is to the training images, above 0 to 1; see ``Manifest.abstention``.
-        label_probability: [N, M] probability of each label of a tree, inner ones as well; [0, 0] without a tree.
+        confidence: [N] similarity of each image to the training images, above 0 and up to 1; see
+            ``Manifest.abstention``.
+        label_probability: [N, M] probability of each label of a tree, including inner ones; [0, 0] without a tree.
     """
 
     coarse_probability: NDArray[np.float32]
@@ -59,18 +60,18 @@ class Predictions:
 
     def are_finite(self) -> bool:
         """Return whether every number is finite."""
-        # A sum of squares is finite where all are, and takes half as long as to look at each.
+        # A sum of squares is finite if all numbers are, and takes half as long as checking each of them.
         return all(math.isfinite(np.vdot(array, array)) for array in vars(self).values())
 
 
-# What the graphs of a bundle with a tree give, too.
+# An additional output of the graphs of a bundle with a tree.
 TREE_OUTPUT = "label_probability"
 OUTPUTS = [one.name for one in fields(Predictions) if one.name != TREE_OUTPUT]
 CONDITIONAL_OUTPUTS = [name for name in OUTPUTS if name != "expert_probability"]
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
-    """Return the predictions of all parts, at least one, as one."""
+    """Return the concatenation of one or more predictions."""
     return Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in (*OUTPUTS, TREE_OUTPUT)))
 
 
@@ -79,15 +80,15 @@ class Predictor:
 
     Args:
         bundle: the checked bundle.
-        device: ``auto`` takes CUDA where it works and the CPU elsewhere; ``cuda`` requests CUDA, and
-            ``provider`` says whether it is used, as onnxruntime falls back to the CPU silently.
-        threads: threads inside one inference; 1 is fastest on a few cores, 0 takes all cores.
-        experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which runs for each image
-            only the expert that decides, or the modules on the way through a tree.
+        device: ``auto`` uses CUDA where it works and the CPU elsewhere; ``cuda`` requests CUDA, and ``provider`` says
+            whether it is used, as onnxruntime falls back to the CPU silently.
+        threads: threads inside one inference; 1 is fastest on a few cores, 0 uses all cores.
+        experts: ``all`` runs ``mixture.onnx``; ``chosen`` runs ``conditional.onnx``, which for each image runs only
+            the expert that decides, or the modules on the way through a tree.
 
     Raises:
-        UserError: a graph that cannot be read or whose inputs or outputs are not the bundle's; or ``chosen`` with a
-            bundle of soft routing, or without ``conditional.onnx``.
+        UserError: a graph cannot be read, or its inputs or outputs do not match the manifest; or ``chosen`` was given
+            for a bundle that has soft routing or lacks ``conditional.onnx``.
     """
 
     def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 1, experts: Experts = "all") -> None:
@@ -98,7 +99,7 @@ class Predictor:
             _check_conditional(bundle)
             graph = CONDITIONAL
         signatures = _signatures(self.manifest)
-        # Names, and shapes after the batch dimension.
+        # By name, the shapes after the batch dimension.
         self.outputs = signatures.pop(graph)
         for name, outputs in signatures.items():
             _check_signature(name, open_graph(bundle.path(name), [CPU]), self.manifest, outputs)
@@ -116,11 +117,11 @@ class Predictor:
 
         Args:
             images: uint8 ``[N, *input shape]``, 0 to 255.
-            batch_size: images in one inference, which bounds the memory; by default 256, on a GPU 1,024.
-            options: of onnxruntime, whose ``terminate`` ends the inference with an error.
+            batch_size: images in one inference, which bounds the memory; by default 256, or 1,024 on a GPU.
+            options: onnxruntime's run options; setting ``terminate`` ends the inference with an error.
 
         Raises:
-            UserError: images of another shape or dtype.
+            UserError: the images have another shape or dtype.
         """
         expected = tuple(self.manifest.input.shape)
         if images.dtype != np.uint8 or images.shape[1:] != expected:
@@ -136,10 +137,10 @@ class Predictor:
     def try_out(self) -> None:
         """Run the model once, on a black image and a random one, before it answers anybody.
 
-        The first run is slow, and a graph may load and not run, or only on one image.
+        The first run is slow, and a graph that loads may still fail to run, or run only on a single image.
 
         Raises:
-            UserError: it fails or takes longer than ``TRIAL_SECONDS``, or what it gives are not finite numbers of the
+            UserError: the run fails or takes longer than ``TRIAL_SECONDS``, or its outputs are not finite or not of the
                 manifest's shapes.
         """
         random = np.random.default_rng(0).integers(0, 256, self.manifest.input.shape, np.uint8)
@@ -155,15 +156,15 @@ class Predictor:
             raise UserError(f"The model in {self.bundle.folder} does not run ({fault}); export it again.")
 
     def warm_up(self, images: int) -> None:
-        """Run the model on one image and on ``images``, as the first run of a size is slow; at most some seconds.
+        """Run the model on 1 and on ``images`` images, as the first run of each size is slow; ends after some seconds.
 
         Args:
-            images: the most in one request.
+            images: the largest number of images in one request.
         """
         random = np.random.default_rng(0).integers(0, 256, self.manifest.input.shape, np.uint8)
         with _ended_after(WARM_UP_SECONDS) as options:
             for size in (1, min(images, BATCH_IMAGES[self.provider])):
-                # A model that is slow is served all the same.
+                # A slow model is served all the same.
                 with suppress(Exception):
                     self._predict(np.broadcast_to(random, (size, *random.shape)), options)
 
@@ -211,7 +212,7 @@ def open_graph(path: Path, providers: list[str], threads: int = 1) -> Any:
 
 @contextmanager
 def _ended_after(seconds: float) -> Iterator[onnxruntime.RunOptions]:
-    """Yield options for a run, which ends with an error where it takes longer."""
+    """Yield options with which a run ends with an error if it takes longer than this."""
     options = onnxruntime.RunOptions()
     timer = Timer(seconds, setattr, (options, "terminate", True))
     timer.daemon = True
@@ -231,7 +232,7 @@ def _has_nvidia_driver() -> bool:
 
 
 def _check_conditional(bundle: Bundle) -> None:
-    """Check that one expert alone decides, and that the bundle has the graph that runs only this one."""
+    """Check that a single expert decides, and that the bundle has the graph that runs only this expert."""
     if bundle.manifest.tree is not None:
         return
     if bundle.manifest.routing != "hard":
@@ -273,6 +274,6 @@ def _check_signature(name: str, session: Any, manifest: Manifest, outputs: dict[
 
 
 def _described(port: tuple[str, str, list[int]]) -> str:
-    """Return an input or output (name, type, shape after the batch dimension) as a person reads it."""
+    """Return a readable form of an input or output (name, type, shape after the batch dimension)."""
     name, kind, shape = port
     return f"{name} {kind} {['N', *shape]}".replace("'", "")

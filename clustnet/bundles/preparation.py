@@ -1,4 +1,4 @@
-"""From an image file to the model's input."""
+"""Preparation of image files as model input."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,15 @@ MAX_DRAWING_PIXELS = 1024
 
 
 def prepare(content: bytes, spec: InputSpec) -> NDArray[np.uint8]:
-    """Return the model input made from the bytes of an image file, uint8 of the specification's shape.
+    """Return the model input made from the bytes of an image file, uint8 with the shape of ``spec``.
 
     Args:
         content: a PNG, JPEG, WebP or BMP file.
-        spec: the bundle's input.
+        spec: the input specification of the bundle.
 
     Raises:
-        ImageError: not such a file, cut short, over ``MAX_SIDE_PIXELS`` a side, or (for ``mnist``) blank or of
-            several digits.
+        ImageError: the file is not such an image, is cut short, has over ``MAX_SIDE_PIXELS`` on a side, or (for
+            ``mnist``) is blank or shows several digits.
     """
     return prepare_image(decode(content), spec)
 
@@ -41,11 +41,11 @@ def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
     """Return the model input made from an RGB image, as ``prepare`` does.
 
     Raises:
-        ImageError: an image for ``mnist`` is blank or has several digits.
+        ImageError: for ``mnist``, the image is blank or shows several digits.
     """
     if spec.preparation == "mnist":
         grey = image.convert("L")
-        # It only shrinks, which bounds the memory of the steps below.
+        # This only shrinks an image, which bounds the memory of the steps below.
         grey.thumbnail((MAX_DRAWING_PIXELS, MAX_DRAWING_PIXELS))
         return prepare_digit(np.asarray(grey))
     size = spec.shape[1], spec.shape[0]
@@ -58,9 +58,9 @@ def prepare_image(image: Image.Image, spec: InputSpec) -> NDArray[np.uint8]:
 
 
 def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Return the whole image in the middle of a black field of this width and height.
+    """Return the whole image, resized, in the middle of a black field of this width and height.
 
-    Unlike in ``ImageOps.pad`` the thinnest image keeps a pixel.
+    Unlike with ``ImageOps.pad``, even the thinnest image keeps one pixel.
     """
     scale = min(size[0] / image.width, size[1] / image.height)
     width, height = max(1, round(image.width * scale)), max(1, round(image.height * scale))

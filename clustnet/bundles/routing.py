@@ -1,4 +1,4 @@
-"""Routing distributions: their entropy, the weights they give the experts, and the cells they form with them."""
+"""Routing distributions: their entropy, the weights of the experts, and the probabilities of the cells."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def routing_weights(routing: Floats, hard: bool) -> Floats:
 
 
 def cell_probability(weights: Floats, expert_probability: Floats) -> Floats:
-    """Return the probability of each cell, [N, E, K]; those of an image sum to 1.
+    """Return the probability of each cell, [N, E, K], which sums to 1 for each image.
 
     Args:
         weights: [N, E] the experts' weights, rows summing to 1.

@@ -1,4 +1,4 @@
-"""Trees of labels: an answer walks from the root to a leaf, at each node to the most probable child."""
+"""Trees of labels: an answer walks from the root to a leaf, at each node on to the most probable child."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from clustnet.bundles.class_map import guesses
 from clustnet.bundles.groups import UNKNOWN
 from clustnet.bundles.predictor import Predictions
 
-# The parent of a label of the highest level.
+# The parent of top-level labels.
 ROOT = -1
 
 
@@ -18,8 +18,8 @@ def walk(parents: Sequence[int], probability: NDArray[np.floating]) -> NDArray[n
     """Return the labels on the way from the root to a leaf, int64 [N, L], with ``UNKNOWN`` after the leaf.
 
     Args:
-        parents: the parent of each of the M labels, which stands before it; ``ROOT`` at the highest level.
-        probability: [N, M] of each label; one label is compared with the others below the same parent alone.
+        parents: the parent of each of the M labels, which precedes it; ``ROOT`` for top-level labels.
+        probability: [N, M] probability of each label; only labels with the same parent are compared.
     """
     children: dict[int, list[int]] = {}
     for label, parent in enumerate(parents):
@@ -32,26 +32,26 @@ def walk(parents: Sequence[int], probability: NDArray[np.floating]) -> NDArray[n
             rows = moving[here[moving] == node]
             following[rows] = np.array(children[node])[probability[rows][:, children[node]].argmax(axis=1)]
         steps.append(following)
-        # A leaf must not be taken for the root, whose number is that of nothing.
+        # A finished walk must not start again at the root: ROOT and UNKNOWN are the same number.
         here = np.where(following == UNKNOWN, len(parents), following)
     return np.stack(steps, axis=1) if steps else np.empty((len(probability), 0), np.int64)
 
 
 def leaves(steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the leaf at the end of each walk, int64 [N], of what ``walk`` returns."""
+    """Return the leaf at the end of each walk, int64 [N], given the labels that ``walk`` returns."""
     last = (steps != UNKNOWN).sum(axis=1) - 1
     found: NDArray[np.int64] = steps[np.arange(len(steps)), last]
     return found
 
 
 def guessed(outputs: Predictions, manifest: Manifest) -> NDArray[np.int64]:
-    """Return the subtype that is guessed for each image, int64 [N]: at the end of the walk where there is a tree.
+    """Return the guessed subtype of each image, int64 [N]: with a tree, the leaf at the end of the walk.
 
-    Without a tree it is the most probable subtype of the most probable coarse label: the walk through two levels.
+    Without a tree it is the most probable subtype of the most probable coarse label, a walk through two levels.
 
     Args:
-        outputs: outputs for N images.
-        manifest: manifest of the bundle that gave them.
+        outputs: the outputs for N images.
+        manifest: the manifest of the bundle that gave them.
     """
     if manifest.tree is None:
         return guesses(outputs.coarse_probability, outputs.class_probability, manifest.membership())

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from clustnet.bundles.bundle import MAX_NAME_CHARACTERS, first_fault
 from clustnet.errors import UserError
 
-# Of an image's coarse label, of whether it lies far from all others, and of whether it nearly equals another one.
+# On an image's coarse label, on whether it lies far from all others, and on whether it nearly equals another.
 Mark = Literal["wrong_label", "right_label", "outlier", "no_outlier", "duplicate", "no_duplicate"]
 # Marks that leave an image out of training and of typical images, with the words for them.
 LEAVING_OUT = {"wrong_label": "not of this coarse label", "outlier": "outlier", "duplicate": "near duplicate"}
-# In the place of an id: a subtype that is still to be made.
+# Used in place of an id, for a subtype that is still to be made.
 NEW = "new"
 
 File = Annotated[str, Field(min_length=1, max_length=4096)]
@@ -23,13 +23,13 @@ Id = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS + 20)]
 
 
 class Action(BaseModel):
-    """Base of the actions: unknown keys are errors, and values do not change."""
+    """Base of the actions: unknown keys are errors, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Rename(Action):
-    """A subtype gets a name; an empty one takes its name away."""
+    """A subtype gets a name; an empty name removes it."""
 
     verb: Literal["rename"] = "rename"
     subtype: Id
@@ -37,14 +37,14 @@ class Rename(Action):
 
 
 class Merge(Action):
-    """The first subtype takes the images of the others, which are gone."""
+    """The first subtype takes the images of the others, which cease to exist."""
 
     verb: Literal["merge"] = "merge"
     subtypes: Annotated[tuple[Id, ...], Field(min_length=2)]
 
 
 class Split(Action):
-    """Images of a subtype go to new subtypes, by their ids; the rest stay."""
+    """Images of a subtype go to new subtypes, given by their ids; the rest stay."""
 
     verb: Literal["split"] = "split"
     subtype: Id
@@ -52,9 +52,9 @@ class Split(Action):
 
 
 class Move(Action):
-    """Images go to another subtype; one of another coarse label gives them that label.
+    """Images go to another subtype; if it has another coarse label, they get that label.
 
-    ``to`` may be the next free id of a coarse label, and then the subtype is made.
+    ``to`` may be the next free id of a coarse label, in which case the subtype is made.
     """
 
     verb: Literal["move"] = "move"
@@ -71,7 +71,7 @@ class MarkImages(Action):
 
 
 class Undo(Action):
-    """The last action that was not undone is undone."""
+    """The last action that holds is undone."""
 
     verb: Literal["undo"] = "undo"
 
@@ -88,10 +88,10 @@ ACTION: TypeAdapter[AnyAction] = TypeAdapter(Annotated[AnyAction, Field(discrimi
 
 
 def parse(content: Any) -> AnyAction:
-    """Return an action that came from outside, as a dictionary.
+    """Return the action in a dictionary that came from outside.
 
     Raises:
-        UserError: it is none.
+        UserError: the content is not an action.
     """
     try:
         return ACTION.validate_python(content)

@@ -1,7 +1,8 @@
-"""The record of a review, ``RUN/review.jsonl``: lines are only added, and each is on the disk before it counts.
+"""The record of a review, ``RUN/review.jsonl``: lines are only added, and each is on the disk before it takes effect.
 
-The first line says of which subtypes the record is; every other one is an action with its serial number and time. A
-record of earlier subtypes, from before a run was trained again, is kept as ``review-1.jsonl``, ``review-2.jsonl``, ...
+The first line identifies the subtypes that the record belongs to; every other line is an action with its serial number
+and time. If the run is trained again, the record of its earlier subtypes is kept as ``review-1.jsonl``,
+``review-2.jsonl``, ...
 """
 
 import fcntl
@@ -22,7 +23,7 @@ from clustnet.files import write_text
 LOG, LOCK = "review.jsonl", ".review.lock"
 STALE = "Somebody else changed this review in the meantime, so nothing was done; reload it and try again."
 
-# Is called with actions, raises where one cannot be done, and returns what takes them over once they are on the disk.
+# Is called with actions and raises if one cannot be done; returns a function that applies them once they are on disk.
 Prepare = Callable[[Sequence[AnyAction]], Callable[[], None]]
 
 
@@ -31,7 +32,7 @@ class StaleError(UserError):
 
 
 class Log:
-    """The record of a review; processes share it, and each sees what the others add.
+    """The record of a review. Processes share it, and each sees what the others add.
 
     Args:
         run: the run's folder.
@@ -46,10 +47,10 @@ class Log:
         self._file: int | None = None
 
     def news(self) -> list[AnyAction]:
-        """Return the actions that were added since the last call, all at the first.
+        """Return the actions that were added since the last call; the first call returns all of them.
 
         Raises:
-            UserError: a line is damaged, or the record was replaced meanwhile.
+            UserError: a line is damaged, or the record was replaced in the meantime.
         """
         if not self._read_to and not self.path.exists():
             return []
@@ -60,8 +61,8 @@ class Log:
         """Add actions, which are on the disk when this returns.
 
         Args:
-            actions: what is done.
-            prepare: called with what others added, and then with the actions.
+            actions: the actions.
+            prepare: is called with the actions that others added, and then with these.
             expected: the serial number that the actions are meant to follow; None for any.
 
         Raises:
@@ -84,10 +85,10 @@ class Log:
 
     @contextmanager
     def _locked(self, writing: bool = True) -> Iterator[None]:
-        """Let no other process or thread read or write the record in the block.
+        """Keep other processes and threads from reading or writing the record in the block.
 
         Raises:
-            UserError: the run cannot be written, and is to be.
+            UserError: ``writing`` is set, but the run cannot be written.
         """
         try:
             handle = os.open(self.path.with_name(LOCK), os.O_CREAT | os.O_RDWR, 0o644)
@@ -159,7 +160,7 @@ class Log:
         self._read_to += len(content)
 
     def _begin_again(self, lines: Sequence[bytes]) -> None:
-        """Keep the record of earlier subtypes under another name, and begin one with the marks of images."""
+        """Keep the record of earlier subtypes under another name, and begin a new one with the marks of its images."""
         self.serial = 0
         marks = carried([self._parsed(line, number) for number, line in enumerate(lines, 1)])
         number = 1
@@ -176,7 +177,7 @@ class Log:
 
 
 def carried(actions: Sequence[AnyAction]) -> list[MarkImages]:
-    """Return the marks that hold after all actions, which are of images and so outlive subtypes."""
+    """Return the marks that hold after all actions; they belong to images, so they outlive subtypes."""
     history = History([], [])
     for action in actions:
         add(history, action)
@@ -196,7 +197,7 @@ def _write_all(handle: int, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make sure that a new file's name is on the disk, too."""
+    """Make sure that the name of a new file is on the disk, too."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

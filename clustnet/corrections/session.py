@@ -1,4 +1,4 @@
-"""A review in progress: the subtypes as they are now, and the record that every action goes to first."""
+"""A review in progress: the current subtypes, and the record to which every action goes first."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ class Session:
 
     Args:
         run: the run's folder.
-        found: the subtypes that the run found.
+        found: what the run found.
         say: called with a sentence about each repair.
 
     Raises:
@@ -30,7 +30,7 @@ class Session:
         self.refresh()
 
     def now(self) -> tuple[Review, History, int]:
-        """Return the state, the history and the serial number of the last action, all of one moment."""
+        """Return the state, the history and the serial number of the last action, all from the same moment."""
         with self._lock:
             return self.review, self.history, self._log.serial
 
@@ -45,10 +45,10 @@ class Session:
             self._prepared(self._log.news())()
 
     def do(self, actions: Sequence[AnyAction], expected: int | None = None) -> None:
-        """Do actions: all of them, or none.
+        """Do actions: all of them or none.
 
         Args:
-            actions: what is done.
+            actions: the actions.
             expected: the serial number that they are meant to follow; None for any.
 
         Raises:
@@ -59,7 +59,7 @@ class Session:
             self._log.append(actions, self._prepared, expected)
 
     def _prepared(self, actions: Sequence[AnyAction]) -> Callable[[], None]:
-        """Return what lets the state follow some actions; where one cannot be done, raise."""
+        """Return a function that moves the state on by some actions; raise if one cannot be done."""
         history = History(list(self.history.done), list(self.history.undone))
         for action in actions:
             add(history, action)
@@ -78,6 +78,6 @@ class Session:
 
 
 def _common(one: Sequence[Change], other: Sequence[Change]) -> int:
-    """Return how many actions two histories begin with alike."""
+    """Return the number of actions with which both histories begin."""
     pairs = zip(one, other, strict=False)
     return next((place for place, (left, right) in enumerate(pairs) if left is not right), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""The subtypes of a run after a person's corrections: what was found, and then every action in its turn."""
+"""The subtypes of a run after a person's corrections: what was found, with every action applied in turn."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ class Subtype(NamedTuple):
     Args:
         id: ``LABEL/1``, ``LABEL/2``, ...; it never changes.
         coarse: its coarse label.
-        name: what a person calls it; empty until then.
+        name: the name that a person gave it; empty until then.
     """
 
     id: str
@@ -42,7 +42,7 @@ class Subtype(NamedTuple):
 
     @property
     def title(self) -> str:
-        """Its name, or else its id."""
+        """The name, or else the id."""
         return self.name or self.id
 
 
@@ -63,7 +63,7 @@ class Found:
     subtype: Labels
 
     def digest(self) -> str:
-        """Return what changes with any part of it, as a SHA-256."""
+        """Return a SHA-256 that changes with any part of what was found."""
         digest = hashlib.sha256(json.dumps([list(self.files), list(self.labels), list(self.subtypes)]).encode())
         digest.update(np.ascontiguousarray(self.subtype, np.int64).tobytes())
         return digest.hexdigest()
@@ -75,10 +75,10 @@ class Review:
 
     Args:
         found: what the run found.
-        subtypes: the subtypes by their ids.
-        of: the id of each image's subtype, by the image's place in ``found.files``.
-        marks: the marks of images by their files, each with its kind.
-        touched: the images that a person moved to another subtype.
+        subtypes: the subtypes, by id.
+        of: object [N], the id of each image's subtype, in the order of ``found.files``.
+        marks: the marks of images, by file and by kind.
+        touched: the files that a person moved to another subtype.
     """
 
     found: Found
@@ -96,7 +96,7 @@ class Review:
 
     @classmethod
     def of_run(cls, found: Found) -> "Review":
-        """Return the subtypes that a run found."""
+        """Return the review of a run before any correction."""
         ids = np.array([subtype.id for subtype in found.subtypes], object)
         return cls(found, {subtype.id: subtype for subtype in found.subtypes}, ids[found.subtype])
 
@@ -105,15 +105,15 @@ class Review:
         return np.flatnonzero(self.of == subtype)
 
     def ordered(self) -> list[Subtype]:
-        """Return the subtypes by coarse label, and then by their numbers."""
+        """Return the subtypes, sorted by coarse label and then by number."""
         return sorted(self.subtypes.values(), key=lambda one: (one.coarse, int(one.id.rpartition("/")[2])))
 
     def coarse(self, file: str) -> str:
-        """Return the coarse label of an image, by its subtype."""
+        """Return the coarse label of an image, which is that of its subtype."""
         return self.subtypes[self.of[self.place[file]]].coarse
 
     def left_out(self, file: str) -> str:
-        """Return the first mark that leaves an image out; empty where there is none."""
+        """Return the first mark that leaves an image out, or an empty string if there is none."""
         return next((mark for mark in self.marks.get(file, {}).values() if mark in LEAVING_OUT), "")
 
     def next_id(self, label: str, beyond: int = 0) -> str:
@@ -124,7 +124,7 @@ class Review:
         """Do one action; one that cannot be done changes nothing.
 
         Raises:
-            UserError: it names what is not there, or a name that is taken.
+            UserError: the action is not possible, for example because a subtype is missing or a name is taken.
         """
         match action:
             case Rename():
@@ -205,8 +205,8 @@ class Review:
             self.marks[file] = self.marks.get(file, {}) | {kind: action.mark}
 
     def _put(self, places: Labels, name: str) -> None:
-        """Give images to a subtype."""
-        # An image may be named twice.
+        """Put images into a subtype."""
+        # An image may be listed twice.
         places = np.unique(places)
         self._sizes.subtract(self.of[places].tolist())
         self._sizes[name] += len(places)
@@ -225,7 +225,7 @@ class Review:
         """Return a subtype by its id.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such subtype.
         """
         if name not in self.subtypes:
             raise UserError(
@@ -237,7 +237,7 @@ class Review:
         """Return the places of images, int64 [M].
 
         Raises:
-            UserError: one is not there.
+            UserError: an image is not in the run.
         """
         missing = next((file for file in files if file not in self.place), None)
         if missing is not None:
@@ -258,7 +258,7 @@ class Review:
 
 
 class History(NamedTuple):
-    """The actions in effect, and the undone ones; redo takes the last of those."""
+    """The actions in effect, and those that were undone, of which redo takes the last."""
 
     done: list[Change]
     undone: list[Change]
@@ -285,7 +285,7 @@ def add(history: History, action: AnyAction) -> None:
 
 
 def replay(found: Found, actions: Iterable[AnyAction]) -> tuple[Review, History]:
-    """Return the subtypes after all actions, and which of these hold.
+    """Return the review after all actions, and the history.
 
     Raises:
         UserError: an action cannot be done.

@@ -1,4 +1,4 @@
-"""Encoders: graphs that turn any photograph into an embedding, and the embeddings that are kept.
+"""Encoders, which turn any photograph into an embedding, and a cache of embeddings.
 
 ``open_encoder("lite0").embed(images)`` is all that most callers need.
 """
@@ -25,10 +25,10 @@ __all__ = [
 ]
 
 GRAPH, DESCRIPTION = "encoder.onnx", "encoder.json"
-# What comes with the project; a wheel has it in this package.
+# The encoders that come with the project; a wheel has them in this package.
 IN_WHEEL = Path(__file__).resolve().parent / "models"
 ENCODERS = IN_WHEEL if IN_WHEEL.is_dir() else Path(__file__).resolve().parents[2] / "models" / "encoders"
-# In a run's folder.
+# The encoder's folder inside a run.
 OF_RUN = "encoder"
 MAX_ENCODERS = 4
 
@@ -37,11 +37,11 @@ def find_encoder(name: str | Path) -> tuple[Path, Path]:
     """Return the graph and the description of an encoder.
 
     Args:
-        name: of an encoder that comes with the project, a folder with ``encoder.onnx`` and ``encoder.json``, a
-            FILE.onnx with FILE.json beside it, or a run that ``clustnet encoder RUN`` has made one of.
+        name: the name of an encoder that comes with the project, a folder with ``encoder.onnx`` and ``encoder.json``,
+            a FILE.onnx with FILE.json beside it, or a run from which ``clustnet encoder RUN`` has made an encoder.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: there is no such encoder.
     """
     path = Path(name)
     if path.suffix == ".onnx" and path.is_file():
@@ -62,17 +62,17 @@ def find_encoder(name: str | Path) -> tuple[Path, Path]:
 def open_encoder(
     name: str | Path, device: Device = "auto", threads: int = 1, size: tuple[int, int] | None = None
 ) -> Embeds:
-    """Return an encoder, or several side by side.
+    """Return an encoder, or several whose embeddings are concatenated.
 
     Args:
-        name: a name as for ``find_encoder``; ``a,b`` for two or more, whose embeddings are concatenated.
+        name: see ``find_encoder``; ``a,b`` for several encoders.
         device: as for ``clustnet.bundles.predictor.Predictor``.
-        threads: threads inside one inference; 0 takes all cores.
-        size: height and width of the images; by default what the encoders read. One that reads several sizes follows
-            one that does not.
+        threads: threads inside one inference; 0 uses all cores.
+        size: height and width of the images; by default the size that the encoders read. An encoder that reads several
+            sizes adapts to one that does not.
 
     Raises:
-        UserError: there is none of that name, it is damaged, or it does not read the size.
+        UserError: there is no such encoder, it is damaged, or it does not read images of this size.
     """
     names = [word.strip() for word in str(name).split(",")]
     if "" in names or len(names) > MAX_ENCODERS or len(set(names)) < len(names):

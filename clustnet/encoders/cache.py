@@ -1,6 +1,6 @@
-"""Embeddings that are kept, by the content of the image file, the encoder and the view's number.
+"""A cache of embeddings, keyed by the content of the image file, the encoder and the number of the view.
 
-Each encoder and size has its own SQLite file. Nothing of it is held in memory, and several processes may write at once.
+Each encoder and size has its own SQLite file. Nothing is held in memory, and several processes may write at once.
 """
 
 import sqlite3
@@ -23,7 +23,7 @@ VIEW_BYTES = 4
 
 
 class Key(NamedTuple):
-    """Which embedding is meant.
+    """The key of one embedding.
 
     Args:
         digest: the SHA-256 of the image file's content, 32 bytes.
@@ -42,18 +42,18 @@ class EmbeddingCache:
     """The embeddings of one encoder.
 
     Args:
-        folder: folder of the embeddings of any encoders.
-        spec: spec of an opened encoder, whose ``features`` is known.
+        folder: the folder with the files of all encoders.
+        spec: the spec of an opened encoder, whose ``features`` is known.
 
     Raises:
-        UserError: its file is damaged or cannot be written. Every method raises it, too.
+        UserError: the file is damaged or cannot be written. Every method may raise this, too.
     """
 
     def __init__(self, folder: Path, spec: EncoderSpec) -> None:
         height, width = spec.size
         self.path = folder / f"{spec.sha256[:16]}_{height}x{width}.sqlite"
         self.features = spec.features or 0
-        # The last embeddings may be lost when power fails, and then they are made again.
+        # The last embeddings may be lost in a power failure; then they are computed again.
         self._file = SqliteFile(self.path, KIND, SCHEMA, "NORMAL")
 
     def __len__(self) -> int:
@@ -62,13 +62,13 @@ class EmbeddingCache:
         return int(count)
 
     def missing(self, keys: Iterable[Key]) -> list[Key]:
-        """Return the keys, each once, whose embeddings are not there."""
+        """Return the distinct keys whose embeddings are not in the cache."""
         with self._reading() as connection:
             found = "SELECT 1 FROM embeddings WHERE key = ?"
             return [key for key in dict.fromkeys(keys) if connection.execute(found, [key.packed()]).fetchone() is None]
 
     def add(self, keys: Sequence[Key], embeddings: NDArray[np.float32]) -> None:
-        """Write the embeddings, float32 [M, D], of M keys: all or none."""
+        """Write the embeddings, float32 [M, D], of M keys: all of them or none."""
         rows = zip(keys, embeddings.astype(np.float32), strict=True)
         with self._sentences(), self._file.writing() as connection:
             connection.executemany(
@@ -76,14 +76,14 @@ class EmbeddingCache:
             )
 
     def rows(self, keys: Sequence[Key], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Return the embeddings of keys that are there, float32 [N, D].
+        """Return the embeddings of keys, float32 [N, D].
 
         Args:
             keys: N keys.
-            out: float32 [N, D], where they are put; by default a new array.
+            out: float32 [N, D] array to write into; by default a new one.
 
         Raises:
-            KeyError: one is missing.
+            KeyError: an embedding is missing.
         """
         found = np.empty((len(keys), self.features), np.float32) if out is None else out
         with self._reading() as connection:
@@ -108,7 +108,7 @@ class EmbeddingCache:
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:
-        """Turn what SQLite raises into a sentence."""
+        """Turn SQLite's errors into a ``UserError``."""
         try:
             yield
         except sqlite3.Error as error:
@@ -118,11 +118,11 @@ class EmbeddingCache:
 
 
 def copy_embeddings(source: Path, folder: Path) -> None:
-    """Copy the embeddings of all encoders into a folder, also while another process writes them.
+    """Copy the embeddings of all encoders into a folder, even while another process writes them.
 
     Args:
         source: a folder of embeddings.
-        folder: a folder without a cache.
+        folder: a folder without embeddings.
     """
     for path in source.glob("*.sqlite"):
         with closing(sqlite3.connect(path)) as connection:

@@ -1,4 +1,4 @@
-"""Encoders: from images to embeddings, with onnxruntime."""
+"""Encoders, which turn images into embeddings with onnxruntime."""
 
 import hashlib
 from pathlib import Path
@@ -13,46 +13,46 @@ from clustnet.bundles.predictor import CPU, CUDA, LOG_LEVEL, PROVIDER_OPTIONS, D
 from clustnet.encoders.spec import EncoderSpec, read_spec
 from clustnet.errors import UserError
 
-# In one inference. On a CPU the activations of few images stay in its cache.
+# Images in one inference. On a CPU, the activations of a few images stay in its cache.
 BATCH_IMAGES = {CPU: 8, CUDA: 256}
 BYTES, FLOATS = "tensor(uint8)", "tensor(float)"
-# Under which an embedding has no direction.
+# An embedding shorter than this has no direction.
 SMALLEST_LENGTH = 1e-12
 
 Floats = NDArray[np.float32]
 
 
 class Embeds(Protocol):
-    """What turns images into embeddings: one encoder, or several side by side."""
+    """Turns images into embeddings: one encoder, or several whose embeddings are concatenated."""
 
     @property
     def spec(self) -> EncoderSpec:
-        """What is known of it; ``features`` is never None."""
+        """The description of the encoder; ``features`` is never None."""
 
     @property
     def input(self) -> InputSpec:
-        """How image files are prepared for it."""
+        """How image files are prepared for the encoder."""
 
     @property
     def provider(self) -> str:
-        """What onnxruntime runs on."""
+        """The execution provider that onnxruntime uses."""
 
     def embed(self, images: NDArray[np.uint8], batch: int | None = None) -> Floats:
-        """Return the embeddings of images."""
+        """Return the embeddings of images, float32 [N, D]."""
 
 
 class Encoder:
-    """One graph that embeds images.
+    """A single ONNX graph that embeds images.
 
     Args:
         graph: the ONNX file.
-        description: the JSON beside it.
+        description: the JSON file beside it.
         device: as for ``clustnet.bundles.predictor.Predictor``.
-        threads: threads inside one inference; 0 takes all cores.
-        size: height and width, by default those of the spec.
+        threads: threads inside one inference; 0 uses all cores.
+        size: height and width of the images; by default those of the spec.
 
     Raises:
-        UserError: a file is missing or damaged, or the graph is none that embeds images of the size.
+        UserError: a file is missing or damaged, or the graph does not embed images of this size.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Encoder:
 
         Args:
             images: uint8 ``[N, *input.shape]``, 0 to 255.
-            batch: images in one inference, which bounds the memory; by default 8, on a GPU 256.
+            batch: images in one inference, which bounds the memory; by default 8, or 256 on a GPU.
 
         Raises:
-            UserError: images of another shape or dtype.
+            UserError: the images have another shape or dtype.
         """
         expected = tuple(self.input.shape)
         if images.dtype != np.uint8 or images.shape[1:] != expected:
@@ -104,16 +104,16 @@ class Encoder:
         return embeddings
 
     def _embed(self, images: NDArray[np.uint8]) -> Any:
-        """Return what the graph makes of one batch."""
+        """Return the output of the graph for one batch."""
         cropped = centre(images, self.size)
         pixels = cropped if self.reads_bytes else normalised(cropped, self.spec)
         return self._session.run(None, {self._name: pixels})[0]
 
     def _checked_features(self) -> int:
-        """Return D, which two black images show.
+        """Return D, the length of an embedding, found by embedding two black images.
 
         Raises:
-            UserError: the graph does not run, writes no [N, D], or another D than its description says.
+            UserError: the graph does not run, its output is not [N, D], or its D differs from the description.
         """
         black = np.zeros((2, *self.input.shape), np.uint8)
         try:
@@ -135,10 +135,13 @@ class Encoder:
 
 
 class Concatenated:
-    """Several encoders side by side; each part of an embedding has length 1, so that all count alike.
+    """Several encoders, whose embeddings are scaled to length 1 and concatenated, so that all count equally.
 
     Args:
-        encoders: at least two that read images of the same shape.
+        encoders: at least two encoders that read images of the same shape.
+
+    Raises:
+        UserError: they read images of different shapes.
     """
 
     def __init__(self, encoders: tuple[Encoder, ...]) -> None:
@@ -167,7 +170,7 @@ class Concatenated:
         )
 
     def embed(self, images: NDArray[np.uint8], batch: int | None = None) -> Floats:
-        """Return the embeddings of images side by side, float32 [N, D]; arguments as of ``Encoder.embed``."""
+        """Return the concatenated embeddings of images, float32 [N, D]; the arguments are those of ``Encoder.embed``."""
         return np.concatenate([unit(encoder.embed(images, batch)) for encoder in self.encoders], axis=1)
 
 
@@ -179,13 +182,13 @@ def unit(embeddings: Floats) -> Floats:
 
 
 def centre(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return the middle of images [N, H, W, 3] with this height and width."""
+    """Return images [N, H, W, 3] cropped to their middle of this height and width."""
     top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
     return images[:, top : top + size[0], left : left + size[1]]
 
 
 def normalised(images: NDArray[np.uint8], spec: EncoderSpec) -> Floats:
-    """Return images uint8 [N, H, W, 3] as a graph of floats reads them, float32 [N, 3, H, W]."""
+    """Return images uint8 [N, H, W, 3] in the form that a graph with float input reads, float32 [N, 3, H, W]."""
     pixels = images.astype(np.float32) / np.float32(255)
     mean, std = (np.array(values, np.float32) for values in (spec.mean, spec.std))
     scaled = (pixels - mean) / std
@@ -193,7 +196,7 @@ def normalised(images: NDArray[np.uint8], spec: EncoderSpec) -> Floats:
 
 
 def _open(graph: Path, spec: EncoderSpec, device: Device, threads: int) -> Any:
-    """Return the graph as an ``onnxruntime.InferenceSession``, made of the bytes whose SHA-256 was checked."""
+    """Return the graph as an ``onnxruntime.InferenceSession``, made from the very bytes whose SHA-256 is checked."""
     content = graph.read_bytes()
     if hashlib.sha256(content).hexdigest() != spec.sha256:
         raise UserError(f"The encoder {graph} changed while it was read; try again.")
@@ -211,7 +214,7 @@ def _open(graph: Path, spec: EncoderSpec, device: Device, threads: int) -> Any:
 
 
 def _image_port(graph: Path, session: Any) -> Any:
-    """Return the one input of a graph, whose output is the embedding."""
+    """Return the single input of a graph, after checking that it can be an encoder."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     fits = len(inputs) == len(outputs) == 1 and inputs[0].type in (BYTES, FLOATS) and outputs[0].type == FLOATS
     if not fits:
@@ -224,5 +227,5 @@ def _image_port(graph: Path, session: Any) -> Any:
 
 
 def _joined(texts: Any) -> str:
-    """Return distinct texts as one."""
+    """Return the distinct texts, joined by semicolons."""
     return "; ".join(dict.fromkeys(texts))

@@ -1,4 +1,4 @@
-"""What is known of an encoder: the ``encoder.json`` beside its graph."""
+"""The description of an encoder: the ``encoder.json`` beside its graph."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from clustnet.errors import UserError
 from clustnet.files import sha256_of
 
 MAX_SPEC_BYTES = 2**20
-# What a graph in a single file may have.
+# The largest size of a graph in a single file.
 MAX_GRAPH_BYTES = 2 * 2**30 - 1
 MAX_FEATURES = 65_536
 
@@ -22,24 +22,24 @@ Deviation = Annotated[float, Field(gt=0, le=1)]
 
 
 class EncoderSpec(Strict):
-    """What turns images into embeddings, and where it is from.
+    """What an encoder reads and writes, and where it comes from.
 
-    A graph reads one of two inputs: ``uint8 [N, H, W, 3]``, and then it normalises inside; or ``float32 [N, 3, H, W]``
-    that are normalised as ``(pixel / 255 - mean) / std``. It writes ``float32 [N, D]``.
+    A graph reads either ``uint8 [N, H, W, 3]``, which it normalises itself, or ``float32 [N, 3, H, W]``, normalised as
+    ``(pixel / 255 - mean) / std``. It writes ``float32 [N, D]``.
 
     Args:
-        name: a word, or ``a,b`` of two encoders side by side.
+        name: the name of the encoder, or ``a,b`` for two whose embeddings are concatenated.
         sha256: SHA-256 of the graph's file.
         licence: licence of the weights.
-        source: package and version, or another place where the weights are from.
+        source: package and version, or other source of the weights.
         trained_on: the data and labels that the weights were trained on. Scores on such data are too good.
         size: height and width of the images that are embedded.
-        multiple: images may have other sizes, too, whose sides are multiples of this; None for ``size`` alone.
-        colour: always three channels; grey images have three equal ones.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
-        crop: the share of each side, in the middle, that is embedded. Images are prepared larger by as much.
-        features: D, how long an embedding is; None for what the graph writes.
+        multiple: other sizes are read as well if both sides are multiples of this; None for ``size`` alone.
+        colour: always True, for three channels; grey images have three equal ones.
+        mean: mean per channel, of pixels scaled to 0..1.
+        std: standard deviation per channel, likewise.
+        crop: the share of each side, in the middle, that is embedded. Images are prepared larger accordingly.
+        features: D, the length of an embedding; None if only the graph tells.
     """
 
     name: Label
@@ -62,17 +62,17 @@ class EncoderSpec(Strict):
         return self.multiple is not None and all(side > 0 and side % self.multiple == 0 for side in size)
 
     def input(self, size: tuple[int, int] | None = None) -> InputSpec:
-        """Return how an image file is prepared, for the spec's size or for another that the graph reads."""
+        """Return how an image file is prepared for the size of the spec, or for another that the graph reads."""
         height, width = (round(side / self.crop) for side in size or self.size)
         return InputSpec(shape=(height, width, 3), meaning="RGB, 0 to 255", preparation="fit")
 
 
 def read_spec(graph: Path, description: Path) -> EncoderSpec:
-    """Return the spec of a graph; what a short description leaves out is filled in.
+    """Return the spec of a graph, with defaults for what a short description leaves out.
 
     Args:
         graph: the ONNX file.
-        description: the JSON beside it; it has at least ``size``, ``mean`` and ``std``.
+        description: the JSON file beside it, with at least ``size``, ``mean`` and ``std``.
 
     Raises:
         UserError: a file is missing or too large, the description is wrong, or the graph does not match its SHA-256.

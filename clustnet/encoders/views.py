@@ -1,4 +1,4 @@
-"""Views of a photograph: random crops that are embedded once and kept, as what is drawn is settled by its content."""
+"""Views of a photograph: random crops that depend only on its content, so they are embedded once and kept."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from clustnet.bundles.preparation import prepare_image
 # The smallest share of an image's area, and the widest proportions, that a random crop keeps.
 LEAST_AREA = 0.4
 WIDEST = 4 / 3
-# Of its side; a smaller crop would show nothing.
+# The least side of a crop; a smaller one would show nothing.
 SMALLEST_CROP_PIXELS = 4
 
 
@@ -22,8 +22,8 @@ def view_of(image: Image.Image, spec: InputSpec, number: int, digest: bytes) -> 
     Args:
         image: RGB, as ``clustnet.bundles.preparation.decode`` returns it.
         spec: the encoder's input.
-        number: 0 for the image itself, from 1 for a random crop, which is never mirrored, as subtypes may differ by
-            just that. Equal numbers give equal views.
+        number: 0 for the image itself; 1 and above for random crops, which are never mirrored, as subtypes may differ
+            by just that. Equal numbers give equal views.
         digest: digest of the image file's content, so that each image has its own crops.
     """
     if number == 0:
@@ -36,8 +36,8 @@ def view_of(image: Image.Image, spec: InputSpec, number: int, digest: bytes) -> 
 
 
 def _random_box(size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int, int, int]:
-    """Return left, top, right and bottom of a random crop of an image of this width and height."""
-    # The square in the middle is what is prepared of an image; a crop stays within its area.
+    """Return the left, top, right and bottom of a random crop of an image of this width and height."""
+    # Preparation keeps the square in the middle of an image, so a crop has at most its area.
     side = min(size)
     area = generator.uniform(LEAST_AREA, 1) * side * side
     proportions = float(np.exp(generator.uniform(-np.log(WIDEST), np.log(WIDEST))))

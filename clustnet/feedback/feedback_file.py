@@ -1,6 +1,6 @@
-"""The feedback file: the model's answer to an image, and what a person says is true.
+"""The feedback file: the model's answers to images, and the labels that people say are true.
 
-It is a SQLite file to which rows are only added. A row that was added survives a killed process and a power failure.
+It is a SQLite file to which rows are only added. An added row survives a killed process and a power failure.
 """
 
 import json
@@ -69,18 +69,18 @@ class Labels:
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Labels":
-        """Return those of a bundle."""
+        """Return the labels of a bundle."""
         grouping = manifest.grouping()
         coarse = dict(zip(grouping.labels, map(list, grouping.groups), strict=True))
         return cls(manifest.name, manifest.version, manifest.class_names, coarse)
 
     @classmethod
     def read(cls, name: str, version: str, classes: str, coarse: str) -> "Labels":
-        """Return those of a row of ``models``."""
+        """Return the labels in a row of the table ``models``."""
         return cls(name, version, tuple(json.loads(classes)), json.loads(coarse))
 
     def row(self) -> tuple[str, str, str, str]:
-        """Return what ``read`` takes."""
+        """Return the arguments of ``read``."""
         return self.name, self.version, json.dumps(self.classes), json.dumps(self.coarse)
 
     def grouping(self) -> CoarseGrouping:
@@ -90,7 +90,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Answer:
-    """A model's answer to one image of a request, ``answered`` in seconds since 1970."""
+    """A model's answer to one image of a request; ``answered`` is in seconds since 1970."""
 
     answered: float
     guess: str
@@ -104,7 +104,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Feedback:
-    """One row: an image by its request and its place in it, the answer, and the label that is said to be true."""
+    """One row: an image, given by its request and its place there, the answer, and the label said to be true.
+
+    ``given`` is the time of the feedback in seconds since 1970.
+    """
 
     request_id: str
     image: int
@@ -125,10 +128,10 @@ class FeedbackFile:
 
     Args:
         path: the file.
-        max_rows: the most rows that it may hold.
+        max_rows: the largest number of rows.
 
     Raises:
-        UserError: it is another file, or cannot be written.
+        UserError: the file is of another kind, or cannot be written.
     """
 
     def __init__(self, path: Path, max_rows: int) -> None:
@@ -136,22 +139,22 @@ class FeedbackFile:
         self._file = SqliteFile(path, FEEDBACK_FILE_ID, (MODELS, FEEDBACK), "FULL")
 
     def find(self, request_id: str, image: int) -> tuple[Labels, Feedback] | None:
-        """Return the feedback on an image, None where there is none."""
+        """Return the feedback on an image, or None if there is none."""
         query = "SELECT * FROM labelled_answers WHERE request_id = ? AND image = ?"
         row = self._file.connection().execute(query, (request_id, image)).fetchone()
         return _of_row(row) if row else None
 
     def add(self, labels: Labels, request_id: str, image: int, answer: Answer, label: str) -> Feedback:
-        """Return the feedback on an image that is kept, for good when this returns.
+        """Add the feedback on an image and return its row, which is durable by then.
 
         Raises:
             FileFullError: there is no room.
             sqlite3.IntegrityError: there is feedback on this image already.
-            sqlite3.Error: it cannot be written.
+            sqlite3.Error: the file cannot be written.
         """
         row = Feedback(request_id, image, answer, label, time.time())
         with self._file.writing() as connection:
-            # No row is ever removed, so the last number is their count.
+            # No row is ever removed, so the last number is the count of rows.
             (rows,) = connection.execute("SELECT ifnull(max(number), 0) FROM feedback").fetchone()
             if rows >= self.max_rows:
                 raise FileFullError(
@@ -167,17 +170,17 @@ class FeedbackFile:
 
 
 def model_id(connection: sqlite3.Connection, labels: Labels) -> int:
-    """Return the id of a model in the table ``models``, where it is added if it is new."""
+    """Return the id of a model in the table ``models``, to which a new model is added."""
     connection.execute(ADD_MODEL, labels.row())
     (found,) = connection.execute(FIND_MODEL, labels.row()).fetchone()
     return int(found)
 
 
 def read_feedback(path: Path) -> Iterator[tuple[Labels, list[Feedback]]]:
-    """Yield each model of a feedback file that has feedback, and all of it in the order in which it came.
+    """Yield each model with feedback in a file, and all its feedback in the order in which it came.
 
     Raises:
-        UserError: it is no feedback file, or cannot be read.
+        UserError: the file is not a feedback file, or cannot be read.
     """
     with reading(path, FEEDBACK_FILE_ID) as connection:
         for (model,) in connection.execute("SELECT DISTINCT model FROM feedback ORDER BY model").fetchall():

@@ -1,4 +1,4 @@
-"""A bundle as an OCI image layout: one layer with the bundle's files under ``/models``, as KServe's ModelCar has it.
+"""A bundle as an OCI image layout: one layer with the bundle's files under ``/models``, as KServe's Modelcar expects.
 
 https://github.com/opencontainers/image-spec/blob/main/image-layout.md. The same bundle gives the same bytes.
 """
@@ -14,7 +14,7 @@ from clustnet.files import replacing_folder, sha256_of
 
 MODELS = "models"
 TYPE = "application/vnd.oci.image"
-# The files are for any machine; clients ask for one all the same.
+# The files suit any machine, but clients ask for a platform all the same.
 PLATFORM = {"architecture": "amd64", "os": "linux"}
 TITLE, VERSION, REFERENCE = (f"org.opencontainers.image.{name}" for name in ("title", "version", "ref.name"))
 
@@ -24,7 +24,7 @@ def write_image(bundle: Bundle, out: Path) -> str:
 
     Args:
         bundle: a checked bundle.
-        out: a folder, which is replaced.
+        out: the folder, which is replaced if it exists.
     """
     manifest = bundle.manifest
     labels = {TITLE: manifest.name, VERSION: manifest.version}
@@ -57,7 +57,7 @@ def write_image(bundle: Bundle, out: Path) -> str:
 
 
 def _write_layer(bundle: Path, blobs: Path) -> dict[str, Any]:
-    """Write the layer and return its description; weights would hardly get smaller by compression."""
+    """Write the layer, uncompressed because weights would hardly shrink, and return its descriptor."""
     written = blobs / "layer"
     with tarfile.open(written, "w", format=tarfile.PAX_FORMAT) as archive:
         archive.addfile(_entry(MODELS, tarfile.DIRTYPE))
@@ -74,7 +74,7 @@ def _write_layer(bundle: Path, blobs: Path) -> dict[str, Any]:
 
 
 def _entry(name: str, kind: bytes, size: int = 0) -> tarfile.TarInfo:
-    """Return a file or folder of the layer that everybody may read, without owner and time."""
+    """Return the entry of a file or folder in the layer, readable by everybody, without owner or time."""
     entry = tarfile.TarInfo(name)
     entry.type, entry.size, entry.mode = kind, size, 0o755 if kind == tarfile.DIRTYPE else 0o644
     return entry

@@ -1,4 +1,4 @@
-"""The signature of a bundle: OpenSSF's model signature over each of its files, made and checked with a key alone.
+"""The signature of a bundle: OpenSSF's model signature over all of its files, made and checked with a key alone.
 
 https://github.com/sigstore/model-transparency; its tool ``model_signing verify key`` reads the same file.
 """
@@ -19,7 +19,7 @@ INSTALL = "model signatures need the extra 'signing'; install it with: pip insta
 
 
 def sign(folder: Path, private_key: Path) -> None:
-    """Sign all files of a bundle with an elliptic-curve key in PEM, in the place of an earlier signature.
+    """Sign all files of a bundle with an elliptic-curve key in PEM, replacing an earlier signature.
 
     Raises:
         UserError: the key cannot be used.
@@ -27,7 +27,7 @@ def sign(folder: Path, private_key: Path) -> None:
     package = _package()
     hashing = package.hashing.Config().set_ignored_paths(paths=[SIGNATURE])
     with tempfile.TemporaryDirectory() as outside:
-        # Not in the bundle yet, where it would be signed as well.
+        # Inside the bundle it would be signed as well.
         made = Path(outside) / SIGNATURE
         try:
             signer = package.signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -39,10 +39,10 @@ def sign(folder: Path, private_key: Path) -> None:
 
 
 def check_signature(folder: Path, public_key: Path) -> None:
-    """Check that a bundle's signature is of this key, and that the bundle is as it was signed: no file more or less.
+    """Check that a bundle was signed with this key, and that no file was changed, added or removed since.
 
     Raises:
-        UserError: it is not signed, or with another key, or its files are others.
+        UserError: the bundle is not signed, was signed with another key, or has changed.
     """
     if not (folder / SIGNATURE).is_file():
         raise UserError(f"{folder} is not signed: it holds no {SIGNATURE}; {SIGN}.")

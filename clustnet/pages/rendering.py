@@ -1,4 +1,4 @@
-"""HTML pages that are one file: templates with escaping on, and pictures inside the page."""
+"""Self-contained HTML pages: templates with escaping on, and pictures embedded in the page."""
 
 import base64
 from typing import Any
@@ -7,14 +7,14 @@ import jinja2
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """Return a page made from a template; a value that the template lacks is an error.
+    """Return a page made from a template; a value that is missing is an error.
 
-    A template of a whole page extends ``page.html`` of this room, which takes the package's ``style.css``.
+    A template of a whole page extends ``page.html`` of this package, which includes the ``style.css`` of ``package``.
 
     Args:
         package: the package whose folder ``templates`` holds the template.
         template: its file name.
-        values: what the template shows.
+        values: the values that the template uses.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("clustnet.pages")]),
@@ -27,10 +27,10 @@ def render(package: str, template: str, **values: Any) -> str:
 
 
 def data_url(picture: bytes, kind: str = "png") -> str:
-    """Return a picture as an address, so that a page is one file.
+    """Return a picture as a data URL, so that the page needs no other file.
 
     Args:
         picture: the content of an image file.
-        kind: its format as media types name it, such as ``png`` or ``jpeg``.
+        kind: the format as named in media types, such as ``png`` or ``jpeg``.
     """
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"

@@ -1,9 +1,9 @@
-"""What the pages that a server shows have in common: some files, and the headers with which they reach a browser."""
+"""The files and HTTP headers that all served pages share."""
 
-# Starlette's StaticFiles takes it as one of its packages.
+# One of the ``packages`` of Starlette's StaticFiles.
 SHARED_FILES = ("clustnet.pages", "static")
 
-# A page loads nothing from elsewhere and runs nothing written into it.
+# A page loads nothing from elsewhere and runs no inline scripts.
 PAGE_HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
