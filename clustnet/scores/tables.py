@@ -1,4 +1,4 @@
-"""Clustering scores computed from a table of counts, so that no number of images is too large for memory."""
+"""Clustering scores computed from a table of counts: any number of images is scored without holding their labels."""
 
 import numpy as np
 from numpy.typing import NDArray
