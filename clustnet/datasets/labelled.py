@@ -95,10 +95,10 @@ class LabelledImages:
 
 
 def even_sample(total: int, count: int) -> NDArray[np.int64]:
-    """Return ``count`` of the indices 0 to ``total - 1``, ascending and always the same; all of them if there are fewer.
+    """Return ``count`` of the indices 0 to ``total - 1``, ascending and always the same, or all if there are fewer.
 
-    One index is drawn from each of ``count`` equal stretches, so that no class is missed, whether the split is sorted by
-    class or its classes take turns.
+    One index is drawn from each of ``count`` equal stretches, so that no class is missed, whether the split is sorted
+    by class or its classes take turns.
     """
     edges = np.arange(min(count, total) + 1) * total // max(1, min(count, total))
     drawn = np.random.default_rng(0).random(len(edges) - 1) * np.diff(edges)

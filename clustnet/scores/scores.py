@@ -170,7 +170,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error, 0 to 1: the mean gap of the bins, weighted by their images, at least one in all."""
+        """The expected calibration error, 0 to 1: the mean gap of the bins, weighted by images (at least one)."""
         gap = np.nan_to_num(np.abs(self.accuracy - self.confidence))
         return float((self.images * gap).sum() / self.images.sum())
 
