@@ -149,7 +149,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return self._run(self.model_.embed, images)
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
-        """Return the label-free score: the mutual information between clusters of rows or images and of random views."""
+        """Return the label-free score: the mutual information between the clusters of inputs and of random views."""
         data = without_labels(self._checked(X))
         return label_free(self.model_, data, self.recipe_.augmentation, self.recipe_.hard).score
 

@@ -362,7 +362,7 @@ def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pat
 
 
 def _is_image(file: Path) -> bool:
-    """Return whether a file is an image, by its suffix or, without one, by its first bytes, which a broken link lacks."""
+    """Return whether a file is an image, by its suffix or else its first bytes; a broken link without suffix is not."""
     if file.suffix:
         return file.suffix.lower() in SUFFIXES
     try:
