@@ -1,6 +1,6 @@
-"""Arrays in, subtypes out: the project as scikit-learn estimators, without a command line or a recipe file.
+"""Arrays in, subtypes out: the project as scikit-learn estimators, without a command line or a recipe.
 
-``from clustnet import ClustNet, DeepClustering`` is how they are imported.
+Import them with ``from clustnet import ClustNet, DeepClustering``.
 """
 
 from estimators.clustnet import ClustNet

@@ -1,4 +1,4 @@
-"""What answers for an estimator: the trained network, or a bundle."""
+"""The models behind an estimator: the trained network, or a bundle."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from onnx_export.trained import Trained
 
 
 class Answering(Protocol):
-    """What answers for images, or for embeddings."""
+    """A model that answers for images or for embeddings."""
 
     @property
     def coarse_labels(self) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ class Answering(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the C subtypes, ``label/1`` where nobody named one."""
+        """The names of the C subtypes; ``LABEL/1`` and so on where nobody has named them."""
 
     @property
     def membership(self) -> NDArray[np.bool_]:
@@ -39,19 +39,19 @@ class Answering(Protocol):
 
     @property
     def features(self) -> int | None:
-        """The length of the embeddings that are read; None for images."""
+        """The length of the embeddings that the model reads; None for images."""
 
     def __call__(self, X: NDArray[np.generic]) -> Predictions:  # noqa: N803
         """Return the answers for images uint8 [N, H, W] or [N, H, W, 3], or for embeddings float32 [N, D]."""
 
 
 def guessed(found: Predictions, answering: Answering) -> NDArray[np.int64]:
-    """Return the subtype of each image, int64 [N]: the most probable one of the most probable coarse label."""
+    """Return the guess for each image, int64 [N]: the most probable subtype of the most probable coarse label."""
     return guesses(found.coarse_probability, found.class_probability, answering.membership)
 
 
 def prepared(images: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """Return images as a model reads them, uint8 [N, *spec.shape]; those of another shape are treated as files are."""
+    """Return images as a model reads them, uint8 [N, *spec.shape]; those of another shape are prepared like files."""
     if images.shape[1:] == tuple(spec.shape):
         return images
     return np.stack([prepare_image(Image.fromarray(image).convert("RGB"), spec) for image in images])
@@ -62,11 +62,11 @@ class Network:
     """The trained network with its class map, in torch.
 
     Args:
-        mixture: on the CPU.
+        mixture: the network, on the CPU.
         subtypes: the subtypes and their class map.
-        input: what images are prepared for; None for embeddings.
-        encoder: the name of the encoder before the mixture, where there is one.
-        features: length of embeddings.
+        input: the input for which images are prepared; None for embeddings.
+        encoder: the name of the encoder before the mixture, if there is one.
+        features: the length of the embeddings; None for images.
     """
 
     mixture: Mixture
@@ -77,7 +77,7 @@ class Network:
 
     @classmethod
     def of(cls, trained: Trained) -> "Network":
-        """Return the network that reads images."""
+        """Return the network of a run that was trained on images."""
         fitted, encoder = trained.fitted(), trained.recipe.encoder
         mixture = fitted.mixture(trained.model, trained.recipe.hard)
         return cls(mixture, fitted.subtypes, trained.inputs.input, encoder.name if encoder else None)
@@ -117,10 +117,10 @@ class Served:
     """A bundle in onnxruntime, as the service runs it.
 
     Args:
-        folder: folder of the bundle.
+        folder: the bundle's folder.
 
     Raises:
-        UserError: it is no whole bundle.
+        UserError: the folder is not an intact bundle.
     """
 
     features = None
@@ -130,7 +130,7 @@ class Served:
         self._predictor = Predictor(Bundle(folder))
 
     def __reduce__(self) -> tuple[type["Served"], tuple[Path]]:
-        """Return how a copy in another process opens the bundle again."""
+        """Let a copy, such as one in another process, open the bundle again."""
         return Served, (self.folder,)
 
     @property

@@ -1,4 +1,4 @@
-"""What estimators are given: images, or rows of numbers."""
+"""Checks of the arrays that estimators are given: images, or rows of numbers."""
 
 from typing import Any
 
@@ -11,24 +11,24 @@ Images = NDArray[np.uint8]
 
 
 def holds_images(X: ArrayLike) -> bool:  # noqa: N803 - scikit-learn's name
-    """Return whether an argument has the dimensions of images, three or four, and not those of rows.
+    """Return whether an argument has more than two dimensions, as images have, rather than those of rows.
 
     Raises:
-        UserError: it is no array, as its parts have different lengths.
+        UserError: the argument is not an array, because its parts have different lengths.
     """
     found: Any = X
     try:
-        # Sparse rows would be an array of one object.
+        # np.asarray would turn sparse rows into a single object.
         return int(found.ndim if hasattr(found, "ndim") else np.asarray(found).ndim) > 2
     except ValueError:
         raise UserError("X has parts of different lengths; resize all images to one size and stack them.") from None
 
 
 def checked_images(X: ArrayLike) -> Images:  # noqa: N803
-    """Return images, uint8 [N, H, W] or [N, H, W, 3].
+    """Return an argument as images, uint8 [N, H, W] or [N, H, W, 3].
 
     Raises:
-        UserError: another shape or type, or no image.
+        UserError: it has another shape or type, or no image.
     """
     images = np.asarray(X)
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3) or 0 in images.shape:

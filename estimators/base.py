@@ -1,4 +1,4 @@
-"""What both estimators share: images of three dimensions or four, and the seed."""
+"""What both estimators share: tags for images as input, and the seed."""
 
 from numbers import Integral
 from typing import Any
@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 
 class TakesImages:
-    """A mixin of estimators that take images and transform them to float32; it comes before scikit-learn's own."""
+    """A mixin for estimators that take images and transform them to float32; list it before scikit-learn's own."""
 
     def __sklearn_tags__(self) -> Any:
         """Return scikit-learn's tags."""
@@ -19,7 +19,7 @@ class TakesImages:
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Return the seed that a parameter ``random_state`` stands for; another one each time for None."""
+    """Return the seed that a parameter ``random_state`` stands for; None gives a new one each time."""
     if isinstance(random_state, Integral):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,4 +1,4 @@
-"""The whole way from arrays to a bundle as a scikit-learn estimator.
+"""A scikit-learn estimator that covers the whole way from arrays to a bundle.
 
 ClustNet().fit(images, labels).save("models/mine")
 """
@@ -38,28 +38,28 @@ Floats = NDArray[np.float32]
 
 
 class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Finds the subtypes inside each coarse label, and tells them apart in new images.
+    """Finds the subtypes inside each coarse label, and distinguishes them in new images.
 
-    The way is that of ``clustnet discover``: images are embedded, clustered within their coarse labels, and a gate with
-    weak experts is trained on what was found. ``predict`` returns subtypes, ``LABEL/1``, ``LABEL/2``, ... or the names
-    that ``name`` gave them; ``predict_coarse`` returns the coarse labels that were fitted.
+    It works like ``clustnet discover``: images are embedded and clustered within their coarse labels, and a gate with
+    weak experts is trained on the clusters. ``predict`` returns subtypes, ``LABEL/1``, ``LABEL/2``, ... or the names
+    that ``name`` gave them; ``predict_coarse`` returns coarse labels as they were passed to ``fit``.
 
     Args:
-        subtypes: how many each coarse label has: a number for all, ``{label: number}``, or ``auto`` for rather too
-            many, to be merged.
-        encoder: what compares images: ``auto``, ``none`` for pixels alone, or names as of
-            ``clustnet.encoders.open_encoder`` with commas between them.
-        epochs: passes over the images in training; None for as many as they need.
-        random_state: seed of everything random; equal seeds give equal results.
-        run: an empty folder, or none yet, that keeps the run, for ``clustnet review``; None for a temporary one.
-        verbose: whether to print how far the work is.
+        subtypes: number of subtypes of each coarse label: one number for all, ``{label: number}``, or ``auto`` for
+            rather too many, to be merged.
+        encoder: the encoder by which images are compared: ``auto``, ``none`` for pixels alone, or names as in
+            ``clustnet.encoders.open_encoder``, separated by commas.
+        epochs: passes over the images in training; None for as many as needed.
+        random_state: seeds everything random; equal seeds give equal results.
+        run: a folder, empty or not yet existing, to keep the run for ``clustnet review``; None for a temporary one.
+        verbose: whether to print progress.
 
     Attributes:
-        classes_: str [C], the subtypes: what ``predict`` returns and the columns of ``predict_proba``.
-        coarse_labels_: [K], the distinct coarse labels; a loaded estimator has them as texts.
-        model_: what answers.
-        run_: the folder of the run; None of a loaded estimator.
-        n_features_in_: numbers a row or an image.
+        classes_: str [C], the subtypes: the values of ``predict`` and the columns of ``predict_proba``.
+        coarse_labels_: [K], the distinct coarse labels; a loaded estimator has them as strings.
+        model_: the model that answers.
+        run_: the folder of the run; None for a loaded estimator.
+        n_features_in_: the number of values in a row or an image.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
 
         Args:
             X: images uint8 [N, H, W] or [N, H, W, 3], or embeddings [N, D].
-            y: the coarse label of each, numbers or texts [N]; at least two distinct ones.
+            y: the coarse label of each, numbers or strings [N]; at least two distinct ones.
 
         Raises:
-            ValueError: no such arrays, a single coarse label, or too few images; a ``UserError`` where a parameter is
-                wrong or ``run`` is no empty folder.
+            ValueError: the arrays have another form, there is a single coarse label, or there are too few images; a
+                ``UserError`` if a parameter is wrong or ``run`` is not an empty folder.
         """
         images = holds_images(X)
         rows: NDArray[Any]
@@ -116,7 +116,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         return self.classes_[guessed(found, self.model_)]
 
     def predict_coarse(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Return the coarse label of each image, [N], as they were fitted."""
+        """Return the coarse label of each image, [N], as it was passed to ``fit``."""
         found = self._answers(X)
         labels: NDArray[Any] = self.coarse_labels_[found.coarse_probability.argmax(axis=1)]
         return labels
@@ -130,14 +130,14 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         return self._answers(X).routing
 
     def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:  # noqa: N803
-        """Return the share of images whose coarse label is right; of subtypes no truth is known."""
+        """Return the share of images whose coarse label is right; the true subtypes are not known."""
         return float(accuracy_score(y, self.predict_coarse(X), sample_weight=sample_weight))
 
     def name(self, subtype: str, name: str) -> "ClustNet":
-        """Give a subtype, by its id or its name, a name; an empty one takes its name away.
+        """Name a subtype, which is given by its id or its current name; an empty name removes it.
 
         Raises:
-            UserError: there is no such subtype, or the name is another one's.
+            UserError: there is no such subtype, or the name belongs to another one.
         """
         return self._corrected(lambda found: Rename(subtype=found(subtype), name=name))
 
@@ -145,7 +145,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Merge subtypes of one coarse label into the first.
 
         Raises:
-            UserError: there are no two such subtypes, or they are of different coarse labels.
+            UserError: there are fewer than two such subtypes, or they have different coarse labels.
         """
         if len(subtypes) < 2:
             raise UserError("merge needs two subtypes or more, as in merge('ok/1', 'ok/3').")
@@ -154,7 +154,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
     def split(self, subtype: str, parts: int = 2) -> "ClustNet":
         """Split a subtype by clustering its images again, and train again, so that the model knows the parts.
 
-        Of images the new run is beside the earlier one, in a folder whose name ends in ``-2``, ``-3``, ...
+        For images, the new run is beside the earlier one, in a folder whose name ends in ``-2``, ``-3``, ...
 
         Raises:
             UserError: there is no such subtype, or it has too few images.
@@ -183,13 +183,13 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Write a bundle, which ``make serve`` serves, and return its folder.
 
         Args:
-            bundle: its folder; an earlier bundle there is replaced.
-            name: name of the model; the folder's by default.
+            bundle: the bundle's folder; an earlier bundle there is replaced.
+            name: name of the model; by default that of the folder.
             version: version of the model.
-            examples: whether the bundle holds some training images of each subtype.
+            examples: whether the bundle includes some training images of each subtype.
 
         Raises:
-            UserError: it was fitted on embeddings, the run is gone, or the folder is something else.
+            UserError: the estimator was fitted on embeddings, the run is gone, or the folder is not a bundle.
         """
         run = self._fitted_run()
         with quietly(self.verbose):
@@ -201,7 +201,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Return an estimator that predicts with a bundle of any method, through onnxruntime.
 
         Raises:
-            UserError: it is no whole bundle.
+            UserError: the folder is not an intact bundle.
         """
         made = cls()
         made._run = None
@@ -211,19 +211,19 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
 
     @property
     def classes_(self) -> NDArray[np.str_]:
-        """The subtypes: what ``predict`` returns and the columns of ``predict_proba``, str [C]."""
+        """The subtypes: the values of ``predict`` and the columns of ``predict_proba``, str [C]."""
         return np.array(self.model_.names)
 
     @property
     def run_(self) -> Path | None:
-        """The folder of the run; None of a loaded estimator."""
+        """The folder of the run; None for a loaded estimator."""
         return None if self._run is None else self._run.path
 
     def _arguments(self) -> dict[str, Any]:
-        """Return the parameters as ``training.discover.arguments.Arguments`` has them.
+        """Return the parameters as arguments of ``training.discover.arguments.Arguments``.
 
         Raises:
-            UserError: one is wrong.
+            UserError: a parameter is wrong.
         """
         given = self.subtypes
         if isinstance(given, Mapping):
@@ -241,7 +241,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Return the folder of a new run.
 
         Raises:
-            UserError: it is not empty.
+            UserError: the folder is not empty.
         """
         if self.run is None:
             self._scratch = Scratch()
@@ -252,7 +252,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         return run
 
     def _take(self, labels: Mapping[str, Any]) -> None:
-        """Answer with the run from now on."""
+        """Answer with the network of the run from now on."""
         run = self._fitted_run()
         self.model_: Answering = run.network()
         self._settle(labels)
@@ -265,7 +265,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         """Return the model's answers.
 
         Raises:
-            UserError: images where embeddings were fitted, or the reverse.
+            UserError: images were given to an estimator fitted on embeddings, or the reverse.
         """
         check_is_fitted(self)
         images, wanted = holds_images(X), self.model_.features is None
@@ -287,7 +287,11 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
         return self._run
 
     def _corrected(self, action: Callable[[Callable[[str], str]], Change]) -> "ClustNet":
-        """Do an action, which is told the id of a subtype by its id or name, and answer with the corrected subtypes."""
+        """Do an action, and answer with the corrected subtypes.
+
+        Args:
+            action: makes the action; it is passed a function from the id or name of a subtype to its id.
+        """
         run = self._fitted_run()
         subtypes = session_of(run).review.subtypes
 
@@ -303,7 +307,7 @@ class ClustNet(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, C
 
 @contextmanager
 def one_sentence() -> Iterator[None]:
-    """Raise the first fault that pydantic finds in a value as one sentence."""
+    """Turn a validation error of pydantic into a ``UserError`` about its first fault."""
     try:
         yield
     except ValidationError as error:
@@ -312,7 +316,7 @@ def one_sentence() -> Iterator[None]:
 
 @contextmanager
 def taken_back(run: Path) -> Iterator[None]:
-    """Remove the folder of a run that is not finished in the block."""
+    """Remove the folder of a run if the block does not finish."""
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, run, ignore_errors=True)
         yield
@@ -320,10 +324,10 @@ def taken_back(run: Path) -> Iterator[None]:
 
 
 def _named(y: NDArray[Any]) -> dict[str, Any]:
-    """Return the distinct coarse labels by their names.
+    """Return the distinct coarse labels, keyed by their names.
 
     Raises:
-        UserError: there is one only, or two have the same name.
+        UserError: there is only one, or two have the same name.
     """
     distinct = np.unique(y)
     if len(distinct) < 2:
@@ -338,10 +342,10 @@ def _named(y: NDArray[Any]) -> dict[str, Any]:
 
 
 def _check_kept(found: Sequence[str], given: Iterable[str]) -> None:
-    """Raise where no image of a coarse label could be used.
+    """Check that at least one image of every coarse label could be used.
 
     Raises:
-        UserError: names the label.
+        UserError: a label has no such image; the message names it.
     """
     lost = [name for name in given if name not in found]
     if lost:
@@ -352,7 +356,7 @@ def _check_kept(found: Sequence[str], given: Iterable[str]) -> None:
 
 
 def _beside(run: Path) -> Path:
-    """Return a folder beside a run that is not there yet, ``RUN-2`` or the next."""
+    """Return a folder beside a run that does not exist yet: ``RUN-2``, or the next free number."""
     stem, _, last = run.name.rpartition("-")
     base = stem if stem and last.isdigit() else run.name
     return next(path for number in itertools.count(2) if not (path := run.with_name(f"{base}-{number}")).exists())

@@ -1,4 +1,4 @@
-"""A scikit-learn estimator: the method ``deep_clustering`` on rows or images, without a recipe file or a run folder.
+"""A scikit-learn estimator of the method ``deep_clustering`` for rows or images, without a recipe or a run.
 
 DeepClustering(10, architecture="configs/architectures/mnist.json:0").fit(train).predict(test)
 """
@@ -37,13 +37,14 @@ from training.recipe.reading import validated
 from training.recipe.recipe import FOLDER, Augmentation
 from training.runs.label_free import label_free
 
-# The parts of a recipe that settings may be in.
+# The parts of a recipe that ``settings`` may change.
 PARTS = ("augmentation", "optimisation", "pretraining", "clustering")
-# What methods take as the brightest.
+# The pixel value that methods take as the brightest.
 MAX_PIXEL = 255
-# Rows whose numbers differ less, as a share of the fitted range, are on another scale; a few numbers may be so alike.
+# Rows whose range is a smaller share of the fitted range are on another scale. Rows of only a few numbers are exempt,
+# as these may be alike.
 LEAST_SPREAD, MIN_FEATURES = 1 / 64, 16
-# Of a recipe; scikit-learn's estimators take one cluster as well.
+# The minimum of a recipe; scikit-learn's estimators accept a single cluster as well.
 MIN_CLUSTERS = 2
 
 Floats = NDArray[np.float32]
@@ -51,31 +52,32 @@ Clusters = NDArray[np.int64]
 
 
 class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
-    """Clusters in an autoencoder's embedding; the method is ``clustnet train``'s own, see ``training.methods``.
+    """Clusters in the embedding of an autoencoder; the method is that of ``clustnet train``, see ``training.methods``.
 
-    Images are taken as they are. Rows are scaled as a whole, so that the smallest number that was fitted becomes 0 and
-    the largest 1; rows on another scale are refused later, such as pixels from 0 to 1, or standardised ones, after a
-    fit of pixels from 0 to 255.
+    Images are used as they are. Rows are scaled as a whole, so that the smallest fitted number becomes 0 and the
+    largest 1. Rows on another scale are then refused, such as pixels from 0 to 1, or standardised ones, after a fit on
+    pixels from 0 to 255.
 
     Args:
         n_clusters: number of clusters, E.
-        architecture: widths of the fully connected layers of the encoder, the last is the embedding's (by default those
-            of Xie, Girshick, Farhadi, arXiv:1511.06335); or an architecture as ``configs/architectures/*.json`` have
-            them, named as ``FILE:ENTRY`` or as a mapping. Rows are then images (H, W, C), flattened.
+        architecture: widths of the fully connected layers of the encoder, the last being the embedding's (by default
+            those of Xie, Girshick, Farhadi, arXiv:1511.06335); or an architecture like those in
+            ``configs/architectures/*.json``, as ``FILE:ENTRY`` or as a mapping. Rows are then flattened images
+            (H, W, C).
         loss: ``kl``, the divergence of DEC, or ``kmeans``, the distance of DCN.
-        pretraining_epochs: epochs of reconstruction alone.
+        pretraining_epochs: epochs of pretraining by reconstruction alone.
         epochs: epochs of clustering, jointly with reconstruction.
         learning_rate: step size of both stages.
-        batch_size: rows a step; None takes a named architecture's own, otherwise 256.
+        batch_size: rows per step; None uses that of a named architecture, otherwise 256.
         settings: other keys of a recipe, ``{"clustering.start": "manifold", "augmentation": {"rotation": 10}}``; they
-            win over the arguments above.
-        random_state: seed of everything random; the random numbers of the caller are left as they were.
+            take precedence over the arguments above.
+        random_state: seeds everything random; the caller's own random state is left as it was.
 
     Attributes:
-        labels_: int64 [N], cluster of each row or image that was fitted.
-        cluster_centers_: float32 [E, D], in the embedding.
-        n_features_in_: F, numbers a row or an image.
-        recipe_: every setting as it was used.
+        labels_: int64 [N], cluster of each fitted row or image.
+        cluster_centers_: float32 [E, D], centres of the clusters in the embedding.
+        n_features_in_: F, the number of values in a row or an image.
+        recipe_: the recipe, with every setting that was used.
         model_: the trained ``training.models.deep_clusters.DeepClusters``.
     """
 
@@ -110,7 +112,8 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
             y: not used.
 
         Raises:
-            ValueError: no such array; a ``UserError`` for settings that are wrong or an architecture that does not fit.
+            ValueError: the array has another form; a ``UserError`` if settings are wrong or the architecture does not
+                fit.
         """
         given = self._fitted_array(X)
         if not isinstance(self.n_clusters, int | np.integer) or not 1 <= self.n_clusters <= len(given):
@@ -127,7 +130,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         self.cluster_centers_ = self.model_.centroids.detach().cpu().numpy().copy()
         self._n_features_out = self.cluster_centers_.shape[1]
         self.labels_ = self._route(images).argmax(axis=1)
-        # What a bundle is fitted on.
+        # The images on which a bundle is fitted.
         self._train = images if self.image_shape_ else None
         return self
 
@@ -137,7 +140,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return clusters
 
     def predict_proba(self, X: ArrayLike) -> Floats:  # noqa: N803
-        """Return how far each row or image belongs to each cluster, float32 [N, E], rows summing to 1."""
+        """Return the degree to which each row or image belongs to each cluster, float32 [N, E], rows summing to 1."""
         return self._route(self._checked(X))
 
     def transform(self, X: ArrayLike) -> Floats:  # noqa: N803
@@ -146,7 +149,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return self._run(self.model_.embed, images)
 
     def score(self, X: ArrayLike, y: object = None) -> float:  # noqa: ARG002, N803
-        """Return the label-free score of a run: the mutual information of the clusters of rows and of random views."""
+        """Return the label-free score: the mutual information between the clusters of inputs and of random views."""
         data = without_labels(self._checked(X))
         return label_free(self.model_, data, self.recipe_.augmentation, self.recipe_.hard).score
 
@@ -154,13 +157,13 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """Write a bundle, which ``make serve`` serves, and return its folder; the clusters are its subtypes.
 
         Args:
-            bundle: its folder; an earlier bundle there is replaced.
-            name: name of the model; the folder's by default.
+            bundle: the bundle's folder; an earlier bundle there is replaced.
+            name: name of the model; by default that of the folder.
             version: version of the model.
-            examples: whether the bundle holds some training images of each cluster.
+            examples: whether the bundle includes some training images of each cluster.
 
         Raises:
-            UserError: it was fitted on rows, or the folder is something else.
+            UserError: the estimator was fitted on rows, or the folder is not a bundle.
         """
         check_is_fitted(self)
         if self._train is None:
@@ -176,7 +179,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         """Return the recipe that the parameters describe.
 
         Raises:
-            UserError: a parameter is wrong, or a setting is no key of the method.
+            UserError: a parameter is wrong, or a setting is not a key of the method.
         """
         content: dict[str, Any] = {
             "method": "deep_clustering",
@@ -205,10 +208,10 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return recipe.model_copy(update={"model": model})
 
     def _architecture(self) -> Architecture:
-        """Return the architecture, for rows as they are or for images.
+        """Return the architecture, for rows or for images.
 
         Raises:
-            UserError: it is wrong, or for another number of features.
+            UserError: the architecture is wrong, or does not fit the shape of the images or rows.
         """
         described = self.architecture
         if isinstance(described, str):
@@ -237,14 +240,14 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return parse_architecture(found.model_dump() | {"batch_size": self.batch_size}, "DeepClustering")
 
     def _channels_first(self) -> tuple[int, int, int]:
-        """Return the shape of an image as architectures have it, (C, H, W); of a row (1, 1, F)."""
+        """Return the shape of an image in the order of architectures, (C, H, W), or (1, 1, F) for a row."""
         if not self.image_shape_:
             return 1, 1, self.n_features_in_
         height, width, *channels = self.image_shape_
         return (channels or [1])[0], height, width
 
     def _fitted_array(self, X: ArrayLike) -> NDArray[Any]:  # noqa: N803
-        """Return what is fitted, and note its shape and scale."""
+        """Return the array to fit, and note its shape and scale."""
         if holds_images(X):
             images = checked_images(X)
             self.image_shape_: tuple[int, ...] = images.shape[1:]
@@ -257,10 +260,10 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return rows
 
     def _checked(self, X: ArrayLike) -> Floats:  # noqa: N803
-        """Return rows or images as the method reads them, once the estimator is fitted.
+        """Return rows or images as the method reads them, given a fitted estimator.
 
         Raises:
-            UserError: rows on another scale than the fitted ones, or images of another shape.
+            UserError: rows are on another scale than the fitted ones, or images have another shape.
         """
         check_is_fitted(self)
         if holds_images(X) or self.image_shape_:
@@ -291,7 +294,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return self._run(self.model_.gate, images)
 
     def _trained(self, images: Floats) -> Trained:
-        """Return what a bundle is made of."""
+        """Return the trained model and data from which a bundle is made."""
         pixels = images.astype(np.uint8)
         mean, std = channel_statistics(pixels)
         none = np.full(len(pixels), UNKNOWN)
@@ -301,7 +304,7 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
         return Trained(self.recipe_, copy.deepcopy(self.model_).cpu().eval(), Inputs(train, None, None, read))
 
     def _run(self, network: Callable[[Tensor], Tensor], images: Floats) -> Floats:
-        """Return what a part of the model makes of images, in batches and in evaluation mode."""
+        """Return the output of a part of the model for images, in batches and in evaluation mode."""
         with evaluating(self.model_) as device:
             parts = torch.split(torch.from_numpy(images), BATCH)
             found: Floats = torch.cat([network(part.to(device)) for part in parts]).cpu().numpy()
@@ -309,14 +312,14 @@ class DeepClustering(TakesImages, ClassNamePrefixFeaturesOutMixin, TransformerMi
 
 
 def fully_connected(shape: tuple[int, int, int], widths: tuple[int, ...]) -> Architecture:
-    """Return an encoder of fully connected layers, rectified but for the last and for what the decoder rebuilds.
+    """Return an autoencoder of fully connected layers, all rectified except the embedding and the reconstruction.
 
     Args:
-        shape: shape of an image, (C, H, W), or of a row of F numbers, (1, 1, F).
-        widths: widths of the layers, the embedding's last.
+        shape: shape of an image, (C, H, W), or (1, 1, F) for a row of F numbers.
+        widths: widths of the layers of the encoder, the last being that of the embedding.
 
     Raises:
-        UserError: a width is no positive whole number, or there is none.
+        UserError: a width is not a positive whole number, or there is none.
     """
     dense = [{"type": "Dense", "num_units": width, "non_linearity": "rectify"} for width in widths]
     if dense:
@@ -327,9 +330,9 @@ def fully_connected(shape: tuple[int, int, int], widths: tuple[int, ...]) -> Arc
 
 
 def without_labels(images: Floats) -> CoarseData:
-    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, under one coarse label.
+    """Return images float32 [N, H, W] or [N, H, W, C], about 0 to 255, with a single coarse label.
 
-    Rows of numbers are not rounded to the 256 values of pixels; ``CoarseData`` takes them as they are.
+    Rows of numbers are not rounded to the 256 values of pixels; ``CoarseData`` keeps them as they are.
     """
     mean, spread = float(images.mean()) / MAX_PIXEL, float(images.std()) / MAX_PIXEL or 1.0
     coarse = torch.zeros(len(images), dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""What ``ClustNet`` found and where it is: a run as ``clustnet discover`` makes it, of images or of embeddings."""
+"""The run of a ``ClustNet`` estimator, on images or on embeddings, as ``clustnet discover`` makes it."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -43,7 +43,7 @@ from training.recipe.reading import validated
 
 IMAGES, EMBEDDINGS, LABELS = "images.parquet", "embeddings.npy", "labels.npy"
 GONE = "The run of this estimator was temporary and is gone; give ClustNet(run=FOLDER) a folder before fit to keep it."
-# Images that are compressed together.
+# Images that are written together.
 BLOCK_IMAGES = 256
 
 Labels = NDArray[np.int64]
@@ -51,7 +51,7 @@ Labels = NDArray[np.int64]
 
 @contextmanager
 def quietly(verbose: bool) -> Iterator[None]:
-    """Hide what commands print, and leave torch's choice of algorithms as it was."""
+    """Hide what commands print, and restore torch's choice of algorithms at the end."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
         with nullcontext() if verbose else redirect_stdout(io.StringIO()):
@@ -61,10 +61,10 @@ def quietly(verbose: bool) -> Iterator[None]:
 
 
 class ImageRun:
-    """A finished run of images.
+    """A finished run on images.
 
     Args:
-        path: its folder.
+        path: the run's folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,13 +72,13 @@ class ImageRun:
 
     @classmethod
     def of(cls, images: NDArray[Any], labels: Sequence[str], arguments: dict[str, Any], run: Path) -> "ImageRun":
-        """Find the subtypes of images.
+        """Find the subtypes of images, and return the run.
 
         Args:
             images: uint8 [N, H, W] or [N, H, W, 3].
             labels: N coarse labels.
             arguments: see ``training.discover.arguments.Arguments``.
-            run: an empty folder, or none yet.
+            run: a folder, empty or not yet existing.
 
         Raises:
             UserError: as for ``training.discover.steps.Discovery``.
@@ -94,23 +94,23 @@ class ImageRun:
         return Network.of(Trained.of(self.path))
 
     def learned(self, run: Path) -> "ImageRun":
-        """Train again from the corrections, in a folder of its own."""
+        """Train again with the corrections, and return the new run in a folder of its own."""
         Resumed(read_arguments(self.path).model_copy(update={"resume": self.path}), run).go()
         return ImageRun(run)
 
     def save(self, out: Path, **options: Any) -> None:
-        """Write the bundle; options as of ``onnx_export.export.export``."""
+        """Write the bundle; the options are those of ``onnx_export.export.export``."""
         export(self.path, out, **options)
 
 
 @dataclass(frozen=True)
 class Heads:
-    """Gate and experts on embeddings, with what they were trained on.
+    """Gate and experts on embeddings, with their recipe and training data.
 
     Args:
-        recipe: what decided them.
-        model: a model in evaluation mode on the CPU.
-        train: the embeddings, in the place of images.
+        recipe: the recipe by which they were trained.
+        model: gate and experts, in evaluation mode on the CPU.
+        train: the embeddings, in place of images.
     """
 
     recipe: EmbeddingClustNetRecipe
@@ -119,7 +119,7 @@ class Heads:
 
     @classmethod
     def of(cls, train: LabelledImages, clusters: Labels, arguments: Arguments) -> "Heads":
-        """Train gate and experts to tell clusters apart, numbered from 0 within each coarse label, int64 [N]."""
+        """Train gate and experts to distinguish clusters, int64 [N], numbered from 0 within each coarse label."""
         counts = [int(clusters[train.coarse == label].max()) + 1 for label in range(len(train.coarse_labels))]
         epochs = {} if arguments.epochs is None else {"epochs": arguments.epochs}
         content = {
@@ -141,16 +141,16 @@ class Heads:
 
 
 class EmbeddedDiscovery(Discovery):
-    """``clustnet discover`` of embeddings, whose gate and experts are trained on the embeddings themselves."""
+    """``clustnet discover`` on embeddings: gate and experts are trained on the embeddings themselves."""
 
     heads: Heads
 
     def train(self) -> None:
-        """Train gate and experts to tell the subtypes apart."""
+        """Train gate and experts to distinguish the subtypes."""
         self.heads = Heads.of(embeddings_of(self.run), self.found.clusters, self.arguments)
 
     def _assignment(self, found: Collection) -> Assignment:
-        """Return the subtype of each embedding, by the trained gate."""
+        """Return the subtype that the trained model assigns to each embedding."""
         model, train = self.heads.model, self.heads.train
         routed, files = route(model, train.images, self.heads.recipe.hard), [image.file for image in found.images]
         routing = Routing(files, routed.coarse_probability.argmax(axis=1), routed.routing)
@@ -158,7 +158,7 @@ class EmbeddedDiscovery(Discovery):
 
 
 def embeddings_of(run: Path) -> LabelledImages:
-    """Return the embeddings that a run works with, float32 [N, D] in the place of images."""
+    """Return the embeddings that a run uses, float32 [N, D] in place of images."""
     found, embedded = Collection.of(run), load_embedded(read_arguments(run))
     files = [image.file for image in found.images]
     return LabelledImages(
@@ -176,11 +176,11 @@ def embeddings_of(run: Path) -> LabelledImages:
 
 
 class EmbeddedRun:
-    """A finished run of embeddings.
+    """A finished run on embeddings.
 
     Args:
-        path: its folder.
-        heads: what was trained on them.
+        path: the run's folder.
+        heads: gate and experts that were trained on the embeddings.
     """
 
     def __init__(self, path: Path, heads: Heads) -> None:
@@ -188,7 +188,7 @@ class EmbeddedRun:
 
     @classmethod
     def of(cls, rows: NDArray[Any], labels: Sequence[str], arguments: dict[str, Any], run: Path) -> "EmbeddedRun":
-        """Find the subtypes of embeddings, float [N, D]; arguments as of ``ImageRun.of``."""
+        """Find the subtypes of embeddings, float [N, D], and return the run; otherwise as ``ImageRun.of``."""
         given = Arguments(images=run / EMBEDDINGS, labels=run / LABELS, **arguments)
         given.keep(run)
         np.save(run / EMBEDDINGS, rows)
@@ -207,7 +207,7 @@ class EmbeddedRun:
         return Network(mixture, fitted.subtypes, features=train.images.shape[1])
 
     def learned(self, run: Path) -> "EmbeddedRun":  # noqa: ARG002 - nothing is written
-        """Train again from the corrections, which stay where they are."""
+        """Train again with the corrections, and return the new run, which keeps the folder."""
         review, train = session_of(self).review, self.heads.train
         own, clusters = review.of[review.places(train.files or ())], np.empty(len(train), np.int64)
         for label in train.coarse_labels:
@@ -228,7 +228,7 @@ class EmbeddedRun:
 
 
 def session_of(run: ImageRun | EmbeddedRun) -> Session:
-    """Return the corrections of a run.
+    """Return the review of a run.
 
     Raises:
         UserError: the run was temporary and is gone.
@@ -242,7 +242,7 @@ def correct(run: ImageRun | EmbeddedRun, action: Change) -> Review:
     """Do one action in the review of a run, and return the subtypes after it.
 
     Raises:
-        UserError: it cannot be done.
+        UserError: the action cannot be done.
     """
     session = session_of(run)
     session.do([action])
@@ -250,7 +250,7 @@ def correct(run: ImageRun | EmbeddedRun, action: Change) -> Review:
 
 
 def _write_table(path: Path, images: NDArray[np.uint8], labels: Sequence[str]) -> None:
-    """Write images as PNG and their coarse labels into a table."""
+    """Write images, as PNG, and their coarse labels to a Parquet table."""
     schema = pa.schema([("image", pa.binary()), ("label", pa.string())])
     with pq.ParquetWriter(path, schema, compression="none") as writer:
         for start in range(0, len(images), BLOCK_IMAGES):
@@ -260,6 +260,6 @@ def _write_table(path: Path, images: NDArray[np.uint8], labels: Sequence[str]) -
 
 def _png(image: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    # The fastest compression, as the files are read once.
+    # The fastest compression, as the images are read only once.
     Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()

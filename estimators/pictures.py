@@ -1,4 +1,4 @@
-"""The figure of what ``ClustNet`` found."""
+"""The figure of the subtypes that ``ClustNet`` found."""
 
 import io
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from review.map import compute, kept_map
 from review.pictures import Pictures
 from review.run import Run
 
-# Typical images of a subtype, and pixels of each.
+# Typical images per subtype, and the side of each in pixels.
 TYPICAL, PIXELS = 8, 96
 
 
 def draw(run: Run, review: Review) -> Figure:
-    """Return typical images of each subtype, a row each; of embeddings without images a map, coloured by subtype.
+    """Return a figure of typical images, one row per subtype; for embeddings without images, a map coloured by subtype.
 
     Args:
-        run: what was found.
-        review: the subtypes as they are after all corrections.
+        run: the run.
+        review: its subtypes after all corrections.
     """
     subtypes = review.ordered()
     if run.pictures is None:
@@ -49,7 +49,7 @@ def _picture(pictures: Pictures, place: int) -> NDArray[np.uint8]:
 
 
 def _map(run: Run, review: Review, subtypes: Sequence[Subtype]) -> Figure:
-    """Return a map of embeddings."""
+    """Return a map of the embeddings, coloured by subtype."""
     path = kept_map(run.kept, run.space)
     if not path.is_file():
         compute(run.space, path)

@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Scratch:
-    """A temporary folder, which goes when nothing refers to this object any more; copies of it refer to it no longer.
+    """A temporary folder, which is removed when this object is garbage-collected; copies do not keep it alive.
 
     Attributes:
         path: the folder.
@@ -19,5 +19,5 @@ class Scratch:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy has, in this process or in another."""
+        """Return the state of a copy, in this process or in another."""
         return {"path": self.path}

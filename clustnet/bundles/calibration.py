@@ -21,7 +21,7 @@ def tempered(probability: NDArray[np.floating], temperature: float) -> NDArray[n
     them.
 
     Args:
-        probability: [N, C] probability of each class, at least ``MIN_PROBABILITY`` after clipping.
+        probability: [N, C] probability of each class; anything below ``MIN_PROBABILITY`` counts as that.
         temperature: above 0.
     """
     logits = np.log(np.clip(probability.astype(np.float64), MIN_PROBABILITY, None)) / temperature

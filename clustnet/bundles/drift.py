@@ -1,4 +1,4 @@
-"""Drift: whether live traffic still resembles the images a model was made for, judged by its answers alone.
+"""Drift: whether live traffic still resembles the images a model was made for, judged without labels.
 
 Four distributions are compared with the reference in the bundle's manifest: the load of the experts, the guess,
 the confidence and the brightness. Each gets two measures:

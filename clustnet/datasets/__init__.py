@@ -1,4 +1,4 @@
-"""Labelled image sets, each read from files that the user has; nothing is downloaded."""
+"""Labelled data sets, each read from files that the user has; nothing is downloaded."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ DATA_SETS = {
     "folder": folder.DATA_SET,
 }
 CLASSES = {name: found.classes for name, found in DATA_SETS.items() if found.classes}
-# The coarse labels of the data sets that come with some.
+# The coarse labels of the data sets that define them.
 GROUPINGS = {
     name: CoarseGrouping.from_mapping(found.coarse, found.classes) for name, found in DATA_SETS.items() if found.coarse
 }
@@ -40,10 +40,10 @@ __all__ = [
 def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
     """Return the names of a data set's fine classes, which may depend on its path.
 
-    For a ``folder`` see ``folder_names`` without given labels.
+    For ``folder``, see ``folder_names`` with ``given=False``.
 
     Raises:
-        UserError: the folder cannot be read, or ``reference/`` is of another form.
+        UserError: the folder cannot be read, or ``reference/`` has another form.
     """
     if name == "folder":
         return folder_names(path, given=False).classes
@@ -52,15 +52,15 @@ def classes_of(name: str, path: Path | None = None) -> tuple[str, ...]:
 
 
 def load_named(name: str, split: str, path: Path | None = None) -> LabelledImages:
-    """Return one split of a data set, loaded by its name.
+    """Return one split of a data set.
 
     Args:
-        name: a name in ``DATA_SETS``.
+        name: a key of ``DATA_SETS``.
         split: ``train`` or ``test``.
-        path: folder or file of the data set; the embedded copy by default where there is one.
+        path: folder or file of the data set; by default the embedded copy, if there is one.
 
     Raises:
-        UserError: unknown name or split, or files that are missing or damaged.
+        UserError: the name or split is unknown, or files are missing or damaged.
     """
     if name not in DATA_SETS:
         raise UserError(f"There is no data set {name!r}; choose one of {', '.join(DATA_SETS)}.")
@@ -70,10 +70,10 @@ def load_named(name: str, split: str, path: Path | None = None) -> LabelledImage
 
 
 def load(spec: str) -> LabelledImages:
-    """Return ``NAME:SPLIT`` or ``NAME:PATH:SPLIT``, for example ``mnist:test``; ``folder:PATH`` is its test split.
+    """Return the split given as ``NAME:SPLIT``, ``NAME:PATH:SPLIT`` or ``folder:PATH``, for example ``mnist:test``.
 
     Raises:
-        UserError: as for ``load_named``, and for a specification of another form.
+        UserError: as for ``load_named`` and ``parse``.
     """
     return load_named(*parse(spec))
 
@@ -84,7 +84,7 @@ def parse(spec: str) -> tuple[str, str, Path | None]:
     ``folder:PATH`` is the test split, or the training split of a folder without one.
 
     Raises:
-        UserError: another form.
+        UserError: the specification has another form.
     """
     name, _, rest = spec.partition(":")
     if name == "folder" and rest.rpartition(":")[2] not in SPLITS:

@@ -37,7 +37,7 @@ def load_cifar10(split: str, path: Path | None = None) -> LabelledImages:
               images as ``jpeg`` (bytes end to end), ``offset`` and ``label``, training images first.
 
     Raises:
-        UserError: no path, a path in none of these forms, or damaged content.
+        UserError: there is no path, the path has none of these forms, or the content is damaged.
     """
     if path is None:
         raise UserError("CIFAR-10 is not part of this repository; name its folder or .npz file as the data path.")
@@ -64,7 +64,7 @@ def _read(path: Path, split: str) -> Arrays:
 
 
 def _read_binary(folder: Path, split: str) -> Arrays:
-    """Read records of one label byte and 3,072 pixel bytes, channel by channel."""
+    """Read records of one label byte and 3,072 pixel bytes, the latter channel by channel."""
     missing = [name for name in BATCHES[split] if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {missing[0]}; unpack the whole binary version of CIFAR-10.")

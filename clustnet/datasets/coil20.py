@@ -18,7 +18,7 @@ OBJECTS = 20
 CLASSES = tuple(f"object{number}" for number in range(1, OBJECTS + 1))
 MEAN, STD = (0.3021,), (0.3154,)
 SIDE = 32
-# One of so many poses is kept for the test split.
+# Every fourth pose belongs to the test split.
 TEST_POSE_INTERVAL = 4
 ARRAYS = ("X", "object_id", "pose")
 
@@ -26,17 +26,17 @@ ARRAYS = ("X", "object_id", "pose")
 def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
     """Return a split of COIL-20: images uint8 [N, 32, 32] grey, fine classes int64 [N], object 1 being class 0.
 
-    The images are shrunk to 32x32 by averaging, as image files are before a prediction. Each object was taken in 72
+    The images are reduced to 32x32 by averaging, as image files are before a prediction. Each object was taken in 72
     poses, 5 degrees apart: every fourth (15, 35, 55 degrees and so on) is ``test`` (360 images), the others are
     ``train`` (1,080).
 
     Args:
         split: ``train`` or ``test``.
         path: an ``.npz`` with ``X`` uint8 [N, H, W], ``object_id`` 1 to 20 [N] and ``pose`` 0 to 71 [N]; or a folder
-            that holds it as ``coil20.npz``.
+            that contains it as ``coil20.npz``.
 
     Raises:
-        UserError: no path, a file that cannot be read, or content of another form.
+        UserError: there is no path, the file cannot be read, or its content has another form.
     """
     if path is None:
         raise UserError("COIL-20 is not part of this repository; name its .npz file as the data path.")
@@ -60,7 +60,7 @@ def load_coil20(split: str, path: Path | None = None) -> LabelledImages:
 def _checked(
     path: Path, images: NDArray[np.generic], objects: NDArray[np.int64], poses: NDArray[np.int64]
 ) -> NDArray[np.uint8]:
-    """Return the images once they are known to be grey pictures, each with an object and a pose."""
+    """Return the images after checking that they are grey, and that each has an object and a pose."""
     if images.dtype != np.uint8 or images.ndim != 3 or 0 in images.shape[1:]:
         raise UserError(f"{path} holds X of {images.dtype} {list(images.shape)}; COIL-20 is uint8 [N, 128, 128].")
     if not len(images) == len(objects) == len(poses):

@@ -12,10 +12,10 @@ class DataSet:
     """One data set.
 
     Args:
-        load: returns a split, ``train`` or ``test``, from a path; None for the embedded copy, where there is one.
-        classes: the names of the fine classes; empty where they are known only once the data are read.
-        coarse: the coarse labels that come with the data, ``{label: [class, ...]}``; None where there are none.
-        read_classes: returns the names of the fine classes from a path, where they depend on it.
+        load: returns a split, ``train`` or ``test``, from a path, or from the embedded copy, if any, for None.
+        classes: the names of the fine classes; empty if they are known only once the data are read.
+        coarse: the coarse labels that come with the data, ``{label: [class, ...]}``; None if there are none.
+        read_classes: returns the names of the fine classes from a path; set if they depend on it.
     """
 
     load: Callable[[str, Path | None], LabelledImages]

@@ -1,4 +1,4 @@
-"""Folders of images of any size, grey or colour; ``clustnet.datasets.folder_layout`` says how they are laid out."""
+"""Folders of images of any size, grey or colour, laid out as ``clustnet.datasets.folder_layout`` describes."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -51,7 +51,7 @@ FAULTS = {
 DEFAULT_SIZE = (160, 160)
 
 T = TypeVar("T")
-# Makes one row of a whole array of each file.
+# Returns an array with one row for each file.
 Reader = Callable[[Sequence[Path]], NDArray[Any]]
 
 
@@ -62,18 +62,18 @@ def folder_input(
     preparation: Literal["fit", "resize"] = "fit",
     aspect: Literal["crop", "pad"] = "crop",
 ) -> InputSpec:
-    """Return the model input that is made from the images of a folder.
+    """Return the specification of the model input made from the images of a folder.
 
     Args:
         path: the folder.
         size: height and width in pixels.
-        colour: whether the input has three channels; None for three if any training image has a colour. Where there
-            are no training images, those of the first split that there is decide.
+        colour: whether the input has three channels. With None it has three if any training image shows colour; without
+            training images, the first existing split decides.
         preparation: see ``InputSpec``.
         aspect: see ``InputSpec``.
 
     Raises:
-        UserError: no path, or images that cannot be read and no colour before them.
+        UserError: there is no path, or an image cannot be read and none before it shows colour.
     """
     if colour is None:
         path = existing(path)
@@ -92,26 +92,26 @@ def load_folder(
     count: int | None = None,
     reader: Reader | None = None,
 ) -> LabelledImages:
-    """Load the images of one split, each prepared as one that is sent to a service.
+    """Return the images of one split, each prepared like one that is sent to a service.
 
-    Images of ``test`` and ``reference`` are in the order of their paths, those of ``train`` in a shuffled order that is
-    always the same, so that any part of them resembles the whole.
+    Images of ``test`` and ``reference`` are sorted by path. Those of ``train`` are in a shuffled order that is always
+    the same, so that any part of them resembles the whole.
 
     Args:
         split: ``train``, ``test`` or ``reference``.
         path: the folder.
         spec: the model input; ``folder_input(path)`` by default.
         names: what the sub-folders stand for; ``folder_names(path)`` by default.
-        count: how many images are read, see ``even_sample``, of ``train`` the first ones; all by default.
-        reader: makes something else of the files than images, such as embeddings, which then stand in their place.
+        count: the number of images to read: the first ones of ``train``, otherwise see ``even_sample``; all by default.
+        reader: turns the files into something else than images, such as embeddings, which takes their place.
 
     Returns:
-        Images uint8 ``[N, *spec.shape]`` with the coarse labels and classes of their folders. Outside ``train`` a
-        coarse label may be ``UNKNOWN`` where there are several.
+        Images uint8 ``[N, *spec.shape]`` with the coarse labels and classes of their folders. Outside ``train``, a
+        coarse label may be ``UNKNOWN`` if there are several.
 
     Raises:
-        UserError: the split is missing or empty, it has a sub-folder that is neither a coarse label nor a class, or an
-            image or a folder cannot be read.
+        UserError: the split is missing or empty, a sub-folder is neither a coarse label nor a class, or an image or a
+            folder cannot be read.
     """
     path = existing(path)
     names = folder_names(path) if names is None else names
@@ -139,9 +139,9 @@ def load_folder(
 
 
 def channel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel, pixels scaled to 0..1; the latter is at least one grey level.
+    """Return the mean and standard deviation per channel for pixels scaled to 0..1; the latter is at least 1 / 255.
 
-    The pixels are counted image by image, so that no copy of all of them is made.
+    The pixels are counted image by image, which avoids a copy of all of them.
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C].
@@ -169,7 +169,7 @@ def _prepared(files: Sequence[Path], spec: InputSpec) -> NDArray[np.uint8]:
 def _ordered_files(path: Path, split: str, names: FolderNames) -> list[Path]:
     """Return the image files of a split in the order in which they are loaded."""
     root = split_folder(path, split)
-    # Folders below train/ need no meaning where the images have no coarse labels.
+    # If the images have no coarse labels, folders below train/ may have any name.
     if split != TRAIN or names.divided:
         check_folders(path, split, names)
     files = split_files(path, split)
@@ -184,7 +184,7 @@ def read_files(files: Iterable[Path], read: Callable[[bytes], T]) -> Iterator[T]
     """Yield what ``read`` makes of the content of each image file.
 
     Raises:
-        UserError: files cannot be read, or are no images. It is raised after the last one, so that it names them all.
+        UserError: files cannot be read or are not images. It is raised after the last file, so that it covers them all.
     """
     faults: dict[Path, str] = {}
     for file in files:
@@ -211,7 +211,7 @@ def read_file(file: Path, read: Callable[[bytes], T]) -> T:
     try:
         if file.is_symlink() and not file.exists():
             raise UserError(f"The file {name} is a broken link; fix or remove it.")
-        # A pipe would never end.
+        # Reading a pipe might never end.
         if file.exists() and not file.is_file():
             raise UserError(f"{name} is not a file; remove it.")
         with file.open("rb") as stream:

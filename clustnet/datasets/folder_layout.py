@@ -1,13 +1,14 @@
-"""How folders of images are laid out: the splits, what their sub-folders stand for, and their files.
+"""The layout of folders of images: the splits, the meaning of their sub-folders, and their files.
 
 A folder has one sub-folder per coarse label, or such folders in ``train/`` and ``test/``::
 
-    LABEL/**                   what is trained on, at any depth
-    train/LABEL/**             the same; it is read where there is a train/
-    test/LABEL/**              what is scored
+    LABEL/**                   training images, at any depth
+    train/LABEL/**             the same; read instead if there is a train/
+    test/LABEL/**              images to score
     reference/LABEL/CLASS/**   a few images of each class, which name the subtypes
 
-Images that lie in no sub-folder have the one coarse label ``all``, and then the classes are ``reference/CLASS/``.
+If the images lie in no sub-folders, they have the single coarse label ``all``, and the classes are
+``reference/CLASS/``.
 """
 
 import unicodedata
@@ -25,9 +26,9 @@ from clustnet.files import shown
 TRAIN, TEST, REFERENCE = "train", "test", "reference"
 SPLITS = (TRAIN, TEST, REFERENCE)
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"}
-# How the formats of images begin; a file without a suffix is told by them. "RIFF" is followed by a length and "WEBP".
+# How image files begin, which identifies files without a suffix. "RIFF" is followed by a length and "WEBP".
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"BM")
-# Of many faults, those that a message names.
+# The number of faults that a message lists.
 MAX_NAMED_FAULTS = 10
 # What file managers, archivers and file systems leave beside images, in lower case.
 SYSTEM_NAMES = {
@@ -48,9 +49,9 @@ class FolderNames:
     """What the sub-folders of a folder of images stand for.
 
     Args:
-        grouping: the K coarse labels and the classes of each; the one label ``all`` where sub-folders are no coarse
+        grouping: the K coarse labels and the classes of each; the single label ``all`` if sub-folders are not coarse
             labels.
-        classes: the names of the fine classes, ``LABEL/CLASS`` below a coarse label; empty where none is known.
+        classes: the names of the fine classes, ``LABEL/CLASS`` below a coarse label; empty if none is known.
     """
 
     grouping: CoarseGrouping
@@ -58,9 +59,9 @@ class FolderNames:
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> "FolderNames":
-        """Return the names by which a bundle's images are sorted.
+        """Return the names of folders into which images are sorted for a bundle.
 
-        Subtypes are classes once a person has named one of them; ``LABEL/1`` alone is not what anybody sorts by.
+        Subtypes count as classes once a person has named one of them; nobody sorts images by ``LABEL/1``.
         """
         if not any(subtype.named for subtype in manifest.subtypes):
             return cls(CoarseGrouping(manifest.coarse_labels, ((),) * len(manifest.coarse_labels)))
@@ -77,16 +78,16 @@ class FolderNames:
         return self.coarse_labels != (ALL,)
 
     def labels_of(self, folders: tuple[str, ...]) -> tuple[int, int]:
-        """Return the coarse label and the fine class of an image, ``UNKNOWN`` for what its folders do not name.
+        """Return the coarse label and the fine class of an image, each ``UNKNOWN`` if its folders do not name it.
 
         Args:
-            folders: the names of the folders between the split and the image's file, the outermost first.
+            folders: the names of the folders between the split and the image file, the outermost first.
         """
         folders = tuple(map(label_name, folders))
         if self.divided and folders and folders[0] in self.coarse_labels:
             coarse = self.coarse_labels.index(folders[0])
             names = ("/".join(folders), "/".join(folders[:2]), *folders[1:2])
-            # A class of another coarse label would contradict the folder around it.
+            # Only its own classes: one of another coarse label would contradict the enclosing folder.
             own = self.grouping.groups[coarse]
             return coarse, next((index for index in own if self.classes[index] in names), UNKNOWN)
         fine = next((self.classes.index(name) for name in folders if name in self.classes), UNKNOWN)
@@ -100,14 +101,14 @@ class FolderNames:
 def label_name(folder: str) -> str:
     """Return the label that a folder's name stands for.
 
-    One name that is written in two forms of Unicode, as macOS and Linux do, is one label. Bytes that are not UTF-8 are
-    escaped, because tables and manifests are written in it.
+    Names that differ only in their Unicode form, as between macOS and Linux, are one label. Bytes that are not UTF-8
+    are escaped, because tables and manifests are written in UTF-8.
     """
     return unicodedata.normalize("NFC", shown(folder))
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden, or left by the system beside images."""
+    """Return whether a file or folder of this name is hidden or was left by the system beside images."""
     return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
@@ -117,10 +118,11 @@ def folder_names(path: Path | None, given: bool = True) -> FolderNames:
     Args:
         path: the folder.
         given: whether the sub-folders of the training images are coarse labels. Otherwise the folders of
-            ``reference/`` are the classes, or without it the sub-folders of the training images.
+            ``reference/`` are the classes, or if there is none, the sub-folders of the training images.
 
     Raises:
-        UserError: no path; images beside the sub-folders; an empty sub-folder; or ``reference/`` is of another form.
+        UserError: there is no path, there are images beside the sub-folders, a sub-folder is empty, or ``reference/``
+            has another form.
     """
     path = existing(path)
     labels = _coarse_labels(path) if given else ()
@@ -138,10 +140,10 @@ def folder_names(path: Path | None, given: bool = True) -> FolderNames:
 def has_split(path: Path | None, split: str) -> bool:
     """Return whether a folder has a split.
 
-    Without ``train/`` the training images are the folders and images beside the other splits.
+    Without ``train/``, the training images are the folders and images beside the other splits.
 
     Raises:
-        UserError: no path, or no such folder.
+        UserError: there is no path, or no such folder.
     """
     path = existing(path)
     if is_folder(path / split):
@@ -150,12 +152,12 @@ def has_split(path: Path | None, split: str) -> bool:
         return False
     if not any(is_folder(path / name) for name in SPLITS):
         return True
-    # A note or a table beside test/ is no training image.
+    # A note or a table beside test/ is not a training image.
     return any(is_folder(entry) or _is_image(entry) for entry in _beside_splits(path))
 
 
 def split_folder(path: Path, split: str) -> Path:
-    """Return the folder of a split: of its name, or for ``train`` the folder itself.
+    """Return the folder of a split: the sub-folder of that name, or for ``train`` otherwise ``path`` itself.
 
     Raises:
         UserError: the split is missing.
@@ -180,7 +182,7 @@ def split_files(path: Path, split: str) -> list[Path]:
 
 
 def check_folders(path: Path, split: str, names: FolderNames) -> None:
-    """Raise where a sub-folder of a split is neither a coarse label nor a class."""
+    """Raise if a sub-folder of a split is neither a coarse label nor a class."""
     known = names.folders()
     for folder in _split_folders(path, split):
         if label_name(folder.name) not in known:
@@ -192,10 +194,10 @@ def check_folders(path: Path, split: str, names: FolderNames) -> None:
 
 
 def existing(path: Path | None) -> Path:
-    """Return the path of a folder that exists.
+    """Return a path after checking that it is a folder.
 
     Raises:
-        UserError: no path, or no such folder.
+        UserError: there is no path, or no such folder.
     """
     if path is None:
         raise UserError("A folder of images has no default place; name it with --data folder:PATH.")
@@ -210,7 +212,7 @@ def is_folder(path: Path) -> bool:
     """Return whether a path is a folder.
 
     Raises:
-        UserError: it cannot be read whether it is.
+        UserError: the path cannot be read.
     """
     try:
         return path.is_dir()
@@ -219,13 +221,13 @@ def is_folder(path: Path) -> bool:
 
 
 def listed(faults: Sequence[str]) -> str:
-    """Return the first of several faults in one line, and how many more there are."""
+    """Return the first of several faults in one line, and the number of further ones."""
     more = len(faults) - MAX_NAMED_FAULTS
     return ", ".join(faults[:MAX_NAMED_FAULTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _coarse_labels(path: Path) -> tuple[str, ...]:
-    """Return the names of the sub-folders of the training images, or without these of the images to score."""
+    """Return the names of the sub-folders of the training images, or without training images of those to score."""
     if has_split(path, TRAIN):
         folders = _split_folders(path, TRAIN)
         if not folders:
@@ -237,7 +239,7 @@ def _coarse_labels(path: Path) -> tuple[str, ...]:
 
 
 def _check_no_other_folders(path: Path) -> None:
-    """Raise where ``train/`` holds images alone beside other folders, so that it may be a coarse label itself."""
+    """Raise if there are folders beside a ``train/`` without sub-folders, which may then be a coarse label itself."""
     others = [entry for entry in _beside_splits(path) if is_folder(entry)]
     if others:
         raise UserError(
@@ -248,7 +250,7 @@ def _check_no_other_folders(path: Path) -> None:
 
 
 def _divided_names(path: Path, labels: tuple[str, ...]) -> FolderNames:
-    """Return the names of a folder with coarse labels, whose classes are ``reference/LABEL/CLASS/``."""
+    """Return the names for a folder with coarse labels, whose classes are ``reference/LABEL/CLASS/``."""
     if not has_split(path, REFERENCE):
         return FolderNames(CoarseGrouping(labels, ((),) * len(labels)))
     folders = _split_folders(path, REFERENCE)
@@ -276,7 +278,7 @@ def _divided_names(path: Path, labels: tuple[str, ...]) -> FolderNames:
 
 
 def _classes(*folders: Path) -> tuple[str, ...]:
-    """Return the names of the class folders in ``reference/`` or in the folders of one label in it."""
+    """Return the names of the class folders in ``reference/``, or in its folders of one coarse label."""
     found = [inner for folder in folders for inner in _checked_folders(folder, list(_visible(folder)))]
     if not found:
         raise UserError(
@@ -286,10 +288,10 @@ def _classes(*folders: Path) -> tuple[str, ...]:
 
 
 def _label_names(folders: Sequence[Path]) -> tuple[str, ...]:
-    """Return the labels of folders, sorted, each once.
+    """Return the distinct labels of folders, sorted.
 
     Raises:
-        UserError: an escaped name is also the name of another folder.
+        UserError: the escaped name of a folder is also the name of another.
     """
     names: dict[str, str] = {}
     for folder in folders:
@@ -310,7 +312,7 @@ def _checked_name(name: str) -> str:
 
 
 def _split_folders(path: Path, split: str) -> list[Path]:
-    """Return the sub-folders of a split, sorted; none where it holds images alone."""
+    """Return the sub-folders of a split, sorted; none if it contains only images."""
     return _checked_folders(split_folder(path, split), _split_entries(path, split))
 
 
@@ -318,7 +320,7 @@ def _checked_folders(folder: Path, entries: list[Path]) -> list[Path]:
     """Return the folders among the entries of a folder.
 
     Raises:
-        UserError: there are files beside folders, an empty folder, or a name that is too long.
+        UserError: there are files beside folders, a folder is empty, or a name is too long.
     """
     folders = [entry for entry in entries if is_folder(entry)]
     loose = [entry for entry in entries if not is_folder(entry)]
@@ -349,7 +351,7 @@ def _beside_splits(path: Path) -> Iterator[Path]:
 
 
 def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """Yield a file itself or the files below a folder, sorted; a link back to a folder above is not followed."""
+    """Yield a file itself, or the files below a folder, sorted; links back to a folder above are not followed."""
     if not is_folder(entry):
         yield entry
         return
@@ -360,11 +362,11 @@ def _files_of(entry: Path, above: frozenset[Path] = frozenset()) -> Iterator[Pat
 
 
 def _is_image(file: Path) -> bool:
-    """Return whether a file is an image, by its suffix or else by its first bytes; a link to nothing is none."""
+    """Return whether a file is an image, by its suffix or else its first bytes; a broken link without suffix is not."""
     if file.suffix:
         return file.suffix.lower() in SUFFIXES
     try:
-        # A pipe would never answer.
+        # Reading a pipe might never end.
         if not file.is_file():
             return False
         with file.open("rb") as stream:

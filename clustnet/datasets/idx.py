@@ -1,4 +1,4 @@
-"""IDX, the format of MNIST's files: a magic number for type and dimensions, the shape, the values.
+"""IDX, the format of MNIST's files: a magic number for type and dimensions, the shape, then the values.
 
 LeCun, Cortes, Burges, "The MNIST database of handwritten digits", the section on file formats.
 """
@@ -17,10 +17,10 @@ def parse_idx(content: bytes, source: str) -> NDArray[np.uint8]:
 
     Args:
         content: the whole file.
-        source: its name, for the message.
+        source: the name of the file, for the error message.
 
     Raises:
-        UserError: another type of values, more or fewer of them than the shape says, or a shape that no array has.
+        UserError: the values have another type, their number does not match the shape, or the shape is impossible.
     """
     try:
         if content[:3] != UNSIGNED_BYTES or content[3:4] in (b"", b"\0"):

@@ -1,4 +1,4 @@
-"""The form in which every data set reaches the rest of the project."""
+"""The form in which every data set is passed to the rest of the project."""
 
 from dataclasses import dataclass, replace
 
@@ -13,19 +13,19 @@ __all__ = ["UNKNOWN", "LabelledImages"]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """One split of a set of images with their labels.
+    """One split of a data set: images with their labels.
 
     Args:
         name: the data set's name, for example ``mnist``.
         split: ``train``, ``test`` or ``reference``.
         images: uint8 [N, H, W] or [N, H, W, 3], 0 to 255.
-        coarse: int64 [N], coarse labels from 0 to K - 1; ``UNKNOWN`` where it is not known.
+        coarse: int64 [N], coarse labels from 0 to K - 1; ``UNKNOWN`` where not known.
         coarse_labels: the names of the K coarse labels; ``("all",)`` for data that have none of their own.
-        fine: int64 [N], fine classes from 0 to ``len(classes) - 1``; ``UNKNOWN`` where it is not known.
-        classes: the names of the fine classes; empty where none is known.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
-        files: the file of each image, relative to the folder of the data; None for images that have no files.
+        fine: int64 [N], fine classes from 0 to ``len(classes) - 1``; ``UNKNOWN`` where not known.
+        classes: the names of the fine classes; empty if none is known.
+        mean: mean per channel, of pixels scaled to 0..1.
+        std: standard deviation per channel, likewise.
+        files: the file of each image, relative to the folder of the data; None for images without files.
     """
 
     name: str
@@ -50,7 +50,7 @@ class LabelledImages:
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> "LabelledImages":
-        """Return images of known fine classes under the one coarse label ``all``; ``grouped`` gives them others."""
+        """Return images with fine classes and the single coarse label ``all``; ``grouped`` gives them others."""
         return cls(name, split, images, np.zeros(len(images), np.int64), (ALL,), fine, classes, mean, std)
 
     def __len__(self) -> int:
@@ -62,11 +62,11 @@ class LabelledImages:
         return bool(self.classes) and bool((self.fine != UNKNOWN).all())
 
     def first(self, count: int | None) -> "LabelledImages":
-        """Return the first ``count`` images (all of them for None)."""
+        """Return the first ``count`` images, or all of them for None."""
         return self if count is None else self.take(np.arange(len(self))[:count])
 
     def sample(self, count: int | None) -> "LabelledImages":
-        """Return ``count`` images from all over the split, see ``even_sample`` (all of them for None)."""
+        """Return ``count`` images spread over the split (see ``even_sample``), or all of them for None."""
         return self if count is None else self.take(even_sample(len(self), count))
 
     def take(self, indices: NDArray[np.integer]) -> "LabelledImages":
@@ -95,10 +95,10 @@ class LabelledImages:
 
 
 def even_sample(total: int, count: int) -> NDArray[np.int64]:
-    """Return ``count`` of the places 0 to ``total - 1`` in order, always the same; all of them where there are fewer.
+    """Return ``count`` of the indices 0 to ``total - 1``, ascending and always the same, or all if there are fewer.
 
-    One is drawn from each of as many even stretches: none of the classes of a sorted split is missed, and classes that
-    take turns are not either.
+    One index is drawn from each of ``count`` equal stretches, so that no class is missed, whether the split is sorted
+    by class or its classes take turns.
     """
     edges = np.arange(min(count, total) + 1) * total // max(1, min(count, total))
     drawn = np.random.default_rng(0).random(len(edges) - 1) * np.diff(edges)

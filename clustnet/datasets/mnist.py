@@ -20,7 +20,7 @@ from clustnet.files import replacing, sha256_of
 
 EMBEDDED = Path(__file__).resolve().parents[2] / "data" / "mnist"
 
-# SHA-256 of the uncompressed files, so that a copy compressed by another gzip is as good.
+# SHA-256 of the uncompressed files, so that a copy compressed by another gzip is accepted, too.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -33,7 +33,7 @@ MEAN, STD = (0.1307,), (0.3081,)
 COARSE = {"0-4": (0, 1, 2, 3, 4), "5-9": (5, 6, 7, 8, 9)}
 PREFIX = {"train": "train", "test": "t10k"}
 ADVICE = "restore it from the repository's data/mnist"
-# The largest of the four files has 47 MB; a longer one is not MNIST.
+# The largest of the four files has 47 MB; a larger one is not MNIST.
 MAX_FILE_BYTES = 64 * 2**20
 
 
@@ -42,7 +42,7 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
 
     Args:
         split: ``train`` (60,000) or ``test`` (10,000).
-        path: folder of the four ``.gz`` files; the embedded copy by default.
+        path: the folder of the four ``.gz`` files; the embedded copy by default.
 
     Raises:
         UserError: a file is missing, cut short or altered.
@@ -54,10 +54,10 @@ def load_mnist(split: str, path: Path | None = None) -> LabelledImages:
 
 
 def unpacked(path: Path | None = None) -> Path:
-    """Return the cache folder with the unpacked files, laid out as torchvision reads it; they are unpacked once.
+    """Return the cache folder of the unpacked files, laid out as torchvision expects; they are unpacked only once.
 
-    The cache is below ``$CLUSTNET_CACHE`` or ``~/.cache/clustnet``, under a name made of what the packed
-    files hold, so that an altered file is never hidden by what an earlier one left there.
+    The cache is below ``$CLUSTNET_CACHE`` or ``~/.cache/clustnet``. Its name is a hash of the packed files, so that
+    cached files never hide that a packed file was altered.
 
     Raises:
         UserError: a file is missing, cut short or altered.

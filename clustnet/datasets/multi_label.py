@@ -1,4 +1,4 @@
-"""Photographs with several labels each: PASCAL VOC from its own folder, and a small part of COCO from an ``.npz``.
+"""Photographs with several labels each: PASCAL VOC from its folder, and a small part of COCO from an ``.npz``.
 
 Everingham, Van Gool, Williams, Winn, Zisserman, "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88, 2010; Lin
 et al., "Microsoft COCO: Common Objects in Context", arXiv:1405.0312.
@@ -14,12 +14,12 @@ from PIL import Image, UnidentifiedImageError
 from clustnet.datasets.npz import decode_jpegs, decode_rgb, read_npz
 from clustnet.errors import UserError
 
-# Present, absent, and not to be counted, as an object is hard to see.
+# An object is present, absent, or not counted because it is hard to see.
 PRESENT, ABSENT, UNCOUNTED = 1, 0, -1
 VOC, COCO = "voc2007", "coco256"
 NAMES = (VOC, COCO)
 VOC_SPLITS = {"train": "trainval", "test": "test"}
-# What VOC's files say of an image, and what that means here.
+# The marks in VOC's files, and what they mean here.
 VOC_MARKS = {"1": PRESENT, "-1": ABSENT, "0": UNCOUNTED}
 COCO_ARRAYS = ("jpeg", "offset", "labels", "is_val", "class_names")
 
@@ -29,10 +29,10 @@ class MultiLabelImages:
     """One split of photographs with several labels each.
 
     Args:
-        name: name of the data set.
+        name: the name of the data set.
         split: ``train`` or ``test``.
-        images: uint8 [H, W, 3] each; the shorter side has the requested number of pixels.
-        labels: int64 [N, C], ``PRESENT``, ``ABSENT`` or ``UNCOUNTED``.
+        images: N images uint8 [H, W, 3]; the shorter side has the requested number of pixels.
+        labels: int64 [N, C], each ``PRESENT``, ``ABSENT`` or ``UNCOUNTED``.
         classes: the names of the C classes.
     """
 
@@ -44,17 +44,17 @@ class MultiLabelImages:
 
 
 def load_multi_label(name: str, split: str, path: Path | None, side: int) -> MultiLabelImages:
-    """Return a split.
+    """Return a split of a data set with several labels per image.
 
     Args:
         name: ``voc2007`` or ``coco256``.
-        split: ``train`` (of VOC trainval) or ``test``.
+        split: ``train`` (for VOC, trainval) or ``test``.
         path: the folder ``VOCdevkit/VOC2007``; or an ``.npz`` with ``jpeg`` (bytes end to end), ``offset``, ``labels``
             [N, C] of 0 and 1, ``is_val`` and ``class_names``.
         side: the shorter side of the images, in pixels.
 
     Raises:
-        UserError: no path, or content of another form.
+        UserError: the path is missing, or its content has another form.
     """
     if path is None or not path.exists():
         raise UserError(f"{name} needs the path to its files, as in {name}:PATH; {path or 'none'} is not there.")
@@ -83,7 +83,7 @@ def _load_voc(split: str, folder: Path, side: int) -> MultiLabelImages:
 
 
 def _voc_marks(file: Path) -> dict[str, int]:
-    """Return what is said of each image in a class's file."""
+    """Return the mark of each image in the file of a class."""
     marks = {}
     for line in file.read_text(encoding="utf-8").splitlines():
         name, *mark = line.split()
@@ -107,7 +107,7 @@ def _load_coco(split: str, path: Path, side: int) -> MultiLabelImages:
 
 
 def _sized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Return an image whose shorter side has ``side`` pixels."""
+    """Return an image resized so that its shorter side has ``side`` pixels."""
     height, width = image.shape[:2]
     factor = side / min(height, width)
     size = max(side, round(width * factor)), max(side, round(height * factor))

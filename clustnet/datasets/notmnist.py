@@ -1,6 +1,6 @@
 """notMNIST, the letters A to J in many typefaces, from a folder that the user names.
 
-Yaroslav Bulatov, "notMNIST dataset", 2011. Some letters are mislabelled or unreadable; that is the set's nature.
+Yaroslav Bulatov, "notMNIST dataset", 2011. Some of its letters are mislabelled or unreadable.
 """
 
 import gzip
@@ -26,15 +26,15 @@ MAX_FILE_BYTES = 64 * 2**20
 def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
     """Return a split of notMNIST: images uint8 [N, 28, 28] (0 paper, 255 ink), fine classes int64 [N].
 
-    Both splits come from the set's 10,000 cleaner letters, a thousand of each, which are its usual test part: of each
-    letter, in the files' order, the first four fifths are ``train`` (8,000) and the last fifth is ``test`` (2,000).
+    Both splits come from the 10,000 cleaner letters that are the set's usual test part, a thousand of each. The first
+    four fifths of each letter, in the files' order, are ``train`` (8,000), and the last fifth is ``test`` (2,000).
 
     Args:
         split: ``train`` or ``test``.
         path: the folder of ``t10k-images-idx3-ubyte.gz`` and ``t10k-labels-idx1-ubyte.gz``.
 
     Raises:
-        UserError: no path, a file that is missing or damaged, or content that is not notMNIST's.
+        UserError: there is no path, a file is missing or damaged, or the content is not notMNIST's.
     """
     if path is None:
         raise UserError(f"notMNIST is not part of this repository; name the folder of {IMAGES} as the data path.")
@@ -53,7 +53,7 @@ def load_notmnist(split: str, path: Path | None = None) -> LabelledImages:
 
 
 def _members(labels: NDArray[np.int64], split: str) -> NDArray[np.int64]:
-    """Return the indices of a split in ascending order, so that the files' mixed order stays."""
+    """Return the indices of a split in ascending order, which keeps the mixed order of the files."""
     members = [np.flatnonzero(labels == letter) for letter in range(len(CLASSES))]
     cuts = [len(found) * 4 // 5 for found in members]
     kept = [found[:cut] if split == "train" else found[cut:] for found, cut in zip(members, cuts, strict=True)]

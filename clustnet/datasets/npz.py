@@ -1,4 +1,4 @@
-"""Reading ``.npz`` archives of plain arrays from users: nothing in them is executed."""
+"""Reading of users' ``.npz`` archives of plain arrays, without executing anything in them."""
 
 import io
 import zipfile
@@ -15,10 +15,11 @@ from clustnet.errors import UserError
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an ``.npz`` by their names.
+    """Return the arrays of an ``.npz``, by name.
 
     Raises:
-        UserError: missing, damaged, another format, or an array of Python objects (which would need pickle).
+        UserError: the file is missing, damaged or of another format, or has an array of Python objects, which would
+            need pickle.
     """
     if not path.is_file():
         raise UserError(f"The file {path} is missing; name an .npz.")
@@ -33,15 +34,15 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def whole_numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int64]:
-    """Return an array of whole numbers, flat, int64.
+    """Return an array of whole numbers, flattened, as int64.
 
     Args:
-        path: its file, for the message.
-        name: what the array holds, for the message.
-        values: array of any shape.
+        path: the file of the array, for the error message.
+        name: what the array holds, for the error message.
+        values: an array of any shape.
 
     Raises:
-        UserError: not whole numbers.
+        UserError: the values are not whole numbers.
     """
     if values.dtype.kind not in "iu":
         raise UserError(f"{path} holds {name} of type {values.dtype}; expected whole numbers.")
@@ -51,12 +52,12 @@ def whole_numbers(path: Path, name: str, values: NDArray[Any]) -> NDArray[np.int
 def decode_jpegs(
     path: Path, arrays: Mapping[str, NDArray[Any]], chosen: NDArray[np.int64], side: int | None = None
 ) -> list[NDArray[np.uint8]]:
-    """Return images that lie end to end as JPEG, each uint8 [H, W, 3].
+    """Return images that are stored end to end as JPEG, each uint8 [H, W, 3].
 
     Args:
-        path: path of the file, for the message.
+        path: the file, for the error message.
         arrays: ``jpeg``, the bytes, and ``offset``, where each image begins and the last one ends.
-        chosen: int64 [M], which images.
+        chosen: int64 [M] indices of the images to return.
         side: the height and width that all must have; None for any.
 
     Raises:

@@ -1,7 +1,7 @@
 """Tiny ImageNet, 64x64 photographs of 200 classes, from a folder or ``.npz`` that the user names.
 
-Le, Yang, "Tiny ImageNet Visual Recognition Challenge", CS 231N, Stanford, 2015. Its own test images have no classes, so
-the validation images are the test split.
+Le, Yang, "Tiny ImageNet Visual Recognition Challenge", CS 231N, Stanford, 2015. The original test images have no
+classes, so the validation images are the test split.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 def load_tiny_imagenet(split: str, path: Path | None = None) -> LabelledImages:
-    """Return a split: images uint8 [N, 64, 64, 3], fine classes int64 [N]; classes have the names of their WordNet IDs.
+    """Return a split: images uint8 [N, 64, 64, 3], fine classes int64 [N]; classes are named by their WordNet IDs.
 
     Args:
         split: ``train`` or ``test``, which is the validation split of the original.
@@ -37,7 +37,7 @@ def load_tiny_imagenet(split: str, path: Path | None = None) -> LabelledImages:
               ``wnid``, the class of each label.
 
     Raises:
-        UserError: no path, a path in neither form, or damaged content.
+        UserError: there is no path, the path has neither form, or the content is damaged.
     """
     if path is not None and path.is_file():
         arrays = _arrays(path)
@@ -56,7 +56,7 @@ def read_classes(path: Path | None) -> tuple[str, ...]:
     """Return the WordNet IDs of the classes, in the order of their labels.
 
     Raises:
-        UserError: no path, or one that is neither the folder nor an ``.npz`` of it.
+        UserError: there is no path, or it is neither the folder nor an ``.npz`` of it.
     """
     if path is None:
         raise UserError("Tiny ImageNet is not part of this repository; name its folder or .npz file as the data path.")
@@ -112,7 +112,7 @@ def _training_files(folder: Path, classes: tuple[str, ...]) -> Files:
 
 
 def _interleaved(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the order in which the first image of each class comes first, so that few images hold all classes."""
+    """Return an order in which the classes take turns, so that the first few images cover all classes."""
     ranks = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -122,7 +122,7 @@ def _interleaved(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _validation_files(folder: Path, classes: tuple[str, ...]) -> Files:
-    """Return the files of the validation split that are of the classes, in the order of the annotations."""
+    """Return the files of the validation split that belong to the classes, in the order of the annotations."""
     try:
         lines = (folder / ANNOTATIONS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

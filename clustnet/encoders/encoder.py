@@ -170,7 +170,7 @@ class Concatenated:
         )
 
     def embed(self, images: NDArray[np.uint8], batch: int | None = None) -> Floats:
-        """Return the concatenated embeddings of images, float32 [N, D]; the arguments are as for ``Encoder.embed``."""
+        """Return the concatenated embeddings of images, float32 [N, D]; see ``Encoder.embed`` for the arguments."""
         return np.concatenate([unit(encoder.embed(images, batch)) for encoder in self.encoders], axis=1)
 
 

@@ -1,10 +1,10 @@
-"""Which scores the data do not allow, and why, in sentences."""
+"""Sentences that say which scores the data do not allow, and why."""
 
 from collections.abc import Collection, Iterator, Sequence
 
 from clustnet.scores.registry import ScoreDefinition, definition, title
 
-# What an evaluation measures where the truth is known.
+# The scores that an evaluation measures where the truth is known.
 EVALUATED = (
     "class_accuracy",
     "coarse_accuracy",
@@ -21,12 +21,12 @@ GROUP = "group_accuracy"
 
 
 def left_out(scores: Collection[str], coarse_labels: Sequence[str], names: Sequence[str] = EVALUATED) -> Iterator[str]:
-    """Yield a sentence for each reason for which scores are left out.
+    """Yield a sentence for each reason why scores are left out.
 
     Args:
         scores: the keys of the scores that were measured.
         coarse_labels: the names of the K coarse labels.
-        names: the scores, as the registry names them, that are measured where the data allow it.
+        names: the names in the registry of the scores that are measured where the data allow it.
     """
     definitions = [definition(name) for name in names]
     missing = [found for found in definitions if not any(definition(key) is found for key in scores)]
@@ -45,20 +45,20 @@ def left_out(scores: Collection[str], coarse_labels: Sequence[str], names: Seque
 
 
 def _sentence(definitions: Sequence[ScoreDefinition], why: str) -> str:
-    """Return which scores are left out for what reason."""
+    """Return a sentence that says which scores are left out and why."""
     *others, last = [found.title.removesuffix(" {}") for found in definitions]
-    # A title keeps its capitals inside a sentence only where it is an abbreviation.
+    # Inside a sentence a title keeps its capitals only if it is an abbreviation.
     words = [name if name.isupper() else name[0].lower() + name[1:] for name in (*others, last)]
     listed = f"{', '.join(words[:-1])} and {words[-1]}" if others else words[-1]
     return f"{listed[0].upper()}{listed[1:]} {'are' if others else 'is'} left out, because {why}."
 
 
 def partly_known(known: int, total: int, what: str) -> str | None:
-    """Return a sentence where the truth is known for some images alone, otherwise None.
+    """Return a sentence if the truth is known for only some images, otherwise None.
 
     Args:
-        known: images of known truth.
-        total: all images.
+        known: number of images whose truth is known.
+        total: number of all images.
         what: what the truth is, ``class`` or ``coarse label``.
     """
     if known in (0, total):

@@ -1,4 +1,4 @@
-"""What labelled images are worth: the class accuracy with class maps that are fitted on random draws of them."""
+"""The value of labelled images: class accuracy with class maps fitted on random draws of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from clustnet.datasets import LabelledImages
 
 
 class ExpertAnswers(NamedTuple):
-    """What a class map is fitted on and applied to, of N images.
+    """The answers for N images on which a class map is fitted, or to which it is applied.
 
     Args:
         weights: [N, E] the experts' weights, rows summing to 1.
@@ -39,7 +39,7 @@ class ExpertAnswers(NamedTuple):
 
 
 class BudgetRow(NamedTuple):
-    """The class accuracy over the draws of one budget, ``per_class`` labelled images of each class."""
+    """The class accuracy over the draws of one budget: ``per_class`` labelled images of each class."""
 
     per_class: int
     mean: float
@@ -53,8 +53,8 @@ class ReferenceBudget:
     """The class accuracy that each budget reaches.
 
     Args:
-        data: what the reference images were drawn from, for example ``mnist:train``.
-        per_class: the B budgets, labelled images of each class, rising.
+        data: the data from which the reference images were drawn, for example ``mnist:train``.
+        per_class: the B budgets in labelled images per class, ascending.
         accuracy: float64 [B, draws] class accuracy with each draw's class map.
     """
 
@@ -64,7 +64,7 @@ class ReferenceBudget:
 
     @property
     def draws(self) -> int:
-        """How many draws there are of each budget."""
+        """The number of draws of each budget."""
         return int(self.accuracy.shape[1])
 
     def rows(self) -> list[BudgetRow]:
@@ -84,10 +84,10 @@ class Draws:
     """Random draws of reference images, several of each budget.
 
     Args:
-        training: the labelled images that are drawn from.
-        per_class: the B budgets, labelled images of each class, rising.
+        training: the labelled images to draw from.
+        per_class: the B budgets in labelled images per class, ascending.
         drawn: the draws of each budget, each int64 [budget * classes], indices of training images.
-        pool: int64 [P] the images of all draws together, rising: what a model has to answer.
+        pool: int64 [P] the images of all draws together, ascending: those that a model has to answer.
     """
 
     training: LabelledImages
@@ -97,12 +97,12 @@ class Draws:
 
     @classmethod
     def of(cls, training: LabelledImages, per_class: Sequence[int], count: int) -> "Draws":
-        """Return random draws of reference images, seeds 0 to ``count`` - 1.
+        """Return random draws of reference images with the seeds 0 to ``count`` - 1.
 
         Args:
             training: images with at least ``max(per_class)`` of each class; those of unknown class are never drawn.
-            per_class: the B budgets, labelled images of each class, rising.
-            count: draws of each budget, at least 2.
+            per_class: the B budgets in labelled images per class, ascending.
+            count: number of draws of each budget, at least 2.
         """
         drawn = [[draw_reference(training.fine, budget, seed) for seed in range(count)] for budget in per_class]
         pool = np.unique(np.concatenate([draw for draws in drawn for draw in draws]))
@@ -115,12 +115,12 @@ class Draws:
         truth: NDArray[np.integer],
         membership: NDArray[np.bool_],
     ) -> ReferenceBudget:
-        """Return the class accuracy with a class map that is fitted on each draw, and on the overlap of the pool.
+        """Return the class accuracy with a class map fitted on each draw, using the overlap of cells over the pool.
 
         Args:
-            pooled: what the model answers for the P images of the pool.
-            scored: what it answers for the N images that are scored, N at least 1.
-            truth: [N] their fine classes, all known.
+            pooled: the answers of the model for the P images of the pool.
+            scored: its answers for the N images that are scored, N at least 1.
+            truth: [N] fine classes of the scored images, all known.
             membership: bool [K, C] whether each class belongs to each coarse label.
         """
         overlap = cell_overlap(*pooled)

@@ -1,4 +1,4 @@
-"""Every score once: its name, its title, what it means, how it is measured, what it needs, and where its formula is.
+"""The registry of scores: name, title, meaning, protocol, required truth and formula of each.
 
 Reports, summaries, model cards, manifests and tables of runs take names and sentences from here.
 """
@@ -20,14 +20,14 @@ class ScoreDefinition:
 
     Args:
         name: its key in tables and JSON; a part in capitals after the slash stands for any name or number.
-        title: what a person reads; ``{}`` stands for the part after the slash.
-        meaning: what it says, in a plain sentence.
+        title: the name that a person reads; ``{}`` stands for the part after the slash.
+        meaning: its meaning, in a plain sentence.
         protocol: how it is measured, in a few words.
-        needs: what truth it is measured against: ``fine`` classes, ``coarse`` labels, or ``nothing``.
-        divided: whether it says something only where there are several coarse labels.
+        needs: the truth that it is measured against: ``fine`` classes, ``coarse`` labels, or ``nothing``.
+        divided: whether it is meaningful only if there are several coarse labels.
         percent: whether it is a share of images, shown in percent.
         whole: whether it is a whole number.
-        formula: the function that computes it, or that says where it is computed.
+        formula: the function that computes it, or the name of the one that does.
     """
 
     name: str
@@ -235,7 +235,7 @@ def definition(score: str) -> ScoreDefinition:
 
 
 def title(score: str) -> str:
-    """Return what a person reads for a score's key, such as ``Load of expert 3``."""
+    """Return the title that a person reads for a score's key, such as ``Load of expert 3``."""
     return definition(score).title.format(score.partition("/")[2])
 
 

@@ -16,7 +16,7 @@ from clustnet.scores.tables import Table, ari, matched_share, nmi, purity
 Integers = NDArray[np.integer]
 
 CALIBRATION_BINS = 15
-# Of the images of its predicted coarse label, for a cell to be in use.
+# The share of the images of its predicted coarse label that a cell must have to be in use.
 LEAST_CELL_SHARE = 0.01
 
 
@@ -38,7 +38,7 @@ def clustering_scores(clusters: Integers, classes: Integers) -> dict[str, float]
         classes: [N] true class of each image, ``UNKNOWN`` where it is not known.
 
     Returns:
-        The scores of the images whose class is known; nothing where there are none.
+        The scores over the images whose class is known; empty if there are none.
     """
     known = classes != UNKNOWN
     if not known.any():
@@ -61,10 +61,10 @@ def cells(routing: Floats, coarse_probability: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class RoutingCounts:
-    """What the scores of a routing are computed from.
+    """The counts from which the scores of a routing are computed.
 
     Args:
-        coarse: int64 [K, K] images by true coarse label (row) and predicted one, of those whose coarse label is known.
+        coarse: int64 [K, K] images by true (row) and predicted coarse label, of those whose coarse label is known.
         groups: for each of the K coarse labels int64 [classes, E], its images by true class and most probable expert,
             of those whose class is known.
         cells: int64 [classes, E * K] images by true class and cell, of those whose class is known.
@@ -79,7 +79,7 @@ class RoutingCounts:
     mean_entropy: float
 
     def scores(self, coarse_labels: Sequence[str]) -> dict[str, float]:
-        """Return the scores, see ``routing_scores``."""
+        """Return the scores; see ``routing_scores``."""
         scores = {}
         if len(coarse_labels) > 1:
             if self.coarse.any():
@@ -117,9 +117,10 @@ def routing_scores(
     Returns:
         ``coarse_accuracy``; ``group_accuracy/LABEL``, the clustering accuracy of the experts among the images of one
         true coarse label, as the original ClustNet reports it; ``cell_accuracy``, ``purity``, ``nmi`` (arithmetic mean)
-        and ``ari`` of the cells against the fine classes; ``cells_in_use``, those with 1 % of the images of their
-        predicted coarse label; ``expert_load/E``; and ``routing_entropy``, the mean in nats. The first two are left out
-        where there is one coarse label. A score whose truth is known for no image is left out as well.
+        and ``ari`` of the cells against the fine classes; ``cells_in_use``, the number of cells with at least 1 % of
+        the images of their predicted coarse label; ``expert_load/E``; and ``routing_entropy``, the mean in nats. The
+        first two are left out if there is only one coarse label. A score whose truth is known for no image is left out
+        as well.
     """
     expert, predicted = routing.argmax(axis=1), coarse_probability.argmax(axis=1)
     experts, labels = routing.shape[1], coarse_probability.shape[1]
@@ -137,11 +138,11 @@ def routing_scores(
 
 
 def count_table(places: tuple[Integers, ...], shape: tuple[int, ...]) -> Table:
-    """Return how many images there are of each combination, int64 of ``shape``.
+    """Return the number of images of each combination, int64 of ``shape``.
 
     Args:
-        places: the place of each image on each axis of the table, int [N].
-        shape: shape of the table.
+        places: for each axis of the table, int [N], the index of each image along it.
+        shape: the shape of the table.
     """
     table = np.zeros(shape, np.int64)
     np.add.at(table, places, 1)
@@ -149,18 +150,18 @@ def count_table(places: tuple[Integers, ...], shape: tuple[int, ...]) -> Table:
 
 
 def idle_experts(scores: Mapping[str, float], least: float = 0.01) -> list[int]:
-    """Return the experts whose load among the scores is under ``least``."""
+    """Return the experts whose load, as given in the scores, is below ``least``."""
     loads = {key: value for key, value in scores.items() if key.startswith("expert_load/")}
     return [int(key.removeprefix("expert_load/")) for key, value in loads.items() if value < least]
 
 
 class Reliability(NamedTuple):
-    """Confidence beside accuracy in B bins of equal width over 0 to 1.
+    """Confidence and accuracy in B bins of equal width from 0 to 1.
 
     Args:
-        images: int64 [B] images in each bin.
-        confidence: float64 [B] their mean confidence, nan in an empty bin.
-        accuracy: float64 [B] the share of them that is right, nan in an empty bin.
+        images: int64 [B] number of images in each bin.
+        confidence: float64 [B] their mean confidence, nan for an empty bin.
+        accuracy: float64 [B] the share of them that is right, nan for an empty bin.
     """
 
     images: NDArray[np.int64]
@@ -169,7 +170,7 @@ class Reliability(NamedTuple):
 
     @property
     def error(self) -> float:
-        """The expected calibration error, 0 to 1: the bins' mean gap, weighted by images, at least one."""
+        """The expected calibration error, 0 to 1: the mean gap of the bins, weighted by images (at least one)."""
         gap = np.nan_to_num(np.abs(self.accuracy - self.confidence))
         return float((self.images * gap).sum() / self.images.sum())
 
@@ -180,8 +181,8 @@ def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBR
     Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599.
 
     Args:
-        confidence: [N] probability of each prediction, 0 to 1; a bin holds its upper edge, as in the paper.
-        right: bool [N] whether the prediction is true.
+        confidence: [N] probability of each prediction, 0 to 1; a bin includes its upper edge, as in the paper.
+        right: bool [N] whether each prediction is right.
         bins: B, the number of bins.
     """
     # A float32 softmax may exceed 1 by its last bit.
@@ -195,7 +196,7 @@ def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBR
 
 
 def calibration_bin(confidence: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
-    """Return the bin, 0 to ``bins`` - 1, of each confidence [N], int64 [N]; a bin holds its upper edge."""
+    """Return the bin, 0 to ``bins`` - 1, of each confidence [N], int64 [N]; a bin includes its upper edge."""
     place = np.ceil(confidence.astype(np.float64) * bins).astype(np.int64) - 1
     bin_: NDArray[np.int64] = np.clip(place, 0, bins - 1)
     return bin_

@@ -1,4 +1,4 @@
-"""Clustering scores of a table of counts, so that any number of images can be scored without holding their labels."""
+"""Clustering scores computed from a table of counts: any number of images is scored without holding their labels."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def purity(table: Table) -> float:
 
 
 def nmi(table: Table) -> float:
-    """Return the mutual information over the arithmetic mean of both entropies, 0 to 1, as scikit-learn does.
+    """Return the mutual information divided by the arithmetic mean of both entropies, 0 to 1, as scikit-learn does.
 
     Args:
         table: int64 [classes, clusters] images, at least one.
@@ -38,7 +38,7 @@ def nmi(table: Table) -> float:
     joint = table / table.sum()
     classes, clusters = joint.sum(axis=1), joint.sum(axis=0)
     entropies = _entropy(classes) + _entropy(clusters)
-    # There is one class and one cluster.
+    # There is only one class and one cluster.
     if entropies == 0:
         return 1.0
     shared = entropies - _entropy(joint.ravel())
@@ -51,7 +51,7 @@ def ari(table: Table) -> float:
     Args:
         table: int64 [classes, clusters] images, at least one.
     """
-    # These are Python's whole numbers, as the squares of pairs of 10^9 images overflow int64.
+    # Python's integers, because the squared number of pairs of 10^9 images would overflow int64.
     pairs = _pairs(table.ravel())
     rows, columns, everything = _pairs(table.sum(axis=1)), _pairs(table.sum(axis=0)), _pairs(table.sum(keepdims=True))
     if pairs == rows == columns:
@@ -66,5 +66,5 @@ def _entropy(shares: NDArray[np.float64]) -> float:
 
 
 def _pairs(counts: Table) -> int:
-    """Return how many pairs of images lie in the same entry of the counts."""
+    """Return the number of pairs of images that lie in the same entry of the table."""
     return sum(count * (count - 1) // 2 for count in counts.ravel().tolist())

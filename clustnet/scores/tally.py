@@ -1,7 +1,7 @@
-"""What scores and plots are computed from, in a few kilobytes however many images there are.
+"""The counts from which scores and plots are computed, in a few kilobytes however many images there are.
 
-Every part of a tally is a whole number, and sums of probabilities are taken in steps of 2^-30, so that tallies add up
-to the same one in whatever order, on one machine or on many: sums of floats would differ in their last digits.
+Tallies consist of whole numbers, and probabilities are summed in steps of 2^-30. So the sum of tallies is the same in
+any order, on one machine or on many, whereas sums of floats would differ in their last digits.
 """
 
 import heapq
@@ -19,9 +19,9 @@ from clustnet.bundles.groups import UNKNOWN, CoarseGrouping
 from clustnet.bundles.routing import routing_entropy
 from clustnet.scores.scores import CALIBRATION_BINS, Reliability, RoutingCounts, calibration_bin, count_table
 
-# In 1; a mean over any number of images is off by half a step, 5e-10, at most.
+# Steps in 1; a mean over any number of images is off by at most half a step, 5e-10.
 STEPS = 2**30
-# Keeps the logarithm of an impossible class finite.
+# Keeps the logarithm finite where a class has probability 0.
 MIN_PROBABILITY = 1e-12
 CERTAINTY_BINS = 40
 MAX_MISTAKES = 20
@@ -31,7 +31,7 @@ Integers = NDArray[np.integer]
 
 
 class Mistake(NamedTuple):
-    """A wrong guess: the image's place among all images, its truth, the guess, its probability, and the image.
+    """A wrong guess: the index of the image among all images, its truth, the guess, its probability, and the image.
 
     ``truth`` is a row of ``Tally.routed``.
     """
@@ -45,24 +45,24 @@ class Mistake(NamedTuple):
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts over N images that E experts share; two tallies of different images can be added.
+    """Counts over N images that are routed to E experts; tallies of different images can be added.
 
-    The truth of an image is its class where that is known, otherwise its coarse label where that is known, otherwise
-    nothing. So a table by truth has C + K + 1 rows: the C classes, the K coarse labels, and nothing.
+    The truth of an image is its class if known, else its coarse label if known, else nothing. So a table by truth has
+    C + K + 1 rows: the C classes, the K coarse labels, and nothing.
 
     Args:
         grouping: the C classes of the K coarse labels.
         routed: int64 [C + K + 1, E, K] images by truth, most probable expert and predicted coarse label.
         guessed: int64 [C + K + 1, C] images by truth and guess.
-        guess_bins: int64 [3, B] for each bin of the guess's probability: images of known class, right ones, and the sum
-            of the probability in steps of 1 / ``STEPS``.
-        coarse_bins: the same of the predicted coarse label and the images whose coarse label is known.
+        guess_bins: int64 [3, B] for each bin of the guess's probability: images of known class, those of them guessed
+            right, and the sum of the probability in steps of 1 / ``STEPS``.
+        coarse_bins: the same for the predicted coarse label and the images whose coarse label is known.
         certainty: int64 [2, ``CERTAINTY_BINS``] all images, and wrong guesses, by the chosen expert's probability.
-        abstained: images that the model abstains from.
-        entropy: sum of the routing entropy, in steps.
-        probability: sum of the guess's probability, in steps.
+        abstained: number of images that the model abstains from.
+        entropy: sum of the routing entropies, in steps.
+        probability: sum of the guesses' probabilities, in steps.
         surprise: sum of -ln P(true class) over the images of known class, in steps.
-        mistakes: the ``MAX_MISTAKES`` wrong guesses of the highest probability, the surest first.
+        mistakes: the ``MAX_MISTAKES`` wrong guesses with the highest probability, the most probable first.
     """
 
     grouping: CoarseGrouping
@@ -102,60 +102,60 @@ class Tally:
 
     @property
     def known_classes(self) -> int:
-        """How many images there are whose class is known."""
+        """The number of images whose class is known."""
         return int(self.confusion.sum())
 
     @property
     def known_coarse(self) -> int:
-        """How many images there are whose coarse label is known."""
+        """The number of images whose coarse label is known."""
         return int(self.coarse_confusion.sum())
 
     @property
     def confusion(self) -> Counts:
-        """Images of known class by true class (row) and guess, int64 [C, C]."""
+        """Images of known class, by true class (row) and guess, int64 [C, C]."""
         table: Counts = self.guessed[: self.classes]
         return table
 
     @cached_property
     def truth_coarse(self) -> Counts:
-        """The coarse label of each row of a table by truth, ``UNKNOWN`` for the last, int64 [C + K + 1]."""
+        """The coarse label of each row of a table by truth, int64 [C + K + 1]; ``UNKNOWN`` for the last row."""
         of_classes = self.grouping.coarse(np.arange(self.classes))
         found: Counts = np.concatenate([of_classes, np.arange(len(self.grouping.labels)), [UNKNOWN]])
         return found
 
     @property
     def coarse_confusion(self) -> Counts:
-        """Images of known coarse label by it (row) and the predicted one, int64 [K, K]."""
+        """Images of known coarse label, by true (row) and predicted coarse label, int64 [K, K]."""
         return self._by_coarse(self.routed.sum(axis=1))[:-1]
 
     @property
     def subtypes(self) -> Counts:
-        """Images by true coarse label, in the last row those of which it is not known, and guess, int64 [K + 1, C]."""
+        """Images by true coarse label (in the last row, those where it is unknown) and guess, int64 [K + 1, C]."""
         return self._by_coarse(self.guessed)
 
     @property
     def experts(self) -> Counts:
-        """Images by true coarse label, in the last row those of which it is not known, and expert, int64 [K + 1, E]."""
+        """Images by true coarse label (in the last row, those where it is unknown) and expert, int64 [K + 1, E]."""
         return self._by_coarse(self.routed.sum(axis=2))
 
     @property
     def class_experts(self) -> Counts:
-        """Images of known class by true class and expert, int64 [C, E]."""
+        """Images of known class, by true class and expert, int64 [C, E]."""
         table: Counts = self.routed[: self.classes].sum(axis=2)
         return table
 
     @property
     def class_reliability(self) -> Reliability:
-        """The guesses' probability beside their accuracy."""
+        """The reliability of the guesses."""
         return _reliability(self.guess_bins)
 
     @property
     def coarse_reliability(self) -> Reliability:
-        """The coarse labels' probability beside their accuracy."""
+        """The reliability of the predicted coarse labels."""
         return _reliability(self.coarse_bins)
 
     def routing_counts(self) -> RoutingCounts:
-        """Return what the scores of the routing are computed from."""
+        """Return the counts from which the scores of the routing are computed."""
         return RoutingCounts(
             coarse=self.coarse_confusion,
             groups=tuple(self.class_experts[list(group)] for group in self.grouping.groups),
@@ -165,9 +165,9 @@ class Tally:
         )
 
     def _by_coarse(self, table: Counts) -> Counts:
-        """Return the sums of a table's rows, [C + K + 1, ...], by their coarse label, [K + 1, ...]."""
+        """Return the rows of a table by truth, [C + K + 1, ...], summed by coarse label, [K + 1, ...]."""
         sums = np.zeros((len(self.grouping.labels) + 1, *table.shape[1:]), np.int64)
-        # UNKNOWN is -1, so those images add to the last row.
+        # UNKNOWN is -1, so images without a known coarse label are added to the last row.
         np.add.at(sums, self.truth_coarse, table)
         return sums
 
@@ -183,13 +183,13 @@ def tally(
     """Return the counts of the answers to N images.
 
     Args:
-        answers: answers to the N images.
-        coarse: [N] true coarse labels, ``UNKNOWN`` where they are not known. A known class decides on its own coarse
-            label, and a single coarse label is that of every image.
+        answers: the answers to the N images.
+        coarse: [N] true coarse labels, ``UNKNOWN`` where they are not known. If the class is known, its coarse label
+            is used instead; if there is a single coarse label, every image has it.
         fine: [N] true classes, ``UNKNOWN`` where they are not known.
         grouping: the classes of each coarse label, in the model's order.
-        images: uint8 [N, H, W] or [N, H, W, 3], for the mistakes; without them none is kept.
-        first: the place of the first image among all that are evaluated.
+        images: uint8 [N, H, W] or [N, H, W, 3], for the mistakes; without images, no mistake is kept.
+        first: the index of the first image among all that are evaluated.
     """
     classes, experts, labels = answers.class_probability.shape[1], answers.routing.shape[1], len(grouping.labels)
     coarse = np.where((fine == UNKNOWN) & grouping.divided, coarse, grouping.coarse(fine))
@@ -216,15 +216,15 @@ def tally(
 
 
 def scores_of(tallied: Tally) -> dict[str, float]:
-    """Return the scores of a tally of at least one image that its truth allows.
+    """Return the scores that the truth allows, for a tally of at least one image.
 
     Returns:
-        ``class_accuracy``, the share of guesses that are the true class; those of
-        ``clustnet.scores.scores.routing_scores``, to nine digits; ``mean_class_probability``, the guesses' mean
-        probability; ``negative_log_likelihood``, the mean of -ln P(true class); ``calibration_error`` and
+        ``class_accuracy``, the share of guesses that are the true class; the scores of
+        ``clustnet.scores.scores.routing_scores``, to nine digits; ``mean_class_probability``, the mean probability of
+        the guesses; ``negative_log_likelihood``, the mean of -ln P(true class); ``calibration_error`` and
         ``coarse_calibration_error``, the expected calibration errors of the guesses and of the coarse labels; and
-        ``abstained``, the share of images that the model abstains from, which the others count as well.
-        With one coarse label what is about coarse labels is left out, and so is a score whose truth is known for no
+        ``abstained``, the share of images that the model abstains from, which the other scores count as well.
+        With a single coarse label, scores of coarse labels are left out, and so is a score whose truth is known for no
         image.
     """
     total, known = len(tallied), tallied.known_classes
@@ -241,10 +241,10 @@ def scores_of(tallied: Tally) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class GroupConfusion:
-    """Classes against experts among the images of one coarse label, with the best matching on the diagonal.
+    """Classes against experts for the images of one coarse label, with the best matching on the diagonal.
 
     Args:
-        table: int64 [classes, E] images of each class that each expert got.
+        table: int64 [classes, E] images of each class that were routed to each expert.
         classes: int64 [classes] the class of each row.
         experts: int64 [E] the expert of each column.
     """
@@ -255,10 +255,10 @@ class GroupConfusion:
 
 
 def group_confusion(tallied: Tally, group: Sequence[int]) -> GroupConfusion:
-    """Return the one-to-one matching of experts with the classes of one coarse label that is the group's accuracy.
+    """Return the one-to-one matching of experts and classes of one coarse label, on which group accuracy is based.
 
     Args:
-        tallied: tally of N images.
+        tallied: the tally of N images.
         group: the classes of the coarse label.
     """
     table = tallied.class_experts[list(group)]
@@ -271,14 +271,14 @@ def group_confusion(tallied: Tally, group: Sequence[int]) -> GroupConfusion:
 
 
 def surest(mistakes: list[Mistake]) -> tuple[Mistake, ...]:
-    """Return at most ``MAX_MISTAKES`` of them, the most probable first and of equal ones the first image."""
+    """Return the ``MAX_MISTAKES`` most probable mistakes, sorted by falling probability and then by image."""
     return tuple(heapq.nsmallest(MAX_MISTAKES, mistakes, key=lambda mistake: (-mistake.probability, mistake.place)))
 
 
 def _mistakes(
     answers: Answers, truth: Integers, wrong: NDArray[np.bool_], images: NDArray[np.uint8], first: int
 ) -> tuple[Mistake, ...]:
-    """Return the surest of the wrong guesses."""
+    """Return the most probable wrong guesses."""
     guess, probability = answers.guess, answers.guess_probability
     places = np.flatnonzero(wrong)
     chosen = places[np.argsort(-probability[places], kind="stable")[:MAX_MISTAKES]]
@@ -288,7 +288,7 @@ def _mistakes(
 
 
 def _bins(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> Counts:
-    """Return the images, right ones and sums of the probability in each calibration bin, int64 [3, B]."""
+    """Return the images, the right ones and the sum of the probability in each calibration bin, int64 [3, B]."""
     table = np.zeros((3, CALIBRATION_BINS), np.int64)
     place = calibration_bin(probability)
     rows = (np.ones(len(right), np.int64), right.astype(np.int64), _steps(_clipped(probability)))
@@ -298,12 +298,12 @@ def _bins(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> Counts:
 
 
 def _clipped(probability: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return probabilities of at most 1, which a float32 softmax may exceed by its last bit."""
+    """Return probabilities clipped to 1, which a float32 softmax may exceed by its last bit."""
     return np.clip(probability.astype(np.float64), 0, 1)
 
 
 def _even_bin(probability: NDArray[np.floating], bins: int) -> NDArray[np.int64]:
-    """Return the bin of each probability; like a histogram's, a bin holds its lower edge and the last one both."""
+    """Return the bin of each probability; as in a histogram, a bin includes its lower edge, and the last bin both."""
     return np.clip((probability.astype(np.float64) * bins).astype(np.int64), 0, bins - 1)
 
 
