@@ -13,7 +13,7 @@ LEVEL = 1
 def decompress(content: bytes, encoding: str, max_bytes: int) -> bytes:
     """Return a body without its Content-Encoding.
 
-    Never more than ``max_bytes`` bytes are unpacked. A second gzip member is refused, because copying the rest
+    At most one byte more than ``max_bytes`` is unpacked. A second gzip member is refused, because copying the rest
     of the body for each of a million empty members would keep the service busy.
 
     Args:

@@ -34,7 +34,9 @@ NO_SPAN = nullcontext()
 
 
 def exporter_names() -> list[str]:
-    """Return the exporters that the environment asks for, any of ``otlp`` and ``console``; none by default.
+    """Return the exporters that the environment asks for, any of ``otlp`` and ``console``.
+
+    By default it is ``otlp`` if the address of a collector is set, and none otherwise.
 
     Raises:
         UserError: the environment names another exporter, or a protocol other than OTLP over HTTP.

@@ -13,7 +13,7 @@ from serving.headers import HEADER_LENGTH
 from serving.refusals import quote
 from serving.v2.tensors import parameters_of, read_tensor, refusal
 
-# The outputs that have a value for each label.
+# The outputs that have a value for each label, or for each expert.
 CLASSIFIED = ("class_probability", "coarse_probability", "routing", TREE_OUTPUT)
 
 
