@@ -44,7 +44,7 @@ class View(NamedTuple):
     photographs: Photographs | None
 
     def map(self, part: Callable[[Tensor], Tensor]) -> "View":
-        """Return the view of some of the images, with ``part`` applied to each tensor, such as a process's share."""
+        """Return the view of some of the images, such as a process's share, by applying ``part`` to each tensor."""
         return View(
             None if self.motions is None else Motions(*map(part, self.motions)),
             None if self.photographs is None else Photographs(*map(part, self.photographs)),

@@ -69,7 +69,7 @@ class Arguments(Part):
         """Write the arguments into a run, or check that the run was started with the same ones.
 
         Raises:
-            UserError: an argument differs, the first of which the message names, or the folder holds something else.
+            UserError: an argument differs (the message names the first one), or the folder holds something else.
         """
         path = run / ARGUMENTS
         if not path.is_file():

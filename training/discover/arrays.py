@@ -26,8 +26,8 @@ class Embedded(NamedTuple):
     Args:
         rows: float32 [N, D].
         labels: N coarse labels.
-        splits: N times ``train`` or ``test``.
-        names: N names: each a file, or ``FILE:ROW``.
+        splits: N splits, each ``train`` or ``test``.
+        names: N names, each a file or ``FILE:ROW``.
     """
 
     rows: NDArray[np.float32]

@@ -10,9 +10,9 @@ MOST_DIFFERENCE = 4.0
 # The limit is also a share of a thumbnail's standard deviation, so that faint pictures are not all duplicates, but at
 # least 1 level, which nobody can see.
 MOST_SHARE, LEAST_DIFFERENCE = 0.15, 1.0
-# Distance between the embeddings of duplicates, as a share of the median distance to the nearest neighbour.
+# Largest distance between embeddings of duplicates, as a share of the median distance to the nearest neighbour.
 MOST_DISTANCE = 0.6
-# Distance between embeddings that are equal up to rounding.
+# Largest distance between embeddings that are equal up to rounding.
 EQUAL = 1e-6
 # For more images than this, neighbours are found approximately.
 EXACT_IMAGES = 20_000
@@ -72,6 +72,6 @@ def _root(first: Labels, image: int) -> int:
 
 
 def _join(first: Labels, one: int, other: int) -> None:
-    """Join the duplicates of two images into one group, which the first of them all stands for."""
+    """Join the groups of two images into one, for which the first of all its images stands."""
     low, high = sorted((_root(first, one), _root(first, other)))
     first[high] = low

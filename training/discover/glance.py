@@ -30,10 +30,10 @@ class Glance(NamedTuple):
     Args:
         problem: why the file cannot be used; empty if it can.
         sha256: SHA-256 of its content.
-        width: in pixels, upright.
-        height: in pixels, upright.
+        width: width of the upright image in pixels.
+        height: height of the upright image in pixels.
         colour: whether the image has colour.
-        thumbnail: grey, 16 x 16 bytes.
+        thumbnail: grey thumbnail, 16 x 16 bytes.
     """
 
     problem: str

@@ -51,8 +51,8 @@ class Image(NamedTuple):
         split: ``train`` or ``test``.
         coarse: its coarse label.
         sha256: SHA-256 of its content.
-        width: in pixels.
-        height: in pixels.
+        width: width in pixels.
+        height: height in pixels.
         colour: 1 if it has colour.
     """
 
@@ -269,7 +269,7 @@ def save_thumbnails(run: Path, thumbnails: NDArray[np.uint8]) -> None:
 
 
 def link(file: Path, path: Path) -> None:
-    """Link to an image file from the run, or copy it where links are not possible."""
+    """Link an image file into the run, or copy it where links are not possible."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.symlink_to(file.resolve())

@@ -221,7 +221,7 @@ def reviewed_assignment(made: Assignment, found: Collection, reviewed: Sequence[
 
 
 def link_all(before: Path, rows: Sequence[ReviewedImage], images: Sequence[Image], folder: Path) -> None:
-    """Link to images of an earlier run from a folder."""
+    """Link images of an earlier run into a folder."""
     old = reading.load_files(before)
     for row, image in zip(rows, images, strict=True):
         reading.link(before / IMAGES / old[row.place].image, folder / image.image)

@@ -93,7 +93,7 @@ def _files(entry: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted, without hidden and system files; none where it cannot be read."""
+    """Return the entries of a folder, sorted, without hidden and system files; none if it cannot be read."""
     try:
         found = sorted(folder.iterdir())
     except OSError:

@@ -107,7 +107,7 @@ class Discovery:
             ) from None
 
     def _check(self) -> None:
-        """Raise an error if IMAGES has changed since it was read, or if an unknown coarse label is given subtypes."""
+        """Raise an error if IMAGES has changed since it was read, or if ``subtypes`` names an unknown coarse label."""
         if (self.run / LISTING).read_text(encoding="utf-8") != self._listing():
             raise UserError(f"{self.arguments.images} has changed since {self.run} was started; choose another --out.")
         check_subtypes(self.arguments.subtypes, self.found.labels)

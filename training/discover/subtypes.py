@@ -16,7 +16,7 @@ from clustnet.errors import UserError
 from clustnet.files import replacing
 
 SUBTYPES = "subtypes.csv"
-# A cell is in use if it has this share of its coarse label's training images; the export counts about so many images.
+# The share of its coarse label's training images that a cell in use has, and about how many images the export counts.
 MIN_CELL_SHARE, COUNTED_IMAGES = 0.01, 10_000
 # Interquartile ranges above the upper quartile (Tukey, "Exploratory Data Analysis", 1977).
 FAR_OUT = 1.5

@@ -24,7 +24,7 @@ Rows = TypeVar("Rows", Tensor, range, list[Any])
 
 
 def share(rows: Rows) -> Rows:
-    """Return this process's share of rows: consecutive ones, in the order of the processes, equally many up to 1."""
+    """Return this process's share of rows: consecutive ones, in the order of processes; sizes differ by at most 1."""
     start, stop = (len(rows) * number // processes() for number in (rank(), rank() + 1))
     return rows[start:stop]
 
