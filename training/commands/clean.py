@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """Remove what runs do not need, or say what that would free.
 
     Raises:
-        UserError: a folder is no run, a checkpoint is damaged, or the folder cannot be written.
+        UserError: a folder is not a run, a checkpoint is damaged, or the folder cannot be written.
     """
     options = _parser().parse_args(arguments)
     # Imported here, so that --help does not load torch.
@@ -35,8 +35,8 @@ def describe(run: Path, found: "Sequence[Waste]", dry: bool) -> str:
 
     Args:
         run: the run's folder.
-        found: what it does not need.
-        dry: whether it is still there.
+        found: what the run does not need.
+        dry: whether it was left in place.
     """
     if not found:
         return f"{shown(run)}: there is nothing to remove"

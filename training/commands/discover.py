@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     """Find the subtypes inside each coarse label of some images.
 
     Raises:
-        UserError: images or options that cannot be used, or a folder that holds something else.
+        UserError: images or options cannot be used, or a folder holds something else.
         KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     parser = _parser()
@@ -92,7 +92,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _add(options: argparse.Namespace, found: Arguments) -> None:
-    """Add images to a run, those that a model abstains from.
+    """Add to a run the images that a model abstains from.
 
     Raises:
         UserError: the run, the bundle or the images cannot be used, or one of them is not named.

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """Learn the nodes of a recipe, or print it as resolved.
 
     Raises:
-        UserError: a wrong recipe, key or folder, or images that cannot be used.
+        UserError: the recipe, a key or a folder is wrong, or images cannot be used.
         KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str]) -> None:
     """Probe a run, and write a table and a picture.
 
     Raises:
-        UserError: no finished run with convolutions, a layer that it does not have, or data without classes.
+        UserError: there is no finished run with convolutions, it lacks one of the layers, or the data have no classes.
     """
     options = _parser().parse_args(arguments)
     out: Path = options.out or options.run / "probe"

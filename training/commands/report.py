@@ -7,7 +7,7 @@ from pathlib import Path
 from clustnet.errors import UserError
 from clustnet.files import check_writable, shown
 
-# What 'clustnet discover' writes beside a run.
+# The page that 'clustnet discover' writes into the run's folder.
 DISCOVERED = "report.html"
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """Draw and score runs.
 
     Raises:
-        UserError: a folder is no run, nothing in it is finished, or the runs do not fit into one table.
+        UserError: a folder is not a run, nothing in it is finished, or the runs do not fit into one table.
     """
     options = _parser().parse_args(arguments)
     # Imported here, so that --help does not load torch.

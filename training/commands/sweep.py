@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
     """Train every combination of seeds and values, skipping what is finished.
 
     Raises:
-        UserError: a wrong recipe, key, value, seed or folder.
+        UserError: the recipe, a key, a value, a seed or a folder is wrong.
         KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
@@ -44,7 +44,7 @@ def parse_seeds(text: str) -> list[int]:
     """Parse ``0..4`` (both ends count) or ``0,3,7``; a seed that is given twice counts once.
 
     Raises:
-        UserError: neither of these.
+        UserError: the text has neither form.
     """
     first, dots, last = text.partition("..")
     try:
@@ -57,15 +57,15 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[Member]:
-    """Return name, seed and recipe of every combination; all recipes are checked before any is trained.
+    """Return the name, seed and recipe of every combination; all recipes are checked before any is trained.
 
     Args:
         config: the recipe.
         seeds: seeds of each setting.
-        overrides: for each key one value, or several as ``"a,b,c"``.
+        overrides: for each key, one value, or several as ``"a,b,c"``.
 
     Raises:
-        UserError: a wrong recipe, key or value, or seeds among the keys.
+        UserError: the recipe, a key or a value is wrong, or the seed is among the keys.
     """
     if "seed" in overrides:
         raise UserError("The seeds of a sweep are set with --seeds, as in --seeds 0..4; leave out --seed.")
@@ -85,12 +85,12 @@ def plan(config: Path, seeds: Sequence[int], overrides: dict[str, Any]) -> list[
 def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> str:
     """Write the members' final scores and their summary per setting; return the summary as text.
 
-    The scores are of the test split, or of the training split where there is no other.
+    The scores are those of the test split, or of the training split if there is no test split.
 
     Args:
         out: the folder of the tables.
         runs: all members.
-        seconds: how long each was trained, all its restarts together.
+        seconds: training time of each, over all its restarts.
     """
     finals = [
         {"setting": name, "seed": seed, **rows[-1], "seconds": round(taken, 1)}
@@ -107,7 +107,7 @@ def write_tables(out: Path, runs: Sequence[Run], seconds: Sequence[float]) -> st
 
 
 def format_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as a text in columns."""
+    """Return rows as text in aligned columns."""
     texts = ([f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows)
     cells = [list(rows[0]), *texts]
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
@@ -117,7 +117,7 @@ def format_table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _train_all(members: Sequence[Member], out: Path) -> list[Run]:
-    """Train what is missing of every member and return the scores of all."""
+    """Train the members that are not finished, and return the scores of all."""
     from training.engine.processes import on_first, print_once
     from training.runs.restarts import train_restarts
     from training.runs.run_folder import RunFolder
@@ -160,7 +160,7 @@ def _values(key: str, text: Any) -> list[Any]:
 
 
 def _summary(name: str, group: Sequence[dict[str, Any]], scores: Sequence[str]) -> dict[str, Any]:
-    """Return mean, standard deviation over the seeds (n - 1) and worst of each score; empty where there is none."""
+    """Return the mean, standard deviation (n - 1) and worst of each score over the seeds; empty if there is none."""
     summary: dict[str, Any] = {"setting": name, "seeds": len(group)}
     for score in scores:
         values = [row[score] for row in group if score in row]

@@ -15,7 +15,7 @@ def main(arguments: Sequence[str]) -> None:
     """Train a recipe, or print it as resolved.
 
     Raises:
-        UserError: a wrong recipe, key or folder.
+        UserError: the recipe, a key or a folder is wrong.
         KeyboardInterrupt: stopped by the user; its message says how to continue.
     """
     options, overrides = _parser().parse_known_args(arguments)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         with joined():
             _train(recipe, out, options)
     except KeyboardInterrupt as stop:
-        # Before the run has begun there is nothing to go on from.
+        # Before the run has started, there is nothing to continue.
         if not stop.args:
             raise
         raise KeyboardInterrupt(f"{stop}; to continue, run the same command with --resume.") from None

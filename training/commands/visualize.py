@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> None:
     """Write one page of pictures.
 
     Raises:
-        UserError: no finished run with convolutions, or its data cannot be read.
+        UserError: there is no finished run with convolutions, its data cannot be read, or ``--filters`` is under 1.
     """
     options = _parser().parse_args(arguments)
     out: Path = options.out or options.run / "visualize.html"

@@ -1,7 +1,7 @@
 """Random views of images; clusters must not depend on anything that a view may change.
 
-Images may be moved in the plane and bent, as drawings are, and changed as photographs are, see
-``training.data.photographs``.
+A view may move images in the plane and bend them, which suits drawings, and change them as
+``training.data.photographs`` does, which suits photographs.
 """
 
 import math
@@ -16,16 +16,16 @@ from training.data.photographs import Photographs, photographed, random_photogra
 from training.recipe.recipe import Augmentation
 
 MOTION_KEYS = ("rotation", "scale", "shear", "shift", "elastic")
-# On a side of the grid of random displacements, which are smooth in between.
+# Knots on each side of the grid of random displacements, which are interpolated smoothly in between.
 ELASTIC_KNOTS = 5
 
 
 class Motions(NamedTuple):
-    """How each of N images is changed in one random view.
+    """How each of N images is moved and bent in one random view.
 
     Args:
-        affine: float32 [N, 2, 3], maps of the plane.
-        knots: float32 [N, 2, 5, 5], displacements, smooth in between.
+        affine: float32 [N, 2, 3], affine maps of the plane.
+        knots: float32 [N, 2, 5, 5], displacements, interpolated smoothly in between.
     """
 
     affine: Tensor
@@ -36,15 +36,15 @@ class View(NamedTuple):
     """How each of N images is changed in one random view.
 
     Args:
-        motions: motions in the plane; None for no motion.
-        photographs: changes of photographs; None for no such change.
+        motions: motions in the plane; None for none.
+        photographs: changes of photographs; None for none.
     """
 
     motions: Motions | None
     photographs: Photographs | None
 
     def map(self, part: Callable[[Tensor], Tensor]) -> "View":
-        """Return the changes of a part of the images, the same part of each tensor, such as a process's share."""
+        """Return the view of some of the images, such as a process's share, by applying ``part`` to each tensor."""
         return View(
             None if self.motions is None else Motions(*map(part, self.motions)),
             None if self.photographs is None else Photographs(*map(part, self.photographs)),
@@ -55,7 +55,7 @@ def random_view(images: int, augmentation: Augmentation, generator: torch.Genera
     """Draw one random view of each of N images; what the augmentation leaves out draws no random number.
 
     Args:
-        images: N, how many.
+        images: N, the number of images.
         augmentation: how far each change may go.
         generator: draws the numbers; torch's own by default.
     """
@@ -67,9 +67,9 @@ def viewed(normalise: Callable[[Tensor], Tensor], images: Tensor, view: View) ->
     """Return the views of images, normalised, float32 [N, C, H, W].
 
     Args:
-        normalise: the model's, from images of 0 to 255 to float32 [N, C, H, W].
-        images: uint8 [N, H, W] or [N, H, W, C], N from 0.
-        view: a view of these N images.
+        normalise: the model's normalisation, from images of 0 to 255 to float32 [N, C, H, W].
+        images: uint8 [N, H, W] or [N, H, W, C]; N may be 0.
+        view: the view of these N images.
     """
     return moved(normalise(photographed(images, view.photographs)), view.motions)
 
@@ -81,12 +81,12 @@ def random_motions(images: int, augmentation: Augmentation, generator: torch.Gen
     Applied to Visual Document Analysis", ICDAR 2003.
 
     Args:
-        images: N, how many.
+        images: N, the number of images.
         augmentation: how far each change may go.
         generator: draws the numbers; torch's own by default.
 
     Returns:
-        Of N images, or None if nothing may change, and then no random number is drawn.
+        The motions of N images; None if nothing may change, in which case no random number is drawn.
     """
     if not any(getattr(augmentation, key) for key in MOTION_KEYS):
         return None
@@ -96,10 +96,10 @@ def random_motions(images: int, augmentation: Augmentation, generator: torch.Gen
 
 
 def moved(pixels: Tensor, motions: Motions | None) -> Tensor:
-    """Return the views of images that motions give.
+    """Return images with motions applied.
 
     Args:
-        pixels: float32 [N, C, H, W], N from 0; what a view uncovers is filled with the border's values.
+        pixels: float32 [N, C, H, W]; N may be 0. Areas that a view uncovers are filled with the border's values.
         motions: motions of these N images; None leaves them as they are.
 
     Returns:
@@ -130,5 +130,5 @@ def _bend(pixels: Tensor, knots: Tensor) -> Tensor:
 
 
 def _uniform(generator: torch.Generator | None, *shape: int) -> Tensor:
-    """Return float32 numbers from -1 to 1."""
+    """Return random numbers from -1 to 1, float32."""
     return torch.rand(*shape, generator=generator) * 2 - 1

@@ -21,15 +21,15 @@ class CoarseData:
     """Everything that a method learns from, which excludes fine classes.
 
     Args:
-        images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or float32 for rows of numbers that are no images;
+        images: [N, H, W] or [N, H, W, C] from 0 to 255, uint8, or float32 for rows of numbers that are not images;
             or an encoder's embeddings, float32 [N, D].
         coarse: int64 [N], coarse labels 0 to K - 1.
         labels: the names of the K coarse labels.
-        mean: per channel, of pixels scaled to 0..1.
-        std: per channel, likewise.
+        mean: mean of each channel, of pixels scaled to 0..1.
+        std: standard deviation of each channel, likewise.
         views: float32 [N, V, D], embeddings of V random views of each image; None for images, whose views are made
-            while they are trained on.
-        encoder_sha256: SHA-256 of the encoder's graph, where there is one.
+            during training.
+        encoder_sha256: SHA-256 of the encoder's graph; None without an encoder.
     """
 
     images: Tensor
@@ -63,12 +63,12 @@ class CoarseData:
     def batches(
         self, size: int, generator: torch.Generator, among: NDArray[np.int64] | None = None
     ) -> tuple[Tensor, ...]:
-        """Yield the indices of batches of ``size`` images, each image once, in the generator's order.
+        """Return the indices of batches of ``size`` images, each image once, in the generator's order.
 
         Args:
             size: images per batch; the last may have fewer, or one more where a single image would be left over.
             generator: decides the order.
-            among: int64 [M], the images to take, all by default.
+            among: int64 [M], the indices of the images to take; all by default.
         """
         indices = torch.arange(len(self.images)) if among is None else torch.from_numpy(among)
         order = torch.randperm(len(indices), generator=generator)
@@ -88,16 +88,16 @@ def load_split(data: Data, split: Literal["test"], reader: Reader | None = None)
 
 
 def load_split(data: Data, split: Literal["train", "test"], reader: Reader | None = None) -> LabelledImages | None:
-    """Load one split of a recipe's data, with the coarse labels that the recipe names; None for no test split.
+    """Load one split of a recipe's data, with the coarse labels that the recipe names; None if there is no test split.
 
     Args:
-        data: the recipe's part about data.
-        split: the split to load.
-        reader: turns the files of a folder into something other than images, such as embeddings.
+        data: the recipe's data.
+        split: the split.
+        reader: for a folder, turns its files into something other than images, such as embeddings.
 
     Raises:
-        UserError: files that are missing or damaged, fewer images than the recipe requests, or coarse labels that the
-            data do not have.
+        UserError: files are missing or damaged, there are fewer images than the recipe requests, or the data do not
+            have its coarse labels.
     """
     wanted = data.train_images if split == "train" else data.test_images
     if data.name != "folder":
@@ -120,7 +120,7 @@ def _counted(labelled: LabelledImages, counts: Sequence[int]) -> LabelledImages:
     """Return the first ``counts[c]`` images of each fine class c, in their order.
 
     Raises:
-        UserError: there are other classes than counts, or fewer images of a class.
+        UserError: there is not one count per class, or a class has fewer images.
     """
     found = np.bincount(labelled.fine[labelled.fine != UNKNOWN], minlength=len(labelled.classes))
     if len(counts) != len(labelled.classes) or (found < counts).any():
@@ -136,15 +136,15 @@ def load_reference(data: Data, train: LabelledImages, reader: Reader | None = No
     """Return the labelled images that may name subtypes: ``reference/`` of a folder, else the training images.
 
     Args:
-        data: the recipe's part about data.
-        train: its training split.
-        reader: a reader as for ``load_split``.
+        data: the recipe's data.
+        train: their training split.
+        reader: as for ``load_split``.
 
     Returns:
-        None where there is no ``reference/``, or where the classes of the training images are not known.
+        The images; None if a folder has no ``reference/``, or if the fine classes of the training images are unknown.
 
     Raises:
-        UserError: images of ``reference/`` that cannot be read.
+        UserError: images of ``reference/`` cannot be read.
     """
     if data.name != "folder":
         return train if train.labelled else None
@@ -189,7 +189,7 @@ def hide_fine_labels(labelled: LabelledImages) -> CoarseData:
 def _load_folder(data: Data, split: str, count: int | None = None, reader: Reader | None = None) -> LabelledImages:
     """Load a split of a folder of images in the size and with the channels that the recipe requests."""
     colour = None if data.colour == "auto" else data.colour
-    # Whether there is any colour is found by reading every file.
+    # Not for a reader, which does without: finding out whether there is any colour means reading every file.
     spec = None if reader else folder_input(data.path, data.size, colour, data.preparation, data.aspect)
     names = folder_names(data.path, given=data.coarse == "given")
     return load_folder(split, data.path, spec, names, count, reader)

@@ -1,6 +1,6 @@
 """Embeddings instead of images: each file is embedded once, and its embedding is kept in the run's folder.
 
-All of them are in a file that is mapped into memory, so that what a run needs does not grow with its images.
+All of them are in a memory-mapped file, so that the memory that a run needs does not grow with the number of images.
 """
 
 import hashlib
@@ -34,8 +34,8 @@ class EmbeddedFiles:
     """The embeddings of image files, made where they are missing.
 
     Args:
-        encoder: what embeds; see ``clustnet.encoders.open_encoder``.
-        folder: where embeddings are kept.
+        encoder: the encoder; see ``clustnet.encoders.open_encoder``.
+        folder: the folder in which embeddings are kept.
 
     Raises:
         UserError: a file in the folder is damaged.
@@ -52,13 +52,13 @@ class EmbeddedFiles:
         """Return the embeddings of the encoder with this name, on all cores or on a GPU.
 
         Raises:
-            UserError: there is no such encoder, or it does not read images of the size.
+            UserError: there is no such encoder, or it does not read images of this size.
         """
         return cls(open_encoder(name, threads=0, size=size), folder)
 
     @classmethod
     def reader(cls, choice: EncoderChoice | None, folder: Path) -> Reader | None:
-        """Return what reads files as embeddings with a recipe's encoder; None without one, for files as they are.
+        """Return a reader that turns files into embeddings by a recipe's encoder; None if the recipe has no encoder.
 
         Raises:
             UserError: as for ``of``.
@@ -83,12 +83,12 @@ class EmbeddedFiles:
         return rows.reshape(len(files), views, -1)
 
     def views_of(self, labelled: LabelledImages, folder: Path | None, views: int) -> Tensor | None:
-        """Return the embeddings of random views of the images of a split, float32 [N, views, D]; None for no views.
+        """Return the embeddings of random views of a split's images, float32 [N, views, D]; None for no views or files.
 
         Args:
-            labelled: images that came from files.
-            folder: folder of the data.
-            views: how many of each image.
+            labelled: the images.
+            folder: folder of the data; None if there is none.
+            views: number of views of each image.
 
         Raises:
             UserError: a file cannot be read.
@@ -98,7 +98,7 @@ class EmbeddedFiles:
         return torch.from_numpy(self.views([folder / file for file in labelled.files], views))
 
     def _rows(self, files: Sequence[Path], views: Sequence[int]) -> Floats:
-        """Return the embeddings of the views of each file, one file after the other, float32 [N V, D], on the disk."""
+        """Return the embeddings of the views of each file, one file after the other, float32 [N * V, D], on disk."""
         found = on_disk((len(files) * len(views), self._cache.features), self._folder)
         hidden = None if is_first() else True
         with tqdm(total=len(files), desc="embed", unit="image", leave=False, disable=hidden) as bar:
@@ -111,13 +111,13 @@ class EmbeddedFiles:
         return found
 
     def _embed(self, files: Sequence[Path], views: Sequence[int]) -> None:
-        """Embed the views of files that are missing, and keep them."""
+        """Embed the views of files whose embeddings are missing, and keep these."""
         found = dict(self._missing(files, views))
         if found:
             self._cache.add(list(found), self.encoder.embed(np.stack(list(found.values()))))
 
     def _missing(self, files: Sequence[Path], views: Sequence[int]) -> Iterator[tuple[Key, NDArray[np.uint8]]]:
-        """Yield the views that have no embedding yet, prepared; a file without one is not decoded."""
+        """Yield the views that have no embedding yet, prepared, with their keys; other files are not decoded."""
         for file in files:
             keys: list[Key] = []
 
@@ -133,11 +133,11 @@ class EmbeddedFiles:
 
 
 def on_disk(shape: tuple[int, ...], folder: Path) -> Floats:
-    """Return an array of zeros, float32, that lies in a file and not in memory; it goes with its last user.
+    """Return a float32 array of zeros in a temporary file, not in memory; the file is deleted with the array.
 
     Args:
         shape: shape of the array.
-        folder: where there is room for it.
+        folder: a folder with room for the file.
     """
     if 0 in shape:
         return np.zeros(shape, np.float32)

@@ -1,10 +1,10 @@
 """Random views of photographs: crop, flip, colours and blur, for any number of images at once.
 
 The crop is that of Szegedy et al., "Going Deeper with Convolutions", CVPR 2015; the colours are those of Howard, "Some
-Improvements on Deep Convolutional Neural Network Based Image Classification", arXiv:1312.5402, with the hue of Chen,
-Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations" (SimCLR), ICML 2020,
-arXiv:2002.05709, whose blur it is, too. Each operation computes what torchvision's does, which takes one factor for a
-whole batch, where each image has its own here.
+Improvements on Deep Convolutional Neural Network Based Image Classification", arXiv:1312.5402; the hue and the blur are
+those of Chen, Kornblith, Norouzi, Hinton, "A Simple Framework for Contrastive Learning of Visual Representations"
+(SimCLR), ICML 2020, arXiv:2002.05709. Each operation computes what torchvision's does, but with one factor per image
+instead of one for the whole batch.
 """
 
 import math
@@ -19,9 +19,9 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 from training.recipe.recipe import Augmentation
 
 KEYS = ("crop", "flip", "brightness", "contrast", "saturation", "hue", "blur")
-# How much wider or higher than its image a crop may be in shape.
+# Largest factor by which the aspect ratio of a crop may differ from that of its image.
 LARGEST_STRETCH = 4 / 3
-# Pixels, under which a blur leaves an image as it is.
+# Standard deviation, in pixels, of a blur that leaves an image as it is.
 SMALLEST_BLUR = 1e-2
 
 
@@ -29,13 +29,13 @@ class Photographs(NamedTuple):
     """How each of N photographs is changed in one random view.
 
     Args:
-        boxes: float32 [N, 4], what is cropped: width and height as shares of the image's, and the centre's place
-            across and down, -1 to 1.
+        boxes: float32 [N, 4], the crops: width and height as shares of the image's, and the centre's position across
+            and down, -1 to 1.
         mirrored: bool [N], whether the image is flipped left to right.
         brightness: float32 [N], factor, 1 for no change.
         contrast: float32 [N], factor, 1 for no change.
         saturation: float32 [N], factor, 1 for no change.
-        hue: float32 [N], turns, 0 for no change.
+        hue: float32 [N], turns around the colour wheel, 0 for no change.
         blur: float32 [N], standard deviation in pixels, 0 for no change.
     """
 
@@ -54,12 +54,12 @@ def random_photographs(
     """Draw how photographs are cropped, flipped, coloured and blurred.
 
     Args:
-        images: N, how many.
+        images: N, the number of images.
         augmentation: how far each change may go.
         generator: draws the numbers; torch's own by default.
 
     Returns:
-        Of N images, or None if nothing may change, and then no random number is drawn.
+        The changes of N images; None if nothing may change, in which case no random number is drawn.
     """
     if not any(getattr(augmentation, key) for key in KEYS):
         return None
@@ -88,10 +88,10 @@ def _boxes(uniform: Tensor, crop: float) -> Tensor:
 
 
 def photographed(images: Tensor, changes: Photographs | None) -> Tensor:
-    """Return the views of images that changes give.
+    """Return images with changes applied.
 
     Args:
-        images: uint8 [N, H, W] or [N, H, W, C], N from 0.
+        images: uint8 [N, H, W] or [N, H, W, C]; N may be 0.
         changes: changes of these N images; None leaves them as they are.
 
     Returns:
@@ -109,7 +109,7 @@ def photographed(images: Tensor, changes: Photographs | None) -> Tensor:
 
 
 def cropped(pixels: Tensor, boxes: Tensor) -> Tensor:
-    """Return crops in the size of the images: pixels float32 [N, C, H, W], boxes as in ``Photographs``."""
+    """Return crops at the size of the images; ``pixels`` is float32 [N, C, H, W], ``boxes`` as in ``Photographs``."""
     width, height, across, down = boxes.unbind(dim=1)
     nothing = torch.zeros_like(width)
     affine = torch.stack([width, nothing, across, nothing, height, down], dim=1).view(-1, 2, 3)
@@ -118,7 +118,7 @@ def cropped(pixels: Tensor, boxes: Tensor) -> Tensor:
 
 
 def flipped(pixels: Tensor, mirrored: Tensor) -> Tensor:
-    """Return images of which those are flipped left to right that ``mirrored``, bool [N], names."""
+    """Return images, flipped left to right where ``mirrored``, bool [N], is true."""
     return torch.where(_each(mirrored), pixels.flip(3), pixels)
 
 
@@ -140,7 +140,7 @@ def saturated(pixels: Tensor, factors: Tensor) -> Tensor:
 def hue_turned(pixels: Tensor, turns: Tensor) -> Tensor:
     """Return images whose hue is turned, as ``adjust_hue`` does; grey images stay as they are.
 
-    Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978, in the form that has no case for each of the six sextants.
+    It follows Smith, "Color Gamut Transform Pairs", SIGGRAPH 1978, in the form without a case for each of the sextants.
     """
     if pixels.shape[1] == 1:
         return pixels
@@ -162,12 +162,12 @@ def blurred(pixels: Tensor, deviations: Tensor) -> Tensor:
 CHANGES: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
     *(cropped, flipped, brightened, contrasted, saturated, hue_turned, blurred),
 )
-# What leaves an image as it is, for each of the changes.
+# The value of each change that leaves an image as it is.
 NEUTRAL = ((1.0, 1.0, 0.0, 0.0), False, 1.0, 1.0, 1.0, 0.0, 0.0)
 
 
 def _blur(deviations: Tensor, side: int) -> Tensor:
-    """Return for each image the weights of the pixels of a line in each blurred pixel, float32 [N, side, side]."""
+    """Return the weights, for each image, of a line's pixels in each of its blurred pixels, float32 [N, side, side]."""
     places = torch.arange(side, device=deviations.device, dtype=torch.float32)
     distances = (places[:, None] - places).square()
     weights = (-distances / (2 * deviations.clamp(min=SMALLEST_BLUR).square()).view(-1, 1, 1)).exp()
@@ -180,7 +180,7 @@ def _blended(pixels: Tensor, other: Tensor, factors: Tensor) -> Tensor:
 
 
 def _grey(pixels: Tensor) -> Tensor:
-    """Return the grey of images, float32 [N, 1, H, W]."""
+    """Return images in grey, float32 [N, 1, H, W]."""
     grey: Tensor = pixels if pixels.shape[1] == 1 else rgb_to_grayscale(pixels)
     return grey
 

@@ -9,15 +9,15 @@ Groups = Sequence["Tensor | Groups"]
 
 
 def balanced(groups: Groups, images: int, generator: torch.Generator) -> Tensor:
-    """Return places of images in random order, int64 [images], equally many from each group.
+    """Return indices of images in random order, int64 [images], equally many from each group.
 
-    A group may consist of groups, which then share its images equally. An image is drawn again only when all of its
-    group have been drawn.
+    A group may consist of groups, which then share its images equally. An image is drawn again only when all images of
+    its group have been drawn.
 
     Args:
-        groups: the places of each group's images, int64 [M], or groups of such.
-        images: how many are drawn; what does not divide equally goes to random groups.
-        generator: draws the images and their order.
+        groups: indices of each group's images, int64 [M], or groups of groups.
+        images: number of images to draw; a remainder goes to random groups.
+        generator: draws the numbers.
     """
     shares = [images // len(groups)] * len(groups)
     for extra in torch.randperm(len(groups), generator=generator)[: images % len(groups)].tolist():

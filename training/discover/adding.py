@@ -1,7 +1,7 @@
 """``clustnet discover IMAGES --add OLD --bundle B``: look for new subtypes among images that a model abstains from.
 
 The new run has the images of the run OLD as they were reviewed, and those of IMAGES that the bundle's model abstains
-from, which are clustered within their coarse labels. What the model knows is left out, and so is what OLD has::
+from; the latter are clustered within their coarse labels. Images that the model knows or that OLD has are left out::
 
     RUN/added/    what was read of IMAGES
 """
@@ -32,16 +32,16 @@ from training.discover.steps import LISTING, REPRESENTATIONS
 from training.discover.weighting import joined
 
 ADDED = "added"
-# Images that the model answers together.
+# Images per prediction.
 BATCH = 256
 
 
 class Added(Resumed):
-    """A run that adds images of ``arguments.images`` unknown to ``arguments.bundle`` to an earlier run."""
+    """A run that adds to an earlier one the images of ``arguments.images`` that ``arguments.bundle`` abstains from."""
 
     @property
     def added(self) -> Path:
-        """Where the new images are listed."""
+        """The folder in which the new images are listed."""
         return self.run / ADDED
 
     def read(self) -> None:
@@ -138,10 +138,10 @@ def placed(image: Image, place: int, source: str, divided: bool) -> Image:
 
 
 def check_labels(images: Sequence[Image], labels: Sequence[str]) -> None:
-    """Raise where a new image has a coarse label that the earlier run does not have.
+    """Raise an error if a new image has a coarse label that the earlier run does not have.
 
     Raises:
-        UserError: it names the label.
+        UserError: there is such an image; the message names its coarse label.
     """
     other = next((image for image in images if image.coarse not in labels), None)
     if other is not None:
@@ -152,10 +152,10 @@ def check_labels(images: Sequence[Image], labels: Sequence[str]) -> None:
 
 
 def check_some(places: Sequence[int], images: int) -> None:
-    """Raise where no images are left in which to look for new subtypes.
+    """Raise an error if no images are left in which to look for new subtypes.
 
     Raises:
-        UserError: the model knows all images.
+        UserError: the model abstains from none of the new images.
     """
     if not places:
         raise UserError(f"The model abstains from none of the {images:,} new images, so there is no new subtype.")

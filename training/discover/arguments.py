@@ -22,14 +22,14 @@ NUMBER = re.compile("[1-9][0-9]{0,3}")
 
 
 class Columns(Part):
-    """The columns of a table of images.
+    """The names of the columns in a table of images.
 
     Args:
-        file: path of the image, relative to the table.
-        label: the coarse label.
-        split: ``train`` or ``test``; without it all images are for training.
-        image: an image file's bytes, also as Hugging Face writes them, ``{bytes, path}``.
-        embedding: a list of numbers.
+        file: column with the path of each image, relative to the table.
+        label: column with the coarse labels.
+        split: column with ``train`` or ``test``; without it, all images are for training.
+        image: column with the bytes of each image file, or with ``{bytes, path}`` as Hugging Face writes it.
+        embedding: column with a list of numbers per image.
     """
 
     file: str = "file"
@@ -43,15 +43,16 @@ class Arguments(Part):
     """Everything that determines what is found.
 
     Args:
-        images: folder, table or array.
-        labels: the file of the labels of an array of embeddings.
-        columns: columns of a table.
-        subtypes: ``auto``, or how many each coarse label has; ``""`` stands for all that are not named.
+        images: the folder, table or array.
+        labels: file with the labels of an array of embeddings.
+        columns: names of the columns of a table.
+        subtypes: number of subtypes of each coarse label, where ``""`` stands for all that are not named; empty for
+            ``auto``.
         encoder: ``auto``, ``none``, or the names of encoders.
-        seed: decides all random numbers.
-        epochs: passes over the images in training; None for the default.
-        resume: the run whose review is learnt; None to start from clusters.
-        bundle: the bundle whose model says which images are new to that run; None where none are added.
+        seed: seeds all random numbers.
+        epochs: training epochs; None for the default.
+        resume: the run whose review is trained on; None to start from clusters.
+        bundle: the bundle whose model says which images are new to that run; None if no images are added.
     """
 
     images: Path
@@ -68,7 +69,7 @@ class Arguments(Part):
         """Write the arguments into a run, or check that the run was started with the same ones.
 
         Raises:
-            UserError: names the first argument that differs, or the folder is something else.
+            UserError: an argument differs (the message names the first one), or the folder holds something else.
         """
         path = run / ARGUMENTS
         if not path.is_file():
@@ -89,13 +90,13 @@ def read_arguments(run: Path) -> Arguments:
 
 
 def parse_subtypes(text: str) -> dict[str, int]:
-    """Return how many subtypes each coarse label should have; none for ``auto``, ``""`` stands for every label.
+    """Return the number of subtypes of each coarse label: ``""`` stands for every label, and ``auto`` gives none.
 
     Args:
         text: ``auto``, ``4``, or ``ok=3,defect=6``.
 
     Raises:
-        UserError: another form.
+        UserError: the text has another form.
     """
     if text == AUTO:
         return {}
@@ -112,14 +113,14 @@ def _pair(word: str) -> tuple[str, str]:
 
 
 def check_subtypes(subtypes: dict[str, int], labels: Sequence[str]) -> None:
-    """Raise where a number of subtypes names no coarse label."""
+    """Raise an error if a number of subtypes is given for a coarse label that does not exist."""
     for label in subtypes:
         if label and label not in labels:
             raise UserError(f"--subtypes has {label!r}, but the coarse labels are {', '.join(labels)}; use these.")
 
 
 def check_encoders(names: Sequence[str]) -> None:
-    """Raise where an encoder is missing, or where ``auto`` or ``none`` is combined with others."""
+    """Raise an error if an encoder is missing, or if ``auto`` or ``none`` is combined with others."""
     for name in names:
         if name in (AUTO, NONE) and len(names) > 1:
             raise UserError(

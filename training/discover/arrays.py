@@ -26,8 +26,8 @@ class Embedded(NamedTuple):
     Args:
         rows: float32 [N, D].
         labels: N coarse labels.
-        splits: split of each, ``train`` or ``test``.
-        names: name of each.
+        splits: N splits, each ``train`` or ``test``.
+        names: N names, each a file or ``FILE:ROW``.
     """
 
     rows: NDArray[np.float32]
@@ -40,17 +40,17 @@ class Embedded(NamedTuple):
         return [hashlib.sha256(row.tobytes()).hexdigest() for row in self.rows]
 
     def places(self, names: Sequence[str]) -> list[int]:
-        """Return the places of some rows by their names."""
+        """Return the indices of the rows with these names."""
         place = {name: number for number, name in enumerate(self.names)}
         return [place[name] for name in names]
 
     def unit_rows(self, places: list[int]) -> NDArray[np.float32]:
-        """Return some rows with length 1, float32 [M, D]."""
+        """Return the rows at M indices, scaled to length 1, float32 [M, D]."""
         return unit(self.rows[places])
 
 
 def holds_embeddings(arguments: Arguments) -> bool:
-    """Return whether IMAGES are embeddings, not images."""
+    """Return whether IMAGES holds embeddings instead of images."""
     path = arguments.images
     if path.suffix.lower() == NUMPY:
         return True
@@ -63,7 +63,7 @@ def load_embedded(arguments: Arguments) -> Embedded:
     """Return the embeddings.
 
     Raises:
-        UserError: they are no rows of numbers, or the labels do not fit them.
+        UserError: the file does not hold rows of numbers, or there is not one label per row.
     """
     path = arguments.images
     found = _array(arguments) if path.suffix.lower() == NUMPY else _table(path, arguments.columns)
@@ -117,7 +117,7 @@ def _table(path: Path, columns: Columns) -> Embedded:
 
 
 def read_embedded(found: Embedded, run: Path, source: Path) -> list[Problem]:
-    """Write the lists of a run of embeddings; return the problems.
+    """Write the lists of used and left-out rows of a run on embeddings; return the problems.
 
     Raises:
         UserError: no row is left, or the name of a coarse label cannot be used.

@@ -1,9 +1,9 @@
-"""The step ``cluster``: divide each coarse label into subtypes, by candidates and a choice without labels.
+"""The step ``cluster``: divide each coarse label into subtypes by the best of many clusterings, chosen without labels.
 
-A candidate is UMAP (McInnes, Healy, Melville, arXiv:1802.03426) with some size of neighbourhood, and in its coordinates
-a Gaussian mixture of full, diagonal or spherical covariances, or k-means: of few images a full covariance follows every
-accident. The candidate is chosen that has the best mean of two ranks: that of its mean adjusted Rand index to the
-others, and that of its silhouette in one UMAP that all share.
+Each candidate is a clustering in the coordinates of UMAP (McInnes, Healy, Melville, arXiv:1802.03426) with one size of
+neighbourhood, by k-means or by a Gaussian mixture with full, diagonal or spherical covariances; with few images, full
+covariances overfit. Candidates are ranked by their mean adjusted Rand index to the others and by their silhouette in
+one UMAP that all share; the one with the best mean of the two ranks is chosen.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ from sklearn.neighbors import NearestNeighbors
 from training.clustering.cluster_count import most_likely, silhouettes
 from training.clustering.manifold import manifold
 
-# The first is that of the UMAP in which all candidates are compared.
+# Sizes of UMAP's neighbourhood; all candidates are compared in the UMAP with the first.
 NEIGHBOURS = (20, 10, 15, 30)
 COVARIANCES = ("full", "diag", "spherical")
 K_MEANS = "k-means"
 STARTS = 3
-# Images of a coarse label that are clustered; the others take the subtype of most of their neighbours.
+# Images of a coarse label that are clustered, at most; the others take the most frequent cluster of their neighbours.
 SAMPLE_IMAGES = 10_000
 VOTERS = 10
 SILHOUETTE_IMAGES = 3000
-# ``auto`` takes twice the likely number, within these bounds, and leaves each subtype at least this many images.
+# ``auto`` takes twice the likely number within these bounds, but no more than one subtype for this many images.
 LEAST_SUBTYPES, MOST_SUBTYPES, IMAGES_A_SUBTYPE = 4, 12, 12
 
 Floats = NDArray[np.float32]
@@ -41,11 +41,11 @@ class Candidate:
     """A clustering of the images of one coarse label.
 
     Args:
-        name: its neighbourhood and its model, as in ``umap 20, diag``.
-        clusters: int64 [N].
+        name: size of neighbourhood and model, as in ``umap 20, diag``.
+        clusters: int64 [N], clusters of the images that were clustered.
         agreement: mean adjusted Rand index to the others.
-        silhouette: silhouette in the shared UMAP.
-        rank: mean of both ranks, 1 for the best in both.
+        silhouette: mean silhouette in the shared UMAP.
+        rank: mean of the two ranks; 1 for the best in both.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Candidate:
     rank: float
 
     def row(self) -> dict[str, object]:
-        """Return it as a row of a table."""
+        """Return the candidate as a row of a table, without its clusters."""
         return {
             "candidate": self.name,
             "agreement": self.agreement,
@@ -70,7 +70,7 @@ def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Ca
     Args:
         rows: float32 [N, D].
         count: how many clusters; None for ``auto``.
-        seed: seeds every random choice.
+        seed: seeds everything random.
     """
     sample = np.sort(np.random.default_rng(seed).permutation(len(rows))[:SAMPLE_IMAGES])
     chosen = rows[sample]
@@ -95,9 +95,9 @@ def cluster(rows: Floats, count: int | None, seed: int) -> tuple[Labels, list[Ca
 
 
 def automatic(rows: Floats, seed: int) -> int:
-    """Return a number of clusters that is probably too large: twice the number with the highest silhouette, in bounds.
+    """Return a number of clusters that is probably too large: twice the one with the best silhouette, within bounds.
 
-    The number cannot be estimated reliably, and two clusters are easier merged than one is divided.
+    The number cannot be estimated reliably, and it is easier to merge two clusters than to divide one.
     """
     likely = most_likely(silhouettes(rows, seed)) if len(rows) > 3 else 1
     most = max(1, min(MOST_SUBTYPES, len(rows) // IMAGES_A_SUBTYPE))
@@ -105,12 +105,12 @@ def automatic(rows: Floats, seed: int) -> int:
 
 
 def voted(rows: Floats, clusters: Labels, others: Floats) -> Labels:
-    """Return the most frequent cluster among the nearest images of each other image, int64 [M].
+    """Return the most frequent cluster among the nearest neighbours of each other image, int64 [M].
 
     Args:
-        rows: float32 [N, D].
-        clusters: int64 [N].
-        others: float32 [M, D].
+        rows: float32 [N, D], the images that were clustered.
+        clusters: int64 [N], their clusters.
+        others: float32 [M, D], the other images.
     """
     if not len(others):
         return np.empty(0, np.int64)
@@ -121,7 +121,7 @@ def voted(rows: Floats, clusters: Labels, others: Floats) -> Labels:
 
 
 def _manifold(rows: Floats, neighbours: int, seed: int) -> Floats:
-    """Return the UMAP of rows; rows themselves where there are too few for one."""
+    """Return the UMAP of the rows, or the rows themselves if there are too few."""
     return manifold(rows, neighbours, seed) if len(rows) > neighbours + 5 else rows
 
 
@@ -130,7 +130,7 @@ def _modelled(rows: Floats, model: str, count: int, seed: int) -> Labels:
     if model == K_MEANS:
         found = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(rows)
     else:
-        # A little is added to the variances, so that equal rows are no error.
+        # A little is added to the variances, so that equal rows cause no error.
         mixture = GaussianMixture(count, covariance_type=model, n_init=STARTS, random_state=seed, reg_covar=1e-4)
         found = mixture.fit_predict(rows.astype(np.float64))
     return np.unique(found, return_inverse=True)[1].astype(np.int64)
@@ -155,7 +155,7 @@ def _silhouette(rows: Floats, clusters: Labels) -> float:
 
 
 def largest_first(clusters: Labels) -> Labels:
-    """Return the clusters numbered by their size, the largest 0."""
+    """Return the clusters renumbered by size, from 0 for the largest."""
     counts = np.bincount(clusters)
     order = np.argsort(-counts, kind="stable")
     place = np.empty_like(order)
@@ -165,7 +165,7 @@ def largest_first(clusters: Labels) -> Labels:
 
 
 def describe(label: str, clusters: Labels, candidates: Sequence[Candidate]) -> str:
-    """Return in a line how the images of a coarse label were clustered."""
+    """Return one line that says how the images of a coarse label were clustered."""
     sizes = ", ".join(f"{size:,}" for size in np.bincount(clusters))
     if not candidates:
         return f"cluster: {label}: 1 subtype of {sizes} images"

@@ -1,4 +1,4 @@
-"""The images that a run works with, in the order of all its arrays."""
+"""The images that a run works with, in the order that all its arrays share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,6 @@ class Collection:
         return found
 
     def inside(self, label: int, train: bool | None = None) -> NDArray[np.int64]:
-        """Return the places of a coarse label's images: all, or those for training, or the others."""
+        """Return the indices of a coarse label's images: of all, of the training images, or of the others."""
         chosen = self.coarse == label
         return np.flatnonzero(chosen if train is None else chosen & (self.train == train))

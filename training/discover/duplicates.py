@@ -5,15 +5,16 @@ from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
 NEIGHBOURS = 5
-# Grey levels of 255 between two thumbnails, root of the mean square; a new compression makes a difference of about 2.
+# Root mean square difference between two thumbnails, in grey levels of 0 to 255; recompression causes about 2.
 MOST_DIFFERENCE = 4.0
-# Of a thumbnail's own standard deviation, so that faint pictures are not all alike; under 1 level nothing is seen.
+# The limit is also a share of a thumbnail's standard deviation, so that faint pictures are not all duplicates, but at
+# least 1 level, which nobody can see.
 MOST_SHARE, LEAST_DIFFERENCE = 0.15, 1.0
-# Of the median distance of an image from its nearest.
+# Largest distance between embeddings of duplicates, as a share of the median distance to the nearest neighbour.
 MOST_DISTANCE = 0.6
-# Between embeddings that are equal but for rounding.
+# Largest distance between embeddings that are equal up to rounding.
 EQUAL = 1e-6
-# Above it neighbours are found approximately.
+# For more images than this, neighbours are found approximately.
 EXACT_IMAGES = 20_000
 NONE = -1
 
@@ -22,7 +23,7 @@ Labels = NDArray[np.int64]
 
 
 def neighbours(rows: Floats) -> tuple[Floats, Labels]:
-    """Return the distances and the places of each row's nearest others, [N, 5], or as many as there are.
+    """Return the distances and the indices of each row's nearest neighbours, [N, 5], or fewer if there are fewer rows.
 
     Args:
         rows: float32 [N, D].
@@ -33,7 +34,7 @@ def neighbours(rows: Floats) -> tuple[Floats, Labels]:
     if len(rows) <= EXACT_IMAGES:
         found: tuple[Floats, Labels] = NearestNeighbors(n_neighbors=count).fit(rows).kneighbors()
         return found
-    # It is imported here because it compiles itself for seconds.
+    # Imported here, because compiling it takes seconds.
     from pynndescent import NNDescent
 
     nearest, distances = NNDescent(rows, n_neighbors=count + 1, random_state=0).neighbor_graph
@@ -41,12 +42,12 @@ def neighbours(rows: Floats) -> tuple[Floats, Labels]:
 
 
 def near_duplicates(distances: Floats, nearest: Labels, thumbnails: NDArray[np.uint8] | None) -> Labels:
-    """Return for each image the first one that it nearly equals, int64 [N]; -1 where it is the first or alone.
+    """Return the index of each image's first near duplicate, int64 [N]; -1 if it is the first itself or has none.
 
     Args:
-        distances: distances as ``neighbours`` returns them.
-        nearest: likewise.
-        thumbnails: uint8 [N, 16, 16]; None for embeddings without images, and then only equal rows count.
+        distances: distances that ``neighbours`` returns.
+        nearest: indices that ``neighbours`` returns.
+        thumbnails: uint8 [N, 16, 16]; None for embeddings without images, of which only equal ones are duplicates.
     """
     first = np.arange(len(distances))
     most = EQUAL if thumbnails is None else MOST_DISTANCE * np.median(distances[:, 0])
@@ -71,6 +72,6 @@ def _root(first: Labels, image: int) -> int:
 
 
 def _join(first: Labels, one: int, other: int) -> None:
-    """Let both and all that equal them have the first of them."""
+    """Join the groups of two images into one, for which the first of all its images stands."""
     low, high = sorted((_root(first, one), _root(first, other)))
     first[high] = low

@@ -3,7 +3,7 @@
 ::
 
     RUN/embeddings/    the cache of the encoders
-    RUN/small/         all images as small pixels
+    RUN/small/         all images at a small size
     RUN/rows/NAME.npy  float32 [N, 50], the principal components of a representation, in the order of files.csv
 """
 
@@ -32,13 +32,13 @@ from training.methods.clustnet.representations import PRINCIPAL_COMPONENTS, SMAL
 
 EMBEDDINGS, SMALL, ROWS = "embeddings", "small", "rows"
 LITE0 = "lite0"
-# Pixels a side, at most, of what pixels, edges and patches are computed from.
+# Largest side, in pixels, of the small images from which pixels, edges and patches are computed.
 SMALL_SIDE = 64
-# Images that principal components are found by.
+# Images on which principal components are fitted.
 COMPONENT_IMAGES = 5000
 # Images that patches are learnt from.
 PATCH_IMAGES = 1000
-# Images whose features are in memory together.
+# Images whose features are in memory at once.
 CHUNK = 1000
 
 Floats = NDArray[np.float32]
@@ -58,15 +58,15 @@ class Choice:
 
 
 def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice:
-    """Return what ``--encoder`` stands for.
+    """Return the representations that ``--encoder`` names.
 
-    With several coarse labels ``auto`` takes every representation, each weighted later. With one it is ``lite0`` for
-    photographs, in colour or with sides over 64 pixels, and none for others.
+    With several coarse labels, ``auto`` means every representation, and each is weighted later. With one, it means
+    ``lite0`` for photographs, which have colour or sides over 64 pixels, and no encoder for other images.
 
     Args:
-        names: the words of the option.
-        images: the images.
-        labels: K, how many coarse labels there are.
+        names: the values of the option.
+        images: the images of the run.
+        labels: K, the number of coarse labels.
     """
     if tuple(names) == (NONE,):
         return Choice((), OWN)
@@ -79,7 +79,7 @@ def chosen(names: Sequence[str], images: Sequence[Image], labels: int) -> Choice
 
 
 def small_input(images: Sequence[Image]) -> InputSpec:
-    """Return the size of small images: square, the median side up to 64 pixels, in colour if one in ten is."""
+    """Return the format of small images: squares of the median side, 16 to 64 pixels, in colour if one in ten is."""
     side = int(np.clip(_median_side(images), 2 * SMALLEST_SIDE, SMALL_SIDE))
     return folder_input(None, (side, side), bool(np.mean([image.colour for image in images]) >= 0.1))
 
@@ -95,10 +95,10 @@ def embed(
 
     Args:
         images: all images of the run.
-        choice: what they are compared by.
+        choice: the representations.
         run: the run's folder.
         seed: seeds principal components and patches.
-        views: random views of each training image that are embedded as well, for the training.
+        views: number of random views of each training image that are embedded as well, for training.
         engine: decodes and embeds images.
 
     Raises:
@@ -117,7 +117,7 @@ def embed(
 
 
 def _keep(done: Done, caches: Sequence[EmbeddingCache], small: Small | None) -> None:
-    """Write what was computed of a shard."""
+    """Write what was computed for a shard."""
     for cache, keys, embeddings in zip(caches, done.keys, done.embeddings, strict=True):
         cache.add(keys, embeddings)
     if small is not None and done.small is not None:
@@ -148,7 +148,7 @@ def _rows(
 
 
 def _embeddings(cache: EmbeddingCache, keys: Sequence[Key], places: NDArray[np.int64]) -> Floats:
-    """Return the embeddings at some places, of length 1, float32 [M, D]."""
+    """Return the embeddings at M indices, scaled to length 1, float32 [M, D]."""
     return unit(cache.rows([keys[place] for place in places]))
 
 
@@ -156,9 +156,9 @@ def principal(features: Callable[[NDArray[np.int64]], Floats], train: NDArray[np
     """Return the principal components of all images, float32 [N, 50 at most], ``CHUNK`` images in memory at a time.
 
     Args:
-        features: returns the features of the images at some places, float32 [M, D].
-        train: bool [N], the images that the components may be found by.
-        seed: seeds the solver and the choice of the images that it reads.
+        features: returns the features of the images at M indices, float32 [M, D].
+        train: bool [N], the training images; the components are fitted on a sample of them.
+        seed: seeds the sample and the solver.
     """
     sample = features(_some(train, COMPONENT_IMAGES, seed))
     components = min(PRINCIPAL_COMPONENTS, *sample.shape)
@@ -169,12 +169,12 @@ def principal(features: Callable[[NDArray[np.int64]], Floats], train: NDArray[np
 
 
 def _some(train: NDArray[np.bool_], count: int, seed: int) -> NDArray[np.int64]:
-    """Return the places of ``count`` training images at most, in order."""
+    """Return the indices of at most ``count`` random training images, in order."""
     return np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(train))[:count])
 
 
 def name_of(encoder: str) -> str:
-    """Return the name of a representation as a file's name."""
+    """Return the name of a representation as a file name, without the suffix."""
     return Path(encoder).stem if encoder not in OWN else encoder
 
 

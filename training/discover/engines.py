@@ -10,9 +10,9 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """Yields the number of each item with what the work makes of it, as they are done.
+    """Yields the index and the result of each item as it is done.
 
-    ``make`` returns what works on an item; every process of the engine calls it once.
+    ``make`` returns the function that works on an item; every process of the engine calls ``make`` once.
     """
 
     def __call__(
@@ -22,7 +22,7 @@ class Engine(Protocol):
 
 
 def on_threads(make: Callable[[], Callable[[Item], Result]], items: Sequence[Item]) -> Iterator[tuple[int, Result]]:
-    """Work on the items in this process, one thread a core; an ``Engine``."""
+    """Work on the items in this process, with one thread per core; an ``Engine``."""
     if not items:
         return
     work = make()

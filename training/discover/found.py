@@ -16,7 +16,7 @@ def found_in(rows: Sequence[Row]) -> Found:
 
 
 def found_of(files: Sequence[str], own: Sequence[Subtype]) -> Found:
-    """Return what was found, by the subtype of each image."""
+    """Return what was found, given the file and the subtype of each image."""
     subtypes = sorted(set(own), key=lambda subtype: (subtype.coarse, _number(subtype.id)))
     place = {subtype: number for number, subtype in enumerate(subtypes)}
     labels = list(dict.fromkeys(subtype.coarse for subtype in subtypes))

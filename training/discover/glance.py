@@ -12,10 +12,10 @@ from clustnet.bundles.decoding import MAX_GREY_DIFFERENCE_LEVELS, MAX_SIDE_PIXEL
 from clustnet.datasets.folder import MAX_FILE_BYTES
 
 THUMBNAIL_SIDE = 16
-# Pixels of the longer side that colour is looked for in; JPEG files are decoded at a fraction of their size for it.
+# Longer side, in pixels, at which colour is looked for; JPEG files are decoded at a fraction of their size for it.
 LOOK_SIDE = 128
 JPEG_SIGNATURE = b"\xff\xd8"
-# The tag of EXIF, and the value from which on width and height change places.
+# The EXIF tag, and the value from which on width and height are swapped.
 ORIENTATION, TURNED = 0x0112, 5
 PROBLEMS = {
     "not_an_image": "is not a PNG, JPEG, WebP or BMP image",
@@ -28,12 +28,12 @@ class Glance(NamedTuple):
     """What was seen of a file.
 
     Args:
-        problem: why it cannot be used; empty where it can.
+        problem: why the file cannot be used; empty if it can.
         sha256: SHA-256 of its content.
-        width: width in pixels, upright.
-        height: height in pixels, upright.
-        colour: whether it shows any.
-        thumbnail: grey, 16 x 16 bytes.
+        width: width of the upright image in pixels.
+        height: height of the upright image in pixels.
+        colour: whether the image has colour.
+        thumbnail: grey thumbnail, 16 x 16 bytes.
     """
 
     problem: str
@@ -48,7 +48,7 @@ def content_of(path: Path) -> bytes:
     """Return the bytes of an image file, at most one more than the limit.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     # A pipe would never end.
     if path.exists() and not path.is_file():
@@ -58,7 +58,7 @@ def content_of(path: Path) -> bytes:
 
 
 def glance(path: Path) -> Glance:
-    """Look at an image; whatever is wrong with it is a problem, never an exception."""
+    """Return what is seen of an image file; whatever is wrong with it is reported as a problem, never raised."""
     try:
         content = content_of(path)
     except (OSError, ValueError) as error:
@@ -85,7 +85,7 @@ def _look(content: bytes) -> Glance:
 
 
 def _quickly(content: bytes) -> tuple[Image.Image, tuple[int, int]] | None:
-    """Return a JPEG file decoded at a fraction of its size, and its size; None where anything is unusual."""
+    """Return a JPEG file decoded at a fraction of its size, and its full size; None if anything is unusual."""
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             if max(image.size) > MAX_SIDE_PIXELS:
@@ -108,7 +108,7 @@ def _has_colour(image: Image.Image) -> bool:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Return what changes with a file's content; zeros without a file."""
+    """Return a file's modification time in ns and size in bytes, to notice changes; zeros if there is no file."""
     try:
         status = path.stat()
     except (OSError, ValueError):

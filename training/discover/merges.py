@@ -1,7 +1,7 @@
 """The tree of merges: the two nearest subtypes of a coarse label are merged repeatedly until one is left.
 
-The distance of two subtypes is that of their means, in units of how far their images lie from them: subtypes that run
-into one another are near, whatever the space.
+The distance between two subtypes is that between their means, in units of how far their images lie from these means, so
+that subtypes which overlap are near in any space.
 """
 
 import math
@@ -18,16 +18,16 @@ Labels = NDArray[np.int64]
 
 
 class Merge(NamedTuple):
-    """Two subtypes become one.
+    """A merge of two subtypes into one.
 
     Args:
         coarse: their coarse label.
-        step: number of the merge, from 1.
-        first: the larger, a subtype's name or that of an earlier merge.
-        second: the other.
-        merged: the name of what they become, as in ``ok/+1``.
+        step: number of the merge within the coarse label, from 1.
+        first: name of the larger one, a subtype or an earlier merge.
+        second: name of the other.
+        merged: name of the merge, as in ``ok/+1``.
         distance: distance between the two.
-        images: images of both together.
+        images: number of images of both together.
         left: how many subtypes the coarse label has after the merge.
     """
 
@@ -43,13 +43,13 @@ class Merge(NamedTuple):
 
 @dataclass(frozen=True)
 class Group:
-    """What is known of the images of a subtype.
+    """The size, mean and spread of the images of a subtype or a merge.
 
     Args:
         name: name of the subtype or merge.
-        images: how many there are.
+        images: number of images.
         mean: float64 [D].
-        spread: mean squared distance from it.
+        spread: mean squared distance of the images from the mean.
     """
 
     name: str
@@ -80,8 +80,8 @@ def groups(rows: Floats, clusters: Labels, names: Sequence[str]) -> list[Group]:
     """Return the group of each subtype that has an image.
 
     Args:
-        rows: the images of one coarse label, float32 [N, D].
-        clusters: int64 [N], places in ``names``.
+        rows: float32 [N, D], the images of one coarse label.
+        clusters: int64 [N], indices into ``names``.
         names: names of the subtypes.
     """
     return [Group.of(name, rows[clusters == place]) for place, name in enumerate(names) if (clusters == place).any()]
@@ -103,7 +103,7 @@ def merge_tree(label: str, found: Sequence[Group]) -> list[Merge]:
 
 
 def nearest(found: Sequence[Group]) -> dict[str, tuple[str, float]]:
-    """Return for each subtype the nearest other one of its coarse label, and how far it is."""
+    """Return for each subtype the nearest other one of its coarse label, and the distance to it."""
     near = {}
     for group in found:
         others = [(group.distance(other), other.name) for other in found if other is not group]

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-# Between two lines off a terminal.
+# Time between two lines where stderr is not a terminal.
 LINE_SECONDS = 10.0
 
 T = TypeVar("T")
@@ -17,9 +17,9 @@ def show(parts: Iterable[T], sizes: Sequence[int], what: str) -> Iterator[T]:
     """Yield the parts, showing on stderr how many images are done and how long the rest will take.
 
     Args:
-        parts: what is worked through.
-        sizes: images of each part.
-        what: what is done, such as ``embed``.
+        parts: the parts of the work.
+        sizes: number of images in each part.
+        what: name of the work, such as ``embed``.
     """
     total = sum(sizes)
     if sys.stderr.isatty():

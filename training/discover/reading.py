@@ -33,9 +33,9 @@ from training.discover.progress import show
 from training.discover.sources import Entry
 
 FILES, PROBLEMS, THUMBNAILS, IMAGES, JOURNAL = "files.csv", "problems.csv", "thumbnails.npy", "images", ".read.jsonl"
-# The images of a table that holds them as bytes.
+# The folder for images that a table holds as bytes.
 CONTENT = "content"
-# Entries that are looked at together.
+# Entries that are looked at in one batch.
 BATCH = 64
 LABELS_LISTED = 10
 
@@ -53,7 +53,7 @@ class Image(NamedTuple):
         sha256: SHA-256 of its content.
         width: width in pixels.
         height: height in pixels.
-        colour: 1 if it shows any.
+        colour: 1 if it has colour.
     """
 
     file: str
@@ -85,12 +85,12 @@ class Problem(NamedTuple):
 
 
 def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list[Problem]:
-    """Look at all images and write what the run works with; return the problems.
+    """Look at all images and write those that the run works with; return the problems.
 
-    What was looked at before the step was stopped is not looked at again.
+    Images that were looked at before the step was interrupted are not looked at again.
 
     Args:
-        found: what IMAGES names.
+        found: the entries of IMAGES.
         run: the run's folder.
         engine: reads the images.
 
@@ -111,7 +111,7 @@ def read(found: Iterable[Entry], run: Path, engine: Engine = on_threads) -> list
 
 
 def write_lists(run: Path, images: Iterable[Image], problems: Iterable[Problem]) -> None:
-    """Write the images that a run works with, and what was left out; the former last, as it ends the step."""
+    """Write the list of problems and then that of the images a run works with, whose file marks the step as done."""
     write_rows(run / PROBLEMS, Problem._fields, problems)
     write_rows(run / FILES, Image._fields, images)
 
@@ -132,7 +132,7 @@ def load_problems(run: Path) -> list[Problem]:
 
 
 def files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
-    """Yield the entries, the bytes of a table written to files first, so that they are not held in memory."""
+    """Yield the entries; the bytes of a table are written to files first, so that they are not held in memory."""
     for entry in found:
         if entry.content is None:
             yield entry
@@ -145,7 +145,7 @@ def files_of(found: Iterable[Entry], folder: Path) -> Iterator[Entry]:
 
 
 def _glances(found: Iterable[Entry], journal: Path, engine: Engine) -> list[tuple[Entry, Glance]]:
-    """Return each entry with what was seen of it, from the journal where it was written there."""
+    """Return each entry with what was seen of it, which is taken from the journal if it is there."""
     known = _read_journal(journal)
     listed = [(entry, (entry.name, *stamp(entry.path))) for entry in found]
     fresh = list(batches((pair for pair in listed if pair[1] not in known), BATCH))
@@ -160,12 +160,12 @@ def _glances(found: Iterable[Entry], journal: Path, engine: Engine) -> list[tupl
 
 
 def _looker() -> Callable[[Sequence[Path]], list[Glance]]:
-    """Return what looks at some files."""
+    """Return a function that looks at some files."""
     return lambda files: [glance(file) for file in files]
 
 
 def _read_journal(journal: Path) -> dict[tuple[Any, ...], Glance]:
-    """Return what was seen before; a line that was cut short is passed over."""
+    """Return what was seen before, by name, modification time and size of the file; lines cut short are skipped."""
     known: dict[tuple[Any, ...], Glance] = {}
     with suppress(FileNotFoundError), journal.open(encoding="utf-8") as file:
         for line in file:
@@ -176,14 +176,14 @@ def _read_journal(journal: Path) -> dict[tuple[Any, ...], Glance]:
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items as lists of ``size``, the last shorter."""
+    """Yield lists of ``size`` items; the last may be shorter."""
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 
 
 def sorted_out(listed: list[tuple[Entry, Glance]]) -> tuple[list[tuple[Entry, Glance]], list[Problem]]:
-    """Return what is used, and the problems of the rest: unreadable, without a label, or equal to another.
+    """Return the images that are used, and why the others are not: unreadable, no usable label, or equal to another.
 
     Raises:
         UserError: no image is left, or the name of a coarse label cannot be used.
@@ -212,7 +212,7 @@ def sorted_out(listed: list[tuple[Entry, Glance]]) -> tuple[list[tuple[Entry, Gl
 
 
 def _of_copies(copies: list[tuple[Entry, Glance]]) -> tuple[list[tuple[Entry, Glance]], list[Problem]]:
-    """Return which of several equal images is used, none where their labels differ, and the others' problems."""
+    """Return which of several equal images is used (none if their labels differ), and the problems of the others."""
     first, *others = copies
     labels = {entry.label for entry, _ in copies}
     if len(labels) > 1:
@@ -231,7 +231,7 @@ def _other(names: list[str], own: str) -> str:
 
 
 def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> None:
-    """Raise where nothing is left to train on, or a label cannot name a folder."""
+    """Raise an error if nothing is left to train on, or if a coarse label cannot name a folder."""
     labels = {entry.label for entry, _ in used}
     if not used:
         why = f"; {problems[0].file} {problems[0].problem}" if problems else ""
@@ -253,7 +253,7 @@ def _check_labels(used: list[tuple[Entry, Glance]], problems: list[Problem]) -> 
 
 
 def _place(entry: Entry, divided: bool) -> str:
-    """Return the path of an image in ``RUN/images``; without coarse labels there is no folder of one."""
+    """Return the path of an image in ``RUN/images``, with a folder for its coarse label if ``divided``."""
     return "/".join([entry.split, *([entry.label] if divided else []), entry.place])
 
 
@@ -269,7 +269,7 @@ def save_thumbnails(run: Path, thumbnails: NDArray[np.uint8]) -> None:
 
 
 def link(file: Path, path: Path) -> None:
-    """Put an image into the run: a link to its file, or a copy where there are no links."""
+    """Link an image file into the run, or copy it where links are not possible."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         path.symlink_to(file.resolve())
@@ -278,13 +278,13 @@ def link(file: Path, path: Path) -> None:
 
 
 def write_rows(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a table, with its header even where it has no rows."""
+    """Write a CSV file, with its header even if there are no rows."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def listing(found: Iterable[Entry]) -> str:
-    """Return a fingerprint of the files of IMAGES: the SHA-256 of their names, sizes and times."""
+    """Return a fingerprint of the files of IMAGES: the SHA-256 of their names, splits, labels, times and sizes."""
     digest = hashlib.sha256()
     for entry in found:
         digest.update(repr((entry.name, entry.split, entry.label, *stamp(entry.path))).encode())

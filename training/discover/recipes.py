@@ -10,14 +10,14 @@ from training.recipe.recipe import BaseRecipe
 
 PARTITION = "partition.csv"
 ON_EMBEDDINGS, ON_PIXELS = "embedding_clustnet", "discovered"
-# Random views of each training image that are embedded for the training.
+# Random views of each training image that are embedded for training.
 VIEWS = 4
-# Without an encoder: images a step, and steps of an epoch at least, so that few images train as long.
+# Without an encoder: images per step, and the fewest steps per epoch, so that a few images are trained as long.
 BATCH, EPOCH_STEPS = 128, 50
 EPOCHS, IMITATION_EPOCHS = 8, 4
-# Pixels a side, at most, of images that are trained on without an encoder.
+# Largest side, in pixels, of images that are trained on without an encoder.
 LARGEST_SIDE = 32
-# Of photographs and of drawings. Nothing is mirrored, as subtypes may differ by just that.
+# Augmentations of photographs and of drawings. Neither mirrors images, as subtypes may differ by just that.
 PHOTOGRAPHS = {"crop": 0.3, "brightness": 0.2, "contrast": 0.2}
 COLOURS = {"saturation": 0.2, "hue": 0.02}
 DRAWINGS = {"rotation": 10.0, "scale": 0.1, "shear": 0.15, "shift": 0.1, "elastic": 0.035}
@@ -35,16 +35,16 @@ def recipe_of(
 
     Args:
         found: the images of the run, whose folder holds the partition.
-        shape: height, width and for colour 3, of the small pixels that images are compared by.
-        clusters: how many subtypes each coarse label has.
-        encoders: whose embeddings are trained on; none for pixels.
-        seed: decides all random numbers.
-        epochs: passes over the training images; None for the method's default.
+        shape: shape of the small images that are compared: height, width and, in colour, 3.
+        clusters: number of subtypes of each coarse label.
+        encoders: encoders whose embeddings are trained on; empty to train on pixels.
+        seed: seeds all random numbers.
+        epochs: training epochs; None for the method's default.
     """
     run = found.run
     content: dict[str, Any] = {
         "seed": seed,
-        # Its own report shows what was found; 'clustnet report' draws the rest.
+        # The report of 'clustnet discover' shows what was found, and 'clustnet report' draws the rest.
         "vis": 0,
         "data": {"name": "folder", "path": str(run / IMAGES)},
         "partition": {"file": str(run / PARTITION)},

@@ -9,7 +9,7 @@ from training.discover.merges import Merge
 from training.discover.reading import Problem
 from training.discover.subtypes import Row, Summary
 
-# Of each list on the page; the tables have all.
+# Rows of each list on the page; the tables have all of them.
 LISTED = 50
 
 
@@ -18,14 +18,14 @@ class Report:
     """What the page shows.
 
     Args:
-        title: what was looked at.
+        title: name of IMAGES.
         counts: how many images each coarse label has, by split.
         summaries: the subtypes.
         sheets: the contact sheet of each subtype, JPEG; empty for embeddings without images.
         merges: the tree of merges.
         rows: the table of all images.
         problems: what was left out.
-        notes: how it was found, in sentences.
+        notes: sentences that say how the subtypes were found.
         commands: what to type next.
     """
 
@@ -41,7 +41,7 @@ class Report:
 
 
 def page(report: Report) -> str:
-    """Return the page; it needs no other file and no network."""
+    """Return the HTML page, which needs no other file and no network."""
     return render("training.discover", "report.html", **_values(report))
 
 

@@ -1,9 +1,9 @@
 """``clustnet discover --resume``: train again from what a person corrected in the review of an earlier run.
 
-The earlier run stays as it is. The new one begins with its images, without those that the review leaves out, and with
-its embeddings; the gate imitates the reviewed subtypes in the place of clusters. Subtypes keep their ids and names::
+The earlier run is not changed. The new one starts from its embeddings and from its images, except those that the review
+leaves out; the gate imitates the reviewed subtypes instead of clusters. Subtypes keep their ids and names::
 
-    RUN/reviewed.csv    the subtype of each image in the review, as it was when the run was begun
+    RUN/reviewed.csv    the subtype of each image in the review, as it was when the run was started
 """
 
 import csv
@@ -38,12 +38,12 @@ class ReviewedImage(NamedTuple):
     """An image as it was reviewed.
 
     Args:
-        place: among the images of the earlier run.
+        place: its index in the earlier run; -1 for a new image.
         file: its name in IMAGES.
-        subtype: its id.
-        name: name of the subtype, empty where nobody named it.
+        subtype: id of its subtype.
+        name: name of the subtype; empty if nobody named it.
         moved: 1 if a person chose the subtype.
-        decisions: marks that do not leave it out, between spaces.
+        decisions: its marks that do not leave it out, separated by spaces.
     """
 
     place: int
@@ -66,7 +66,7 @@ class Resumed(Discovery):
 
     @property
     def steps(self) -> list[Step]:
-        """The steps, the last of which takes over what a person decided on single images."""
+        """The steps, the last of which carries over what a person decided about single images."""
         return [*super().steps, ("decisions", self.decide, self.run / LOG)]
 
     @property
@@ -90,7 +90,7 @@ class Resumed(Discovery):
         print(f"  {len(rows):,} images; the review leaves out {len(problems):,}", flush=True)
 
     def _take(self, review: Review) -> tuple[list[ReviewedImage], list[Image], list[Problem]]:
-        """Return the images of the earlier run as they were reviewed and as they are here, and those left out."""
+        """Return the earlier run's images as they were reviewed and as they are listed here, and those left out."""
         rows, moved, problems = [], [], []
         for place, image in enumerate(reading.load_files(self.before)):
             why = review.left_out(image.file)
@@ -124,7 +124,7 @@ class Resumed(Discovery):
         self._write_clusters([row.subtype for row in self.reviewed], space)
 
     def _write_clusters(self, ids: Sequence[str], space: embedding.Floats) -> None:
-        """Write what the gate is to imitate, by the subtype of each image."""
+        """Write the clusters that the gate is to imitate, given the id of each image's subtype."""
         found, names = self.found, np.array(ids)
         clusters = np.zeros(len(names), np.int64)
         for label, name in enumerate(found.labels):
@@ -140,11 +140,11 @@ class Resumed(Discovery):
             shutil.copyfile(self.before / CLUSTERS / REPRESENTATIONS, folder / REPRESENTATIONS)
 
     def _assignment(self, found: Collection) -> Assignment:
-        """Return the subtype of each image: what the trained model says, or a person where one moved it."""
+        """Return the subtype of each image: that of the trained model, or that to which a person moved it."""
         return reviewed_assignment(super()._assignment(found), found, self.reviewed)
 
     def decide(self) -> None:
-        """Take over which suspects, outliers and near duplicates were dismissed, so that nobody is asked again."""
+        """Carry over which suspects, outliers and near duplicates were dismissed, so that nobody is asked again."""
         session = Session(self.run, found_by_discover(self.run))
         for mark in ("right_label", "no_outlier", "no_duplicate"):
             files = tuple(row.file for row in self.reviewed if mark in row.decisions.split())
@@ -153,7 +153,7 @@ class Resumed(Discovery):
 
 
 def check_corrected(session: Session, run: Path) -> None:
-    """Raise where the review leaves nothing for a model to learn.
+    """Raise an error if the review changed nothing that a model could learn.
 
     Raises:
         UserError: nothing was corrected, or subtypes were only named.
@@ -168,10 +168,10 @@ def check_corrected(session: Session, run: Path) -> None:
 
 
 def check_resumable(run: Path) -> None:
-    """Raise where a run cannot be resumed.
+    """Raise an error if a run cannot be resumed.
 
     Raises:
-        UserError: it is no finished run of images by ``clustnet discover``.
+        UserError: it is not a finished run of ``clustnet discover`` on images.
     """
     if not is_discovered(run):
         raise UserError(f"{run} is not a finished run of 'clustnet discover'; only such a run can be resumed.")
@@ -180,7 +180,7 @@ def check_resumable(run: Path) -> None:
 
 
 def relabelled(image: Image, label: str, place: int) -> Image:
-    """Return an image with the coarse label from the review, at a path of its own."""
+    """Return an image with its coarse label from the review, at a new path if that label is another one."""
     if label == image.coarse:
         return image
     split, _, rest = image.image.split("/", 2)
@@ -221,7 +221,7 @@ def reviewed_assignment(made: Assignment, found: Collection, reviewed: Sequence[
 
 
 def link_all(before: Path, rows: Sequence[ReviewedImage], images: Sequence[Image], folder: Path) -> None:
-    """Put images of an earlier run into a folder."""
+    """Link images of an earlier run into a folder."""
     old = reading.load_files(before)
     for row, image in zip(rows, images, strict=True):
         reading.link(before / IMAGES / old[row.place].image, folder / image.image)

@@ -13,7 +13,7 @@ from training.runs.run_folder import RunFolder
 
 
 def assigned_by_routing(folder: RunFolder, train: LabelledImages, test: LabelledImages | None) -> Assignment:
-    """Return the subtype of each image of a run of any method, those of ``train`` first: its cell in use.
+    """Return the subtype, a cell in use, of each image of a run of any method; the images of ``train`` come first.
 
     Raises:
         UserError: the run has no finished epoch, or its tables of images do not fit its data.
@@ -53,7 +53,7 @@ def names_of(split: LabelledImages) -> list[str]:
 
 
 def _routing(folder: RunFolder, split: LabelledImages) -> Routing:
-    """Return the table of a split's images after the last epoch, with the names of ``names_of``."""
+    """Return the table of a split's images after the last epoch, with the names from ``names_of``."""
     name = TRAIN if split.split == TRAIN else TEST
     path = folder.path / "images" / f"epoch_{folder.last_epoch():03}_{name}.csv"
     if not path.is_file():

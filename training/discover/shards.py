@@ -22,7 +22,7 @@ from clustnet.files import replacing
 from training.discover.glance import content_of
 from training.discover.reading import IMAGES, Image
 
-# Images of a shard, which is kept as soon as it is done.
+# Images per shard; a shard is saved as soon as it is done.
 SHARD = 128
 
 Floats = NDArray[np.float32]
@@ -30,7 +30,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Small:
-    """All images as small pixels, a file for each ``SHARD`` of them in the order of files.csv.
+    """All images at a small size, in the order of files.csv, with one file for every ``SHARD`` of them.
 
     Args:
         folder: folder of the files.
@@ -50,7 +50,7 @@ class Small:
             np.save(file, pixels)
 
     def planes(self, indices: NDArray[np.int64]) -> torch.Tensor:
-        """Return images as planes from 0 to 1, float32 [M, C, H, W]."""
+        """Return the images at M indices, scaled to 0..1, float32 [M, C, H, W]."""
         pixels = np.empty((len(indices), *self.spec.shape), np.uint8)
         for number in np.unique(indices // SHARD):
             inside = indices // SHARD == number
@@ -60,13 +60,13 @@ class Small:
 
 
 class Todo(NamedTuple):
-    """What is missing of a shard.
+    """What is missing for a shard.
 
     Args:
         number: number of the shard.
         images: its M images.
-        views: the views that have no embedding yet, for each encoder bool [M, 1 + V].
-        small: whether the small pixels are missing.
+        views: for each encoder, bool [M, 1 + V], the views that have no embedding yet.
+        small: whether the small images are missing.
     """
 
     number: int
@@ -76,13 +76,13 @@ class Todo(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What was computed of a shard.
+    """What was computed for a shard.
 
     Args:
         number: number of the shard.
-        keys: keys of each encoder's embeddings.
-        embeddings: embeddings of each encoder, float32 [its keys, D].
-        small: uint8 [M, *shape]; None where they were there.
+        keys: for each encoder, the keys of its embeddings.
+        embeddings: for each encoder, float32 [its keys, D].
+        small: small images, uint8 [M, *shape]; None if they were not missing.
     """
 
     number: int
@@ -96,8 +96,8 @@ class ShardWork:
 
     Args:
         run: the run's folder.
-        encoders: their names.
-        small: how images are made small; None for no small pixels.
+        encoders: names of the encoders.
+        small: how images are made small; None for no small images.
     """
 
     def __init__(self, run: Path, encoders: Sequence[str], small: InputSpec | None) -> None:
@@ -105,7 +105,7 @@ class ShardWork:
         self._encoders = [open_encoder(name) for name in encoders]
 
     def __call__(self, todo: Todo) -> Done:
-        """Return what is missing of a shard; one image is decoded at a time."""
+        """Return what was missing for a shard; one image is decoded at a time."""
         prepared: list[list[NDArray[np.uint8]]] = [[] for _ in self._encoders]
         small = []
         for place, image in enumerate(todo.images):
@@ -128,13 +128,13 @@ class ShardWork:
 def missing_shards(
     shards: Sequence[list[Image]], caches: Sequence[EmbeddingCache], small: Small | None, views: int
 ) -> Iterator[Todo]:
-    """Yield the shards of which something is missing.
+    """Yield what is missing for each shard that is not complete.
 
     Args:
         shards: all images.
         caches: caches of the encoders.
-        small: cache of the small pixels, or None.
-        views: random views of each training image.
+        small: the small images; None if there are none.
+        views: number of random views of each training image.
     """
     for number, images in enumerate(shards):
         lacking = [_missing(images, cache, views) for cache in caches]
@@ -160,7 +160,7 @@ def _keys(image: Image, chosen: NDArray[np.bool_]) -> list[Key]:
 
 
 def portable(encoder: str) -> str:
-    """Return the name of an encoder as processes in other folders know it, the path of its graph."""
+    """Return the absolute path of an encoder's graph, by which processes in other folders can open it."""
     return str(find_encoder(encoder)[0].resolve())
 
 

@@ -21,12 +21,12 @@ TITLES = {"typical": "most typical", "borderline": "borderline", "odd": "outlier
 
 
 class Selection(NamedTuple):
-    """Which images of a subtype its sheet shows, as places in the table of images.
+    """The images of a subtype that its sheet shows, as indices into the table of images; no image is shown twice.
 
     Args:
         typical: the most typical first.
-        borderline: the least sure first; none of those above.
-        odd: outliers first, then the least typical; none of those above.
+        borderline: the least confident first.
+        odd: outliers first, then the least typical.
     """
 
     typical: list[int]
@@ -39,7 +39,7 @@ def select(rows: Sequence[Row], members: NDArray[np.int64]) -> Selection:
 
     Args:
         rows: the table of all images.
-        members: int64 [M], the places of the subtype's images.
+        members: int64 [M], the indices of the subtype's images.
     """
     left = [int(place) for place in members if not rows[place].duplicate_of] or members.tolist()
     typical = sorted((place for place in left if not rows[place].outlier), key=lambda place: -rows[place].typicality)
@@ -58,8 +58,8 @@ def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Imag
     """Return the contact sheet of a subtype.
 
     Args:
-        title: what stands above.
-        selection: the images on it.
+        title: heading of the sheet.
+        selection: the images to show.
         files: files of all images.
     """
     parts = [(name, places) for name, places in selection._asdict().items() if places]
@@ -80,7 +80,7 @@ def sheet(title: str, selection: Selection, files: Sequence[Path]) -> Image.Imag
 
 
 def _tile(path: Path) -> Image.Image:
-    """Return an image cropped to a square tile; a grey tile where it cannot be read any more."""
+    """Return an image cropped to a square tile, or a grey tile if it can no longer be read."""
     try:
         return ImageOps.fit(decode(content_of(path)), (TILE, TILE), Image.Resampling.BICUBIC)
     except (UserError, OSError):

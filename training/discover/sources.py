@@ -27,7 +27,7 @@ class Entry(NamedTuple):
         label: the coarse label; empty where there is none.
         place: its path in the run, below ``SPLIT/LABEL/``.
         path: its file; for bytes in a table, the table's file.
-        content: the bytes of a table; None for a file.
+        content: its bytes in a table; None for a file.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
 
 def entries(images: Path, columns: Columns) -> Iterator[Entry]:
-    """Yield the images of a folder or a table in an order that is always the same.
+    """Yield the images of a folder or a table, always in the same order.
 
     Raises:
         UserError: there is no such folder or table, or the table lacks a column.
@@ -73,7 +73,7 @@ def _splits(folder: Path) -> list[tuple[str, Path]]:
     """Return the folders of the splits."""
     if (folder / TRAIN).is_dir():
         return [(split, folder / split) for split in (TRAIN, TEST) if (folder / split).is_dir()]
-    # A folder beside the coarse labels that is called test.
+    # ``test`` may also lie beside the folders of the coarse labels.
     others = [entry for entry in _visible(folder) if entry.name not in (TEST, REFERENCE)]
     if others and (folder / TEST).is_dir():
         return [(TRAIN, folder), (TEST, folder / TEST)]
@@ -81,7 +81,7 @@ def _splits(folder: Path) -> list[tuple[str, Path]]:
 
 
 def _files(entry: Path, seen: set[Path]) -> Iterator[Path]:
-    """Yield a file itself or those below a folder, sorted; a folder that links lead to twice is taken once."""
+    """Yield a file itself, or the files below a folder, sorted; a folder that is linked to twice is read once."""
     if not entry.is_dir():
         yield entry
         return
@@ -93,7 +93,7 @@ def _files(entry: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Return the entries of a folder, sorted, without hidden and system files; none where it cannot be read."""
+    """Return the entries of a folder, sorted, without hidden and system files; none if it cannot be read."""
     try:
         found = sorted(folder.iterdir())
     except OSError:
@@ -129,7 +129,7 @@ def _parquet_entries(table: Path, columns: Columns) -> Iterator[Entry]:
 
 
 def _image_entry(table: Path, number: int, value: Any, label: str, split: Any) -> Entry:
-    """Return the image of a value: a path, bytes, or ``{bytes, path}`` as Hugging Face writes it."""
+    """Return the entry for a value in a table: a path, bytes, or ``{bytes, path}`` as Hugging Face writes it."""
     if isinstance(value, dict):
         name, value = str(value.get("path") or ""), value.get("bytes") or value.get("path")
     else:
@@ -142,7 +142,7 @@ def _image_entry(table: Path, number: int, value: Any, label: str, split: Any) -
 
 
 def _row_entry(table: Path, number: int, file: str, label: str, split: Any) -> Entry:
-    """Return the image of a row that names a file."""
+    """Return the entry for a row that names a file."""
     place = f"{number:07}_{Path(file).name or 'none'}"
     return Entry(file or f"{table.name}:{number}", split_of(split), label, place, table.parent / file)
 
@@ -161,7 +161,7 @@ def _check_columns(table: Path, names: list[str], needed: str) -> None:
 
 
 def label_names(schema: pa.Schema, column: str) -> list[str]:
-    """Return the names of the labels' numbers as Hugging Face keeps them in a schema; empty where it has none."""
+    """Return the names of numbered labels that Hugging Face keeps in a schema; empty if there are none."""
     try:
         info = json.loads((schema.metadata or {})[b"huggingface"])
         return [str(name) for name in info["info"]["features"][column]["names"]]
@@ -170,7 +170,7 @@ def label_names(schema: pa.Schema, column: str) -> list[str]:
 
 
 def label_text(value: Any, classes: list[str]) -> str:
-    """Return a label's name; empty where there is none."""
+    """Return the name of a label; empty if there is none."""
     if value is None:
         return ""
     if isinstance(value, int) and 0 <= value < len(classes):

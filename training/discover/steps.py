@@ -35,7 +35,7 @@ TOO_MANY = (
     "The number of subtypes cannot be estimated reliably, so rather too many are made; merges.csv says which are "
     "nearest."
 )
-# The name of a step, what does it, and what is there once it is done.
+# The name of a step, the function that does it, and the path that exists once it is done.
 Step = tuple[str, Callable[[], None], Path]
 LISTING, EMBEDDED, REPRESENTATIONS = ".listing", "embedding", "representations.csv"
 
@@ -55,12 +55,12 @@ class Discovery:
 
     @property
     def steps(self) -> list[Step]:
-        """The name of each step, what does it, and what is there once it is done."""
+        """The name of each step, the function that does it, and the path that exists once it is done."""
         return [
             ("read", self.read, self.run / reading.FILES),
             ("embed", self.embed, self.run / embedding.ROWS),
             ("cluster", self.cluster, self.run / CLUSTERS),
-            # A run that is trained is not trained again, which the method itself finds out.
+            # Called until the report exists; training itself finds out that a run is trained already.
             ("train", self.train, self.run / REPORT),
             ("write", self.write, self.run / REPORT),
         ]
@@ -74,7 +74,7 @@ class Discovery:
         """Do the remaining steps, and print what was found.
 
         Raises:
-            UserError: the images cannot be used, or the run was begun with other ones.
+            UserError: the images cannot be used, or the run was started with other images or arguments.
             KeyboardInterrupt: stopped by the user; its message says what is safe.
         """
         self.arguments.keep(self.run)
@@ -91,7 +91,7 @@ class Discovery:
         self._tell()
 
     def _share_cache(self) -> None:
-        """Let the run's embeddings be those of the shared cache."""
+        """Link the run's embeddings to the shared cache, if there is one."""
         own = self.run / embedding.EMBEDDINGS
         if self.cache is None or own.exists():
             return
@@ -107,7 +107,7 @@ class Discovery:
             ) from None
 
     def _check(self) -> None:
-        """Raise where IMAGES has changed since it was read, or a number of subtypes names no coarse label."""
+        """Raise an error if IMAGES has changed since it was read, or if ``subtypes`` names an unknown coarse label."""
         if (self.run / LISTING).read_text(encoding="utf-8") != self._listing():
             raise UserError(f"{self.arguments.images} has changed since {self.run} was started; choose another --out.")
         check_subtypes(self.arguments.subtypes, self.found.labels)
@@ -133,7 +133,7 @@ class Discovery:
         return chosen(self.arguments.encoder, found.images, len(found.labels))
 
     def embed(self) -> None:
-        """Compute what images are compared by."""
+        """Compute the representations by which images are compared."""
         found, seed = self.found, self.arguments.seed
         if has_images(self.run):
             choice = self._choice(found)
@@ -187,7 +187,7 @@ class Discovery:
             return {row["name"]: float(row["weight"]) for row in csv.DictReader(file)}
 
     def train(self) -> None:
-        """Train gate and experts to tell the subtypes apart."""
+        """Train the gate and the experts to tell the subtypes apart."""
         if not has_images(self.run):
             print("  embeddings without images cannot train a gate, so there is nothing to serve", flush=True)
             return
@@ -203,7 +203,7 @@ class Discovery:
         train_restarts(recipe, self.run, RunFolder(self.run).exists())
 
     def _assignment(self, found: Collection) -> subtypes.Assignment:
-        """Return the subtype of each image: by the trained model, or by the clusters where there is none."""
+        """Return the subtype of each image: from the trained model, or from the clusters if there is none."""
         if not has_images(self.run):
             return subtypes.of_clusters(found.clusters, found.coarse, found.labels)
         # Imported here, because it is slow to import.
@@ -221,7 +221,7 @@ class Discovery:
         write(found, self._assignment(found), title, self._notes(), self._commands(), self.arguments.seed)
 
     def _notes(self) -> list[str]:
-        """Return how the subtypes were found, in sentences."""
+        """Return sentences that say how the subtypes were found."""
         weights = ", ".join(f"{name} {weight:.2f}" for name, weight in self._weights().items())
         counts = ", ".join(f"{label or 'each label'}: {count}" for label, count in self.arguments.subtypes.items())
         given = f"Number of subtypes: {counts}."

@@ -16,9 +16,9 @@ from clustnet.errors import UserError
 from clustnet.files import replacing
 
 SUBTYPES = "subtypes.csv"
-# Of a coarse label's training images, for a cell to be in use; and the images by which cells are counted at export.
+# The share of its coarse label's training images that a cell in use has, and about how many images the export counts.
 MIN_CELL_SHARE, COUNTED_IMAGES = 0.01, 10_000
-# Of the interquartile range above the upper quartile (Tukey, "Exploratory Data Analysis", 1977).
+# Interquartile ranges above the upper quartile (Tukey, "Exploratory Data Analysis", 1977).
 FAR_OUT = 1.5
 
 Floats = NDArray[np.float32]
@@ -33,12 +33,12 @@ class Row(NamedTuple):
         split: ``train`` or ``test``.
         coarse: its coarse label.
         subtype: ``LABEL/1``, ``LABEL/2``, ...
-        name: what a person calls the subtype; its number until then.
+        name: what a person calls the subtype; its id until then.
         confidence: the probability of the subtype among those of its coarse label.
-        typicality: the share of its subtype's images that are farther from the middle of the subtype.
+        typicality: the share of its subtype's images that are at least as far from the mean of the subtype.
         outlier: 1 if it lies far from all others.
-        suspect: the coarse label that it probably has instead; empty where its own seems right.
-        duplicate_of: the first image that it nearly equals; empty where there is none.
+        suspect: the coarse label that it probably has instead; empty if its own seems right.
+        duplicate_of: the first image that it nearly equals; empty if there is none.
     """
 
     file: str
@@ -58,11 +58,11 @@ class Assignment:
     """Which subtype each image has.
 
     Args:
-        names: names of the C subtypes, by coarse label, the largest of each first.
+        names: ids of the C subtypes, by coarse label, the largest of each first.
         labels: the coarse label of each subtype.
         subtype: int64 [N], 0 to C - 1.
-        confidence: float32 [N].
-        titles: what a person calls each subtype; its name where nobody did, and nothing where nobody named any.
+        confidence: float32 [N], see ``Row``.
+        titles: what a person calls each subtype, or its id if nobody named it; empty if nobody named any.
     """
 
     names: tuple[str, ...]
@@ -73,12 +73,12 @@ class Assignment:
 
 
 class Routing(NamedTuple):
-    """What a trained model says of the images of one split.
+    """What a trained model says about the images of one split.
 
     Args:
         files: file of each image, relative to the folder of the data.
-        coarse: int64 [N], the predicted coarse label.
-        routing: float32 [N, E].
+        coarse: int64 [N], the predicted coarse labels.
+        routing: float32 [N, E], the routing distributions.
     """
 
     files: list[str]
@@ -87,7 +87,7 @@ class Routing(NamedTuple):
 
 
 def read_routing(path: Path) -> Routing:
-    """Return the table of images that a run wrote after its last epoch; no files where images have none.
+    """Return the table of images that a run wrote after its last epoch; ``files`` is empty if images have none.
 
     Raises:
         UserError: it is missing.
@@ -117,7 +117,7 @@ def assigned(
         coarse: int64 [N], their coarse labels.
         labels: the names of the K coarse labels.
         train: routing of the training images.
-        test: routing of the others.
+        test: routing of the other images; None if there are none.
     """
     place = {file: number for number, file in enumerate(files)}
     routing = np.zeros((len(files), train.routing.shape[1]), np.float32)
@@ -137,7 +137,7 @@ def assigned(
 
 
 def cell_counts(train: Routing, own: Labels, labels: int) -> Labels:
-    """Return how many training images are in each cell of their own coarse label, int64 [E, K], as at export."""
+    """Return the number of training images in each cell of their own coarse label, int64 [E, K], as the export does."""
     some = slice(None, None, max(1, len(own) // COUNTED_IMAGES))
     right = train.coarse[some] == own[some]
     counts = np.zeros((train.routing.shape[1], labels), np.int64)
@@ -156,7 +156,7 @@ def of_clusters(clusters: Labels, coarse: Labels, labels: Sequence[str]) -> Assi
 
     Args:
         clusters: int64 [N], numbered from 0 within each coarse label, the largest first.
-        coarse: int64 [N].
+        coarse: int64 [N], coarse labels 0 to K - 1.
         labels: the names of the K coarse labels.
     """
     counts = [int(clusters[coarse == label].max(initial=0)) + 1 for label in range(len(labels))]
@@ -184,7 +184,7 @@ def outliers(distance: Floats) -> NDArray[np.bool_]:
     """Return whether each image lies far from all others, bool [N].
 
     Args:
-        distance: float32 [N], of an image to its fifth nearest.
+        distance: float32 [N], the distance of each image to its fifth nearest neighbour.
     """
     low, high = np.quantile(distance, (0.25, 0.75))
     far: NDArray[np.bool_] = distance > high + FAR_OUT * (high - low)
@@ -210,15 +210,15 @@ def read_subtypes(path: Path) -> list[Row]:
 
 
 class Summary(NamedTuple):
-    """A subtype in a line.
+    """The summary of a subtype.
 
     Args:
         label: its coarse label.
-        subtype: its name.
+        subtype: its id.
         images: how many training and test images it has.
         sure: their mean confidence.
         nearest: the nearest other subtype of its coarse label; empty for the only one.
-        distance: how far that is.
+        distance: the distance to that; 0 for the only one.
     """
 
     label: str
@@ -230,7 +230,7 @@ class Summary(NamedTuple):
 
 
 def summaries(found: Assignment, near: Mapping[str, tuple[str, float]]) -> list[Summary]:
-    """Return each subtype in a line, in the order of their names."""
+    """Return the summary of each subtype, in the order of ``found.names``."""
     lines = []
     for number, (name, label) in enumerate(zip(found.names, found.labels, strict=True)):
         inside = found.subtype == number
@@ -240,7 +240,7 @@ def summaries(found: Assignment, near: Mapping[str, tuple[str, float]]) -> list[
 
 
 def read_summaries(path: Path) -> list[Summary]:
-    """Return the subtypes of a run."""
+    """Return the summaries of a run's subtypes."""
     with path.open(newline="", encoding="utf-8") as file:
         _, *rows = csv.reader(file)
     return [Summary(row[0], row[1], int(row[2]), float(row[3]), row[4], float(row[5])) for row in rows]

@@ -1,10 +1,11 @@
 """Images whose coarse label is probably wrong: a model that never saw them says another one, and is sure of it.
 
 The rule is that of Northcutt, Jiang, Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", JAIR 70,
-2021: another label is suggested where its probability is at least the mean probability that images of that label give
-to it. Here that is held between 0.8 and 0.9, because representations that tell labels apart badly would suggest far too
-many, and those that do it well too few: with 3 % wrong labels among 2,000 images of CIFAR-10 (JPEG copy, animals and
-vehicles, lite0, seed 0, 2026-11-29) 70 % of the suspects were wrong, and 80 % of the wrong were suspects.
+2021: another label is suggested if its probability is at least the mean probability of that label among its own images.
+Here this threshold is kept between 0.8 and 0.9, because with representations that separate labels poorly there would be
+far too many suspects, and with those that separate them well too few. With 3 % wrong labels among 2,000 images of
+CIFAR-10 (JPEG copy, animals and vehicles, lite0, seed 0, 2026-11-29), 70 % of the suspects had a wrong label, and 80 %
+of the images with a wrong label were suspects.
 """
 
 import numpy as np
@@ -24,9 +25,9 @@ Labels = NDArray[np.int64]
 
 
 def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) -> Labels:
-    """Return the coarse label that each image probably has instead, int64 [N]; -1 where its own seems right.
+    """Return the coarse label that each image probably has instead, int64 [N]; -1 if its own seems right.
 
-    Training images are judged out of fold, the others by a model of all training images.
+    Training images are judged by cross-validation, the others by a model that is fitted to all training images.
 
     Args:
         rows: float32 [N, D].
@@ -50,7 +51,7 @@ def suspects(rows: Floats, coarse: Labels, train: NDArray[np.bool_], seed: int) 
 
 
 def confidences(probability: NDArray[np.float64], coarse: Labels) -> NDArray[np.float64]:
-    """Return for each coarse label the mean probability that its own images give to it, in bounds, float64 [K]."""
+    """Return the mean probability of each coarse label among its own images, within the bounds, float64 [K]."""
     means = [probability[coarse == label, label].mean() for label in range(probability.shape[1])]
     found: NDArray[np.float64] = np.clip(means, LEAST_CONFIDENCE, MOST_CONFIDENCE)
     return found

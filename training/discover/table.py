@@ -39,9 +39,9 @@ def table(
 
     Args:
         images: the images.
-        space: the space in which they are compared, float32 [N, D].
-        thumbnails: uint8 [N, 16, 16], None where there are none.
-        assignment: the subtype of each.
+        space: the space in which images are compared, float32 [N, D].
+        thumbnails: uint8 [N, 16, 16]; None for embeddings without images.
+        assignment: the subtype of each image.
         seed: seeds the folds by which suspects are found.
     """
     wrong = suspects(space, images.coarse, images.train, seed)

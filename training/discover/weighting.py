@@ -1,6 +1,6 @@
 """The weight of each representation, which rises with how well its neighbourhoods separate coarse labels.
 
-``coarse_error`` is how often most of an image's neighbours have another coarse label. It needs no fine label.
+``coarse_error`` is how often most of an image's neighbours have another coarse label. It needs no fine classes.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ def weigh(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Return the coarse error of each representation, and the weights of those that count.
 
-    The best has the weight 1; any other has the best's error divided by its own. With one coarse label there is
-    no error, and all have the weight 1.
+    The best has the weight 1; the weight of any other is the best's error divided by its own. With one coarse label
+    there is no error, and all have the weight 1.
 
     Args:
-        rows: training images in each representation, float32 [N, D].
+        rows: for each representation, float32 [N, D], the training images.
         coarse: int64 [N], coarse labels 0 to K - 1.
-        seed: seeds the choice of the images that vote.
+        seed: seeds the sample of images that neighbours vote on.
     """
     if coarse.max() == 0:
         return {}, dict.fromkeys(rows, 1.0)
@@ -38,11 +38,11 @@ def weigh(
 
 
 def joined(rows: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
-    """Return one space of all representations that count, float32 [N, D]: each with the variance of its weight.
+    """Return one space of all representations that count, float32 [N, D]; each has its weight as standard deviation.
 
     Args:
-        rows: images in each representation, float32 [N, D].
-        weights: weights of the representations that count.
+        rows: for each representation, float32 [N, D].
+        weights: weights of those that count.
     """
     parts = []
     for name, weight in weights.items():

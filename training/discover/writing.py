@@ -34,9 +34,9 @@ def write(
 
     Args:
         found: the images.
-        assignment: the subtype of each.
-        title: what was looked at.
-        notes: how the subtypes were found, in sentences.
+        assignment: the subtype of each image.
+        title: name of IMAGES.
+        notes: sentences that say how the subtypes were found.
         commands: what to type next.
         seed: seeds the folds by which suspects are found.
     """
@@ -56,7 +56,7 @@ def write(
 
 
 def has_images(run: Path) -> bool:
-    """Return whether a run is of images, not of embeddings without any."""
+    """Return whether a run is on images, not on embeddings alone."""
     return (run / THUMBNAILS).is_file()
 
 

@@ -1,11 +1,11 @@
 """What several processes compute together: the whole batch's loss, and its gradient.
 
-Each process takes its share of a batch through the networks and gathers the outputs of all, with their gradients. So
-each computes the loss of the whole batch, with whatever statistics of the batch are in it. All of these losses are
-alike, and each sends its gradient to every process; the weights' gradient is therefore the mean over the processes.
+Each process runs its share of a batch through the networks and gathers the outputs of all processes, with their
+gradients. Each can therefore compute the loss of the whole batch, including any statistics of the batch. These losses
+are equal, and each sends its gradient to every process, so the gradient of the weights is the mean over the processes.
 Weights and scores are then those of one process, up to rounding.
 
-With one process every function returns what it is given.
+With one process, nothing is exchanged.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ Rows = TypeVar("Rows", Tensor, range, list[Any])
 
 
 def share(rows: Rows) -> Rows:
-    """Return this process's share of rows: neighbours, in the processes' order, the sizes alike up to 1."""
+    """Return this process's share of rows: consecutive ones, in the order of processes; sizes differ by at most 1."""
     start, stop = (len(rows) * number // processes() for number in (rank(), rank() + 1))
     return rows[start:stop]
 
@@ -41,8 +41,8 @@ def gathered(rows: Tensor, batch: int, views: int = 1) -> Tensor:
     """Return the rows of a whole batch from the processes' shares, with its gradient.
 
     Args:
-        rows: float32 [views * S, ...], of this process's share of S images in one view after the other.
-        batch: N, the images of the whole batch.
+        rows: float32 [views * S, ...], this process's share of S images, one view after the other.
+        batch: N, the number of images in the whole batch.
         views: number of views of each image.
 
     Returns:
@@ -57,16 +57,16 @@ def gathered(rows: Tensor, batch: int, views: int = 1) -> Tensor:
 
 
 def in_shares(work: Callable[[T], Tensor], parts: Sequence[T]) -> Tensor:
-    """Return the rows that work makes of each part, one after the other; each part is done by one process.
+    """Return the rows that ``work`` returns for each part, one after the other; each part is done by one process.
 
     Args:
         work: returns [rows, ...] on the model's device, without gradient.
-        parts: what to do, one or more.
+        parts: the parts, one or more.
     """
     if processes() == 1:
         return torch.cat([work(part) for part in parts])
     mine = [work(parts[number]) for number in share(range(len(parts)))]
-    # A process without a part has no rows, but of the right shape.
+    # A process without a part has no rows, but needs their shape.
     rows = torch.cat(mine or [work(parts[0])[:0]])
     counts = torch.zeros(processes(), dtype=torch.int64, device=rows.device)
     counts[rank()] = len(rows)
@@ -91,7 +91,7 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 class _Total(Function):
-    """A sum over processes; each one's result depends on all values alike, and so do the gradients.
+    """A sum over processes; as the results of all depend on each process's values, the gradient is a sum as well.
 
     ``torch.distributed.nn.functional.all_reduce``, which does the same, is deprecated.
     """

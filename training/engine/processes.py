@@ -1,7 +1,7 @@
 """Training in several processes, as ``torchrun`` and ``accelerate launch`` start them; with one this does nothing.
 
-Each takes its share of every batch through the networks, and ``training.engine.collectives`` joins what they compute.
-All of them take the same decisions; the first alone reads and writes the run's folder and prints.
+Each runs its share of every batch through the networks, and ``training.engine.collectives`` joins what they compute.
+All of them make the same decisions; only the first reads and writes the run's folder and prints.
 """
 
 import io
@@ -18,24 +18,24 @@ from accelerate import PartialState
 
 from clustnet.errors import UserError
 
-# How long the others wait for the first, which makes the initial partition alone.
+# How long the other processes wait for the first, which makes the initial partition alone.
 TIMEOUT = timedelta(hours=6)
 T = TypeVar("T")
 
 
 class _CtrlC:
-    """Ctrl-C with several processes: whichever notices it, all stop at the same place, and none waits for another."""
+    """Ctrl-C with several processes: whichever notices it, all stop at the same place, and none is left waiting."""
 
     noted = False
-    # Whether to stop at once, where no other process is in the middle of something.
+    # Whether to stop at once, because the other processes only wait.
     at_once = False
 
     @classmethod
     def notice(cls, *_: object) -> None:
-        """Take the signal."""
+        """Handle the signal."""
         cls.noted = True
         if cls.at_once:
-            # Once, as torchrun passes on a signal that the terminal has sent already.
+            # Only once, as torchrun passes on a signal that the terminal has already sent.
             cls.at_once = False
             raise KeyboardInterrupt
 
@@ -43,7 +43,7 @@ class _CtrlC:
 @contextmanager
 def joined() -> Iterator[None]:
     """Join the processes that were started together, for the length of the block."""
-    # Set by torchrun and accelerate, in as many processes as there are.
+    # Set by torchrun and accelerate in each process that they start.
     if "LOCAL_RANK" in os.environ:
         PartialState(cpu=not torch.cuda.is_available(), timeout=TIMEOUT)
     if processes() == 1:
@@ -54,7 +54,7 @@ def joined() -> Iterator[None]:
     try:
         yield
     except (UserError, KeyboardInterrupt):
-        # These are raised in all processes alike; after any other failure there may be no other process left.
+        # These are raised in all processes; after any other failure there may be no other process left.
         PartialState().destroy_process_group()
         raise
     finally:
@@ -78,7 +78,7 @@ def is_first() -> bool:
 
 
 def print_once(text: str) -> None:
-    """Print a text in the first process alone."""
+    """Print a text in the first process only."""
     if is_first():
         print(text, flush=True)
 
@@ -98,14 +98,14 @@ def check_batch_size(size: int) -> None:
 
 
 def on_first(work: Callable[[], T]) -> T:
-    """Let the first process do some work and return its result in all.
+    """Let the first process do some work, and return its result in all processes.
 
     Args:
-        work: returns tensors and plain values. It may be stopped at once, as the others only wait.
+        work: returns tensors and plain values. It may be stopped at once, as the other processes only wait.
 
     Raises:
-        UserError: why the work was refused, in all processes.
-        KeyboardInterrupt: it was stopped, in all processes.
+        UserError: the work was refused; raised in all processes.
+        KeyboardInterrupt: the work was stopped; raised in all processes.
     """
     if processes() == 1:
         return work()
@@ -117,11 +117,11 @@ def on_first(work: Callable[[], T]) -> T:
 
 
 def agreed(work: Callable[[], T]) -> T:
-    """Let each process do some work; what is refused in one is refused in all.
+    """Let each process do some work, and return its own result; what is refused in one is refused in all.
 
     Raises:
-        UserError: the sentence of the first that was refused, in all processes.
-        KeyboardInterrupt: it was stopped, in all processes.
+        UserError: the work was refused; all processes raise the message of the first that refused it.
+        KeyboardInterrupt: the work was stopped; raised in all processes.
     """
     if processes() == 1:
         return work()
@@ -138,7 +138,7 @@ def stop_if_requested() -> None:
     """Stop here if any of the processes has noticed Ctrl-C since they joined; all must call this at the same place.
 
     Raises:
-        KeyboardInterrupt: a stop was requested; it is raised in all processes.
+        KeyboardInterrupt: one has noticed it; raised in all processes.
     """
     if processes() == 1:
         return
@@ -149,7 +149,7 @@ def stop_if_requested() -> None:
 
 
 def _outcome(work: Callable[[], T]) -> dict[str, Any]:
-    """Return what work returns, or why there is nothing."""
+    """Return the result of some work, or why there is none."""
     try:
         return {"stopped": True} if _CtrlC.noted else {"result": work()}
     except UserError as error:
@@ -168,7 +168,7 @@ def _settled(outcome: dict[str, Any]) -> Any:
 
 
 def _broadcast(outcome: dict[str, Any], source: int) -> dict[str, Any]:
-    """Return the outcome of one process in all, packed as checkpoints are: tensors and plain values get through."""
+    """Return the outcome of one process in all, sent as a checkpoint is written: only tensors and plain values pass."""
     packed, device = io.BytesIO(), PartialState().device
     if rank() == source:
         torch.save(outcome, packed)

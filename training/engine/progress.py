@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 def progress(parts: Iterable[T], total: int, what: str, unit: str) -> Iterable[T]:
-    """Return parts of some work, showing how many are done.
+    """Return the parts of some work, showing how many are done.
 
     Args:
-        parts: what is worked through.
+        parts: the parts of the work.
         total: how many there are.
-        what: what is done, such as ``partition``.
-        unit: what a part is.
+        what: name of the work, such as ``partition``.
+        unit: name of one part.
     """
     bar: Iterable[T] = tqdm(parts, total=total, desc=what, unit=unit, leave=False, disable=_hidden())
     return bar

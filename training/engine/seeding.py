@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
 
-# What draws random numbers without a keyword that says so.
+# Functions that draw random numbers even if they are called without the keyword ``generator``.
 DRAWING = frozenset(
     {torch.rand, torch.randn, torch.randint, torch.randperm, torch.Tensor.uniform_, torch.Tensor.normal_}
 )
@@ -34,7 +34,7 @@ class DrawingFrom(TorchFunctionMode):
     Layers initialise their weights from torch's own generator, which all threads share.
 
     Args:
-        generator: what to draw from.
+        generator: the generator to draw from.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
@@ -48,7 +48,7 @@ class DrawingFrom(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Call a function of torch's, with the generator where it takes one."""
+        """Call a torch function, with the generator if it takes one."""
         given = dict(kwargs or {})
         if (func in DRAWING or "generator" in given) and given.get("generator") is None:
             given["generator"] = self._generator
