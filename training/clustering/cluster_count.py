@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
-# Clusters that are tried.
+# The largest number of clusters that is tried.
 MAX_CLUSTERS = 30
-# Starts of k-means, for each number of clusters.
+# Random starts of k-means for each number of clusters.
 STARTS = 3
-# Rows that are read; the silhouette takes the square of their number.
+# Rows that are sampled at most; the cost of the silhouette grows with the square of their number.
 SAMPLE_ROWS = 2000
 
 
@@ -21,7 +21,7 @@ def silhouettes(rows: NDArray[np.float32], seed: int) -> dict[int, float]:
     cluster analysis", J. Comput. Appl. Math. 20, 1987).
 
     Args:
-        rows: float32 [N, D], N at least 3; ``SAMPLE_ROWS`` of them are read.
+        rows: float32 [N, D], N at least 3; at most ``SAMPLE_ROWS`` of them are used.
         seed: seeds k-means and the sample.
     """
     sample = rows[np.random.default_rng(seed).permutation(len(rows))[:SAMPLE_ROWS]]
@@ -35,11 +35,11 @@ def _silhouette(rows: NDArray[np.float32], count: int, seed: int) -> float:
 
 
 def most_likely(scores: dict[int, float]) -> int:
-    """Return the number of clusters with the highest average silhouette, the smallest of equals."""
+    """Return the number of clusters with the highest average silhouette; the smallest if several have it."""
     return max(scores, key=lambda count: (scores[count], -count))
 
 
 def describe(scores: dict[int, float]) -> str:
-    """Return in one line which number was taken and the silhouettes of all."""
+    """Return a line that says which number was chosen, with the silhouettes of all."""
     listed = ", ".join(f"{count}: {score:.3f}" for count, score in scores.items())
     return f"clusters: {most_likely(scores)}, which has the highest average silhouette ({listed})"

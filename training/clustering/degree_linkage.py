@@ -1,4 +1,4 @@
-"""Agglomerative clustering of a neighbour graph, which follows clusters of any shape, such as an object's turn.
+"""Agglomerative clustering of a neighbour graph, which follows clusters of any shape, such as a turning object's views.
 
 Zhang, Wang, Zhao, Tang, "Graph Degree Linkage: Agglomerative Clustering on a Directed Graph", ECCV 2012,
 arXiv:1208.5092.
@@ -10,7 +10,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.neighbors import NearestNeighbors
 
-# Of the mean size; smaller clusters do not count.
+# Share of the mean cluster size; smaller clusters do not count.
 LEAST_SHARE = 0.25
 
 Floats = NDArray[np.float64]
@@ -18,19 +18,19 @@ Labels = NDArray[np.int64]
 
 
 def degree_linkage(rows: NDArray[np.float32], clusters: int, neighbours: int) -> Labels:
-    """Cluster rows: each begins together with its nearest, and the two most affine clusters are merged repeatedly.
+    """Cluster rows: join each to its nearest neighbour, then repeatedly merge the two clusters of highest affinity.
 
-    Unlike the paper's it takes the last state in which as many clusters as requested have ``LEAST_SHARE`` of the mean
-    size, where there is one, and gives the small ones to the most affine of these: so a few strange rows do not take
-    the place of a cluster.
+    Unlike the paper's, this returns the last state in which exactly as many clusters as requested have at least
+    ``LEAST_SHARE`` of the mean size, if there is one, and merges each smaller cluster into the one of these to which
+    its affinity is highest. So a few outliers do not take the place of a cluster.
 
     Args:
         rows: float32 [N, D].
-        clusters: how many, at most N.
-        neighbours: neighbours of each row in the graph; fewer than a cluster has rows.
+        clusters: number of clusters, at most N.
+        neighbours: number of neighbours of each row in the graph; fewer than a cluster has rows.
 
     Returns:
-        int64 [N], as many clusters, or fewer where the rows that begin together already are fewer.
+        int64 [N], ``clusters`` clusters numbered from 0, or fewer if joining nearest neighbours leaves fewer.
     """
     distances, nearest = NearestNeighbors(n_neighbors=min(neighbours, len(rows) - 1)).fit(rows).kneighbors()
     weights = _weights(distances, nearest)
@@ -51,11 +51,11 @@ def degree_linkage(rows: NDArray[np.float32], clusters: int, neighbours: int) ->
 
 
 class _Sums:
-    """What the affinity of clusters is computed from; a cluster that was merged into another has the size 0.
+    """The sums that the affinity of clusters is computed from; a cluster that was merged into another has size 0.
 
     Args:
-        weights: [N, N], of row j as a neighbour of row i.
-        labels: [N], 0 to M - 1.
+        weights: [N, N], the weight of row j as a neighbour of row i.
+        labels: [N], the cluster of each row, 0 to M - 1.
     """
 
     def __init__(self, weights: csr_array, labels: Labels) -> None:
@@ -69,7 +69,7 @@ class _Sums:
         self.sizes: Floats = member.sum(axis=0)
 
     def affinity(self) -> Floats:
-        """Return the affinity of each two clusters, [M, M], -1 on the diagonal and where there is no cluster."""
+        """Return the affinity of each pair of clusters, [M, M], -1 on the diagonal and where there is no cluster."""
         each = self.shared / np.maximum(self.sizes, 1)[:, None] ** 2
         affinity: Floats = each + each.T
         np.fill_diagonal(affinity, -1)
@@ -78,7 +78,7 @@ class _Sums:
         return affinity
 
     def merge(self, first: int, second: int, labels: Labels) -> None:
-        """Add the second cluster to the first; ``labels`` say so already."""
+        """Merge the second cluster into the first, as ``labels`` already do."""
         for sums in (self.incoming, self.outgoing, self.sizes):
             sums[first] += sums[second]
             sums[second] = 0
@@ -88,7 +88,7 @@ class _Sums:
 
 
 def _weights(distances: Floats, nearest: Labels) -> csr_array:
-    """Return the weight of each row's neighbours, [N, N]: a Gaussian as wide as the mean squared distance."""
+    """Return the weights of each row's neighbours, [N, N]: Gaussians scaled by the mean squared distance."""
     squares = distances.astype(np.float64) ** 2
     weights = np.exp(-squares / max(float(squares.mean()), np.finfo(np.float64).tiny))
     rows, count = np.arange(len(nearest)), len(nearest)
@@ -96,14 +96,14 @@ def _weights(distances: Floats, nearest: Labels) -> csr_array:
 
 
 def _joined(nearest: Labels) -> Labels:
-    """Return the components of the graph that joins each row with its nearest, int64 [N]."""
+    """Return the components of the graph that joins each row to its nearest neighbour, int64 [N]."""
     count = len(nearest)
     graph = csr_array((np.ones(count), (np.arange(count), nearest)), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
 def _without_small(weights: csr_array, labels: Labels, least: float) -> Labels:
-    """Give the clusters under a size to the most affine of the others, and number those that are left from 0."""
+    """Merge each cluster smaller than ``least`` into the larger one of highest affinity; number the rest from 0."""
     labels = np.unique(labels, return_inverse=True)[1].astype(np.int64)
     sums = _Sums(weights, labels)
     small = sums.sizes < least

@@ -1,4 +1,4 @@
-"""The manifold that rows lie on, by UMAP: McInnes, Healy, Melville, arXiv:1802.03426."""
+"""The manifold that rows lie on, found by UMAP (McInnes, Healy, Melville, arXiv:1802.03426)."""
 
 import atexit
 import importlib.util
@@ -18,33 +18,33 @@ from sklearn.neighbors import NearestNeighbors
 from clustnet.errors import UserError
 
 COMPONENTS, EPOCHS = 5, 200
-# Packages whose compiled functions Numba keeps in files beside them, or in the user's folder for caches.
+# Packages whose compiled functions Numba keeps in files beside them, or in the user's cache folder.
 COMPILED = ("umap", "pynndescent")
-# Numba's, for the folder.
+# The environment variable that sets Numba's cache folder.
 CACHE_VARIABLE = "NUMBA_CACHE_DIR"
 
 Floats = NDArray[np.float32]
-# Numba's threads can be used by one thread at a time, and warnings and torch's threads are the whole process's.
+# Only one thread at a time can use Numba's threads; warning filters and torch's thread count are those of the process.
 _one_at_a_time = threading.RLock()
 
 
 def manifold(
     rows: Floats, neighbours: int, seed: int, components: int = COMPONENTS, min_distance: float = 0.0
 ) -> Floats:
-    """Return the manifold's coordinates of rows, float32 [N, components].
+    """Return the coordinates of rows on their manifold, float32 [N, components].
 
     Args:
         rows: float32 [N, features].
-        neighbours: neighbours of each row that the manifold is found by; at most N - 1 are taken.
+        neighbours: number of neighbours of each row from which the manifold is found; at most N - 1 are used.
         seed: seeds every random choice.
         components: number of coordinates, 5 by default; 2 to draw them.
-        min_distance: least distance between rows that are drawn; 0 packs those of a cluster tightly.
+        min_distance: least distance between rows on the manifold; 0 packs those of a cluster tightly.
 
     Raises:
-        UserError: as ``check_manifold``.
+        UserError: as for ``check_manifold``.
     """
     check_manifold()
-    # It is imported here because it compiles itself for seconds.
+    # Imported here because it takes seconds to compile itself.
     with _one_at_a_time:
         from umap import UMAP
 
@@ -57,18 +57,18 @@ def manifold(
         min_dist=min_distance,
         random_state=seed,
         n_jobs=1,
-        # Exact neighbours are much faster to find for few images than by UMAP's own search.
+        # For few images, an exact search for neighbours is much faster than UMAP's own.
         precomputed_knn=(nearest, distances),
         force_approximation_algorithm=True,
     )
     with _one_at_a_time, warnings.catch_warnings():
         threads = torch.get_num_threads()
-        # It warns that it could embed no further images, which is not needed.
+        # UMAP warns that it could embed no further images, which is not needed.
         warnings.filterwarnings("ignore", "precomputed_knn")
         # Equal rows have no spectrum to start from; UMAP then starts from random coordinates.
         warnings.filterwarnings("ignore", "Spectral initialisation failed")
         embedded: Floats = umap.fit_transform(rows)
-        # Numba sets it for the whole process, and sums depend on it to the last bit.
+        # Numba sets the number of threads for the whole process, and the last bits of torch's sums depend on it.
         torch.set_num_threads(threads)
     return embedded
 
@@ -76,11 +76,11 @@ def manifold(
 def check_manifold() -> None:
     """Check that UMAP can be imported, before long work that ends with it.
 
-    Numba refuses to compile what it should keep in a file but cannot, as in an installation that cannot be written
-    without a home. It then gets a folder of its own for the length of the process.
+    Numba refuses to compile a function that it should keep in a file but cannot, as in a read-only installation
+    without a home folder. It then gets a temporary folder, which is removed when the process ends.
 
     Raises:
-        UserError: no folder at all can be written.
+        UserError: no folder at all can be written to.
     """
     import numba
 
@@ -96,7 +96,7 @@ def check_manifold() -> None:
             ) from None
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ[CACHE_VARIABLE] = folder
-        # It has read the variable before, and reads it again only later.
+        # Numba has read the variable already, and reads it again only later.
         numba.config.CACHE_DIR = folder  # type: ignore[attr-defined]
 
 
@@ -105,7 +105,7 @@ def _can_cache(package: str) -> bool:
     import numba
 
     spec = importlib.util.find_spec(package)
-    # Numba chooses the folder by the file of a function.
+    # Numba chooses the folder by the file that a function is defined in.
     file = str(Path((spec and spec.origin) or package))
     probe = FunctionType(compile("def probe(): pass", file, "exec").co_consts[0], {"__name__": package}, "probe")
     try:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def centroid_distance(embeddings: Tensor, centroids: Tensor, assigned: Tensor) -> Tensor:
-    """Return half the squared distance of each embedding to its centroid, the mean over the batch, a scalar.
+    """Return half the squared distance between each embedding and its centroid, averaged over the batch, a scalar.
 
     Args:
         embeddings: float32 [N, D].

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 
 
 def soft_mixture_nll(log_routing: Tensor, expert_logit: Tensor, coarse: Tensor) -> Tensor:
-    """Return ``-log sum_e g_e p_e(coarse)``, mean over the batch, computed in logarithms.
+    """Return ``-log sum_e g_e p_e(coarse)``, averaged over the batch and computed in log space.
 
     Args:
         log_routing: float32 [N, E], logarithm of the routing distribution g.
@@ -23,13 +23,13 @@ def soft_mixture_nll(log_routing: Tensor, expert_logit: Tensor, coarse: Tensor) 
 
 
 def hard_mixture_nll(weights: Tensor, expert_logit: Tensor, coarse: Tensor) -> Tensor:
-    """Return ``-sum_e w_e log p_e(coarse)``, mean over the batch, for one chosen expert an image.
+    """Return ``-sum_e w_e log p_e(coarse)``, averaged over the batch, where one expert is chosen per image.
 
     For a one-hot ``w`` this is the negative log-likelihood of the chosen expert; its gradient with
     respect to ``w`` stays bounded where ``log sum_e w_e p_e`` would divide by a vanishing probability.
 
     Args:
-        weights: float32 [N, E], one-hot in value, such as ``straight_through`` gives.
+        weights: float32 [N, E], one-hot in value, as ``straight_through`` returns them.
         expert_logit: float32 [N, E, L], see ``target_log_probability``.
         coarse: int64 [N], coarse labels 0 to K - 1.
 

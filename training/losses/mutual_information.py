@@ -7,14 +7,14 @@ Segmentation", ICCV 2019, arXiv:1807.06653, here within each coarse group.
 import torch
 from torch import Tensor
 
-# It keeps the logarithm of an empty entry of the joint distribution finite.
+# Keeps the logarithm of an empty entry of the joint distribution finite.
 SMALLEST_PROBABILITY = 1e-8
 
 
 def joint_routing(first: Tensor, second: Tensor) -> Tensor:
     """Return the symmetrised joint distribution of two routings [N, E] of the same images, float32 [E, E].
 
-    It sums to 1, for no images to 0.
+    It sums to 1, or to 0 if there are no images.
     """
     joint = first.T @ second / max(len(first), 1)
     return (joint + joint.T) / 2
@@ -23,17 +23,17 @@ def joint_routing(first: Tensor, second: Tensor) -> Tensor:
 def mutual_information(first: Tensor, second: Tensor, shares: Tensor | None = None) -> Tensor:
     """Return the mutual information of the symmetrised joint distribution of two routings.
 
-    It is the entropy of the experts' shares less that of an expert given the other view's, so it is the largest for
-    even shares. With expected shares their negative divergence, ``-KL(found || expected)``, takes the place of the
-    entropy, so it is the largest for these.
+    It is the entropy of the experts' shares minus the entropy of one view's expert given the other view's, and so
+    favours even shares. If expected shares are given, the negative divergence from them, ``-KL(found || expected)``,
+    replaces the entropy of the shares, which favours the expected shares.
 
     Args:
         first: float32 [N, E], routing distribution of one view of each image.
-        second: float32 [N, E], of another view of the same images.
+        second: float32 [N, E], routing distribution of another view of the same images.
         shares: float32 [E], the expected shares of the experts, none of them 0; None for the mutual information itself.
 
     Returns:
-        float32 scalar in nats, 0 to ln E; with expected shares 0 at most.
+        float32 scalar in nats, 0 to ln E; at most 0 with expected shares.
     """
     joint = joint_routing(first, second).clamp_min(SMALLEST_PROBABILITY)
     independent = joint.sum(dim=1, keepdim=True) * joint.sum(dim=0, keepdim=True)
@@ -46,12 +46,12 @@ def group_mutual_information(first: Tensor, second: Tensor, coarse: Tensor, shar
 
     Args:
         first: float32 [N, E], routing distribution of one view of each image.
-        second: float32 [N, E], of another view of the same images.
+        second: float32 [N, E], routing distribution of another view of the same images.
         coarse: int64 [N], coarse labels 0 to K - 1.
         shares: float32 [K, E], the expected shares of the experts in each group, see ``mutual_information``.
 
     Returns:
-        float32 scalar in nats, 0 to K ln E; a group without images counts 0.
+        float32 scalar in nats, 0 to K ln E; a group without images counts as 0.
     """
     groups = {label: coarse == label for label in range(int(coarse.max()) + 1)}
     found = [

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def soft_assignment(embeddings: Tensor, centroids: Tensor) -> Tensor:
-    """Return ``q_ik``, Student's t with one degree of freedom of the distance to each centroid, rows summing to 1.
+    """Return ``q_ik``: Student's t of the distance to each centroid, one degree of freedom, with rows summing to 1.
 
     Args:
         embeddings: float32 [N, D].
@@ -36,10 +36,10 @@ def target_distribution(assignment: Tensor) -> Tensor:
 
 
 def clustering_divergence(assignment: Tensor, target: Tensor) -> Tensor:
-    """Return ``KL(p || q)``, the mean over the batch, a scalar in nats, 0 or more.
+    """Return ``KL(p || q)``, averaged over the batch, a scalar in nats, 0 or more.
 
     Args:
         assignment: float32 [N, K], the soft assignment q.
-        target: float32 [N, K], the distribution p that it should have.
+        target: float32 [N, K], the target distribution p.
     """
     return (torch.xlogy(target, target) - target * assignment.log()).sum(dim=1).mean()
