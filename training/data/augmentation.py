@@ -52,7 +52,9 @@ class View(NamedTuple):
 
 
 def random_view(images: int, augmentation: Augmentation, generator: torch.Generator | None = None) -> View:
-    """Draw one random view of each of N images; what the augmentation leaves out draws no random number.
+    """Draw one random view of each of N images.
+
+    Where the augmentation has no motion at all, or no change of photographs at all, no random number is drawn for it.
 
     Args:
         images: N, the number of images.

@@ -29,7 +29,7 @@ def read_partition(path: Path, files: Sequence[str]) -> NDArray[np.int64]:
         files: files as ``training_files`` returns them.
 
     Raises:
-        UserError: the table cannot be read, or has none of the files.
+        UserError: the table cannot be read, has none of the files, or has a cluster below -1.
     """
     try:
         with path.open(newline="", encoding="utf-8") as table:

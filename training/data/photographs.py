@@ -80,7 +80,7 @@ def random_photographs(
 def _boxes(uniform: Tensor, crop: float) -> Tensor:
     """Return boxes inside the image, float32 [N, 4], made of random numbers from 0 to 1, [4, N]."""
     area = 1 - crop * uniform[0]
-    # A crop that is stretched by 1 / area or more would not fit into its image.
+    # A crop that is stretched by more than 1 / area would not fit into its image.
     stretch = (-area.log()).clamp(max=math.log(LARGEST_STRETCH)) * (2 * uniform[1] - 1)
     width, height = (area * stretch.exp()).sqrt(), (area / stretch.exp()).sqrt()
     across, down = (1 - width) * (2 * uniform[2] - 1), (1 - height) * (2 * uniform[3] - 1)
