@@ -1,4 +1,4 @@
-"""Which expert sees which class: within each coarse label, as the original ClustNet drew it."""
+"""Which expert sees which class within each coarse label, as the original ClustNet drew it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from clustnet.datasets import UNKNOWN, LabelledImages
 from clustnet.scores.scores import count_table
 from training.pictures.figures import MUTED, grid
 
-# Of a panel; what is beyond is left out, and with more than so many rows no share is written.
+# The most panels, and the most rows or columns of one; shares are written only where there are not too many of these.
 MOST_LABELS, MOST_ROWS, MOST_WRITTEN = 6, 40, 12
 PANEL_INCHES, CELL_INCHES = 1.6, 0.42
-# Of a class at an expert, for its share to be written in white.
+# Shares above this are written in white, as their colour is dark.
 DARK = 0.55
 
 
@@ -24,11 +24,11 @@ class Confusion(NamedTuple):
     """The images of one coarse label.
 
     Args:
-        label: its name.
+        label: the name of the coarse label.
         classes: the names of its classes.
         experts: int64 [columns], the experts: first those that are matched with the classes, in their order.
-        counts: int64 [classes, columns], images by class and most probable expert.
-        images: how many there are.
+        counts: int64 [classes, columns], the number of images by class and most probable expert.
+        images: number of images.
     """
 
     label: str
@@ -47,9 +47,9 @@ def confusions(images: LabelledImages, experts: NDArray[np.integer], count: int)
     """Return the confusion of classes and experts within each coarse label that has images of known classes.
 
     Args:
-        images: images with known classes; those whose class is not known do not count.
+        images: the images; those whose class is not known do not count.
         experts: int [N], the most probable expert of each image.
-        count: how many experts there are.
+        count: number of experts.
     """
     found = []
     for label, name in enumerate(images.coarse_labels):
@@ -74,7 +74,7 @@ def _confusion(label: str, classes: Sequence[str], table: NDArray[np.int64]) -> 
 
 
 def draw_confusion(found: Sequence[Confusion], epoch: int) -> Figure:
-    """Return a panel for each coarse label: a row for each class, a column for each expert, shares of the class."""
+    """Return a panel for each coarse label: the share of each class (row) that is at each expert (column)."""
     shown = found[:MOST_LABELS]
     columns, rows = (max(one.counts.shape[axis] for one in shown) for axis in (1, 0))
     size = (len(shown) * (PANEL_INCHES + CELL_INCHES * columns), PANEL_INCHES + CELL_INCHES * rows)

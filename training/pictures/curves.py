@@ -12,7 +12,7 @@ from training.pictures.figures import colours, grid, plain
 from training.pictures.snapshot import Floats, Snapshot
 
 GROUP = "group_accuracy/"
-# A panel each, where a network has the score.
+# Each score has a panel if any network has the score.
 SCORES = {
     "coarse_accuracy": "Coarse accuracy",
     "class_accuracy": "Class accuracy",
@@ -24,10 +24,12 @@ BINS = 20
 
 
 def draw_evolution(networks: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """Return a panel for each score, a line for each network over its epochs; of one network also each coarse label's.
+    """Return a panel for each score, with a line for each network over its epochs.
+
+    For a single network, another panel shows the accuracy within each coarse label.
 
     Args:
-        networks: name -> the scores of its epochs, of one split, at least one row in all.
+        networks: name -> the scores of the network's epochs on one split; at least one row in all.
     """
     every = [row for rows in networks.values() for row in rows]
     panels: dict[str, dict[str, tuple[Sequence[Mapping[str, Any]], str]]] = {
@@ -67,10 +69,10 @@ def draw_certainty(
     """Return how sure the gate is: over epochs, and after the last one for each coarse label.
 
     Args:
-        snapshots: snapshots of the epochs, in order.
-        certainty: float32 [N], of the last epoch, the largest routing weight of each image.
+        snapshots: the snapshots of the epochs, in order.
+        certainty: float32 [N], the largest routing weight of each image in the last epoch.
         coarse: int [N], coarse labels.
-        labels: their names.
+        labels: the names of the coarse labels.
     """
     figure, ((left, right),) = grid(1, 2, (9, 3.3))
     epochs = [snapshot.number for snapshot in snapshots]

@@ -12,10 +12,10 @@ from sklearn.manifold import TSNE
 from training.pictures.figures import MUTED, bare, colours, grid
 from training.pictures.snapshot import Floats, Snapshot
 
-# scikit-learn's own.
+# scikit-learn's default.
 PERPLEXITY = 30
-# Of t-SNE: steps, and how much it exaggerates neighbourhoods in the first of them. Later epochs begin where the one
-# before ended, so that they need less of both.
+# How many steps t-SNE takes, and how much it exaggerates neighbourhoods in the first of them. Later epochs begin where
+# the one before ended, and so need less of both.
 FIRST: Mapping[str, Any] = {"max_iter": 500, "early_exaggeration": 12.0}
 LATER: Mapping[str, Any] = {"max_iter": 400, "early_exaggeration": 4.0}
 FEWEST = 4
@@ -25,9 +25,9 @@ def flattened(rows: Floats, seed: int, before: Floats | None = None) -> Floats:
     """Return rows [N, D] in the plane, float32 [N, 2], by t-SNE (van der Maaten, Hinton, JMLR 9, 2008).
 
     Args:
-        rows: at least ``FEWEST``.
-        seed: seeds every random choice.
-        before: float32 [N, 2], where the same images were an epoch before, so that they are found again.
+        rows: at least ``FEWEST`` rows.
+        seed: seeds everything random.
+        before: float32 [N, 2], where the same images were in the epoch drawn before, so that they can be recognised.
     """
     # t-SNE requires a perplexity below N.
     perplexity = min(PERPLEXITY, (len(rows) - 1) / 3)
@@ -40,12 +40,12 @@ def flattened(rows: Floats, seed: int, before: Floats | None = None) -> Floats:
 
 
 def draw_embedding(snapshot: Snapshot, labels: NDArray[np.integer], names: Sequence[str], what: str) -> Figure:
-    """Return the embedding of an epoch twice, in the colours of experts and in those of labels.
+    """Return the embedding of an epoch twice, coloured by expert and by label.
 
     Args:
-        snapshot: snapshot of the epoch.
-        labels: int [M], a place in ``names`` for each image, or less than 0.
-        names: what the labels are called.
+        snapshot: the snapshot of the epoch.
+        labels: int [M], the place of each image's label in ``names``; negative where it is not known.
+        names: the names of the labels.
         what: what the labels are, such as ``class``.
     """
     figure, ((left, right),) = grid(1, 2, (11, 4.6))
@@ -66,10 +66,10 @@ def draw_film_strip(
     """Return the embedding of several epochs side by side, above by label and below by expert.
 
     Args:
-        snapshots: snapshots of the epochs, in order.
-        labels: labels as for ``draw_embedding``.
-        names: likewise.
-        what: likewise.
+        snapshots: the snapshots of the epochs, in order.
+        labels: see ``draw_embedding``.
+        names: see ``draw_embedding``.
+        what: see ``draw_embedding``.
     """
     figure, (above, below) = grid(2, len(snapshots), (1.9 * len(snapshots) + 0.4, 4.1))
     experts = np.unique(np.concatenate([snapshot.experts for snapshot in snapshots]))
@@ -84,7 +84,7 @@ def draw_film_strip(
 
 
 def _scatter(axes: Axes, flat: Floats, labels: NDArray[np.integer], names: Sequence[str], size: float = 6.0) -> None:
-    """Draw points in the colours of their labels, grey without one, in an order that hides none behind another."""
+    """Draw points in the colours of their labels; those without a label are grey and lie behind the others."""
     palette = colours(len(names))
     for label in range(-1, len(names)):
         chosen = labels == label if label >= 0 else labels < 0

@@ -18,9 +18,9 @@ from training.models.inference import Routed
 from training.pictures.snapshot import certainty
 
 WRONG, UNSURE = "wrong coarse label", "least certain gate"
-# In the table and on the page, of each kind.
+# The most images of each kind in the table and on the page.
 MOST_ROWS, MOST_SHOWN = 200, 24
-# Pixels of a side.
+# The longer side of a picture, in pixels.
 TILE = 112
 
 
@@ -29,11 +29,11 @@ class Case(NamedTuple):
 
     Args:
         kind: ``WRONG`` or ``UNSURE``.
-        place: its place in the split, from 0.
-        file: its file, relative to the folder of the data; empty where there is none.
-        coarse: its coarse label; empty where it is not known.
+        place: the image's place in the split, from 0.
+        file: the image's file, relative to the folder of the data; empty where there is none.
+        coarse: the image's coarse label; empty where it is not known.
         predicted: the predicted coarse label.
-        probability: probability of the predicted coarse label.
+        probability: the probability of the predicted coarse label.
         expert: the most probable expert.
         routing: the routing weight of that expert.
     """
@@ -57,7 +57,7 @@ def cases(images: LabelledImages, routed: Routed) -> list[Case]:
     """Return the images with a wrong coarse label, the surest first, then those that the gate is least sure of.
 
     Args:
-        images: images of one split.
+        images: the images of one split.
         routed: what the model answers for them.
     """
     probability, sure = routed.coarse_probability, certainty(routed.routing)
@@ -88,15 +88,15 @@ def rows_of(found: Sequence[Case]) -> list[dict[str, Any]]:
 
 
 def tile(images: LabelledImages, place: int, folder: Path | None) -> str | None:
-    """Return a small picture of an image as an address for a page, as it is: in its colours and with its sides.
+    """Return a thumbnail of an image as a data URL, with the image's own colours and aspect ratio.
 
     Args:
-        images: images of one split.
-        place: place of the image.
-        folder: folder of the data, where they are files.
+        images: the images of one split.
+        place: the image's place in the split.
+        folder: the folder of the data, where the images are files.
 
     Returns:
-        None for a row of numbers that is no image, or a file that cannot be read any more.
+        The data URL; None for a row of numbers instead of an image, or a file that can no longer be read.
     """
     if images.files is not None and folder is not None and folder.is_dir():
         try:
@@ -108,7 +108,7 @@ def tile(images: LabelledImages, place: int, folder: Path | None) -> str | None:
 
 
 def _enlarged(pixels: NDArray[Any]) -> str:
-    """Return an image of few pixels enlarged by a whole factor, or one of many reduced."""
+    """Return a small image enlarged by a whole factor, or a large one reduced, as a data URL."""
     image = Image.fromarray(pixels.squeeze().clip(0, 255).astype(np.uint8))
     factor = TILE // max(image.size)
     if factor < 1:

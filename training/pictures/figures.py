@@ -22,7 +22,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
 
 
 def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of so many inches, and its axes by row and column."""
+    """Return a figure of ``size`` inches, and its axes by row and column."""
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     places = range(rows * columns)
@@ -31,7 +31,7 @@ def grid(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, li
 
 
 def bare(axes: Axes) -> None:
-    """Take ticks and frame from axes whose units mean nothing."""
+    """Remove ticks and frame from axes whose units mean nothing."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -43,7 +43,7 @@ def plain(axes: Axes) -> None:
 
 
 def colours(count: int) -> Sequence[Any]:
-    """Return ``count`` colours that are told apart, as far as there are so many."""
+    """Return ``count`` colours that can be told apart, as far as there are that many."""
     if count <= 20:
         return [colormaps["tab10" if count <= 10 else "tab20"](place) for place in range(count)]
     return list(colormaps["turbo"].resampled(count)(range(count)))

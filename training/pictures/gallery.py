@@ -1,4 +1,4 @@
-"""The pictures of a run, in its folder ``vis/``, drawn while it is trained or afterwards.
+"""The pictures of a run, in its folder ``vis/``, drawn during training or afterwards.
 
 ::
 
@@ -11,11 +11,11 @@
     filters.png              the experts' filters over epochs
     activations.png          what they make of some images
     failures.csv             images with a wrong coarse label, and those that the gate is least sure of
-    snapshots/epoch_001.npz  what later epochs are drawn beside
+    snapshots/epoch_001.npz  what is kept of an epoch, so that later ones can be drawn beside it
 
 Epoch 0 is the network before its training.
 
-Fine classes are shown of test images alone; nothing that is trained or chosen comes from here.
+Fine classes are shown only for test images, and nothing here influences what is trained or chosen.
 """
 
 import math
@@ -44,9 +44,9 @@ from training.pictures.snapshot import QUANTILES, Snapshot, certainty
 from training.pictures.weights import draw_activations, draw_filters
 from training.recipe.recipe import BaseRecipe
 
-# Drawn epochs of a run, about, where the recipe does not say which.
+# About how many epochs of a run are drawn where the recipe does not say which.
 DRAWN = 10
-# In the picture of the embedding, and in those of filters and activations.
+# The most images in the picture of the embedding and in that of the activations, and the most epochs beside each other.
 MOST_POINTS, MOST_EXAMPLES, MOST_FRAMES = 700, 2, 8
 INDEX = "index.html"
 
@@ -56,9 +56,9 @@ class Gallery:
 
     Args:
         path: the folder of the pictures.
-        recipe: recipe of the run.
+        recipe: the run's recipe.
         images: the split that is shown.
-        epochs: all epochs of the run.
+        epochs: number of all epochs of the run.
     """
 
     def __init__(self, path: Path, recipe: BaseRecipe, images: LabelledImages, epochs: int) -> None:
@@ -66,33 +66,33 @@ class Gallery:
         if images.split == "train":
             images = replace(images, fine=np.full(len(images), UNKNOWN, np.int64), classes=())
         self.images = images
-        # int64 [M], the images in the picture of the embedding.
+        # int64 [M], the places of the images in the picture of the embedding.
         self.points = np.array(evenly(len(images), MOST_POINTS), np.int64)
         self._every = math.ceil(epochs / DRAWN) if recipe.vis is None else recipe.vis
 
     @property
     def wanted(self) -> bool:
-        """Whether anything is drawn as the run is trained."""
+        """Whether anything is drawn during training."""
         return self._every > 0
 
     def due(self, epoch: int) -> bool:
-        """Return whether an epoch is drawn as it is trained."""
+        """Return whether an epoch is drawn during training."""
         return self.wanted and (epoch in (1, self.epochs) or epoch % self._every == 0)
 
     def draw(self, epoch: int, model: GatedExperts, routed: Routed, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Draw an epoch, and all that goes over epochs again.
+        """Draw an epoch, and draw the pictures over all epochs again.
 
         Args:
-            epoch: its number.
-            model: the model after that epoch.
-            routed: what it answers for the images of the shown split.
+            epoch: the epoch's number.
+            model: the model as it was after that epoch.
+            routed: what the model answers for the images of the shown split.
             rows: the scores of all epochs so far.
         """
         self.draw_epoch(epoch, model, routed)
         self._draw_run(self._snapshots(epoch), routed, rows)
 
     def draw_epoch(self, epoch: int, model: GatedExperts, routed: Routed) -> None:
-        """Draw an epoch alone; arguments as of ``draw``."""
+        """Draw an epoch alone; the arguments are those of ``draw``."""
         before = self._snapshots(epoch - 1)
         now = self._snapshot(epoch, model, routed, before[-1] if before else None)
         now.write(self._file(epoch))
@@ -130,7 +130,7 @@ class Gallery:
         )
 
     def _examples(self) -> NDArray[np.int64]:
-        """Return some images, as many of each coarse label as of another."""
+        """Return the places of some images, equally many of each coarse label."""
         labels = range(len(self.images.coarse_labels))
         each = max(1, MOST_EXAMPLES // len(labels))
         members = (np.flatnonzero(self.images.coarse == label) for label in labels)
@@ -180,9 +180,9 @@ def draw_networks(
 
     Args:
         path: the folder of the pictures.
-        recipe: recipe of all of them.
-        networks: name -> scores of its epochs; its own pictures are in ``../NAME/vis``.
-        kept: the name of the one that is kept.
+        recipe: the recipe of all networks.
+        networks: name -> the scores of the network's epochs; its own pictures are in ``../NAME/vis``.
+        kept: the name of the network that is kept.
     """
     drawn = {name: [row for row in rows if row["split"] == rows[-1]["split"]] for name, rows in networks.items()}
     save(draw_evolution(drawn), path / "evolution.png", DPI)
@@ -190,7 +190,7 @@ def draw_networks(
 
 
 def _embedded(model: GatedExperts, images: NDArray[Any]) -> NDArray[np.float32]:
-    """Return what the gate makes of images before it routes them, float32 [N, D]; processes do not share the work."""
+    """Return the gate's embedding of images, float32 [N, D]; processes do not share the work."""
     with evaluating(model) as device:
         parts = torch.split(torch.from_numpy(images.copy()), BATCH)
         rows: NDArray[np.float32] = torch.cat([model.gate_embedding(part.to(device)).cpu() for part in parts]).numpy()

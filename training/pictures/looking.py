@@ -11,7 +11,7 @@ from training.models.mixture import GatedExperts
 from training.pictures.snapshot import Floats
 
 MOST_EXPERTS, MOST_FILTERS = 8, 16
-# Pixels of a side that is kept.
+# The largest side of a picture that is kept, in pixels.
 LARGEST_SIDE = 48
 NOTHING: Floats = np.zeros((0, 0, 0, 0), np.float32)
 
@@ -20,7 +20,7 @@ def look(model: GatedExperts, images: NDArray[np.uint8] | Floats) -> tuple[Float
     """Return filters and activations, as a ``Snapshot`` holds them; both of size 0 where nothing looks at pixels.
 
     Args:
-        model: a model in any mode.
+        model: the model, in any mode.
         images: a few raw images, [I, H, W] or [I, H, W, C].
     """
     with evaluating(model) as device:
@@ -36,11 +36,11 @@ def look(model: GatedExperts, images: NDArray[np.uint8] | Floats) -> tuple[Float
 def first_layers(model: GatedExperts, pixels: Tensor) -> list[tuple[nn.Module, nn.Module]]:
     """Return the networks that look at pixels, each with the layer that does so.
 
-    They are the first experts, or where these look at nothing or at embeddings the encoder.
+    They are the first experts or, where these do not look at pixels, the encoder.
 
     Args:
-        model: a model in any mode.
-        pixels: some images as ``model.normalise`` returns them.
+        model: the model, in any mode.
+        pixels: some images, as ``model.normalise`` returns them.
     """
     learning = model.get_submodule("experts").children() if model.experts_learn else ()
     experts = list(learning)[:MOST_EXPERTS]
@@ -53,7 +53,7 @@ def first_layers(model: GatedExperts, pixels: Tensor) -> list[tuple[nn.Module, n
 
 
 def _first_layer(network: nn.Module, pixels: Tensor) -> nn.Module | None:
-    """Return the first layer that learns, if it looks at images or at patches of them."""
+    """Return the first layer that learns if it looks at images or at patches of them, else None."""
     if pixels.dim() != 4:
         return None
     for layer in network.modules():
@@ -65,7 +65,7 @@ def _first_layer(network: nn.Module, pixels: Tensor) -> nn.Module | None:
 
 
 def _filters(layer: nn.Module, shape: torch.Size) -> Tensor:
-    """Return a layer's filters, float32 [F, H, W]: its weights, of several channels their mean."""
+    """Return a layer's filters, float32 [F, H, W]: its weights, averaged over channels."""
     weight = layer.get_parameter("weight").detach().float()
     if isinstance(layer, nn.Linear):
         return _reduced(_by_pixel(weight).view(1, *shape).mean(dim=1))
@@ -73,7 +73,10 @@ def _filters(layer: nn.Module, shape: torch.Size) -> Tensor:
 
 
 def _activations(network: nn.Module, layer: nn.Module, pixels: Tensor) -> Tensor:
-    """Return what a layer makes of images, float32 [I, H, W]: weights times pixels, or its mean output above 0."""
+    """Return what a layer makes of images, float32 [I, H, W].
+
+    It is the weights times the pixels for a linear layer, and the mean of the outputs after a ReLU for a convolution.
+    """
     if isinstance(layer, nn.Linear):
         weight = _by_pixel(layer.weight.float()).view(1, *pixels.shape[1:])
         return _reduced((weight * pixels).sum(dim=1))
@@ -85,11 +88,11 @@ def _activations(network: nn.Module, layer: nn.Module, pixels: Tensor) -> Tensor
 
 
 def _by_pixel(weight: Tensor) -> Tensor:
-    """Return one number for each pixel, [P]: the weight of the only output, or how far those of several differ."""
+    """Return one number for each pixel, [P]: the weight of the only output, or the deviation of those of several."""
     return weight[0] if len(weight) == 1 else weight.std(dim=0)
 
 
 def _reduced(maps: Tensor) -> Tensor:
-    """Return maps [N, H, W] with sides of ``LARGEST_SIDE`` at most."""
+    """Return maps [N, H, W] reduced to sides of at most ``LARGEST_SIDE``."""
     height, width = (min(side, LARGEST_SIDE) for side in maps.shape[1:])
     return adaptive_avg_pool2d(maps[:, None], (height, width))[:, 0]

@@ -18,7 +18,7 @@ HEADLINE = {
 
 
 class Shown(NamedTuple):
-    """A case as the page shows it: its picture as an address, or None, its name and what there is to say of it."""
+    """A case as the page shows it: its picture as a data URL, or None, its name and a description."""
 
     picture: str | None
     name: str
@@ -36,12 +36,12 @@ def run_page(
     """Return the page of one run as HTML.
 
     Args:
-        folder: folder of the pictures.
-        recipe: recipe of the run.
+        folder: the folder of the pictures.
+        recipe: the run's recipe.
         images: the split that is shown.
         found: images that are worth a look.
-        epochs: those that were drawn.
-        last: the scores of the last one.
+        epochs: the epochs that were drawn.
+        last: the scores of the last epoch.
     """
     pictures = {path.name for path in folder.glob("*.png")}
     per_epoch = {
@@ -69,9 +69,9 @@ def networks_page(recipe: BaseRecipe, networks: Mapping[str, Sequence[Mapping[st
     """Return the page of several networks as HTML.
 
     Args:
-        recipe: recipe of all of them.
-        networks: name -> scores of its epochs.
-        kept: the name of the one that is kept.
+        recipe: the recipe of all networks.
+        networks: name -> the scores of the network's epochs.
+        kept: the name of the network that is kept.
     """
     table = {name: _headline(rows[-1]) for name, rows in networks.items()}
     return render("training.pictures", "networks.html", method=recipe.method, networks=table, kept=kept)
@@ -90,14 +90,14 @@ def _shown(found: Sequence[Case], kind: str, images: LabelledImages, folder: Pat
 
 
 def _words(one: Case) -> str:
-    """Return what there is to say of an image."""
+    """Return a short description of an image."""
     if one.kind == WRONG:
         return f"{one.coarse}, taken for {one.predicted} ({one.probability:.0%})"
     return f"{one.coarse or 'label not known'}, expert {one.expert} with {one.routing:.0%}"
 
 
 def _left_out(images: LabelledImages, pictures: set[str]) -> list[str]:
-    """Return in sentences what is not drawn, and why."""
+    """Return sentences that say what is not drawn, and why."""
     notes = []
     if not any(name.startswith("confusion") for name in pictures):
         notes.append(

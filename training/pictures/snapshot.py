@@ -1,4 +1,4 @@
-"""What the pictures keep of an epoch, in a small file beside them, so that later epochs are drawn beside it."""
+"""What is kept of an epoch, in a small file beside the pictures, so that later epochs can be drawn beside it."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from clustnet.files import replacing
 
 Floats = NDArray[np.float32]
-# Of the certainties, what is kept.
+# The quantiles of the certainties that are kept.
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
@@ -18,12 +18,12 @@ class Snapshot:
     """One drawn epoch.
 
     Args:
-        epoch: int64 [1], its number.
-        certainty: float32 [5], ``QUANTILES`` of the largest routing weight of an image.
+        epoch: int64 [1], the epoch's number.
+        certainty: float32 [5], ``QUANTILES`` of the largest routing weights of the images.
         flat: float32 [M, 2], the embedding of some images in the plane.
-        experts: int64 [M], their most probable experts.
+        experts: int64 [M], the most probable experts of these images.
         filters: float32 [E, F, H, W], F filters of each expert; of size 0 where there are none.
-        activations: float32 [I, E, H, W], what these make of some images; of size 0 where there are none.
+        activations: float32 [I, E, H, W], what the experts make of some images; of size 0 where there are none.
     """
 
     epoch: NDArray[np.int64]

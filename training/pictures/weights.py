@@ -12,7 +12,7 @@ from PIL import Image
 from training.pictures.figures import MUTED, grid
 from training.pictures.snapshot import Floats, Snapshot
 
-# Pixels of a side of each picture in the table, and between two.
+# The side of each picture in the table, and the gap between two, in pixels.
 CELL, GAP = 96, 6
 INCHES = 0.8
 Colours = NDArray[np.float32]
@@ -22,8 +22,8 @@ def draw_filters(snapshots: Sequence[Snapshot], names: Sequence[str]) -> Figure:
     """Return the experts' filters: a row for each expert, a column for each epoch; white is 0.
 
     Args:
-        snapshots: snapshots of the epochs.
-        names: names of the experts.
+        snapshots: the snapshots of the epochs.
+        names: the names of the experts.
     """
     rows = [[_signed(_mosaic(one.filters[expert])) for one in snapshots] for expert in range(len(names))]
     return _table(rows, [f"epoch {one.number}" for one in snapshots], names)
@@ -33,9 +33,9 @@ def draw_activations(snapshots: Sequence[Snapshot], images: NDArray[np.uint8], n
     """Return what the experts make of some images: a row for each image and expert, a column for each epoch.
 
     Args:
-        snapshots: snapshots of the epochs.
-        images: [I, H, W] or [I, H, W, C] from 0 to 255, which stand in the first column.
-        names: names of the experts.
+        snapshots: the snapshots of the epochs.
+        images: [I, H, W] or [I, H, W, C] from 0 to 255, shown in the first column.
+        names: the names of the experts.
     """
     rows = []
     for place, image in enumerate(images):
@@ -48,7 +48,7 @@ def draw_activations(snapshots: Sequence[Snapshot], images: NDArray[np.uint8], n
 
 
 def _table(rows: Sequence[Sequence[Colours]], columns: Sequence[str], names: Sequence[str]) -> Figure:
-    """Return pictures as a table with names above and at the left; one picture in all, as that is drawn fast."""
+    """Return pictures as a table with names above and at the left, drawn as a single image, which is fast."""
     step = CELL + GAP
     page = np.ones((len(rows) * step - GAP, len(columns) * step - GAP, 3), np.float32)
     for row, cells in enumerate(rows):
@@ -67,7 +67,7 @@ def _table(rows: Sequence[Sequence[Colours]], columns: Sequence[str], names: Seq
 
 
 def _fitted(cell: Colours) -> Colours:
-    """Return a picture enlarged by a whole factor, or reduced, to sides of ``CELL`` at most."""
+    """Return a picture enlarged by a whole factor, or reduced, to sides of at most ``CELL``."""
     factor = CELL // max(cell.shape[:2])
     if factor >= 1:
         return cell.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -77,7 +77,7 @@ def _fitted(cell: Colours) -> Colours:
 
 
 def _signed(values: Floats) -> Colours:
-    """Return values in red above 0 and in blue below, white where they are 0 or no numbers."""
+    """Return values in red above 0 and in blue below, white where they are 0 or NaN."""
     most = float(np.nanmax(np.abs(values))) or 1.0
     return _coloured("RdBu_r", np.nan_to_num(values / most) / 2 + 0.5)
 
@@ -100,7 +100,7 @@ def _grey(image: NDArray[np.uint8]) -> Colours:
 
 
 def _mosaic(filters: Floats) -> Floats:
-    """Return filters [F, H, W] side by side in a square, with no number between them."""
+    """Return filters [F, H, W] side by side in a square, with NaN between them."""
     count, height, width = filters.shape
     columns = math.ceil(math.sqrt(count))
     lines = -(-count // columns)

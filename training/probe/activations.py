@@ -1,4 +1,4 @@
-"""What each convolution of a trained network makes of images, pooled to a number of values that a probe can take.
+"""The activations of each convolution of a trained network, pooled to a number of values that a probe can handle.
 
 The sizes follow Zhang, Isola, Efros, "Colorful Image Colorization", ECCV 2016, and Caron et al., arXiv:1807.05520.
 """
@@ -20,11 +20,11 @@ from training.models.mixture import GatedExperts
 from training.models.spec import ImageSpec, NetworkSpec
 from training.runs.run_folder import RunFolder
 
-# Values that an image has after pooling, at most.
+# The most values of an image after pooling.
 MOST_VALUES = 9_600
 NON_LINEARITIES = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Sigmoid, nn.Tanh)
 EMBEDDING = "embedding"
-# Training images by which the batch normalisation of an untrained network is set.
+# Training images on which the statistics of an untrained network's batch normalisation are measured.
 SETTLING_IMAGES = 1_000
 
 Floats = NDArray[np.float32]
@@ -34,7 +34,7 @@ def image_spec(folder: RunFolder) -> ImageSpec:
     """Return the spec of a run's network, which reads images.
 
     Raises:
-        UserError: no finished run, or one that reads embeddings.
+        UserError: the run has no finished epoch, or its network reads embeddings.
     """
     spec = folder.spec()
     if not isinstance(spec, ImageSpec):
@@ -45,10 +45,10 @@ def image_spec(folder: RunFolder) -> ImageSpec:
 
 
 def layers_of(model: GatedExperts, image: NDArray[np.uint8]) -> dict[str, nn.Module]:
-    """Return the layers that are probed: the non-linearity behind each convolution, ``conv1`` first, and the encoder.
+    """Return the layers that are probed: the non-linearity after each convolution, ``conv1`` first, and the encoder.
 
     Args:
-        model: a model in evaluation mode.
+        model: the network.
         image: one raw image, uint8 [H, W] or [H, W, C].
 
     Raises:
@@ -70,7 +70,7 @@ def layers_of(model: GatedExperts, image: NDArray[np.uint8]) -> dict[str, nn.Mod
 
 
 def _activated(following: list[nn.Module]) -> nn.Module:
-    """Return the non-linearity that follows a convolution, which comes first, or the convolution itself."""
+    """Return the non-linearity that follows the first layer, a convolution; the convolution itself if none does."""
     for layer in following[1:]:
         if isinstance(layer, nn.Conv2d | nn.Linear):
             break
@@ -80,7 +80,7 @@ def _activated(following: list[nn.Module]) -> nn.Module:
 
 
 def activations(model: GatedExperts, images: NDArray[np.uint8], layer: nn.Module) -> Floats:
-    """Return the pooled outputs of a layer, float32 [N, C, S]: S means over the image of each of C channels.
+    """Return the pooled outputs of a layer, float32 [N, C, S]: the means of C channels over S parts of an image.
 
     Args:
         model: the network.
@@ -106,9 +106,9 @@ def pixels(images: NDArray[np.uint8]) -> Floats:
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """Return the means of a grid over feature maps, [N, C, H, W] -> [N, C, S] with C * S up to ``MOST_VALUES``.
+    """Return the means of feature maps over a grid, [N, C, H, W] -> [N, C, S] with C * S up to ``MOST_VALUES``.
 
-    What has no height and width, [N, C], has S = 1.
+    For maps without height and width, [N, C], S is 1.
     """
     if maps.dim() == 2:
         return maps[:, :, None]
@@ -118,14 +118,14 @@ def pooled(maps: Tensor) -> Tensor:
 
 
 def untrained(spec: NetworkSpec, seed: int, images: NDArray[np.uint8]) -> GatedExperts:
-    """Return the network as it was before its training, with its batch normalisation set by images.
+    """Return the network as it was before training, with the statistics of batch normalisation measured on images.
 
-    Without that, the values of an untrained network would vanish or grow from layer to layer.
+    Without these, the values of an untrained network would vanish or grow from layer to layer.
 
     Args:
-        spec: spec of the network.
-        seed: the recipe's.
-        images: uint8 [N, ...], of the training split.
+        spec: the network's spec.
+        seed: the recipe's seed.
+        images: images of the training split, uint8 [N, ...].
     """
     with DrawingFrom(generator_of(seed)):
         network = build_network(spec)

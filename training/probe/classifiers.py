@@ -1,4 +1,4 @@
-"""How well classes can be read off values that no class has shaped: a linear classifier, and nearest neighbours."""
+"""How well classes can be read off values learnt without them: by a linear classifier and by nearest neighbours."""
 
 import itertools
 import math
@@ -14,10 +14,10 @@ from training.engine.seeding import generator_of
 
 RATES, DECAYS = (0.3, 1.0, 3.0), (0.0, 1e-4)
 EPOCHS, BATCH, MOMENTUM = 20, 256, 0.9
-# The share of the training images that choose among step sizes and weight decays.
+# The share of the training images by which step size and weight decay are chosen.
 HELD_OUT = 0.2
 NEIGHBOURS = 10
-# Keeps a value that never changes from being divided by 0.
+# Keeps values that never change from being divided by 0.
 SMALLEST_DEVIATION = 1e-6
 
 Floats = NDArray[np.float32]
@@ -35,8 +35,8 @@ class Probe(NamedTuple):
     """What a linear classifier reached.
 
     Args:
-        accuracy: on the test images.
-        chosen: how it was trained.
+        accuracy: the accuracy on the test images.
+        chosen: how the classifier was trained.
     """
 
     accuracy: float
@@ -46,15 +46,15 @@ class Probe(NamedTuple):
 def linear_probe(train: Floats, labels: Integers, test: Floats, truth: Integers, seed: int) -> Probe:
     """Return the accuracy of a linear classifier on test images.
 
-    Step size and weight decay are those with the best accuracy on a fifth of the training images, without which each
-    is trained; the best is then trained on all of them.
+    A fifth of the training images is held out to choose step size and weight decay by accuracy; with the best of them,
+    a classifier is then trained on all training images.
 
     Args:
         train: float32 [N, V], values of the training images.
-        labels: int64 [N], their classes.
-        test: float32 [M, V], of the test images.
-        truth: int64 [M], their classes.
-        seed: seeds the held-out part and the order of images.
+        labels: int64 [N], classes of the training images.
+        test: float32 [M, V], values of the test images.
+        truth: int64 [M], classes of the test images.
+        seed: seeds the choice of the held-out images and the order of images.
     """
     rows, unseen = (torch.from_numpy(part) for part in scaled(train, test))
     wanted, generator = torch.from_numpy(labels), generator_of(seed)
@@ -70,7 +70,7 @@ def linear_probe(train: Floats, labels: Integers, test: Floats, truth: Integers,
 
 
 def scaled(train: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Return both with the training images' means 0 and deviations alike, such that a row has length 1 on average."""
+    """Return both, scaled so that the training images have means 0, equal deviations and rows of mean length 1."""
     mean = train.mean(axis=0)
     factor = np.float32(1 / math.sqrt(train.shape[1])) / train.std(axis=0).clip(min=SMALLEST_DEVIATION)
     return (train - mean) * factor, (test - mean) * factor
@@ -79,7 +79,7 @@ def scaled(train: Floats, test: Floats) -> tuple[Floats, Floats]:
 def train_linear(
     rows: Tensor, labels: Tensor, classes: int, candidates: list[Candidate], generator: torch.Generator
 ) -> Tensor:
-    """Return linear classifiers trained by SGD with momentum and cosine steps, all of them at once.
+    """Return linear classifiers trained all at once by SGD with momentum and a cosine schedule.
 
     Args:
         rows: float32 [N, V].
@@ -110,15 +110,15 @@ def train_linear(
 
 
 def guess(weights: Tensor, rows: Tensor) -> Tensor:
-    """Return the most probable class that each classifier sees in each row, int64 [G, N]; arguments as above."""
+    """Return the class that each classifier of ``train_linear`` finds most probable for each row, int64 [G, N]."""
     logits = (rows @ weights[:-1].flatten(1)).view(len(rows), *weights.shape[1:]) + weights[-1]
     return logits.argmax(dim=2).T
 
 
 def neighbour_accuracy(train: Floats, labels: Integers, test: Floats, truth: Integers) -> float:
-    """Return the share of test images whose ten nearest training images, by cosine, are mostly of their class.
+    """Return the accuracy on test images of a vote of their ten nearest training images, by cosine distance.
 
-    Arguments are those of ``linear_probe``.
+    The arguments are those of ``linear_probe``.
     """
     voters = KNeighborsClassifier(min(NEIGHBOURS, len(train)), metric="cosine", algorithm="brute").fit(train, labels)
     return float((voters.predict(test) == truth).mean())

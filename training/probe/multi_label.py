@@ -1,7 +1,7 @@
 """Classification of photographs with several labels, from a trained network: the protocol of PASCAL VOC 2007.
 
-As in Caron et al., arXiv:1807.05520, section 4.3: the last layers, or all of them, are trained on random crops, and ten
-crops of a test image are averaged. The figure is the mean over the classes of the average precision.
+As in Caron et al., arXiv:1807.05520, section 4.3: the last layers, or all of them, are trained on random crops, and the
+answers for ten crops of a test image are averaged. The figure is the mean over the classes of the average precision.
 """
 
 import copy
@@ -28,17 +28,18 @@ from training.probe.activations import untrained
 from training.runs.run_folder import RunFolder
 
 EPOCHS, BATCH, RATE, MOMENTUM, DECAY = 20, 16, 0.01, 0.9, 1e-4
-# An image's shorter side beside that of a crop.
+# The ratio of an image's shorter side to the side of a crop.
 LARGER = 256 / 224
-# Which layers are trained: the linear ones behind the convolutions, as fc6 to fc8 of AlexNet, or all.
+# Which layers are trained: the linear ones after the convolutions, as fc6 to fc8 of AlexNet, or all.
 TUNED = ("fc", "all")
 
 
 def image_side(folder: RunFolder) -> int:
-    """Return the shorter side that images should have, in pixels, for crops as large as a run's network reads.
+    """Return the shorter side that images should have, in pixels, for crops of the size that a run's network reads.
 
     Raises:
-        UserError: no finished run, or one whose network has no linear layers behind square convolutions in colour.
+        UserError: the run has no finished epoch, is not of ``deepcluster``, or reads images that are not square or not
+            in colour.
     """
     spec = folder.spec()
     if not isinstance(folder.load_network(), ConvNetClusters) or not isinstance(spec, ImageSpec):
@@ -52,14 +53,14 @@ def image_side(folder: RunFolder) -> int:
 def multi_label(
     folder: RunFolder, train: MultiLabelImages, test: MultiLabelImages, tuned: Sequence[str] = TUNED, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """Return the mean average precision, one row for each choice of layers, of the network untrained as well.
+    """Return the mean average precision of a network and of the same one untrained, one row per choice of layers.
 
     Args:
         folder: a finished run of ``deepcluster``.
-        train: what is learnt from; the shorter side of its images is ``image_side``.
-        test: what is scored.
-        tuned: the layers that are trained, ``fc`` or ``all``.
-        seed: seeds every random choice.
+        train: the images to learn from, whose shorter side is ``image_side``.
+        test: the images to score.
+        tuned: which layers are trained, ``fc`` or ``all``.
+        seed: seeds everything random.
     """
     spec, rows = folder.spec(), []
     middles = np.stack([_middle(image) for image in train.images])
@@ -87,7 +88,7 @@ def tune(network: ConvNetClusters, train: MultiLabelImages, layers: str, side: i
     labels, steps = torch.from_numpy(train.labels), EPOCHS * math.ceil(len(train.images) / BATCH)
     order = [part for _ in range(EPOCHS) for part in torch.split(_shuffled(len(train.images), generator), BATCH)]
     for step, batch in enumerate(order):
-        # One image alone cannot be batch-normalised.
+        # A single image cannot be batch-normalised.
         if len(batch) == 1:
             continue
         module.train()
@@ -104,7 +105,7 @@ def tune(network: ConvNetClusters, train: MultiLabelImages, layers: str, side: i
 
 
 def scores(module: nn.Module, images: Sequence[NDArray[np.uint8]], side: int) -> NDArray[np.float32]:
-    """Return the mean logits of ten crops of each image, its corners and middle with their flips, float32 [N, C]."""
+    """Return the mean logits of ten crops of each image, its corners and centre with their flips, float32 [N, C]."""
     found = []
     with evaluating(module):
         for image in images:
@@ -114,11 +115,11 @@ def scores(module: nn.Module, images: Sequence[NDArray[np.uint8]], side: int) ->
 
 
 def mean_average_precision(found: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the mean over the classes with a positive image of the average precision.
+    """Return the mean of the average precision over the classes that any image has.
 
     Args:
-        found: float32 [N, C], the higher the surer.
-        labels: int64 [N, C]; what is ``UNCOUNTED`` is left out.
+        found: float32 [N, C], higher where an image is surer to have the class.
+        labels: int64 [N, C]; entries that are ``UNCOUNTED`` are left out.
     """
     precisions = []
     for column, truth in zip(found.T, labels.T, strict=True):
@@ -133,14 +134,14 @@ def _shuffled(images: int, generator: torch.Generator) -> Tensor:
 
 
 def _middle(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the square in the middle of an image."""
+    """Return the centre crop of an image."""
     side = round(min(image.shape[:2]) / LARGER)
     top, left = ((length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
 
 
 def _random_crop(image: NDArray[np.uint8], side: int, generator: torch.Generator) -> Tensor:
-    """Return a square at a random place, flipped every other time, uint8 [side, side, 3]."""
+    """Return a square at a random place, flipped half of the time, uint8 [side, side, 3]."""
     top, left = (int(torch.randint(length - side + 1, (), generator=generator)) for length in image.shape[:2])
     square = torch.from_numpy(image[top : top + side, left : left + side].copy())
     return square.flip(1) if torch.rand((), generator=generator) < 0.5 else square

@@ -17,9 +17,9 @@ def plot(rows: Sequence[Mapping[str, Any]], classes: int, images: int, path: Pat
     """Draw the accuracies of ``training.probe.probe.probe``.
 
     Args:
-        rows: rows of each layer, those of the pixels last.
-        classes: how many there are, for the line of chance.
-        images: how many test images.
+        rows: one row for each layer, and that of the pixels last.
+        classes: number of classes, for the line of chance.
+        images: number of test images.
         path: the PNG to write.
     """
     figure = Figure(figsize=(9, 3.6), layout="constrained")

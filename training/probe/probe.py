@@ -19,7 +19,7 @@ from training.recipe.recipe import Data
 from training.runs.run_folder import RunFolder
 
 ALL, PIXELS = ("all",), "pixels"
-# Of the training split, as a part of it chooses among step sizes.
+# The fewest training images, as step sizes are chosen by a part of them.
 LEAST_IMAGES = 20
 Row = dict[str, Any]
 
@@ -35,7 +35,7 @@ def load_splits(data: Data) -> Splits:
     """Return the images of a data set.
 
     Raises:
-        UserError: there is no test split, too few training images, or an image whose class is not known.
+        UserError: there is no test split, there are too few training images, or the class of an image is not known.
     """
     train, test = load_split(data, "train"), load_split(data, "test")
     if test is None:
@@ -52,16 +52,17 @@ def load_splits(data: Data) -> Splits:
 
 
 def probe(folder: RunFolder, splits: Splits, wanted: Sequence[str] = ALL, seed: int = 0) -> list[Row]:
-    """Return the accuracies of a run's layers, one row each, of the network untrained as well; pixels come last.
+    """Return the accuracies of a run's layers, trained and untrained, one row for each layer and a last one for pixels.
 
     Args:
         folder: the run.
         splits: images of known classes.
-        wanted: the layers, such as ``conv1`` and ``embedding``; ``all`` of them.
+        wanted: which layers, such as ``conv1`` and ``embedding``; ``all`` stands for all of them.
         seed: seeds the linear classifiers.
 
     Raises:
-        UserError: no finished run, one without convolutions, a layer that it does not have, or images of another shape.
+        UserError: the run has no finished epoch, no convolutions or not a wanted layer, or the images have another
+            shape.
     """
     model, spec = folder.load_network(), image_spec(folder)
     _check_shape(splits, spec.image_shape)
@@ -78,7 +79,7 @@ def probe(folder: RunFolder, splits: Splits, wanted: Sequence[str] = ALL, seed: 
 
 
 def summary(splits: Splits) -> str:
-    """Return what a probe's figures are of, as a sentence."""
+    """Return a sentence that says which images a probe's figures were measured on."""
     train, test = splits
     return (
         f"Accuracy on {len(test):,} {test.split} images of {test.name}; learnt from {len(train):,} {train.split} "
@@ -94,7 +95,7 @@ def line(row: Row) -> str:
 
 
 def _check_shape(splits: Splits, shape: tuple[int, ...]) -> None:
-    """Refuse images of another shape than the network reads."""
+    """Raise if the images have another shape than the network reads."""
     found = splits.train.images.shape[1:]
     if found != shape:
         given, read = ("x".join(map(str, sides)) for sides in (found, shape))
@@ -115,7 +116,7 @@ def _names(wanted: Sequence[str], known: list[str]) -> list[str]:
 
 
 def _accuracies(splits: Splits, seed: int, model: GatedExperts | None = None, layer: nn.Module | None = None) -> Row:
-    """Return what a linear classifier and nearest neighbours reach by a layer's activations; by pixels without one."""
+    """Return the scores of a linear classifier and of nearest neighbours on a layer's activations, or on pixels."""
     train, test = splits
     seen, unseen = (
         pixels(split.images) if model is None or layer is None else activations(model, split.images, layer)

@@ -1,6 +1,6 @@
-"""The image that a filter answers to most, found by gradient ascent.
+"""The image that a filter responds to most, found by gradient ascent.
 
-Erhan, Bengio, Courville, Vincent, "Visualizing Higher-Layer Features of a Deep Network", 2009; the blur of every few
+Erhan, Bengio, Courville, Vincent, "Visualizing Higher-Layer Features of a Deep Network", 2009. The blur every few
 steps, without which deep layers give noise, is that of Yosinski, Clune, Nguyen, Fuchs, Lipson, "Understanding Neural
 Networks Through Deep Visualization", arXiv:1506.06579.
 """
@@ -21,11 +21,11 @@ from training.models.mixture import GatedExperts
 
 STEPS, BLUR_EVERY = 200, 4
 BLUR_KERNEL, BLUR_DEVIATION = 3, 0.7
-# In deviations of a pixel: that of the first layer, and how much larger it is for each layer behind.
+# In standard deviations of a pixel: the size of a step, and how much each layer from the first on adds to it.
 STEP_SIZE, STEP_GROWTH = 0.05, 0.01
-# Of the pixels, in every step.
+# The share of their value that pixels lose in every step.
 DECAY = 0.005
-# Deviation of the noise that is begun with.
+# Standard deviation of the noise that ascent begins with.
 NOISE = 0.1
 # Keeps a gradient of 0 from being divided by 0.
 SMALLEST_GRADIENT = 1e-12
@@ -36,13 +36,13 @@ def ascend(
 ) -> NDArray[np.uint8]:
     """Return one image for each filter of a layer, uint8 [F, H, W, C].
 
-    What rises is the filter's mean output against those of the layer's other filters: the logarithm of its softmax.
+    Ascent raises the log-softmax of the filter's mean output over those of all the layer's filters.
 
     Args:
-        model: the network.
-        layer: one of ``training.probe.activations.layers_of``, of images.
-        filters: F channels of its output.
-        depth: number of the layer, from 1, by which steps grow.
+        model: the network, which reads images.
+        layer: one of ``training.probe.activations.layers_of``.
+        filters: F channels of the layer's output.
+        depth: number of the layer, from 1; steps grow with it.
         shape: C, H and W of the images.
         seed: seeds the noise.
     """

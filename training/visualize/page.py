@@ -1,4 +1,4 @@
-"""The page of what a network has learnt to see: its filters, and its clusters as contact sheets."""
+"""The page that shows what a network has learnt to see: its filters, and its clusters as contact sheets."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ CLUSTERS, CLUSTER_IMAGES, CLUSTER_COLUMNS = 24, 20, 10
 
 
 class Filter(NamedTuple):
-    """A filter's number, and its two pictures as addresses."""
+    """A filter's number, and its two pictures as data URLs."""
 
     number: int
     ascent: str
@@ -30,7 +30,7 @@ class Filter(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """A cluster's number, coarse label and size, and its contact sheet as an address."""
+    """A cluster's number, coarse label and size, and its contact sheet as a data URL."""
 
     number: int
     label: str
@@ -43,12 +43,12 @@ def visualize(folder: RunFolder, images: LabelledImages, filters: int, seed: int
 
     Args:
         folder: a finished run.
-        images: what the best images and the contact sheets are chosen from.
-        filters: how many of each layer are shown: those whose mean output varies most from image to image.
+        images: the images that the best images and the contact sheets are chosen from.
+        filters: how many filters of each layer are shown: those whose mean output varies most from image to image.
         seed: seeds the noise that gradient ascent begins with.
 
     Raises:
-        UserError: the run has no convolutions, or reads images of another shape.
+        UserError: the run's network has no convolutions, or reads images of another shape.
     """
     spec, model, recipe = image_spec(folder), folder.load_network(), folder.recipe()
     if images.images.shape[1:] != spec.image_shape:
@@ -89,7 +89,7 @@ def _filters(
 
 
 def _clusters(routed: Routed, images: LabelledImages) -> list[Cluster]:
-    """Return the contact sheets of the largest clusters, each of its surest images."""
+    """Return the contact sheets of the largest clusters, each with the cluster's surest images."""
     chosen = torch.from_numpy(routed.routing).argmax(dim=1).numpy()
     sizes = np.bincount(chosen, minlength=routed.routing.shape[1])
     sheets = []

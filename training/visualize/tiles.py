@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 GAP, PAPER = 2, 255
-# Pixels of a side that an image is enlarged to, by whole factors.
+# The shorter side, in pixels, up to which an image is enlarged by a whole factor.
 SMALLEST_TILE = 64
 
 
@@ -17,7 +17,7 @@ def tiled(images: NDArray[np.uint8], columns: int) -> bytes:
 
     Args:
         images: uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, N at least 1.
-        columns: how many a row has.
+        columns: number of images in a row.
     """
     planes = images[..., None] if images.ndim == 3 else images
     coloured = np.broadcast_to(planes, (*planes.shape[:3], 3))
