@@ -30,7 +30,7 @@ class Request:
 
 
 def binary_v2(images: int) -> Request:
-    """Return the pixels as binary data of the Open Inference Protocol, which also asks for a binary answer."""
+    """Return an Open Inference Protocol request that sends the pixels as binary data and asks for binary outputs."""
     parameters = {"binary_data_size": images * 784}
     put = {"name": "image", "datatype": "UINT8", "shape": [images, 28, 28], "parameters": parameters}
     header = json.dumps({"inputs": [put], "parameters": {"binary_data_output": True}}).encode()

@@ -27,7 +27,7 @@ class Answering(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the C subtypes; ``LABEL/1`` and so on where nobody has named them."""
+        """The names of the C subtypes; an unnamed subtype is called ``LABEL/1``, ``LABEL/2``, and so on."""
 
     @property
     def membership(self) -> NDArray[np.bool_]:

@@ -76,7 +76,7 @@ def reviewed_of(review: state.Review, files: Sequence[str]) -> Reviewed:
 
 
 def subtypes_of_review(routed: Routed, train: LabelledImages, reviewed: Reviewed) -> tuple[Subtypes, list[str]]:
-    """Return the reviewed subtypes that the model tells apart, and sentences on those that it cannot.
+    """Return the reviewed subtypes that the model can distinguish, and sentences about the others.
 
     Args:
         routed: the model's predictions for training images.

@@ -23,7 +23,7 @@ def split(review: Review, space: Floats, subtype: str, parts: int) -> Split:
         parts: how many parts, 2 to ``MOST_PARTS``.
 
     Raises:
-        UserError: there is no such subtype, or it cannot be divided into so many parts.
+        UserError: the subtype does not exist, or cannot be split into that many parts.
     """
     coarse, members = review.subtype(subtype).coarse, review.members(subtype)
     if not 2 <= parts <= MOST_PARTS:

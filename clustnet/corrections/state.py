@@ -258,7 +258,7 @@ class Review:
 
 
 class History(NamedTuple):
-    """The actions in effect, and those that were undone, of which redo takes the last."""
+    """The actions in effect, and the undone actions; redo repeats the last undone one."""
 
     done: list[Change]
     undone: list[Change]

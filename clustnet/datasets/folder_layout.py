@@ -61,7 +61,8 @@ class FolderNames:
     def from_manifest(cls, manifest: Manifest) -> "FolderNames":
         """Return the names of folders into which images are sorted for a bundle.
 
-        Subtypes count as classes once a person has named one of them; nobody sorts images by ``LABEL/1``.
+        Subtypes count as classes only if a person has named at least one of them, because folders are not called
+        ``LABEL/1``.
         """
         if not any(subtype.named for subtype in manifest.subtypes):
             return cls(CoarseGrouping(manifest.coarse_labels, ((),) * len(manifest.coarse_labels)))

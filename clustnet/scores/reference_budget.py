@@ -87,7 +87,7 @@ class Draws:
         training: the labelled images to draw from.
         per_class: the B budgets in labelled images per class, ascending.
         drawn: the draws of each budget, each int64 [budget * classes], indices of training images.
-        pool: int64 [P] the images of all draws together, ascending: those that a model has to answer.
+        pool: int64 [P], ascending indices of all drawn images; the model runs on these.
     """
 
     training: LabelledImages

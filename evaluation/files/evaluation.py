@@ -74,8 +74,8 @@ class Part:
 
     Args:
         images: how many there were, whether they could be read or not.
-        tally: the counts of those that could be read; None if there are none.
-        unread: those that could not be read.
+        tally: the counts of the readable images; None if no image is readable.
+        unread: the images that could not be read.
     """
 
     images: int

@@ -87,7 +87,7 @@ class Listing:
 
 
 def list_units(pattern: str) -> Listing:
-    """Return the files that a pattern matches, sorted by name, in units; those that end in .parquet are Parquet.
+    """Return the files that match a pattern, sorted by name and split into units; ``.parquet`` files are Parquet.
 
     Args:
         pattern: a path or an address such as ``s3://bucket/digits/*.parquet``, in which ``*``, ``?`` and ``[...]``

@@ -50,8 +50,8 @@ def reference_budget(
 ) -> ReferenceBudget:
     """Refit the class map on ``DRAWS`` random draws of each budget and score each map.
 
-    Gate and experts run once over the images of all draws together, with the seeds 0 to ``DRAWS`` - 1, and once over
-    those that are scored.
+    The draws use the seeds 0 to ``DRAWS`` - 1. Gate and experts run once on all drawn images and once on the scored
+    images.
 
     Args:
         predictor: the bundle whose class map is refitted.

@@ -42,7 +42,7 @@ def is_plot(file: str) -> bool:
 
 
 def plots_of(evaluation: Evaluated) -> Iterator[Plot]:
-    """Yield the plots of an evaluation: those that the known truth allows, and those that were requested besides."""
+    """Yield the plots of an evaluation that the known truth allows, then the plots that were requested."""
     yield from _confusions(evaluation)
     yield from _routing(evaluation)
     yield from _reliabilities(evaluation)

@@ -66,6 +66,7 @@ def test_the_page_needs_no_other_host(report: Path) -> None:
     assert len(page.addresses) == 18
     assert all(address.startswith("data:image/png;base64,") for address in page.addresses)
     assert not {"script", "link", "iframe"} & set(page.tags)
+    assert "default-src 'none'" in (report / "report.html").read_text()
 
 
 def test_the_page_shows_the_plots_beside_it(report: Path) -> None:

@@ -16,7 +16,7 @@ from serving.settings import Settings
 from tests.serving.conftest import client_of
 from tests.synthetic import made_up_evaluation, with_evaluation, with_examples, write_bundle
 
-FILES = ["/", "/static/page.js", "/static/palette.css", "/model.json", "/metrics", "/docs.json"]
+FILES = ["/", "/static/page.js", "/static/palette.css", "/static/style.css", "/model.json", "/metrics", "/docs.json"]
 
 
 def test_the_page_and_its_files_are_served(client: TestClient) -> None:
